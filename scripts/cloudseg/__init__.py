@@ -1,0 +1,5 @@
+"""Turn satellite images and run-length labels into a segmentation submission."""
+
+from cloudseg.logs import logged
+
+__all__ = ["logged"]
