@@ -10,10 +10,10 @@ from typing import Any
 
 @contextlib.contextmanager
 def logged(snakemake: Any) -> Iterator[None]:
-    """Redirect stdout, stderr and the traceback of a job to the rule's first ``log`` file.
+    """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file.
 
-    Snakemake's ``script:`` redirects nothing by itself. An error that a person can mend (``ValueError``,
-    ``OSError``) ends the job with its message alone; anything else leaves its traceback in the log.
+    Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
+    a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback.
 
     Parameters
     ----------
@@ -34,10 +34,14 @@ def logged(snakemake: Any) -> Iterator[None]:
     with path.open("w", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             yield
-        except (ValueError, OSError) as error:
-            traceback.print_exc()
-            print(f"\n{error}")
+        except BaseException as error:
+            if isinstance(error, ValueError) and _raised_here(error):
+                print(f"Error: {error}")
+            else:
+                traceback.print_exc()
             sys.exit(1)
-        except BaseException:
-            traceback.print_exc()
-            raise
+
+
+def _raised_here(error: BaseException) -> bool:
+    last_frame = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last_frame.filename).is_relative_to(Path(__file__).parent)

@@ -1,1 +1,1 @@
-
+"""From probability stores to masks: blending, decisions, scores and submissions."""

@@ -1,0 +1,35 @@
+# From satellite images and run-length labels to submission.csv. README.md is the manual, config/README.md the keys.
+from snakemake.utils import min_version
+
+min_version("9.17.1")
+
+
+if "recipes" not in config:
+
+    configfile: workflow.source_path("config/config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/train.smk"
+include: "rules/predict.smk"
+include: "rules/ensemble.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "submission.csv",
+        PLAN.submissions,
+        "<results>/report/leaderboard.md",
+    localrule: True
+    message:
+        f"everything: about {PLAN.megabytes} MB of stores in {PLAN.folders['results']}"
+
+
+onstart:
+    if PLAN.cpu_instead():
+        logger.info(
+            "device: auto, and this machine shows no CUDA device: jobs that run here use the CPU"
+        )

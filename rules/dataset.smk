@@ -1,0 +1,140 @@
+# Images and labels: make or fetch them, check them, split them, and store them at every size.
+
+
+if PLAN.settings["dataset"]["source"] == "demo":
+
+    rule demo:
+        output:
+            directory(PLAN.raw),
+        log:
+            "<logs>/demo.log",
+        benchmark:
+            "<logs>/demo.benchmark.tsv"
+        conda:
+            "../envs/workflow.yaml"
+        threads: 8
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            images=PLAN.demo,
+            seed=PLAN.seed,
+            code=CODE["demo"],
+        script:
+            "../scripts/demo.py"
+
+
+if PLAN.settings["dataset"]["source"] == "kaggle":
+
+    rule fetch:
+        output:
+            directory(PLAN.raw),
+        log:
+            "<logs>/fetch.log",
+        localrule: True
+        conda:
+            "../envs/workflow.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=240,
+        params:
+            competition=PLAN.settings["dataset"]["competition"],
+        script:
+            "../scripts/fetch.py"
+
+
+rule check:
+    input:
+        raw=PLAN.raw if PLAN.makes_images else ancient(PLAN.raw),
+    output:
+        images="<results>/dataset/images.tsv",
+    log:
+        "<logs>/check.log",
+    benchmark:
+        "<logs>/check.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        classes=PLAN.classes,
+        submission_size=PLAN.submission_size,
+        listing=PLAN.listing,
+        code=CODE["dataset"],
+    script:
+        "../scripts/check.py"
+
+
+rule folds:
+    input:
+        images="<results>/dataset/images.tsv",
+    output:
+        folds="<results>/dataset/folds.tsv",
+    log:
+        "<logs>/folds.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        classes=PLAN.classes,
+        folds=PLAN.folds,
+        seed=PLAN.seed,
+        code=CODE["dataset"],
+    script:
+        "../scripts/folds.py"
+
+
+rule pixels:
+    input:
+        images="<results>/dataset/images.tsv",
+        raw=ancient(PLAN.raw),
+    output:
+        pixels=directory("<results>/dataset/{size}.zarr"),
+    log:
+        "<logs>/pixels/{size}.log",
+    benchmark:
+        "<logs>/pixels/{size}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        disk_mb=PLAN.pixel_megabytes,
+    params:
+        classes=PLAN.classes,
+        code=CODE["dataset"],
+    message:
+        "pixels at {wildcards.size}: about {resources.disk_mb} MB on disk"
+    script:
+        "../scripts/pixels.py"
+
+
+rule truth:
+    input:
+        images="<results>/dataset/images.tsv",
+        raw=ancient(PLAN.raw),
+    output:
+        truth=directory("<results>/dataset/truth.zarr"),
+    log:
+        "<logs>/truth.log",
+    benchmark:
+        "<logs>/truth.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        classes=PLAN.classes,
+        submission_size=PLAN.submission_size,
+        code=CODE["dataset"],
+    script:
+        "../scripts/truth.py"

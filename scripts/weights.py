@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from cloudseg.network.weights import initial_weights
+
+from cloudseg import logged
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        source = snakemake.params.source
+        initial_weights(
+            snakemake.wildcards.encoder,
+            f"file:{snakemake.input[0]}" if source == "file" else source,
+            Path(snakemake.output.weights),
+            seed=snakemake.params.seed,
+        )
