@@ -1,21 +1,23 @@
-from pathlib import Path
-
 from cloudseg import logged
 from cloudseg.experiments import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
+        from cloudseg.network.devices import pick
         from cloudseg.network.predict import predict
 
+        recipe = whole_recipe(snakemake.params.recipe)
         predict(
-            checkpoints={"best": Path(snakemake.input.best), "last": Path(snakemake.input.last)},
-            pixels=Path(snakemake.input.pixels),
-            folds=Path(snakemake.input.folds),
+            checkpoints={"best": snakemake.input.best, "last": snakemake.input.last},
+            pixels=snakemake.input.pixels,
+            folds=snakemake.input.folds,
             fold=int(snakemake.wildcards.fold),
-            outputs={name.replace("_", "-"): Path(path) for name, path in snakemake.output.items()},
+            outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
+            views=recipe["tta"],
             size=tuple(snakemake.params.submission_size),
-            recipe=whole_recipe(snakemake.params.recipe),
+            batch=recipe["batch"],
+            normalisation=recipe["normalise"],
+            precision=recipe["precision"],
             threads=snakemake.params.threads,
-            device=snakemake.config.get("device", "auto"),
-            gpus=snakemake.resources.get("gpu", 0),
+            device=pick(snakemake.config.get("device", "auto"), snakemake.resources.get("gpu", 0)),
         )

@@ -10,6 +10,7 @@ if __name__ == "__main__":
             shutil.copyfile(snakemake.input.submission, temporary)
         smoke = "SMOKE RUN, not worth sending: " if snakemake.params.smoke else ""
         source = f"{snakemake.input.submission} (ensemble {snakemake.params.ensemble})"
+        source = f"{snakemake.input.submission} (ensemble {snakemake.params.ensemble})"
         line = f"{smoke}{snakemake.output.submission} is {source}"
         print(line)
         print(line, file=sys.__stderr__)

@@ -365,7 +365,9 @@ class Plan:
                 queries = [{"query": queries, "weight": 1}]
             try:
                 table = self.runs.drop(columns="line")
-                groups = [(self.runs.loc[select(table, one["query"]).index], one["weight"]) for one in queries]
+                # Rows of the sheet that differ in `folds` alone share their runs, and one query takes a run once.
+                chosen = [select(table, one["query"]).drop_duplicates([*KEY, "fold"]) for one in queries]
+                groups = [(rows, one["weight"]) for rows, one in zip(chosen, queries, strict=True)]
                 ensembles[name] = self._ensemble(groups, wish)
             except ValueError as error:
                 lines.append(f"ensembles.{name}: {error}")

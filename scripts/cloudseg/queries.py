@@ -44,7 +44,7 @@ def select(table: pd.DataFrame, query: str) -> pd.DataFrame:
     for node in ast.walk(tree):
         if not isinstance(node, ALLOWED):
             kind = type(node).__name__.lower()
-            raise ValueError(f"{where}: a {kind} is not allowed; only comparisons, and, or, not, in, and literals")
+            raise ValueError(f"{where}: {kind} is not allowed; only comparisons, and, or, not, in, and literals")
         if isinstance(node, ast.Name) and node.id not in table.columns:
             raise ValueError(
                 f"{where}: no column {node.id!r}{nearest(node.id, table.columns)}; text needs quotes: "

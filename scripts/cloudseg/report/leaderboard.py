@@ -33,7 +33,7 @@ def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> 
     """
     masks = stores.read(truth)
     areas = np.array(
-        [stores.images(masks, slice(row, row + 1))[0].sum(axis=(1, 2), dtype=np.int64) for row in range(len(masks))]
+        [stores.images(masks, slice(row, row + 1))[0].sum(axis=(1, 2), dtype=np.int64) for row in range(masks.shape[0])]
     )
     pixels = masks.shape[2] * masks.shape[3]
     nowhere = (areas == 0).astype(float)
@@ -132,7 +132,10 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
         "dice_tuned_on_itself": "tuned on itself (*)",
     }
     tables = [
-        part.rename(columns=heads | {"dice": "Dice"}).to_markdown(index=False, floatfmt=".4f", missingval="")
+        part.rename(columns=heads | {"dice": "Dice"})
+        .astype(object)
+        .where(part.notna().to_numpy(), None)
+        .to_markdown(index=False, floatfmt=".4f", missingval="")
         for part in (experiments, ensembles, parts["baseline"][["name", "dice"]])
     ]
     numbers = ", ".join(map(str, folds))
@@ -152,7 +155,7 @@ def next_commands(leaderboard_file: str) -> str:
             f"The leaderboard is {leaderboard_file}. Next:",
             "  what would run       snakemake -n --configfile config/kaggle.yaml",
             "  the contest's data   snakemake submission.csv --configfile config/kaggle.yaml",
-            "  your own images      cp config/kaggle.yaml config/mine.yaml; there: dataset: {source: path, root: FOLDER}",
+            "  your own images      cp config/kaggle.yaml config/mine.yaml; in it source: path, root: FOLDER",
             "  four GPUs            snakemake --cores 8 --resources gpu=4 --configfile config/kaggle.yaml",
             "  a Slurm cluster      snakemake --workflow-profile profiles/slurm --configfile config/kaggle.yaml",
         ]

@@ -1,0 +1,79 @@
+"""Shared by all tests: the workflow as a user runs it, and the minutes that each part of the tests took."""
+
+import collections
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[1]
+
+
+class Workflow:
+    """Snakemake on this checkout, in a working directory of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *words: str, check: bool = True, environment: dict[str, str] | None = None) -> str:
+        """Run ``snakemake WORDS`` and return all that it printed."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile"), "--directory"]
+        command += [str(self.folder), "--workflow-profile", str(REPO / "profiles/default"), *words]
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("KAGGLE_", "SNAKEMAKE_"))}
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=clean | (environment or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout
+        assert check or done.returncode != 0, done.stdout
+        return done.stdout
+
+    def planned(self, *words: str) -> dict[str, int]:
+        """Return how many jobs of each rule a dry run plans."""
+        return job_counts(self.run("-n", *words))
+
+
+def job_counts(printed: str) -> dict[str, int]:
+    """Read the table of job counts that a dry run prints."""
+    if "Job stats:" not in printed:
+        return {}
+    rows = printed.split("Job stats:")[-1].split("total")[0].splitlines()[3:]
+    return {name: int(count) for name, count in (row.split() for row in rows if row.strip())}
+
+
+@pytest.fixture
+def workflow(tmp_path):
+    return Workflow(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_workflow():
+    return Workflow
+
+
+@pytest.fixture(scope="session")
+def repo():
+    return REPO
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the minutes of each part, so that a part that outgrows its budget is seen."""
+    seconds = collections.Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration"):
+                parts = Path(report.nodeid.split("::")[0]).parts
+                seconds["doctests" if parts[0] == "scripts" else "/".join(parts[1:3])] += report.duration
+    grouped = collections.Counter()
+    for part, spent in seconds.items():
+        grouped["unit" if part.startswith(("unit", "doctests")) else part.removesuffix(".py")] += spent
+    terminalreporter.section("minutes")
+    for part, spent in sorted(grouped.items()):
+        terminalreporter.write_line(f"{spent / 60:6.2f}  {part}")

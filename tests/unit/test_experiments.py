@@ -1,0 +1,253 @@
+import copy
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from cloudseg.experiments import DECODERS, Plan, whole_recipe
+
+REPO = Path(__file__).parents[2]
+DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
+SHEET = "encoder\tdecoder\tsize\trecipe\tfolds\tnote\n"
+ROW = "tu-test_resnet\tfpn\t64x96\tquick\t2\t\n"
+
+
+def plan(change=None, sheet=None, folder=None):
+    """A plan of the demo config with `change` applied, and its sheet replaced."""
+    config = copy.deepcopy(DEMO)
+    if sheet is not None:
+        (folder / "sheet.tsv").write_text(sheet)
+        config["experiments"] = str(folder / "sheet.tsv")
+        config["ensembles"] = {"all": {"members": "fold >= 0"}}
+    if change:
+        change(config)
+    return Plan(config, REPO)
+
+
+def wildcards(**values):
+    return SimpleNamespace(**values)
+
+
+def setting(path, value):
+    def change(config):
+        *parents, key = path.split(".")
+        for parent in parents:
+            config = config.setdefault(parent, {})
+        config[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (setting("recipes.quick.epoch", 3), "recipes.quick: unknown key 'epoch' (nearest: epochs)"),
+        (setting("nam", 3), "unknown key 'nam' (nearest: name)"),
+        (setting("decision.threshold", 1.5), "decision.threshold: 1.5 came, at most 1"),
+        (
+            setting("decision.threshold", {"Fish": 0.5}),
+            "one number per class was expected (Fish, Flower, Gravel, Sugar)",
+        ),
+        (setting("decision.min_size", -1), "decision.min_size: -1 came, at least 0"),
+        (setting("folds.count", 1), "folds.count: 1 came, at least 2"),
+        (setting("submission_size", "0x0"), "submission_size: '0x0' came"),
+        (setting("submission", "al"), "submission: no ensemble 'al' (nearest: all)"),
+        (
+            setting("ensembles.all.members", "decoder == 'psp'"),
+            "ensembles.all: query `decoder == 'psp'`: selects no run",
+        ),
+        (setting("ensembles.all.members", "decoder == fpn"), "text needs quotes"),
+        (setting("ensembles.all.members", "encoder.to_csv('x') == 1"), "is not allowed"),
+        (setting("ensembles.all.members", "decoder == @x"), "not a comparison"),
+        (
+            setting("ensembles.all.members", [{"query": "fold == 0"}, {"query": "decoder == 'fpn'"}]),
+            "one run is selected twice: tu-tf_efficientnet_lite0/fpn/96x144/quick/0",
+        ),
+        (setting("ensembles.all.sharpen", 0), "ensembles.all.sharpen: 0 came, more than 0"),
+        (setting("ensembles.all.members", [{"query": "fold == 0", "weight": -1}]), "more than 0"),
+        (setting("dataset", {"source": "path", "root": "/nowhere"}), "dataset.root: '/nowhere' is no folder"),
+        (setting("dataset.classes", [str(n) for n in range(65)]), "is too long"),
+        (setting("recipes.quick.start", "imagnet"), "recipes.quick.start: 'imagnet' came"),
+        (setting("recipes.quick.start", "file:/nowhere.safetensors"), "'/nowhere.safetensors' is no file"),
+        (setting("recipes.quick.start", "run:fpn/64x96/quick"), "which the sheet does not train"),
+        (setting("recipes.quick.tta", []), "recipes.quick.tta: [] should be non-empty"),
+        (setting("recipes.quick.loss", {"bse": 1}), "unknown key 'bse' (nearest: bce)"),
+        (setting("experiments", "nowhere.tsv"), "nowhere.tsv: no such experiment sheet"),
+        (setting("name", "../demo"), "name: '../demo' came"),
+        (setting("device", "gpu"), "one of auto, cuda, cpu was expected"),
+    ],
+)
+def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
+    with pytest.raises(ValueError, match=r"problem|experiment sheet") as error:
+        plan(change)
+    assert complaint in str(error.value)
+    assert len(str(error.value).splitlines()) < 25
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        (ROW.replace("fpn", "unett"), "line 2: no decoder 'unett' (nearest: unet"),
+        (ROW.replace("quick", "quik"), "line 2: no recipe 'quik' (nearest: quick)"),
+        (ROW.replace("64x96", "0x0"), "line 2: size: '0x0' came"),
+        (ROW.replace("64x96", "x0"), "line 2: size: 'x0' came"),
+        (ROW.replace("fpn", "pan"), "line 2: pan takes images of at least"),
+        (ROW.replace("\t2\t", "\t5\t"), "line 2: folds: 5 came, at most 4"),
+        (ROW.replace("\t2\t", "\t0\t"), "line 2: folds: 0 came, at least 1"),
+        (ROW.replace("\t2\t", "\ttwo\t"), "line 2: folds: 'two' came, an integer"),
+        (ROW + "\n" + ROW, "line 4: the same experiment as line 2"),
+        (ROW.replace("tu-test_resnet", "../x"), "line 2: encoder: '../x' came"),
+        ("", "no experiments"),
+    ],
+)
+def test_bad_sheets_are_refused_with_their_line(rows, complaint, tmp_path):
+    with pytest.raises(ValueError, match=r"sheet\.tsv") as error:
+        plan(sheet=SHEET + rows, folder=tmp_path)
+    assert complaint in str(error.value)
+
+
+def test_missing_column_is_named(tmp_path):
+    with pytest.raises(ValueError, match="the columns folds are missing"):
+        plan(sheet="encoder\tdecoder\tsize\trecipe\nx\tfpn\tx4\tquick\n", folder=tmp_path)
+
+
+def test_all_problems_are_said_at_once():
+    def change(config):
+        config["nam"] = 1
+        config["decision"]["threshold"] = 2
+        config["recipes"]["quick"]["epoch"] = 1
+
+    with pytest.raises(ValueError, match="3 problems") as error:
+        plan(change)
+    assert len(str(error.value).splitlines()) == 4
+
+
+def test_runs_are_the_rows_times_their_folds(tmp_path):
+    sheet = SHEET + ROW + ROW.replace("\t2\t", "\t3\t").replace("fpn", "unet") + ROW.replace("\t2\t", "\t1\t")
+    made = plan(sheet=sheet, folder=tmp_path)
+    keys = set(zip(made.runs["decoder"], made.runs["fold"], strict=True))
+    assert keys == {("fpn", 0), ("fpn", 1), ("unet", 0), ("unet", 1), ("unet", 2)}
+    assert len(made.runs) == 6  # the two rows that differ in folds alone share fold 0
+
+
+def test_weights_act_per_experiment_and_are_shared_by_folds_and_checkpoints():
+    def change(config):
+        config["ensembles"]["all"] = {
+            "members": [{"query": "decoder == 'fpn'", "weight": 3}, {"query": "decoder == 'unet' and fold == 0"}],
+            "checkpoints": ["best", "last"],
+        }
+
+    members = plan(change).ensembles["all"].members
+    weights = {(member.run.split("/")[1], member.fold, member.checkpoint): member.weight for member in members}
+    assert weights == {
+        **{("fpn", fold, mark): 3 / 4 for fold in (0, 1) for mark in ("best", "last")},
+        **{("unet", 0, mark): 1 / 2 for mark in ("best", "last")},
+    }
+    assert plan(change).ensembles["all"].folds == (0,)
+
+
+def test_out_of_fold_stores_are_those_of_the_common_folds():
+    def change(config):
+        config["ensembles"]["all"]["members"] = "decoder == 'fpn' or fold == 0"
+
+    made = plan(change)
+    valid = made.blend_stores(wildcards(ensemble="all", split="valid"))
+    test = made.blend_stores(wildcards(ensemble="all", split="test"))
+    assert len(valid) == 4
+    assert all("/fold0/" in store and store.endswith("-valid.zarr") for store in valid)
+    assert len(test) == 6
+    assert all(store.startswith("<results>/runs/") for store in test)
+
+
+def test_no_common_fold_is_legal_unless_tuned():
+    def change(config):
+        config["ensembles"]["all"] = {
+            "members": "(decoder == 'fpn' and fold == 0) or (decoder == 'unet' and fold == 1)",
+            "decision": {"how": "fixed"},
+        }
+
+    assert plan(change).ensembles["all"].folds == ()
+
+    def tuned(config):
+        change(config)
+        config["ensembles"]["all"]["decision"]["how"] = "tune"
+
+    with pytest.raises(ValueError, match="nothing to tune on"):
+        plan(tuned)
+
+
+def test_row_order_and_spelling_of_numbers_change_no_parameter(tmp_path):
+    rows = [ROW, ROW.replace("fpn", "unet")]
+    one = plan(sheet=SHEET + "".join(rows), folder=tmp_path)
+    two = plan(sheet=SHEET + "".join(reversed(rows)), folder=tmp_path)
+    everything = wildcards(ensemble="all", split="test")
+    assert repr(one.blend_members(everything)) == repr(two.blend_members(everything))
+
+    def floats(config):
+        config["recipes"]["quick"] = {"learning_rate": 0.001, "batch": 8, "epochs": 12, "loss": {"dice": 1.0, "bce": 1}}
+
+    quick = wildcards(recipe="quick")
+    assert repr(plan(floats).training_recipe(quick)) == repr(plan().training_recipe(quick))
+
+
+def test_training_is_not_told_what_only_prediction_needs():
+    def views(config):
+        config["recipes"]["quick"]["tta"] = [{"view": "identity"}]
+
+    quick = wildcards(recipe="quick")
+    assert plan(views).training_recipe(quick) == plan().training_recipe(quick)
+    assert plan(views).prediction_recipe(quick) != plan().prediction_recipe(quick)
+    assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "weight": 1}]
+
+
+def test_smoke_is_small_and_lies_elsewhere():
+    made = plan(setting("smoke", "true"))
+    assert made.name == "demo-smoke"
+    assert made.demo == {"train": 24, "test": 8}
+    assert made.settings["recipes"]["quick"]["epochs"] == 3
+
+
+def test_smoke_of_the_contest_takes_the_demos_images_and_random_weights():
+    config = yaml.safe_load((REPO / "config/kaggle.yaml").read_text()) | {"smoke": True}
+    made = Plan(config, REPO)
+    assert made.settings["dataset"]["source"] == "demo"
+    assert made.start("efficientnet-b2", "flips", 0) == "none"
+    assert made.start("tu-tf_efficientnet_lite0", "flips", 0) == "imagenet"
+
+
+def test_listing_notices_a_changed_image(tmp_path):
+    for folder in ("train_images", "test_images"):
+        (tmp_path / folder).mkdir()
+    image = tmp_path / "train_images/a.jpg"
+    image.write_bytes(b"one")
+    change = setting("dataset", {"source": "path", "root": str(tmp_path)})
+    before = plan(change).listing
+    (tmp_path / "notes.txt").write_text("not part of the layout")
+    assert plan(change).listing == before
+    os.utime(image, ns=(1, 1))
+    assert plan(change).listing != before
+    (tmp_path / "test_images/b.jpg").write_bytes(b"two")
+    assert plan(change).images == {"train": 1, "test": 1}
+
+
+def test_start_from_another_run_takes_the_same_fold(tmp_path):
+    def change(config):
+        config["recipes"]["finer"] = {"start": "run:fpn/64x96/quick"}
+
+    sheet = SHEET + ROW + ROW.replace("quick", "finer").replace("64x96", "128x192")
+    made = plan(change, sheet=sheet, folder=tmp_path)
+    weights = made.initial_weights(wildcards(encoder="tu-test_resnet", recipe="finer", fold="1"))
+    assert weights == "<results>/weights/tu-test_resnet/run-fpn-64x96-quick-fold1.safetensors"
+    start = wildcards(encoder="tu-test_resnet", start="run-fpn-64x96-quick-fold1")
+    assert made.weights_inputs(start) == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
+
+
+def test_parsing_imports_no_torch():
+    code = "import sys, cloudseg.experiments; sys.exit('torch' in sys.modules)"
+    import subprocess
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert "unet" in DECODERS

@@ -1,0 +1,61 @@
+"""What a dry run plans, for each config and each change of one."""
+
+import pytest
+
+DEMO = {
+    **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
+    **{"blend": 8, "surface": 6, "decide": 6, "submit": 2, "leaderboard": 1, "submission": 1, "all": 1},
+}
+
+
+def test_demo(workflow):
+    assert workflow.planned() == DEMO
+
+
+def test_the_users_command_plans_the_same(workflow):
+    assert workflow.planned("--cores", "8", "--resources", "gpu=4") == DEMO
+
+
+def test_submission_alone_plans_only_its_members(workflow):
+    planned = workflow.planned("submission.csv")
+    assert planned == {
+        **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
+        **{"blend": 2, "surface": 1, "decide": 1, "submit": 1, "submission": 1},
+    }
+
+
+def test_contest(workflow, repo):
+    printed = workflow.run("-n", "--configfile", str(repo / "config/kaggle.yaml"))
+    assert "fetch              1" in printed
+    assert "train             20" in printed
+    assert "MB on disk" in printed
+    assert "MB of stores in results/kaggle" in printed
+
+
+def test_smoke_lies_in_a_folder_of_its_own(workflow):
+    printed = workflow.run("-n", "--config", "smoke=true")
+    assert "results/demo-smoke/dataset/raw" in printed
+    assert "results/demo/" not in printed
+
+
+def test_gpus_are_asked_for_and_can_be_denied(workflow):
+    assert "gpu=1" in workflow.run("-n", "--resources", "gpu=4")
+    assert "gpu=1" not in workflow.run("-n", "--resources", "gpu=0")
+    assert "gpu=1" not in workflow.run("-n", "--config", "device=cpu")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--config", "smok=true"], "unknown key 'smok' (nearest: smoke)"),
+        (["--config", "device=gpu"], "one of auto, cuda, cpu was expected"),
+        (["--config", "experiments=nowhere.tsv"], "nowhere.tsv: no such experiment sheet"),
+        (["--config", "seed=-1"], "seed: -1 came, at least 0"),
+    ],
+)
+def test_a_bad_config_ends_in_one_screen_and_writes_nothing(workflow, words, complaint):
+    printed = workflow.run("-n", *words, check=False)
+    assert complaint in printed
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) < 25
+    assert [path.name for path in workflow.folder.iterdir() if path.name != ".snakemake"] == []
