@@ -22,6 +22,7 @@ rule all:
     input:
         "submission.csv",
         PLAN.submissions,
+        "<results>/report/dataset.png",
         "<results>/report/leaderboard.md",
     localrule: True
     message:

@@ -1,4 +1,24 @@
-# What a person reads at the end.
+# What a person looks at: the data at the beginning, the leaderboard at the end.
+
+
+rule dataset_sheet:
+    input:
+        truth="<results>/dataset/truth.zarr",
+        raw=ancient(PLAN.raw),
+    output:
+        picture=report("<results>/report/dataset.png", category="Dataset"),
+    log:
+        "<logs>/dataset_sheet.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=CODE["report"],
+    script:
+        "../scripts/dataset_sheet.py"
 
 
 rule leaderboard:
@@ -9,7 +29,7 @@ rule leaderboard:
         folds="<results>/dataset/folds.tsv",
     output:
         table="<results>/report/leaderboard.tsv",
-        page="<results>/report/leaderboard.md",
+        page=report("<results>/report/leaderboard.md", category="Leaderboard"),
     log:
         "<logs>/leaderboard.log",
     localrule: True
@@ -20,8 +40,8 @@ rule leaderboard:
         mem_mb=1000,
         runtime=10,
     params:
+        classes=PLAN.classes,
         rows=PLAN.leaderboard_rows(),
         names=list(PLAN.ensembles),
-        name=PLAN.name,
     script:
         "../scripts/leaderboard.py"

@@ -4,7 +4,16 @@ import pytest
 
 DEMO = {
     **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
-    **{"blend": 8, "surface": 6, "decide": 6, "submit": 2, "leaderboard": 1, "submission": 1, "all": 1},
+    **{
+        "blend": 8,
+        "surface": 6,
+        "decide": 6,
+        "submit": 2,
+        "leaderboard": 1,
+        "dataset_sheet": 1,
+        "submission": 1,
+        "all": 1,
+    },
 }
 
 

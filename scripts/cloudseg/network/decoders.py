@@ -1,4 +1,4 @@
-"""What each decoder asks of an image's size. Read when the workflow is parsed, so nothing here imports torch."""
+"""What each decoder asks of an image's size. Read at parse time, so nothing here imports torch."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Decoder:
     """Smallest height and width in pixels. Below 32 the encoder's last features cover less than a pixel."""
 
     stages: int = 5
-    """Stages of the encoder in use. A file of initial weights holds all five; what is not in use is left out."""
+    """Stages of the encoder in use; a file of initial weights holds all five, the rest is left out."""
 
 
 DECODERS = {

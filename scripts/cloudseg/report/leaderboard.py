@@ -99,7 +99,7 @@ def leaderboard(
             }
         )
     rows += [{"what": "baseline", "name": name, "dice": dice} for name, dice in baseline.items()]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"folds": "Int64"})
 
 
 def _decided(decision: Mapping[str, Any]) -> dict[str, str]:

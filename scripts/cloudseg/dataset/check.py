@@ -1,0 +1,461 @@
+"""Check a data set before anything is made from it, and list all that is wrong with it at once."""
+
+import difflib
+import hashlib
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from cloudseg.dataset.contest import (
+    ContestFolder,
+    ImageError,
+    Labels,
+    Row,
+    Split,
+    TableError,
+    decode_image,
+    digest_labels,
+    scan_table,
+    split_label,
+)
+from cloudseg.postprocess import decode_rle
+
+FACTS = ["image", "split", "height", "width", "digest", "labels"]
+"""The columns of the images table before those of the classes."""
+
+MOST_CLASSES = 64  # a mask keeps one bit per class in the widest integer there is
+
+
+class DatasetError(ValueError):
+    """A data set with errors that must be mended first."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Name a kind of finding: its title, what was expected, how to mend it, and whether it is an error."""
+
+    title: str
+    expected: str
+    mend: str
+    error: bool = True
+
+
+NO_SUCH_FILE = Kind(
+    "missing files and folders",
+    "train_images/, test_images/, train.csv and sample_submission.csv in the root",
+    "put the file there, or correct `root` in the config",
+)
+NO_IMAGES = Kind(
+    "folders without an image",
+    "at least one .jpg, .jpeg or .png file",
+    "put the images there, or correct `root` in the config",
+)
+BAD_CLASSES = Kind(
+    "classes of the config that cannot be used",
+    f"1 to {MOST_CLASSES} different names, none of them {', '.join(FACTS)}",
+    "correct `classes` in the config",
+)
+BAD_IMAGE = Kind(
+    "images that cannot be used",
+    "whole JPEG or PNG files of 8 bits per channel, grey or RGB",
+    "fetch the file again, or save it as RGB with 8 bits",
+)
+SAME_NAME = Kind("names that are in both image folders", "a name is a training or a test image", "rename or remove one")
+BAD_TABLE = Kind(
+    "tables that cannot be read",
+    "CSV in UTF-8 with the columns Image_Label,EncodedPixels",
+    "export the table again, or correct the line",
+)
+BAD_ROW = Kind(
+    "rows that are not two cells", "Image_Label,EncodedPixels", "correct the row (is there a comma too many?)"
+)
+NO_SUCH_IMAGE = Kind(
+    "rows that name no image of the folder",
+    "<image>_<class>, with an image of train_images/ (train.csv) or test_images/ (sample_submission.csv)",
+    "put the image there, or remove the row",
+)
+NO_SUCH_CLASS = Kind(
+    "rows that name an unknown class",
+    "a class of the config",
+    "correct the row, or `classes` in the config",
+)
+TWICE = Kind("rows that are there twice", "one row per image and class", "remove one of them")
+BAD_TEXT = Kind(
+    "labels that are malformed",
+    "`start length` pairs of whole numbers, from 1 down the columns, ascending, inside the image",
+    "correct or empty the cell (runs past the end: was the label made for an image of another size?)",
+)
+NOT_IN_SAMPLE = Kind(
+    "test images that the sample submission lacks",
+    "one row per test image and class in sample_submission.csv",
+    "add the rows, or remove the image",
+)
+NO_ROWS = Kind(
+    "images without labels",
+    "one row per training image and class in train.csv",
+    "nothing, if none of the classes is in it: that is how it will be used",
+    error=False,
+)
+NEVER = Kind(
+    "classes that no training image holds",
+    "some pixels of each class",
+    "nothing, or take the class out of the config",
+    error=False,
+)
+ALL_BLACK = Kind("images that are all black", "a picture", "nothing, or remove it", error=False)
+GREY = Kind("grey images", "RGB", "nothing: grey is repeated in the three channels", error=False)
+ALPHA = Kind("images with transparency", "RGB", "nothing: the transparency is dropped", error=False)
+SAME_BYTES = Kind(
+    "images with the same bytes as another",
+    "each picture once",
+    "nothing (training images: they share a fold), or remove one",
+    error=False,
+)
+STRETCHED = Kind(
+    "images of other proportions than the submission",
+    "height to width as in the submission, within 1 %",
+    "nothing: masks are stretched to the size of the submission; or correct that in the config",
+    error=False,
+)
+IGNORED = Kind("files that are not used", ".jpg, .jpeg and .png files", "nothing, or convert them", error=False)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Say what was found where: a file below the root, a line in it (or None), and what came."""
+
+    kind: Kind
+    file: str
+    came: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        """Return one line for a reader."""
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{place}: {self.came}" if self.came else place
+
+
+@dataclass
+class Report:
+    """Gather what a check saw and found.
+
+    Parameters
+    ----------
+    root : the data set.
+    seen : lines that say what there is.
+    findings : errors and warnings, in the order in which they were found.
+
+    Examples
+    --------
+    >>> report = Report(Path("clouds"), ["6 train images"])
+    >>> print(report)
+    Dataset check of clouds
+      6 train images
+    No problems found.
+    >>> report.findings.append(Finding(TWICE, "train.csv", "a.jpg_Fish, first in line 2", 7))
+    >>> print(report)
+    Dataset check of clouds
+      6 train images
+    ERROR: rows that are there twice (1)
+      expected: one row per image and class
+      to mend:  remove one of them
+        train.csv, line 7: a.jpg_Fish, first in line 2
+    1 error, 0 warnings.
+    """
+
+    root: Path
+    seen: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        """The findings that stop the workflow."""
+        return [finding for finding in self.findings if finding.kind.error]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """The findings that are unusual but legal."""
+        return [finding for finding in self.findings if not finding.kind.error]
+
+    def render(self, most: int | None = 20) -> str:
+        """Write the report as text, errors first, findings grouped by their kind.
+
+        Parameters
+        ----------
+        most : findings shown of each kind, a warning's kind showing a quarter as many; None shows all.
+        """
+        by_kind: dict[Kind, list[Finding]] = defaultdict(list)
+        for finding in self.errors + self.warnings:
+            by_kind[finding.kind].append(finding)
+        lines = [f"Dataset check of {self.root}", *(f"  {line}" for line in self.seen)]
+        for kind, findings in by_kind.items():
+            shown = len(findings) if most is None else most if kind.error else max(1, most // 4)
+            lines += [
+                f"{'ERROR' if kind.error else 'Warning'}: {kind.title} ({len(findings)})",
+                f"  expected: {kind.expected}",
+                f"  to mend:  {kind.mend}",
+                *(f"    {finding}" for finding in findings[:shown]),
+            ]
+            if len(findings) > shown:
+                lines.append(f"    ... and {len(findings) - shown} more")
+        if self.findings:
+            lines.append(f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}.")
+        else:
+            lines.append("No problems found.")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return the text that fits a screen."""
+        return self.render()
+
+    def raise_for_errors(self) -> None:
+        """Raise if there is any error.
+
+        Raises
+        ------
+        DatasetError : with the count and the first error; the report has the others.
+        """
+        if self.errors:
+            first = self.errors[0]
+            raise DatasetError(
+                f"{self.root}: the dataset check found {_count(self.errors, 'error')}. The first: "
+                f"{first} (expected {first.kind.expected}). See the report for all of them."
+            )
+
+
+def _count(findings: Sequence[Finding], word: str) -> str:
+    return f"{len(findings)} {word}{'' if len(findings) == 1 else 's'}"
+
+
+def check_dataset(
+    root: str | Path, *, classes: Sequence[str], size_of_submission: tuple[int, int], workers: int = 1
+) -> tuple[pd.DataFrame, Report]:
+    """Check every image and every label of a data set in the contest's layout.
+
+    Every image is decoded and every label is drawn, so what passes will not fail later. Memory is that of
+    ``workers`` images.
+
+    Parameters
+    ----------
+    root : folder with ``train_images/``, ``test_images/``, ``train.csv`` and ``sample_submission.csv``.
+    classes : names of the classes, 1 to 64.
+    size_of_submission : (height, width) in pixels; images of other proportions get a warning.
+    workers : threads, 1 or more.
+
+    Returns
+    -------
+    images : DataFrame, one row per image that could be read, training images first, sorted by name: image,
+        split ("train" or "test"), height, width, digest (SHA-256 of the file), labels (a digest of its
+        run-length texts; empty for test images), and per class its area in pixels (missing for test images).
+    report : Report of all errors and warnings. Nothing is raised for them here: print it, then call its
+        ``raise_for_errors()``.
+    """
+    folder = ContestFolder(Path(root))
+    report = Report(folder.root)
+    classes = _check_classes(classes, report)
+    names = {split: _list(folder, split, report) for split in ("train", "test")}
+    for name in sorted(set(names["train"]) & set(names["test"])):
+        report.findings.append(Finding(SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
+
+    rows = _check_table(folder.train_table, names["train"], classes, report)
+    _check_sample(folder, names["test"], classes, report)
+    labels = Labels(folder.train_table, rows or {})
+
+    files = [(split, name) for split in ("train", "test") for name in names[split]]
+    with ThreadPoolExecutor(workers) as pool:
+        looks = list(pool.map(lambda file: _look(folder, *file, labels), files))
+    for look in looks:
+        report.findings += look.findings
+    images = _tabulate(looks, classes)
+    if rows is not None:
+        _check_labels(images, rows, classes, report)
+    _check_pictures(images, size_of_submission, report)
+    report.seen += _sum_up(images, classes)
+    return images, report
+
+
+def read_images(path: str | Path) -> pd.DataFrame:
+    """Read a table that ``write_table`` wrote from :func:`check_dataset`'s images, with the same types.
+
+    Plain ``read_csv`` would take a digest of digits alone for a number.
+    """
+    names = pd.read_csv(path, sep="\t", nrows=0).columns
+    texts = {"image", "split", "digest", "labels"}
+    types = {name: "str" if name in texts else "Int64" for name in names}
+    missing = {name: [""] for name in names if name not in texts}
+    images = pd.read_csv(path, sep="\t", dtype=types, keep_default_na=False, na_values=missing)
+    return images.astype({"height": "int64", "width": "int64"})
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one image showed; ``facts`` is None if it cannot be used."""
+
+    facts: dict[str, object] | None
+    findings: list[Finding]
+
+
+def _look(folder: ContestFolder, split: Split, name: str, labels: Labels) -> _Look:
+    file = f"{split}_images/{name}"
+    try:
+        data = (folder.images(split) / name).read_bytes()
+        pixels, kind = decode_image(data)
+    except (ImageError, OSError) as error:
+        return _Look(None, [Finding(BAD_IMAGE, file, str(error))])
+    findings = []
+    if kind != "rgb":
+        findings.append(Finding(GREY if kind == "grey" else ALPHA, file, ""))
+    if not pixels.any():
+        findings.append(Finding(ALL_BLACK, file, ""))
+    height, width = pixels.shape[:2]
+    facts: dict[str, object] = {
+        "image": name,
+        "split": split,
+        "height": height,
+        "width": width,
+        "digest": hashlib.sha256(data).hexdigest(),
+        "labels": "",
+    }
+    if split == "train":
+        texts = labels.texts(name)
+        facts["labels"] = digest_labels(texts)
+        for label, text in texts.items():
+            try:
+                facts[label] = int(decode_rle(text, (height, width)).sum())
+            except ValueError as error:
+                line = labels.row(name, label).line
+                findings.append(Finding(BAD_TEXT, "train.csv", f"{name}_{label} ({height}x{width}): {error}", line))
+    return _Look(facts, findings)
+
+
+def _check_classes(classes: Sequence[str], report: Report) -> list[str]:
+    """Return those names that can be a column of the images table."""
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        report.findings.append(Finding(BAD_CLASSES, "config", f"{len(classes)} classes"))
+    for name, times in Counter(classes).items():
+        if times > 1:
+            report.findings.append(Finding(BAD_CLASSES, "config", f"{name!r} {times} times"))
+        if not name or name in FACTS:
+            report.findings.append(Finding(BAD_CLASSES, "config", f"{name!r}"))
+    return [name for name in dict.fromkeys(classes) if name and name not in FACTS]
+
+
+def _list(folder: ContestFolder, split: Split, report: Report) -> list[str]:
+    place = f"{split}_images"
+    if not folder.images(split).is_dir():
+        report.findings.append(Finding(NO_SUCH_FILE, place, "no such folder"))
+        return []
+    names = folder.list_images(split)
+    if not names:
+        report.findings.append(Finding(NO_IMAGES, place, "no image in it"))
+    report.findings += [Finding(IGNORED, f"{place}/{name}", "") for name in folder.list_others(split)]
+    return names
+
+
+def _check_table(
+    path: Path, names: Sequence[str], classes: Sequence[str], report: Report
+) -> dict[str, dict[str, Row]] | None:
+    """Return image to class to row, or None if there is no table to speak of."""
+    if not path.is_file():
+        report.findings.append(Finding(NO_SUCH_FILE, path.name, "no such file"))
+        return None
+    known = set(names)
+    rows: dict[str, dict[str, Row]] = {name: {} for name in names}
+    try:
+        for row in scan_table(path):
+            finding = _check_row(row, path.name, known, classes, rows)
+            if finding:
+                report.findings.append(finding)
+    except TableError as error:
+        report.findings.append(Finding(BAD_TABLE, path.name, error.reason, error.line))
+        return None
+    return rows
+
+
+def _check_row(
+    row: Row, file: str, known: set[str], classes: Sequence[str], rows: dict[str, dict[str, Row]]
+) -> Finding | None:
+    """Keep a sound row in ``rows``, or say what is wrong with it."""
+    cell = f"{row.label!r:.80}"
+    image, label = split_label(row.label, known, classes)
+    if row.cells != 2:
+        return Finding(BAD_ROW, file, f"{row.cells} cells, beginning with {cell}", row.line)
+    if image is None or image not in known:
+        # An empty folder is a finding of its own; that no row fits it says nothing new.
+        return Finding(NO_SUCH_IMAGE, file, cell, row.line) if known else None
+    if label not in classes:
+        near = difflib.get_close_matches(label, classes, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return Finding(NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{hint}", row.line)
+    if label in rows[image]:
+        return Finding(TWICE, file, f"{cell}, first in line {rows[image][label].line}", row.line)
+    rows[image][label] = row
+    return None
+
+
+def _check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report) -> None:
+    rows = _check_table(folder.sample_submission, names, classes, report)
+    for name, found in (rows or {}).items():
+        missing = [label for label in classes if label not in found]
+        if missing:
+            came = "no row" if not found else f"no row for {', '.join(missing)}"
+            report.findings.append(Finding(NOT_IN_SAMPLE, f"test_images/{name}", came))
+
+
+def _check_labels(
+    images: pd.DataFrame, rows: Mapping[str, Mapping[str, Row]], classes: Sequence[str], report: Report
+) -> None:
+    for name, found in rows.items():
+        missing = [label for label in classes if label not in found]
+        if missing:
+            came = "no row" if not found else f"no row for {', '.join(missing)}"
+            report.findings.append(Finding(NO_ROWS, f"train_images/{name}", came))
+    train = images[images["split"] == "train"]
+    for label in classes:
+        if len(train) and not (train[label] > 0).any():
+            report.findings.append(Finding(NEVER, "train.csv", label))
+
+
+def _check_pictures(images: pd.DataFrame, size_of_submission: tuple[int, int], report: Report) -> None:
+    first: dict[str, str] = {}
+    for image in images.itertuples():
+        file = f"{image.split}_images/{image.image}"
+        if image.digest in first:
+            report.findings.append(Finding(SAME_BYTES, file, f"the same as {first[image.digest]}"))
+        first.setdefault(image.digest, file)
+    high, wide = size_of_submission
+    for (split, height, width), count in images.groupby(["split", "height", "width"]).size().items():
+        if abs(height * wide - width * high) > 0.01 * width * high:
+            came = f"{count} of {height}x{width}, the submission is {high}x{wide}"
+            report.findings.append(Finding(STRETCHED, f"{split}_images", came))
+
+
+def _tabulate(looks: Sequence[_Look], classes: Sequence[str]) -> pd.DataFrame:
+    facts = [look.facts for look in looks if look.facts]
+    for image in facts:
+        if image["split"] == "train":
+            image.update({label: image.get(label, 0) for label in classes})
+    images = pd.DataFrame(facts, columns=[*FACTS, *classes])
+    return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
+
+
+def _sum_up(images: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+    lines = []
+    for split in ("train", "test"):
+        own = images[images["split"] == split]
+        sizes = Counter(f"{height}x{width}" for height, width in zip(own["height"], own["width"], strict=True))
+        common = ", ".join(size for size, _ in sizes.most_common(3))
+        more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+        lines.append(f"{len(own)} {split} images" + (f" of {common}{more}" if len(own) else ""))
+    train = images[images["split"] == "train"]
+    if len(train) and classes:
+        held = train[list(classes)] > 0
+        counts = ", ".join(f"{label} {held[label].sum()}" for label in classes)
+        text = f"images that hold each class: {counts}; {100 * held.to_numpy().mean():.0f} % of all pairs"
+        lines += textwrap.wrap(text, 100, subsequent_indent="  ")
+    return lines

@@ -1,0 +1,281 @@
+"""Make the pixel stores: images and masks at one size, and the truth that scores are held against."""
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, digest_labels
+from cloudseg.files import digest
+from cloudseg.postprocess import decode_rle
+from cloudseg.stores import Spec, Writer
+
+
+def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
+    """Turn the name of a size into pixels.
+
+    Parameters
+    ----------
+    text : ``"HxW"`` (height times width in pixels), or ``"xN"``: the original size divided by the whole
+        number N, halves rounded up.
+    original : (height, width) that all images have, or None if they have several sizes.
+
+    Returns
+    -------
+    (height, width) in pixels, each at least 1.
+
+    Raises
+    ------
+    ValueError : if ``text`` is neither, gives no pixel, or needs an original size that is not there.
+
+    Examples
+    --------
+    >>> parse_size("320x480", None), parse_size("x4", (1400, 2100)), parse_size("x8", (1400, 2100))
+    ((320, 480), (350, 525), (175, 263))
+    """
+    found = re.fullmatch(r"([0-9]{0,5})x([0-9]{1,5})", text)
+    if not found:
+        raise ValueError(
+            f"size {text!r}: expected HxW in pixels, such as 320x480, or xN for the original size divided "
+            "by N, such as x4"
+        )
+    if found[1]:
+        height, width = int(found[1]), int(found[2])
+    else:
+        divisor = int(found[2])
+        if original is None:
+            raise ValueError(
+                f"size {text!r} divides the original size, but the images have several sizes; write the size "
+                "as HxW, such as 320x480"
+            )
+        height, width = ((2 * side + divisor) // (2 * divisor) if divisor else 0 for side in original)
+    if not height or not width:
+        raise ValueError(f"size {text!r} has no pixels; expected a height and a width of at least 1")
+    return height, width
+
+
+def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
+    """Return the (height, width) that all images of the images table have, or None if they differ."""
+    sizes = set(zip(images["height"].tolist(), images["width"].tolist(), strict=True))
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image: by area along an axis that shrinks, linearly along one that grows.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 3).
+    size : (height, width) to make, in pixels.
+
+    Returns
+    -------
+    uint8 (height, width, 3).
+    """
+    smaller = (min(size[1], image.shape[1]), min(size[0], image.shape[0]))
+    image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask by area, exactly: a new pixel is in where at least half of it was covered.
+
+    No float decides. The summed-area table of the mask is linear between its knots, so its value at the
+    corner of a new pixel is a sum of four entries with whole weights (in units of a new pixel's sides split
+    into as many parts as the old grid has pixels), and four corners give the area that is covered.
+
+    Parameters
+    ----------
+    mask : uint8 (H, W) of 0 and 1, in either memory order; under 2**31 pixels.
+    size : (height, width) to make, in pixels; any ratio to (H, W), growing included.
+
+    Returns
+    -------
+    uint8 (height, width) of 0 and 1: in where ``2 * covered >= total``.
+
+    Examples
+    --------
+    >>> resize_mask(np.array([[1, 1, 0], [0, 0, 0]], np.uint8), (1, 2))
+    array([[1, 0]], dtype=uint8)
+    """
+    table = cv2.integral(mask.T).T  # masks come down the columns, which is the order OpenCV wants of `.T`
+    (above, below, from_above, from_below) = _knots(mask.shape[0], size[0])
+    (before, after, from_before, from_after) = _knots(mask.shape[1], size[1])
+    from_above, from_below = from_above[:, None], from_below[:, None]
+    left = table[np.ix_(above, before)] * from_above + table[np.ix_(below, before)] * from_below
+    right = table[np.ix_(above, after)] * from_above + table[np.ix_(below, after)] * from_below
+    corners = left * from_before + right * from_after
+    covered = np.diff(np.diff(corners, axis=0), axis=1)
+    return (2 * covered >= mask.size).astype(np.uint8)
+
+
+def _knots(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Find, for each border between ``new`` cells over ``old`` ones, the old borders around it and their weights."""
+    index, past = np.divmod(np.arange(new + 1, dtype=np.int64) * old, new)
+    return index, np.minimum(index + 1, old), new - past, past
+
+
+def build_pixels(
+    images: pd.DataFrame,
+    root: str | Path,
+    out: str | Path,
+    *,
+    size: str,
+    classes: Sequence[str],
+    threads: int = 1,
+) -> None:
+    """Make the store of all images and masks at one size; go on where a killed run stopped.
+
+    Memory is that of one shard (32 MiB of pixels) and of one image per thread, whatever the number of images.
+
+    Parameters
+    ----------
+    images : the images table of the dataset check.
+    root : the data set that was checked.
+    out : the store to make, a group: ``train/image`` uint8 (image, y, x, band), RGB; ``train/mask``
+        (image, y, x), the smallest unsigned integer with a bit for each class, bit c for class c;
+        ``test/image`` like ``train/image``. Attributes: ``ids`` (split to names, in the order of the rows),
+        ``classes``, ``size`` ("HxW") and ``data``, a digest of all that was read.
+    size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it.
+    classes : names of the classes, 1 to 64.
+    threads : images that are decoded at the same time. It does not change a byte of the result.
+
+    Raises
+    ------
+    ValueError : if the size does not fit, or an image or a label is not the one that was checked.
+    """
+    height, width = parse_size(size, common_size(images))
+    source = _Source(images, root, classes)
+    bits = np.min_scalar_type(2 ** len(classes) - 1)
+    dims = ("image", "y", "x")
+    ids = {"train": source.ids("train"), "test": source.ids("test")}
+    shapes = {split: (len(names), height, width) for split, names in ids.items()}
+    arrays = {
+        "train/image": Spec((*shapes["train"], 3), "uint8", (*dims, "band")),
+        "train/mask": Spec(shapes["train"], str(bits), dims),
+        "test/image": Spec((*shapes["test"], 3), "uint8", (*dims, "band")),
+    }
+
+    def draw_mask(row: int) -> np.ndarray:
+        planes = source.masks(row, (height, width))
+        mask = np.zeros((height, width), bits)
+        for bit, plane in enumerate(planes):
+            mask |= plane.astype(bits) << bits.type(bit)
+        return mask
+
+    attrs = {"ids": ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
+    writer = Writer(out, arrays, attrs, threads=threads)
+    with _one_opencv_thread():
+        _fill(writer, "train/image", arrays, lambda row: source.image("train", row, (height, width)), threads)
+        _fill(writer, "train/mask", arrays, draw_mask, threads)
+        _fill(writer, "test/image", arrays, lambda row: source.image("test", row, (height, width)), threads)
+    writer.finish()
+
+
+def build_truth(
+    images: pd.DataFrame,
+    root: str | Path,
+    out: str | Path,
+    *,
+    classes: Sequence[str],
+    size: tuple[int, int],
+    threads: int = 1,
+) -> None:
+    """Make the store of the true masks at the size of the submission, from the original labels in one step.
+
+    Parameters
+    ----------
+    images : the images table of the dataset check.
+    root : the data set that was checked.
+    out : the store to make, one array: uint8 (image, class, y, x) of 0 and 1, for the training images.
+        Attributes: ``ids`` (names, in the order of the rows), ``classes`` and ``data``, a digest of all that
+        was read.
+    classes : names of the classes, 1 to 64.
+    size : (height, width) of the submission, in pixels.
+    threads : masks that are drawn at the same time. It does not change a byte of the result.
+
+    Raises
+    ------
+    ValueError : if a label is not the one that was checked.
+    """
+    source = _Source(images, root, classes)
+    ids = source.ids("train")
+    arrays = {"": Spec((len(ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
+    attrs = {"ids": ids, "classes": list(classes), "data": source.digest}
+    writer = Writer(out, arrays, attrs, threads=threads)
+    with _one_opencv_thread():
+        _fill(writer, "", arrays, lambda row: np.stack(source.masks(row, size)), threads)
+    writer.finish()
+
+
+class _Source:
+    """Read the images and labels of a checked data set, and make sure that they are the ones checked."""
+
+    def __init__(self, images: pd.DataFrame, root: str | Path, classes: Sequence[str]) -> None:
+        self._folder = ContestFolder(Path(root))
+        self._rows = {split: images[images["split"] == split].to_dict("records") for split in ("train", "test")}
+        self._classes = list(classes)
+        self._labels = Labels.index(self._folder.train_table, set(self.ids("train")), self._classes)
+        self.digest = digest(images[["image", "split", "digest", "labels"]].to_numpy(str).tolist())
+
+    def ids(self, split: Split) -> list[str]:
+        return [row["image"] for row in self._rows[split]]
+
+    def image(self, split: Split, row: int, size: tuple[int, int]) -> np.ndarray:
+        """Return one image at ``size``, uint8 (height, width, 3)."""
+        known = self._rows[split][row]
+        path = self._folder.images(split) / known["image"]
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != known["digest"]:
+            raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
+        pixels, _ = decode_image(data)
+        return resize_image(pixels, size)
+
+    def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
+        """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
+        known = self._rows["train"][row]
+        texts = self._labels.texts(known["image"])
+        if digest_labels(texts) != known["labels"]:
+            raise ValueError(
+                f"{self._folder.train_table}: the labels of {known['image']!r} are not those that were checked; "
+                "run the dataset check again"
+            )
+        shape = (known["height"], known["width"])
+        nothing = np.zeros(size, np.uint8)
+        return [
+            resize_mask(decode_rle(texts[label], shape), size) if label in texts else nothing for label in self._classes
+        ]
+
+
+def _fill(
+    writer: Writer, name: str, arrays: Mapping[str, Spec], draw: Callable[[int], np.ndarray], threads: int
+) -> None:
+    """Write what is missing of one array, a shard at a time, ``draw(row)`` giving the values of an image."""
+    spec = arrays[name]
+    room = np.empty((spec.shard, *spec.shape[1:]), spec.dtype)  # one for all shards, so that memory stays flat
+    with ThreadPoolExecutor(threads) as pool:
+        for rows in writer.missing(name):
+
+            def draw_into(row: int, first: int = rows.start) -> None:
+                room[row - first] = draw(row)
+
+            for _ in pool.map(draw_into, range(rows.start, rows.stop)):
+                pass  # only to raise what a thread raised
+            writer.write(rows, room[: rows.stop - rows.start], name)
+
+
+@contextlib.contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV from starting threads of its own inside ours."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -1,0 +1,114 @@
+"""Build augmentations from a recipe, each draw decided by a number that the caller gives.
+
+albumentations seeds itself once per process: under loader workers its draws repeat (6 different ones of 36).
+Here every call is seeded, so a draw depends on nothing but its number.
+"""
+
+import inspect
+import os
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cloudseg.network.names import require
+
+
+class Augmentation:
+    """Transform images together with their masks.
+
+    Parameters
+    ----------
+    compose : an albumentations ``Compose`` that keeps the size of images.
+    names : the transforms in it, for messages.
+    """
+
+    def __init__(self, compose: Any, names: Sequence[str]) -> None:
+        """Keep what :func:`build_transform` made."""
+        self._compose = compose
+        self._names = ", ".join(names)
+
+    def __call__(self, image: np.ndarray, mask: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        """Transform one image and its mask.
+
+        Parameters
+        ----------
+        image : (H, W, 3) uint8.
+        mask : (H, W, B) uint8; its pixels are moved whole and never mixed, so bits of classes stay bits.
+        draw : 0 to 2**32 - 1; the same number gives the same result in any process.
+
+        Returns
+        -------
+        (ndarray, ndarray) : of the same shapes and types. Mask pixels from outside the image are 0.
+
+        Raises
+        ------
+        ValueError : if a transform changes the size or type of an image.
+        """
+        # Not set_random_seed, which starts every transform at the same number: two flips of odds 1/2 would
+        # always come together
+        self._compose.set_random_state(np.random.default_rng(draw), random.Random(draw))
+        result = self._compose(image=image, mask=mask)
+        new_image, new_mask = result["image"], result["mask"].reshape(*result["mask"].shape[:2], -1)
+        for before, after in ((image, new_image), (mask, new_mask)):
+            if before.shape != after.shape or before.dtype != after.dtype:
+                raise ValueError(
+                    f"augmentation ({self._names}): {before.dtype} {before.shape} became "
+                    f"{after.dtype} {after.shape}; take transforms that keep size and type"
+                )
+        return new_image, new_mask
+
+
+def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
+    """Build the augmentation of a recipe with albumentations.
+
+    Parameters
+    ----------
+    steps : in order; ``name`` is a class of albumentations that changes images (and masks with them),
+        ``p`` its odds, the rest its own arguments. No steps leave images as they are.
+
+    Returns
+    -------
+    Augmentation
+
+    Raises
+    ------
+    ValueError : naming the step: an unknown transform or argument (with the nearest names), a value that
+        albumentations refuses, or a transform that would mix the pixels of masks.
+
+    Examples
+    --------
+    >>> transform = build_transform([{"name": "HorizontalFlip", "p": 1}])
+    >>> image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    >>> mask = np.array([[[1], [2]]], np.uint8)
+    >>> transform(image, mask, draw=7)[1].ravel()
+    array([2, 1], dtype=uint8)
+    >>> build_transform([{"name": "HorizontalFlp"}])
+    Traceback (most recent call last):
+    ...
+    ValueError: augmentation, step 1: no transform is called 'HorizontalFlp'; nearest: HorizontalFlip, ...
+    """
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for news on the network
+    import albumentations
+
+    kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
+    known = {
+        name: member
+        for name, member in vars(albumentations).items()
+        if inspect.isclass(member) and issubclass(member, kinds) and member not in kinds
+    }
+    transforms = []
+    for number, step in enumerate(steps, start=1):
+        arguments = {key: value for key, value in step.items() if key != "name"}
+        try:
+            require(step.get("name", ""), known, "transform")
+            accepted = [key for key in inspect.signature(known[step["name"]]).parameters if key != "strict"]
+            for argument in arguments:
+                require(argument, accepted, f"argument of {step['name']}")
+            if arguments.get("mask_interpolation", 0) != 0:
+                raise ValueError("mask_interpolation mixes the classes of neighbours; leave it out")
+            transforms.append(known[step["name"]](**arguments, strict=True))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"augmentation, step {number}: {error}") from error
+    return Augmentation(albumentations.Compose(transforms), [step["name"] for step in steps])

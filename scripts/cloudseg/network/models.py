@@ -1,0 +1,163 @@
+"""Build segmentation networks that take images of any size."""
+
+import json
+from pathlib import Path
+
+import segmentation_models_pytorch as smp
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from cloudseg.files import atomic
+from cloudseg.network.decoders import DECODERS
+from cloudseg.network.names import require
+
+
+class Segmenter(nn.Module):
+    """A network of smp behind a margin that makes every image fit its stride.
+
+    The image is continued beyond its edges by reflection, as much on either side, and the logits are cropped
+    back. Reflection and not zeros: the margin then has the texture and the statistics of the image, which
+    BatchNorm averages over. On either side, because flipped views then meet the same margin.
+
+    Parameters
+    ----------
+    network : maps (N, 3, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``.
+    stride : pixels; 1 for a network that takes any size.
+
+    Examples
+    --------
+    >>> Segmenter(nn.Conv2d(3, 2, 1), stride=32)(torch.zeros(1, 3, 40, 50)).shape
+    torch.Size([1, 2, 40, 50])
+    """
+
+    def __init__(self, network: nn.Module, stride: int) -> None:
+        """Keep the network as ``self.network``; checkpoints hold its state alone, under smp's own names."""
+        super().__init__()
+        self.network = network
+        self.stride = stride
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return logits (N, classes, H, W) of images (N, 3, H, W) that are already normalised."""
+        height, width = image.shape[-2:]
+        below, right = -height % self.stride, -width % self.stride
+        top, left = below // 2, right // 2
+        if below or right:
+            image = functional.pad(image, (left, right - left, top, below - top), mode="reflect")
+        return self.network(image)[..., top : top + height, left : left + width]
+
+
+def build_model(encoder: str, decoder: str, classes: int, *, weights: str | Path | None = None) -> Segmenter:
+    """Build a network, its encoder from a file and the rest from torch's random state.
+
+    Parameters
+    ----------
+    encoder : name of an encoder of smp, such as ``resnet34`` or ``tu-test_resnet``.
+    decoder : a key of ``DECODERS``.
+    classes : number of output planes.
+    weights : safetensors file made by :func:`cloudseg.network.weights.initial_weights`, or None to leave the
+        encoder as it was drawn.
+
+    Returns
+    -------
+    Segmenter : in training mode, on the CPU, in float32; gives logits.
+
+    Raises
+    ------
+    ValueError : for an unknown decoder, an encoder that smp cannot combine with it, or weights that do not
+        fit the encoder key by key.
+
+    Examples
+    --------
+    >>> model = build_model("tu-test_resnet", "linknet", 4)
+    >>> model(torch.zeros(2, 3, 40, 50)).shape
+    torch.Size([2, 4, 40, 50])
+    """
+    require(decoder, DECODERS, "decoder")
+    try:
+        network = smp.create_model(decoder, encoder_name=encoder, encoder_weights=None, classes=classes)
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"smp cannot build {decoder} on the encoder {encoder!r}: {error}") from error
+    if weights is not None:
+        state, _ = read_state(weights)
+        known = network.encoder.state_dict()
+        if DECODERS[decoder].stages < 5:
+            state = {key: value for key, value in state.items() if key in known}
+        load_strictly(network.encoder, state, weights)
+    return Segmenter(network, DECODERS[decoder].stride)
+
+
+def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
+    """Load a state whose keys and shapes are exactly the module's, or say how they differ.
+
+    Parameters
+    ----------
+    module : changed in place.
+    state : key to tensor.
+    source : the file that the state came from, for the message.
+
+    Raises
+    ------
+    ValueError : with the first key of each kind that does not fit.
+    """
+    known = module.state_dict()
+    missing = [key for key in known if key not in state]
+    unknown = [key for key in state if key not in known]
+    shapes = [key for key in known if key in state and state[key].shape != known[key].shape]
+    if missing or unknown or shapes:
+        parts = [
+            f"{len(keys)} keys {what} (first: {keys[0]})"
+            for keys, what in (
+                (missing, "are missing"),
+                (unknown, "are not known"),
+                (shapes, "differ in shape"),
+            )
+            if keys
+        ]
+        raise ValueError(
+            f"{source}: does not fit this network: {'; '.join(parts)}; "
+            "expected the file of the same encoder and decoder, written by the same version of smp and timm"
+        )
+    module.load_state_dict(state, strict=True)
+
+
+def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """Read a safetensors file.
+
+    Parameters
+    ----------
+    path : the file.
+
+    Returns
+    -------
+    (dict, dict) : key to tensor on the CPU, and what :func:`write_state` was told about it (empty for the
+        files of others).
+
+    Raises
+    ------
+    ValueError : if the file is cut short or is no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("cloudseg", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 (no mapping)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # safetensors raises a class of its own that it does not export
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); make it again") from error
+
+
+def write_state(state: dict[str, torch.Tensor], path: str | Path, about: dict) -> None:
+    """Write a safetensors file atomically; the same state gives the same bytes.
+
+    Parameters
+    ----------
+    state : key to tensor.
+    path : the file, replaced as a whole.
+    about : plain values, kept as one JSON text: safetensors writes several in a random order.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    with atomic(path) as temporary:
+        save_file(state, temporary, metadata={"cloudseg": json.dumps(about, sort_keys=True)})

@@ -1,0 +1,195 @@
+"""Random access to the images and masks of a pixel store, for training and prediction."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from cloudseg import stores
+from cloudseg.network.augment import Augmentation
+
+Key = tuple[int, int]  # (epoch, place in the data set)
+
+
+class PixelSamples(Dataset):
+    """Images with masks out of ``train/`` of a pixel store, by (epoch, place).
+
+    Samples stay in bytes, a quarter of what floats would take between processes and to the device;
+    :func:`normalise` and :func:`unpack` make them into what networks and losses take, there.
+
+    Parameters
+    ----------
+    store : a pixel store, read when asked: nothing is kept in memory.
+    images : positions in the store of the images of this data set.
+    transform : applied to each sample, or None.
+    seed : of the draws of ``transform``, which depend on (seed, epoch, place) and nothing else.
+
+    Examples
+    --------
+    ``samples[epoch, place]`` is a pair of tensors: the image (H, W, 3) and the mask (H, W, B), both uint8;
+    bit ``c % 8`` of byte ``c // 8`` of a mask pixel says whether class ``c`` covers it.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        images: Sequence[int],
+        *,
+        transform: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Open the store."""
+        group = stores.read(store)
+        self._image, self._mask = group["train/image"], group["train/mask"]
+        self._images = list(images)
+        self._transform = transform
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the image and mask at one place, as drawn in one epoch."""
+        epoch, place = key
+        row = slice(self._images[place], self._images[place] + 1)
+        image = stores.images(self._image, row)[0]
+        packed = stores.images(self._mask, row)[0]
+        mask = packed.view(np.uint8).reshape(*packed.shape, -1)
+        if self._transform is not None:
+            image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
+        return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
+
+
+class Batches(Sampler[list[Key]]):
+    """The batches of one epoch after another, as lists of keys of :class:`PixelSamples`.
+
+    Parameters
+    ----------
+    count : images in the data set.
+    batch : images in a batch; the last batch holds the rest.
+    shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
+        shuffling, for training, a last batch of one image is left out: BatchNorm has nothing to average.
+
+    Examples
+    --------
+    >>> list(Batches(5, 2))
+    [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
+    >>> len(Batches(5, 2, shuffle_seed=1))
+    2
+    """
+
+    def __init__(self, count: int, batch: int, *, shuffle_seed: int | None = None) -> None:
+        """Begin with epoch 0; set ``epoch`` before each pass."""
+        self.epoch = 0
+        self._count, self._batch, self._seed = count, batch, shuffle_seed
+        self._kept = count - (shuffle_seed is not None and count % batch == 1)
+
+    def __len__(self) -> int:
+        """Return the number of batches of an epoch."""
+        return -(-self._kept // self._batch)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Yield the batches of ``epoch``."""
+        places = np.arange(self._count)
+        if self._seed is not None:
+            places = np.random.default_rng([self._seed, self.epoch]).permutation(self._count)
+        for start in range(0, self._kept, self._batch):
+            stop = min(start + self._batch, self._kept)
+            yield [(self.epoch, int(place)) for place in places[start:stop]]
+
+
+def draw(seed: int, epoch: int, place: int) -> int:
+    """Return the number, 0 to 2**32 - 1, that decides the augmentation of one sample in one epoch.
+
+    Examples
+    --------
+    >>> draw(2019, 3, 14) == draw(2019, 3, 14), draw(2019, 3, 14) == draw(2019, 14, 3)
+    (True, False)
+    """
+    return int(np.random.SeedSequence([seed, epoch, place]).generate_state(1)[0])
+
+
+def normalise(image_NHWC: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """Turn bytes into what an encoder takes, on the device where they are.
+
+    Parameters
+    ----------
+    image_NHWC : (N, H, W, 3) uint8.
+    mean, std : per channel, of intensities in 0..1.
+
+    Returns
+    -------
+    Tensor : (N, 3, H, W) float32, (value / 255 - mean) / std, channels last in memory.
+
+    Examples
+    --------
+    >>> normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8), [0.5, 0.5, 0], [0.5, 0.25, 1]).flatten()
+    tensor([1., 2., 1.])
+    """
+    scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+    shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+    image = image_NHWC.float() * scale.float().to(image_NHWC.device) + shift.float().to(image_NHWC.device)
+    return image.permute(0, 3, 1, 2)
+
+
+def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
+    """Spread the bits of masks over planes.
+
+    Parameters
+    ----------
+    mask_NHWB : (N, H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    classes : at most 8 B.
+
+    Returns
+    -------
+    Tensor : (N, classes, H, W) float32, 0 or 1.
+
+    Examples
+    --------
+    >>> unpack(torch.tensor([[[[5]]]], dtype=torch.uint8), classes=4).flatten()
+    tensor([1., 0., 1., 0.])
+    """
+    planes = [(mask_NHWB[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
+    return torch.stack(planes, dim=1).float()
+
+
+def quiet_worker(worker: int) -> None:
+    """Keep OpenCV to the one thread of a loader worker: its pool hangs after a fork."""
+    cv2.setNumThreads(0)
+
+
+def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return where the training and the validation images of a fold lie in a pixel store.
+
+    Parameters
+    ----------
+    folds : table with the columns ``image`` and ``fold``.
+    fold : its images validate, all others train.
+    ids : the names of the store's training images, in its order.
+
+    Returns
+    -------
+    (list of int, list of int) : positions in the store, both in the order of the table. No image is in both.
+
+    Raises
+    ------
+    ValueError : if the table has no such fold, or images that the store lacks, or one image twice.
+    """
+    table = pd.read_csv(folds, sep="\t", dtype={"image": str, "fold": int}, keep_default_na=False)
+    positions = {name: position for position, name in enumerate(ids)}
+    if absent := [name for name in table["image"] if name not in positions]:
+        raise ValueError(f"{folds}: {len(absent)} images are not in the pixel store (first: {absent[0]})")
+    if len(twice := table["image"][table["image"].duplicated()]):
+        raise ValueError(f"{folds}: {len(twice)} images are listed twice (first: {twice.iloc[0]})")
+    if fold not in set(table["fold"]):
+        raise ValueError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
+    validates = table["fold"] == fold
+    train = [positions[name] for name in table["image"][~validates]]
+    valid = [positions[name] for name in table["image"][validates]]
+    assert not set(train) & set(valid), "an image both trains and validates"
+    return train, valid

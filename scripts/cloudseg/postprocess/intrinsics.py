@@ -1,0 +1,252 @@
+"""Machine words, bits and vectors: the few things that numba cannot say, as LLVM instructions.
+
+Addresses are int64 numbers, and nothing here checks them: an array access in numba first asks whether the index is
+negative, and arrays that are read-only, strided or transposed are all types of their own, each compiled anew. Kernels
+that take addresses and strides compile once for all of them.
+
+Vectors are plain LLVM vectors of 64 bytes. LLVM cuts them to what the processor has (AVX-512, AVX2, SSE2, NEON), so that
+one text serves every processor, and no result depends on it.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_BIT, _BYTE, _SHORT, _WORD, _LONG = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+_FLOAT = ir.FloatType()
+
+RING = (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)  # clockwise, (rows, columns)
+
+
+def _pointer(builder, address, kind):
+    return builder.inttoptr(address, kind.as_pointer())
+
+
+def _splat(builder, value, lanes):
+    """Return a vector with the value in every lane."""
+    vector = ir.VectorType(value.type, lanes)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_WORD, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(_WORD, lanes), [0] * lanes))
+
+
+def _constants(kind, lanes, value):
+    return ir.Constant(ir.VectorType(kind, lanes), [value] * lanes)
+
+
+def _call(builder, name, *arguments):
+    """Call the LLVM intrinsic of that name, which returns the type of its first argument."""
+    kinds = [argument.type for argument in arguments]
+    function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(kinds[0], kinds), name)
+    return builder.call(function, arguments)
+
+
+def _loader(kind, signed):
+    @intrinsic
+    def load(typing_context, address, index):
+        def generate(context, builder, signature, arguments):
+            place = builder.add(arguments[0], builder.mul(arguments[1], ir.Constant(_LONG, kind.width // 8)))
+            value = builder.load(_pointer(builder, place, kind), align=1)
+            if kind.width == 64:
+                return value
+            return builder.sext(value, _LONG) if signed else builder.zext(value, _LONG)
+
+        return types.int64(types.int64, types.int64), generate
+
+    return load
+
+
+def _storer(kind):
+    @intrinsic
+    def store(typing_context, address, index, value):
+        def generate(context, builder, signature, arguments):
+            place = builder.add(arguments[0], builder.mul(arguments[1], ir.Constant(_LONG, kind.width // 8)))
+            value = arguments[2] if kind.width == 64 else builder.trunc(arguments[2], kind)
+            builder.store(value, _pointer(builder, place, kind), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, types.int64), generate
+
+    return store
+
+
+# load32(address, i) is the i-th int32 from the address on, as int64; store32(address, i, value) writes it.
+load8, load16, load32, load64 = (
+    _loader(_BYTE, False),
+    _loader(_SHORT, False),
+    _loader(_WORD, True),
+    _loader(_LONG, True),
+)
+store8, store16, store32, store64 = _storer(_BYTE), _storer(_SHORT), _storer(_WORD), _storer(_LONG)
+
+
+@intrinsic
+def shift_right(typing_context, word, count):
+    """Shift the 64 bits of a word right, filling with zeros; count in 0..63."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.lshr(*arguments)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def lowest_bit(typing_context, word):
+    """Return the place of the lowest bit that is set; 64 when none is."""
+
+    def generate(context, builder, signature, arguments):
+        return _call(builder, "llvm.cttz.i64", arguments[0], ir.Constant(_BIT, 0))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def bit_count(typing_context, word):
+    """Return how many bits are set."""
+
+    def generate(context, builder, signature, arguments):
+        return _call(builder, "llvm.ctpop.i64", arguments[0])
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def bits_at_least(typing_context, address, level):
+    """Compare the 64 bytes from the address on with a level: bit i is set when byte i reaches it."""
+
+    def generate(context, builder, signature, arguments):
+        pixels = builder.load(_pointer(builder, arguments[0], ir.VectorType(_BYTE, 64)), align=1)
+        levels = _splat(builder, builder.trunc(arguments[1], _BYTE), 64)
+        return builder.bitcast(builder.icmp_unsigned(">=", pixels, levels), _LONG)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+def _butterfly(widest):
+    """Return three of the six stages of a bit transpose: those that swap blocks of widest, widest/2, widest/4 bits."""
+    keep_low = {32: 0xFFFFFFFF, 16: 0x0000FFFF0000FFFF, 8: 0x00FF00FF00FF00FF}
+    keep_low |= {4: 0x0F0F0F0F0F0F0F0F, 2: 0x3333333333333333, 1: 0x5555555555555555}
+
+    @intrinsic
+    def transpose(typing_context, address, stride):
+        def generate(context, builder, signature, arguments):
+            eight = ir.VectorType(_LONG, 8)
+            address, stride = arguments
+            places = [builder.add(address, builder.mul(stride, ir.Constant(_LONG, row))) for row in range(8)]
+            places = [_pointer(builder, place, eight) for place in places]
+            rows = [builder.load(place, align=8) for place in places]
+            for distance, bits in ((4, widest), (2, widest // 2), (1, widest // 4)):
+                shift, mask = _constants(_LONG, 8, bits), _constants(_LONG, 8, keep_low[bits])
+                for high in range(8):
+                    if high & distance:
+                        continue
+                    a, b = rows[high], rows[high + distance]
+                    moved = builder.and_(builder.xor(builder.lshr(a, shift), b), mask)
+                    rows[high + distance] = builder.xor(b, moved)
+                    rows[high] = builder.xor(a, builder.shl(moved, shift))
+            for row, place in zip(rows, places, strict=True):
+                builder.store(row, place, align=8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    return transpose
+
+
+# transpose_32_16_8(address, stride) and transpose_4_2_1: on eight rows of words, `stride` bytes apart, eight words each.
+transpose_32_16_8, transpose_4_2_1 = _butterfly(32), _butterfly(4)
+
+
+@intrinsic
+def rings(typing_context, pixels, stride, masks):
+    """Say of 64 pixels which of their eight neighbours come before them, as one byte each at `masks`.
+
+    Bit n is the n-th neighbour clockwise from the upper left. Larger values come first, equal ones in memory order.
+    """
+
+    def generate(context, builder, signature, arguments):
+        bytes64 = ir.VectorType(_BYTE, 64)
+        pixels, stride, masks = arguments
+
+        def load(rows, columns):
+            place = builder.add(pixels, builder.mul(stride, ir.Constant(_LONG, rows)))
+            place = builder.add(place, ir.Constant(_LONG, columns))
+            return builder.load(_pointer(builder, place, bytes64), align=1)
+
+        centre = load(0, 0)
+        ring = ir.Constant(bytes64, [0] * 64)
+        for bit, (rows, columns) in enumerate(RING):
+            comparison = ">=" if (rows, columns) < (0, 0) else ">"
+            before = builder.icmp_unsigned(comparison, load(rows, columns), centre)
+            ring = builder.or_(ring, builder.select(before, _constants(_BYTE, 64, 1 << bit), _constants(_BYTE, 64, 0)))
+        builder.store(ring, _pointer(builder, masks, bytes64), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+def _sum_over_members(builder, members, count, place, kind, term):
+    """Add up, in registers, a vector per member: term(member's number, its 64 pixels from `place` on)."""
+    total = cgutils.alloca_once_value(builder, ir.Constant(ir.VectorType(kind, 64), None))
+    table = _pointer(builder, members, _LONG)
+    with cgutils.for_range(builder, count) as loop:
+        start = builder.add(builder.load(builder.gep(table, [loop.index])), place)
+        pixels = builder.load(_pointer(builder, start, ir.VectorType(_BYTE, 64)), align=1)
+        value = term(loop.index, pixels)
+        add = builder.fadd if kind == _FLOAT else builder.add
+        builder.store(add(builder.load(total), value), total)
+    return builder.load(total)
+
+
+def _store_rounded(builder, value, scale, half, out):
+    """Store floor(scale * value + half) of 64 floats as bytes."""
+    scaled = builder.fadd(builder.fmul(value, _splat(builder, scale, 64)), _splat(builder, half, 64))
+    pixels = builder.fptoui(scaled, ir.VectorType(_BYTE, 64))
+    builder.store(pixels, _pointer(builder, out, pixels.type), align=1)
+
+
+@intrinsic
+def average(typing_context, members, count, place, scale, half, out):
+    """Store floor(scale * sum + half) of 64 pixels from `place` on; at most 256 members, so that sums fit 16 bits.
+
+    numba's own loops add in 64 bits and do not become vectors: they take 25 times longer.
+    """
+
+    def generate(context, builder, signature, arguments):
+        members, count, place, scale, half, out = arguments
+        shorts = ir.VectorType(_SHORT, 64)
+        total = _sum_over_members(
+            builder, members, count, place, _SHORT, lambda _, pixels: builder.zext(pixels, shorts)
+        )
+        total = builder.uitofp(total, ir.VectorType(_FLOAT, 64))
+        _store_rounded(builder, total, scale, half, out)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3, types.float32, types.float32, types.int64), generate
+
+
+def _weighted(of_root):
+    @intrinsic
+    def average(typing_context, members, weights, count, place, half, out):
+        def generate(context, builder, signature, arguments):
+            members, weights, count, place, half, out = arguments
+            weights = _pointer(builder, weights, _FLOAT)
+
+            def term(number, pixels):
+                value = builder.uitofp(pixels, ir.VectorType(_FLOAT, 64))
+                if of_root:
+                    value = _call(builder, "llvm.sqrt.v64f32", value)
+                return builder.fmul(value, _splat(builder, builder.load(builder.gep(weights, [number])), 64))
+
+            total = _sum_over_members(builder, members, count, place, _FLOAT, term)
+            _store_rounded(builder, total, ir.Constant(_FLOAT, 1), half, out)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 4, types.float32, types.int64), generate
+
+    return average
+
+
+# weighted_average(members, weights, count, place, half, out): floor(sum of weight * pixel + half) of 64 pixels from
+# `place` on, with float32 weights; weighted_average_of_roots: the same of the pixels' square roots.
+weighted_average, weighted_average_of_roots = _weighted(False), _weighted(True)

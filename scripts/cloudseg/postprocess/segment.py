@@ -1,0 +1,142 @@
+"""From probabilities to run-length text: threshold, connected components, text, one pass over each plane."""
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from math import ceil
+from numbers import Real
+
+import numpy as np
+
+from cloudseg.postprocess.arguments import UINT8, array_of, in_order, one_per_class, thread_count, whole_numbers
+from cloudseg.postprocess.compiling import kernel
+from cloudseg.postprocess.components import keep_large_components, label_bytes
+from cloudseg.postprocess.intrinsics import load64, store64
+from cloudseg.postprocess.rle import DIGITS, most_characters, write_runs
+from cloudseg.postprocess.runs import Scratch, address, find_runs, scratch_bytes
+
+
+def level(threshold: float, /) -> int:
+    """Turn a threshold on probabilities into the level that a stored uint8 value must reach.
+
+    Parameters
+    ----------
+    threshold : in [0, 1].
+
+    Returns
+    -------
+    int : ceil(255 threshold), in 0..255; a pixel is in when its value is at least the level. The 1e-9 keeps a
+        threshold such as 0.2, whose product 51.000000000000004 is 51 in decimals, at 51.
+
+    Examples
+    --------
+    >>> level(0.5), level(0.7), level(0), level(1)
+    (128, 179, 0, 255)
+    """
+    if not isinstance(threshold, Real):
+        raise TypeError(f"threshold: expected a number in [0, 1], got {threshold!r}")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected a number in [0, 1], got {threshold!r}")
+    return max(ceil(255 * float(threshold) - 1e-9), 0)
+
+
+PLANES_AT_ONCE = 32  # planes whose text is written before it becomes strings: it is still in the cache then
+
+
+@kernel
+def segment_planes(
+    planes, image_step, class_step, row_step, column_step, classes, height, width, levels, min_sizes, first, stop,
+    bits, edges, runs, labels, parents, areas, digits, ends, text, room, most,
+):  # fmt: skip
+    """Write the text of planes first to stop, one after the other, and where each ends; return how many are done.
+
+    It stops early when the room left is less than the most that a plane can need.
+    """
+    place = text
+    last = text + room - most
+    done = 0
+    while first + done < stop and place <= last:
+        image, number = divmod(first + done, classes)
+        plane = planes + image * image_step + number * class_step
+        level = load64(levels, number)
+        count = find_runs(plane, row_step, column_step, height, width, level, bits, edges, runs)
+        min_size = load64(min_sizes, number)
+        count = keep_large_components(runs, count, height + 1, 0, min_size, labels, parents, areas)
+        place = write_runs(runs, count, height, width, digits, place)
+        store64(ends, done, place - text)
+        done += 1
+    return done
+
+
+def segment_some(probabilities: np.ndarray, levels: np.ndarray, min_sizes: np.ndarray, some: range) -> list[str]:
+    """Return the text of some of the N*C planes."""
+    _, classes, height, width = probabilities.shape
+    most = most_characters(height, width)
+    room = most + 2**18
+    scratch = Scratch(*scratch_bytes(height, width), *label_bytes(height, width), room)
+    *sections, text = scratch.sections
+    ends = np.empty(PLANES_AT_ONCE, np.int64)
+    fixed = (
+        address(probabilities),
+        *probabilities.strides,
+        classes,
+        height,
+        width,
+        address(levels),
+        address(min_sizes),
+    )
+    strings: list[str] = []
+    while len(strings) < len(some):
+        first = some.start + len(strings)
+        stop = min(first + PLANES_AT_ONCE, some.stop)
+        done = segment_planes(*fixed, first, stop, *sections, DIGITS, address(ends), text, room, most)
+        bounds = [0, *ends[:done].tolist()]
+        characters = scratch.text(text, bounds[-1])
+        strings.extend(characters[start:end] for start, end in pairwise(bounds))
+    return strings
+
+
+def segment(
+    probabilities: np.ndarray,
+    thresholds: float | Sequence[float],
+    min_sizes: int | Sequence[int],
+    /,
+    threads: int | None = None,
+) -> list[str]:
+    """Turn probabilities into the run-length text of their masks, without small components.
+
+    Parameters
+    ----------
+    probabilities : uint8 (N, C, H, W), in any memory order; 255 is certainty.
+    thresholds : in [0, 1], one per class or one for all; a pixel is in when its value >= level(threshold).
+    min_sizes : least area in pixels of an 8-connected component, one per class or one for all.
+    threads : how many threads; None is one. The result does not depend on it.
+
+    Returns
+    -------
+    list of N*C str : `encode_rle` of each mask, in row order (image by image, class by class).
+
+    Examples
+    --------
+    >>> plane = np.array([[255, 0, 0], [200, 0, 90]], np.uint8)
+    >>> segment(plane[None, None], 0.3, 2)
+    ['1 2']
+    """
+    probabilities = array_of("probabilities", probabilities, (UINT8,), 4)
+    images, classes = probabilities.shape[:2]
+    levels = one_per_class("thresholds", levels_of(thresholds), classes)
+    min_sizes = one_per_class("min_sizes", whole_numbers("min_sizes", min_sizes, 0), classes)
+    threads = thread_count(threads)
+    planes = images * classes
+    step = planes if threads == 1 else PLANES_AT_ONCE
+    parts = [range(first, min(first + step, planes)) for first in range(0, planes, max(step, 1))]
+    segmented = in_order(partial(segment_some, probabilities, levels, min_sizes), parts, threads)
+    return [string for strings in segmented for string in strings]
+
+
+def levels_of(thresholds: float | Sequence[float]) -> np.ndarray:
+    """Return the levels of one or more thresholds, int64."""
+    if np.ndim(thresholds) > 1:
+        raise ValueError(f"thresholds: expected one number or a flat list, got shape {np.shape(thresholds)}")
+    listed = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
+    return np.array([level(threshold) for threshold in listed], np.int64)

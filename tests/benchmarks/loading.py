@@ -1,0 +1,151 @@
+"""Compare loading a training sample from a pixel store with decoding its JPEG, and watch a build's memory.
+
+    python tests/benchmarks/loading.py [--root FOLDER] [--images 220]
+
+Without ``--root`` (a data set in the contest's layout) a small demo is made in a temporary folder. The time
+to beat is that of reading a JPEG and resizing it, its mask left out, which favours the JPEG. The bars are a
+ratio of 15 and a growth of peak memory under 10 % for ten times the images.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cloudseg import stores
+from cloudseg.dataset.check import check_dataset, read_images
+from cloudseg.dataset.contest import load_image
+from cloudseg.dataset.demo import make_demo
+from cloudseg.dataset.pixels import build_pixels, resize_image
+from cloudseg.files import write_table
+
+CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
+SIZE = (320, 480)
+LEAST_RATIO = 15
+MOST_GROWTH = 0.10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, help="a data set in the contest's layout; a demo when left out")
+    parser.add_argument(
+        "--images", type=int, default=220, help="images of the smaller build (default 220, which fill a shard of masks)"
+    )
+    parser.add_argument("--build", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.build:
+        report_peak(*arguments.build)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = arguments.root or Path(folder, "demo")
+        if not arguments.root:
+            make_demo(root, train=12, test=2, seed=1)
+        passed = [compare_loading(root, Path(folder)), compare_memory(root, Path(folder), arguments.images)]
+    sys.exit(0 if all(passed) else 1)
+
+
+def compare_loading(root: Path, scratch: Path) -> bool:
+    images, report = check_dataset(root, classes=CLASSES, size_of_submission=(350, 525), workers=2)
+    report.raise_for_errors()
+    build_pixels(images, root, scratch / "a.zarr", size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2)
+    group = stores.read(scratch / "a.zarr")
+    image, mask = group["train/image"], group["train/mask"]
+    paths = [root / "train_images" / name for name in group.attrs["ids"]["train"]]
+
+    def from_store(row: int) -> None:
+        stores.images(image, slice(row, row + 1))
+        stores.images(mask, slice(row, row + 1))
+
+    def with_zarr(row: int) -> None:
+        image[row], mask[row]
+
+    def with_opencv(row: int) -> None:
+        pixels = cv2.cvtColor(cv2.imread(str(paths[row])), cv2.COLOR_BGR2RGB)
+        cv2.resize(pixels, SIZE[::-1], interpolation=cv2.INTER_AREA)
+
+    cv2.setNumThreads(1)
+    rows = np.random.default_rng(0).integers(0, len(paths), 40)
+    ways: dict[str, Callable[[int], object]] = {
+        "JPEG, OpenCV": with_opencv,
+        "JPEG, load_image": lambda row: resize_image(load_image(paths[row]), SIZE),
+        "store, Zarr's own reader": with_zarr,
+        "store, stores.images": from_store,
+    }
+    medians = compare(ways, rows)
+    print(f"Loading a {SIZE[0]}x{SIZE[1]} training sample (the store's with its mask), median of {len(rows)}:")
+    for name, seconds in medians.items():
+        print(f"  {name:26} {1000 * seconds:7.2f} ms")
+    jpeg = min(medians["JPEG, OpenCV"], medians["JPEG, load_image"])
+    ratio = jpeg / medians["store, stores.images"]
+    print(f"  the store is {ratio:.1f} times faster than the faster JPEG (bar: {LEAST_RATIO})")
+    return ratio >= LEAST_RATIO
+
+
+def compare(ways: dict[str, Callable[[int], object]], rows: np.ndarray) -> dict[str, float]:
+    """Time the ways in turn on each row, so that a busy machine slows all of them alike."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for row in [0, *rows.tolist()]:
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way(row)
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+
+
+def compare_memory(root: Path, scratch: Path, count: int) -> bool:
+    print(f"Peak memory of building a {SIZE[0]}x{SIZE[1]} store:")
+    peaks = []
+    for images in (count, 10 * count):
+        many = scratch / f"many{images}"
+        multiply(root, many, images)
+        command = [sys.executable, __file__, "--build", str(many), str(scratch / f"{images}.zarr")]
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(f"  {images:6} images {peaks[-1] / 2**10:7.0f} MiB")
+    growth = peaks[1] / peaks[0] - 1
+    print(f"  ten times the images take {100 * growth:.1f} % more (bar: {100 * MOST_GROWTH:.0f} %)")
+    return growth < MOST_GROWTH
+
+
+def multiply(root: Path, out: Path, count: int) -> None:
+    """Write a data set of ``count`` training images at the size of the store, copies that differ in bytes."""
+    for split in ("train", "test"):
+        (out / f"{split}_images").mkdir(parents=True)
+    sources = sorted((root / "train_images").iterdir())[:6]
+    smaller = [resize_image(load_image(path), SIZE)[..., ::-1] for path in sources]
+    data = [cv2.imencode(".jpg", image)[1].tobytes() for image in smaller]
+    # A label as long as the contest's: some 300 runs of 100 pixels.
+    label = " ".join(f"{320 * column + 20} 100" for column in range(300))
+    with (out / "train.csv").open("w") as table:
+        table.write("Image_Label,EncodedPixels\n")
+        for index in range(count):
+            name = f"{index:06}.jpg"
+            (out / "train_images" / name).write_bytes(data[index % len(data)] + str(index).encode())
+            table.writelines(f"{name}_{label_name},{label}\n" for label_name in CLASSES)
+    (out / "test_images" / "x.jpg").write_bytes(data[0])
+    rows = "".join(f"x.jpg_{label_name},1 1\n" for label_name in CLASSES)
+    (out / "sample_submission.csv").write_text("Image_Label,EncodedPixels\n" + rows)
+    images, report = check_dataset(out, classes=CLASSES, size_of_submission=SIZE, workers=2)
+    report.raise_for_errors()
+    write_table(images, out / "images.tsv")
+
+
+def report_peak(root: Path, out: Path) -> None:
+    """Build a store in this process and print the peak of its resident memory in KiB (Linux only).
+
+    ``getrusage`` would report the peak of the process that started this one if that is higher.
+    """
+    images = read_images(root / "images.tsv")
+    build_pixels(images, root, out, size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2)
+    status = Path("/proc/self/status").read_text()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Compare a training step and a prediction with what the network alone costs.
+
+    python tests/benchmarks/training.py [--size 96x144] [--decoder fpn] [--repeats 5]
+
+CPU seconds on one numerical thread, medians over repeats that alternate, random weights and pixels. The bars
+are a share of 7 % for all that a training step does besides forward, backward and the optimiser (reading,
+augmenting, normalising, unpacking), and 0.9 for bare forward passes over a whole prediction (reading, views,
+resizing, quantising, compressing, writing).
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from cloudseg import files, stores
+from cloudseg.network import devices
+from cloudseg.network.augment import build_transform
+from cloudseg.network.losses import build_loss
+from cloudseg.network.models import build_model, write_state
+from cloudseg.network.predict import VIEWS, predict
+from cloudseg.network.samples import Batches, PixelSamples, normalise, unpack
+
+ENCODER = "tu-tf_efficientnet_lite0"
+CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
+NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
+STEPS = [{"name": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip", "RandomBrightnessContrast")]
+IMAGES, BATCH, SUBMISSION = 32, 8, (350, 525)
+MOST_SHARE, LEAST_RATIO = 0.07, 0.9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="96x144")
+    parser.add_argument("--decoder", default="fpn")
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    size = tuple(map(int, arguments.size.split("x")))
+    devices.settle(1, torch.device("cpu"))
+    torch.manual_seed(0)
+    model = build_model(ENCODER, arguments.decoder, len(CLASSES)).to(memory_format=torch.channels_last)
+    with tempfile.TemporaryDirectory() as folder:
+        write_inputs(Path(folder), size)
+        passed = [
+            compare_step(model, Path(folder), arguments.repeats),
+            compare_prediction(model, arguments.decoder, Path(folder), arguments.repeats),
+        ]
+    sys.exit(0 if all(passed) else 1)
+
+
+def write_inputs(folder: Path, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (IMAGES, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+    image = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    mask = image[..., 0] >> 4
+    blocks = {"train/image": image, "train/mask": mask, "test/image": image}
+    dims = ("image", "y", "x", "band")
+    specs = {name: stores.Spec(block.shape, "uint8", dims[: block.ndim]) for name, block in blocks.items()}
+    ids = [f"{number}.jpg" for number in range(IMAGES)]
+    writer = stores.Writer(folder / "pixels.zarr", specs, {"ids": {"train": ids, "test": ids}, "classes": CLASSES})
+    for name, block in blocks.items():
+        for rows in writer.missing(name):
+            writer.write(rows, block[rows], name)
+    writer.finish()
+    files.write_text(folder / "folds.tsv", "image\tfold\n" + "".join(f"{name}\t0\n" for name in ids))
+
+
+def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
+    samples = PixelSamples(folder / "pixels.zarr", range(IMAGES), transform=build_transform(STEPS), seed=1)
+    loader = DataLoader(samples, batch_sampler=Batches(IMAGES, BATCH, shuffle_seed=1))
+    loss_of = build_loss({"bce": 1, "dice": 1})
+    optimiser = torch.optim.AdamW(model.parameters(), fused=True)
+    model.train()
+
+    def load() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(normalise(image, **NORM), unpack(mask, len(CLASSES))) for image, mask in loader]
+
+    batches = load()
+
+    def learn() -> None:
+        for image, target in batches:
+            loss_of(model(image), target).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+
+    outside, network = medians(repeats, load, learn)
+    share = outside / (outside + network)
+    print(
+        f"training: {1e3 * network / IMAGES:.1f} ms a sample in the network, {1e3 * outside / IMAGES:.2f} outside: "
+        f"{share:.1%} (at most {MOST_SHARE:.0%})"
+    )
+    return share <= MOST_SHARE
+
+
+def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repeats: int) -> bool:
+    about = {"encoder": ENCODER, "decoder": decoder, "classes": CLASSES}
+    write_state(model.network.state_dict(), folder / "best.safetensors", about)
+    group = stores.read(folder / "pixels.zarr")
+    image = normalise(torch.from_numpy(stores.images(group["test/image"], slice(None))), **NORM)
+    model.eval()
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for _ in range(2 * len(VIEWS)):  # as many passes as the prediction of both splits
+            for start in range(0, IMAGES, BATCH):
+                model(image[start : start + BATCH])
+
+    def whole() -> None:
+        predict(
+            checkpoints={"best": folder / "best.safetensors"},
+            pixels=folder / "pixels.zarr",
+            folds=folder / "folds.tsv",
+            fold=0,
+            outputs={f"best-{split}": folder / f"{split}.zarr" for split in ("valid", "test")},
+            views=[{"view": name} for name in VIEWS],
+            size=SUBMISSION,
+            batch=BATCH,
+            normalisation=NORM,
+        )
+
+    bare, full = medians(repeats, forward, whole)
+    print(f"prediction: {bare / full:.2f} of its CPU time is forward passes (at least {LEAST_RATIO})")
+    return bare / full >= LEAST_RATIO
+
+
+def medians(repeats: int, *ways: Callable[[], object]) -> list[float]:
+    times: list[list[float]] = [[] for _ in ways]
+    for way in ways:
+        way()
+    for _ in range(repeats):
+        for taken, way in zip(times, ways, strict=True):
+            started = time.process_time()
+            way()
+            taken.append(time.process_time() - started)
+    return [statistics.median(taken) for taken in times]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,405 @@
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from cloudseg.dataset import check
+from cloudseg.dataset.check import DatasetError, check_dataset, read_images
+from cloudseg.files import write_table
+from cloudseg.postprocess import encode_rle
+
+CLASSES = ["Fish", "Sugar"]
+SHAPE = (40, 60)
+
+
+def jpeg(seed: int, mode: str = "RGB", size: tuple[int, int] = SHAPE) -> bytes:
+    noise = np.random.default_rng(seed).integers(1, 255, (*size, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).convert(mode).save(file, "jpeg")
+    return file.getvalue()
+
+
+class Folder:
+    """A small data set without a fault, and the means to spoil it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for split, names in (("train", ["a.jpg", "b_c.jpg", "d.jpg"]), ("test", ["x.jpg", "y.jpg"])):
+            (root / f"{split}_images").mkdir(parents=True)
+            for name in names:
+                (root / f"{split}_images" / name).write_bytes(jpeg(sum(name.encode())))
+        self.train = ["a.jpg_Fish,1 3 9 2", "a.jpg_Sugar,", "b_c.jpg_Fish,", "b_c.jpg_Sugar,2400 1"]
+        self.train += ["d.jpg_Fish,1 2400", "d.jpg_Sugar,40 2 42 1"]
+        self.sample = ["x.jpg_Fish,1 1", "x.jpg_Sugar,1 1", "y.jpg_Fish,1 1", "y.jpg_Sugar,1 1"]
+
+    def run(self, classes=CLASSES, workers=2):
+        for name, rows in (("train.csv", self.train), ("sample_submission.csv", self.sample)):
+            if rows is not None:
+                text = "\n".join(["Image_Label,EncodedPixels", *rows, ""])
+                (self.root / name).write_text(text, encoding="utf-8")
+        return check_dataset(self.root, classes=classes, size_of_submission=(10, 15), workers=workers)
+
+    def findings(self, **options) -> list[tuple[check.Kind, str]]:
+        _, report = self.run(**options)
+        return [(finding.kind, str(finding)) for finding in report.findings]
+
+
+@pytest.fixture
+def folder(tmp_path) -> Folder:
+    return Folder(tmp_path / "clouds")
+
+
+def test_a_sound_folder_has_no_findings(folder):
+    images, report = folder.run()
+    report.raise_for_errors()
+    assert str(report).endswith("No problems found.")
+    assert "3 train images of 40x60" in str(report)
+    assert "Fish 2, Sugar 2; 67 % of all pairs" in str(report)
+    assert list(images.columns) == ["image", "split", "height", "width", "digest", "labels", *CLASSES]
+    assert list(images["image"]) == ["a.jpg", "b_c.jpg", "d.jpg", "x.jpg", "y.jpg"]
+    assert list(images["split"]) == ["train"] * 3 + ["test"] * 2
+    assert set(images["height"]) == {40}
+    assert set(images["width"]) == {60}
+    assert images["Fish"].tolist() == [5, 0, 2400, pd.NA, pd.NA]
+    assert images["Sugar"].tolist() == [0, 1, 3, pd.NA, pd.NA]
+    data = (folder.root / "train_images/b_c.jpg").read_bytes()
+    assert images["digest"][1] == hashlib.sha256(data).hexdigest()
+    assert images["labels"].str.len().tolist() == [16, 16, 16, 0, 0]
+
+
+def test_the_table_is_the_same_for_any_number_of_workers(folder):
+    one, report_one = folder.run(workers=1)
+    four, report_four = folder.run(workers=4)
+    pd.testing.assert_frame_equal(one, four)
+    assert str(report_one) == str(report_four)
+
+
+def test_the_table_comes_back_from_its_file(folder, tmp_path):
+    images, _ = folder.run()
+    images["labels"] = ["1234567890123456", "0000000000000012", "1e10", "", ""]  # no number, whatever it looks
+    write_table(images, tmp_path / "images.tsv")
+    pd.testing.assert_frame_equal(read_images(tmp_path / "images.tsv"), images)
+
+
+def test_only_the_labels_that_were_edited_have_another_digest(folder):
+    before, _ = folder.run()
+    folder.train[0] = "a.jpg_Fish,1 4"
+    folder.train[1:3] = reversed(folder.train[1:3])
+    after, _ = folder.run()
+    assert (before["labels"] != after["labels"]).tolist() == [True, False, False, False, False]
+    assert (before["digest"] == after["digest"]).all()
+
+
+@pytest.mark.parametrize("make", [lambda t: t.replace("\n", "\r\n"), lambda t: "\ufeff" + t])
+def test_bom_and_crlf_are_fine(folder, make):
+    folder.run()
+    for name in ("train.csv", "sample_submission.csv"):
+        path = folder.root / name
+        path.write_bytes(make(path.read_text()).encode())
+    folder.train = folder.sample = None
+    assert not folder.findings()
+
+
+def test_a_png_named_jpg_is_fine(folder):
+    image = cv2.imread(str(folder.root / "train_images/a.jpg"))
+    (folder.root / "train_images/a.jpg").write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    assert not folder.findings()
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1", "pair 1"),
+        ("1 2 5", "pair 2"),
+        ("0 3", "pair 1 .*0 3"),
+        ("1 0", "pair 1"),
+        ("1 2 2400 2", r"40x60.*pair 2 .*2400 2.*past the end"),
+        ("2401 1", "pair 1"),
+        ("5 3 7 2", "pair 2"),
+        ("5 3 1 2", "pair 2"),
+        ("1 three", "pair 1"),
+        ("1 2 x 4", "pair 2"),
+        ("１ ３", "pair 1"),
+        ("1 ²", "pair 1"),
+        ("1 -3", "pair 1"),
+        ("1 1.5", "pair 1"),
+        ("123456789012345678901234567890 1", "pair 1"),
+        ("1 123456789012345678901234567890", "pair 1"),
+    ],
+)
+def test_malformed_labels_are_named_with_line_and_pair(folder, text, message):
+    folder.train[2] = f"b_c.jpg_Fish,{text}"
+    images, report = folder.run()
+    (finding,) = report.findings
+    assert finding.kind is check.BAD_TEXT
+    assert str(finding).startswith("train.csv, line 4: b_c.jpg_Fish (40x60): ")
+    assert re.search(message, finding.came)
+    assert len(images) == 5
+    with pytest.raises(DatasetError, match=r"found 1 error\. The first: train\.csv, line 4: b_c"):
+        report.raise_for_errors()
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "message"),
+    [
+        (["gone.jpg_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'gone.jpg_Fish'"),
+        (["x.jpg_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'x.jpg_Fish'"),
+        (["nonsense,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'nonsense'"),
+        (
+            ["a.jpg_Suger,1 1"],
+            check.NO_SUCH_CLASS,
+            "train.csv, line 8: 'Suger' in 'a.jpg_Suger'; did you mean 'Sugar'?",
+        ),
+        (["a.jpg_,1 1"], check.NO_SUCH_CLASS, "train.csv, line 8: '' in 'a.jpg_'"),
+        (["a.jpg_Fish,1 1"], check.TWICE, "train.csv, line 8: 'a.jpg_Fish', first in line 2"),
+        (["a.jpg_Fish"], check.BAD_ROW, "train.csv, line 8: 1 cells, beginning with 'a.jpg_Fish'"),
+        (["a.jpg_Fish,1 1,2"], check.BAD_ROW, "train.csv, line 8: 3 cells, beginning with 'a.jpg_Fish'"),
+    ],
+)
+def test_rows_that_fit_nothing_are_named(folder, rows, kind, message):
+    folder.train += rows
+    assert folder.findings() == [(kind, message)]
+
+
+def test_a_wrong_header_is_one_error_not_one_per_image(folder):
+    folder.run()
+    folder.train = None
+    (folder.root / "train.csv").write_text("image,rle\na.jpg_Fish,1 1\n")
+    ((kind, message),) = folder.findings()
+    assert kind is check.BAD_TABLE
+    assert "train.csv, line 1: expected the columns Image_Label,EncodedPixels, got 'image,rle'" in message
+
+
+# Images
+
+
+def spoil(data: bytes, how: str) -> bytes:
+    match how:
+        case "truncated":
+            return data[: len(data) // 2]
+        case "without its end":
+            return data[:-1]
+        case "empty":
+            return b""
+        case "text":
+            return b"<html>not found</html>"
+        case "16 bits":
+            return cv2.imencode(".png", np.zeros((*SHAPE, 3), np.uint16))[1].tobytes()
+    raise AssertionError(how)
+
+
+@pytest.mark.parametrize("how", ["truncated", "without its end", "empty", "text", "16 bits"])
+@pytest.mark.parametrize("file", ["train_images/a.jpg", "test_images/x.jpg"])
+def test_images_that_cannot_be_used_are_named(folder, how, file):
+    path = folder.root / file
+    path.write_bytes(spoil(path.read_bytes(), how))
+    images, report = folder.run()
+    (finding,) = report.findings
+    assert finding.kind is check.BAD_IMAGE
+    assert finding.file == file
+    assert len(images) == 4
+    assert path.name not in set(images["image"])
+
+
+def test_labels_of_an_image_of_another_size(folder):
+    (folder.root / "train_images/d.jpg").write_bytes(jpeg(1, size=(20, 30)))
+    ((kind, message),) = folder.findings()
+    assert kind is check.BAD_TEXT
+    assert "d.jpg_Fish" in message
+    assert "20x30" in message
+
+
+def test_a_name_in_both_folders_is_an_error(folder):
+    (folder.root / "test_images/a.jpg").write_bytes(jpeg(5))
+    folder.sample += ["a.jpg_Fish,1 1", "a.jpg_Sugar,1 1"]
+    assert folder.findings() == [(check.SAME_NAME, "train_images/a.jpg: also test_images/a.jpg")]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_folder_is_one_error(folder, split):
+    for file in (folder.root / f"{split}_images").iterdir():
+        file.unlink()
+    assert folder.findings() == [(check.NO_IMAGES, f"{split}_images: no image in it")]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "sample_submission.csv", "train_images", "test_images"])
+def test_a_missing_part_is_named(folder, name):
+    folder.run()
+    folder.train = folder.sample = None
+    (folder.root / name).rename(folder.root.parent / "elsewhere")
+    ((kind, message),) = folder.findings()
+    assert kind is check.NO_SUCH_FILE
+    assert message.startswith(f"{name}: no such")
+
+
+def test_an_absent_root_lists_what_should_be_there(tmp_path):
+    _, report = check_dataset(tmp_path / "none", classes=CLASSES, size_of_submission=(10, 15), workers=1)
+    parts = ["train_images", "test_images", "train.csv", "sample_submission.csv"]
+    assert [finding.file for finding in report.errors] == parts
+
+
+# Sample submission
+
+
+def test_sample_and_test_folder_disagree_both_ways(folder):
+    folder.sample = ["x.jpg_Fish,1 1", "z.jpg_Fish,1 1"]
+    assert folder.findings() == [
+        (check.NO_SUCH_IMAGE, "sample_submission.csv, line 3: 'z.jpg_Fish'"),
+        (check.NOT_IN_SAMPLE, "test_images/x.jpg: no row for Sugar"),
+        (check.NOT_IN_SAMPLE, "test_images/y.jpg: no row"),
+    ]
+
+
+def test_a_row_of_the_sample_that_is_there_twice(folder):
+    folder.sample.append(folder.sample[0])
+    assert folder.findings() == [(check.TWICE, "sample_submission.csv, line 6: 'x.jpg_Fish', first in line 2")]
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([], "0 classes"),
+        ([f"c{index}" for index in range(65)], "65 classes"),
+        (["Fish", "Fish"], "'Fish' 2 times"),
+        (["Fish", ""], "''"),
+        (["Fish", "digest"], "'digest'"),
+    ],
+)
+def test_classes_that_cannot_be_used(folder, classes, message):
+    assert (check.BAD_CLASSES, f"config: {message}") in folder.findings(classes=classes)
+
+
+def test_64_classes_are_fine(folder):
+    classes = [f"c{index}" for index in range(64)]
+    folder.train = [f"{name}_{label},1 1" for name in ("a.jpg", "b_c.jpg", "d.jpg") for label in classes]
+    folder.sample = [f"{name}_{label},1 1" for name in ("x.jpg", "y.jpg") for label in classes]
+    assert not folder.findings(classes=classes)
+
+
+# Warnings: unusual but legal
+
+
+def test_warnings_do_not_stop(folder):
+    write = {
+        "train_images/a.jpg": cv2.imencode(".jpg", np.zeros((*SHAPE, 3), np.uint8))[1].tobytes(),
+        "test_images/x.jpg": jpeg(3, "L"),
+        "test_images/y.jpg": (folder.root / "train_images/d.jpg").read_bytes(),
+        "test_images/notes.txt": b"",
+    }
+    for name, data in write.items():
+        (folder.root / name).write_bytes(data)
+    folder.train = ["a.jpg_Fish,1 1", "a.jpg_Sugar,", "d.jpg_Fish,1 1"]
+    _, report = folder.run()
+    report.raise_for_errors()
+    assert [(finding.kind, str(finding)) for finding in report.warnings] == [
+        (check.IGNORED, "test_images/notes.txt"),
+        (check.ALL_BLACK, "train_images/a.jpg"),
+        (check.GREY, "test_images/x.jpg"),
+        (check.NO_ROWS, "train_images/b_c.jpg: no row"),
+        (check.NO_ROWS, "train_images/d.jpg: no row for Sugar"),
+        (check.NEVER, "train.csv: Sugar"),
+        (check.SAME_BYTES, "test_images/y.jpg: the same as train_images/d.jpg"),
+    ]
+    assert "0 errors, 7 warnings." in str(report)
+
+
+def test_transparency_is_a_warning(folder):
+    data = cv2.imencode(".png", np.full((*SHAPE, 4), 9, np.uint8))[1].tobytes()
+    (folder.root / "test_images/x.jpg").write_bytes(data)
+    assert folder.findings() == [(check.ALPHA, "test_images/x.jpg")]
+
+
+def test_other_proportions_are_a_warning_per_size(folder):
+    for name in ("x.jpg", "y.jpg"):
+        (folder.root / "test_images" / name).write_bytes(jpeg(len(name) + ord(name[0]), size=(40, 40)))
+    assert folder.findings() == [
+        (check.STRETCHED, "test_images: 2 of 40x40, the submission is 10x15"),
+    ]
+
+
+# The report
+
+
+def test_one_report_lists_all_problems_errors_first(folder):
+    (folder.root / "train_images/a.jpg").write_bytes(b"")
+    folder.train[2] = "b_c.jpg_Fish,0 1"
+    folder.train += ["q.jpg_Fish,1 1", "d.jpg_Fish,1 1", "d.jpg_Shark,1 1"]
+    folder.sample = folder.sample[:3]
+    (folder.root / "test_images/x.jpg").write_bytes(jpeg(3, "L"))
+    _, report = folder.run()
+    text = str(report)
+    for expected in (
+        "train_images/a.jpg: an empty file",
+        "train.csv, line 4: b_c.jpg_Fish (40x60): ",
+        "train.csv, line 8: 'q.jpg_Fish'",
+        "train.csv, line 9: 'd.jpg_Fish', first in line 6",
+        "train.csv, line 10: 'Shark' in 'd.jpg_Shark'",
+        "test_images/y.jpg: no row for Sugar",
+        "test_images/x.jpg",
+        "6 errors, 1 warning.",
+    ):
+        assert expected in text
+    assert text.index("ERROR") < text.index("Warning: grey images")
+    with pytest.raises(DatasetError, match="found 6 errors"):
+        report.raise_for_errors()
+
+
+def test_repeated_problems_fit_a_screen_and_can_all_be_shown(folder):
+    folder.train += [f"gone{index:03}.jpg_Fish,1 1" for index in range(200)]
+    _, report = folder.run()
+    assert len(report.errors) == 200
+    assert "... and 180 more" in str(report)
+    assert len(str(report).splitlines()) < 40
+    assert "gone199" not in str(report)
+    assert "gone199" in report.render(most=None)
+
+
+def test_labels_cannot_flood_or_forge_the_report(folder):
+    folder.train.append(f'"a.jpg_{"x" * 5000}\nERROR: forged",1 1')
+    _, report = folder.run()
+    assert max(len(line) for line in str(report).splitlines()) < 200
+    assert not any(line.startswith("ERROR: forged") for line in str(report).splitlines())
+
+
+def test_real_data():
+    parent = os.environ.get("CLOUDSEG_REAL_DATA")
+    if not parent:
+        pytest.skip("CLOUDSEG_REAL_DATA does not name the folder that holds understanding-clouds-mini")
+    root = Path(parent) / "understanding-clouds-mini"
+    classes = ["Fish", "Flower", "Gravel", "Sugar"]
+    images, report = check_dataset(root, classes=classes, size_of_submission=(350, 525), workers=2)
+    assert not report.findings
+    assert len(images) == 10
+    assert set(zip(images["height"], images["width"], strict=True)) == {(1400, 2100)}
+    table = pd.read_csv(root / "train.csv", keep_default_na=False)
+    for image in images[images["split"] == "train"].to_dict("records"):
+        for label in classes:
+            (text,) = table.loc[table["Image_Label"] == f"{image['image']}_{label}", "EncodedPixels"]
+            assert image[label] == sum(int(length) for length in text.split()[1::2])
+
+
+def test_areas_are_those_of_drawn_masks(folder):
+    rng = np.random.default_rng(0)
+    masks = {name: rng.random((2, *SHAPE)) < 0.3 for name in ("a.jpg", "b_c.jpg", "d.jpg")}
+    folder.train = [
+        f"{name}_{label},{encode_rle(np.ascontiguousarray(mask))}"
+        for name, pair in masks.items()
+        for label, mask in zip(CLASSES, pair, strict=True)
+    ]
+    images, report = folder.run()
+    assert not report.findings
+    expected = [[int(mask.sum()) for mask in pair] for pair in masks.values()]
+    assert images.loc[:2, CLASSES].to_numpy().tolist() == expected

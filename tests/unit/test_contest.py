@@ -1,0 +1,257 @@
+import io
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cloudseg.dataset.contest import (
+    ContestFolder,
+    ImageError,
+    Labels,
+    TableError,
+    decode_image,
+    digest_labels,
+    load_image,
+    scan_table,
+    split_label,
+)
+
+HEADER = "Image_Label,EncodedPixels\n"
+
+
+def scene(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(120, 40, (height // 4 + 1, width // 4 + 1, 3))
+    return cv2.resize(noise.clip(0, 255).astype("uint8"), (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encoded(image, suffix: str = ".png", **options) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, {".png": "png", ".jpg": "jpeg"}[suffix], **options)
+    return file.getvalue()
+
+
+# Images
+
+
+def test_png_comes_back_exactly_whatever_its_name(tmp_path):
+    image = scene()
+    (tmp_path / "a.jpg").write_bytes(encoded(image, ".png"))
+    loaded = load_image(tmp_path / "a.jpg")
+    assert loaded.dtype == np.uint8
+    np.testing.assert_array_equal(loaded, image)
+
+
+def test_jpeg_decodes_as_opencv_decodes_it():
+    data = encoded(scene(), ".jpg", quality=90)
+    pixels, kind = decode_image(data)
+    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    assert kind == "rgb"
+    assert np.abs(pixels.astype(int) - expected).max() <= 1
+
+
+def test_the_orientation_in_exif_is_ignored():
+    """Labels number the stored pixels, so a picture that a viewer would turn must stay as it is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter
+    pixels, _ = decode_image(encoded(scene(40, 60), ".jpg", exif=exif))
+    assert pixels.shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_grey_is_repeated(suffix):
+    pixels, kind = decode_image(encoded(scene()[..., 0], suffix))
+    assert (pixels.shape, kind) == ((40, 60, 3), "grey")
+    np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_dropped_with_a_warning(tmp_path, mode):
+    image = Image.fromarray(scene()).convert(mode)
+    image.putalpha(0)
+    image.save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match=r"a\.png: its transparency is dropped"):
+        pixels = load_image(tmp_path / "a.png")
+    assert pixels.shape == (40, 60, 3)
+    if mode == "RGBA":
+        np.testing.assert_array_equal(pixels, scene())
+
+
+def test_a_palette_is_looked_up():
+    image = Image.fromarray(scene()).quantize(16)
+    file = io.BytesIO()
+    image.save(file, "png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pixels, kind = decode_image(file.getvalue())
+    np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+    assert kind == "rgb"
+
+
+@pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.95, 0.999])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_truncated_jpeg_is_refused(tmp_path, part, options):
+    """OpenCV only warns about it and fills the rest with grey."""
+    data = encoded(scene(200, 300), ".jpg", **options)
+    (tmp_path / "cut.jpg").write_bytes(data[: int(part * len(data))])
+    with pytest.raises(ImageError, match=r"cut\.jpg: "):
+        load_image(tmp_path / "cut.jpg")
+
+
+def test_a_jpeg_that_lacks_its_last_byte_is_refused():
+    with pytest.raises(ImageError, match="truncated"):
+        decode_image(encoded(scene(), ".jpg")[:-1])
+
+
+def test_a_truncated_png_is_refused():
+    with pytest.raises(ImageError):
+        decode_image(encoded(scene())[:-200])
+
+
+def test_a_png_with_a_flipped_byte_is_refused():
+    data = bytearray(encoded(scene()))
+    data[len(data) // 2] ^= 1
+    with pytest.raises(ImageError):
+        decode_image(bytes(data))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_refused(channels):
+    image = np.zeros((40, 60, channels), np.uint16)
+    with pytest.raises(ImageError, match="16 bits per channel"):
+        decode_image(cv2.imencode(".png", image)[1].tobytes())
+
+
+def test_cmyk_is_refused():
+    file = io.BytesIO()
+    Image.fromarray(scene()).convert("CMYK").save(file, "jpeg")
+    with pytest.raises(ImageError, match="CMYK"):
+        decode_image(file.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"", "an empty file"), (b"GIF89a...", "neither JPEG nor PNG"), (b"<html>", "neither")]
+)
+def test_what_is_no_image_is_refused(data, message):
+    with pytest.raises(ImageError, match=message):
+        decode_image(data)
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone"):
+        load_image(tmp_path / "gone.jpg")
+
+
+# The folder
+
+
+def test_images_are_listed_by_suffix_and_sorted(tmp_path):
+    folder = ContestFolder(tmp_path)
+    (tmp_path / "train_images" / "sub.png").mkdir(parents=True)
+    for name in ("b.jpg", "a.PNG", "10.jpeg", "9.jpg", ".hidden.jpg", "Thumbs.db", "c.tif"):
+        (tmp_path / "train_images" / name).touch()
+    assert folder.list_images("train") == ["10.jpeg", "9.jpg", "a.PNG", "b.jpg"]
+    assert folder.list_others("train") == ["Thumbs.db", "c.tif", "sub.png"]
+
+
+def test_the_rows_of_a_submission_keep_their_order(tmp_path):
+    (tmp_path / "test_images").mkdir()
+    for name in ("a.jpg", "b_c.jpg"):
+        (tmp_path / "test_images" / name).touch()
+    table = tmp_path / "sample_submission.csv"
+    table.write_text(HEADER + "b_c.jpg_Sugar,1 1\na.jpg_Fish,1 1\nb_c.jpg_Fish,\na.jpg_Sugar,1 1\n")
+    pairs = [("b_c.jpg", "Sugar"), ("a.jpg", "Fish"), ("b_c.jpg", "Fish"), ("a.jpg", "Sugar")]
+    assert ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"]) == pairs
+    table.write_text(HEADER + "a.jpg_Fish,1 1\nc.jpg_Fish,1 1\n")
+    with pytest.raises(TableError, match=r"sample_submission\.csv, line 3: 'c\.jpg_Fish' names no image"):
+        ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"])
+
+
+# Tables
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_tables_of_every_make_read_alike(tmp_path, bom, end, quote, last):
+    rows = ["a.jpg_Fish,1 3 9 2", "a.jpg_Sugar,", "é.jpg_Fish,4 4"]
+    rows = [",".join(f"{quote}{cell}{quote}" for cell in row.split(",")) for row in rows]
+    text = (HEADER.strip() + "\n" + "\n".join(rows) + last).replace("\n", end)
+    path = tmp_path / "train.csv"
+    path.write_bytes(bom + text.encode())
+    found = list(scan_table(path))
+    assert [(row.line, row.label, row.cells) for row in found] == [
+        (2, "a.jpg_Fish", 2),
+        (3, "a.jpg_Sugar", 2),
+        (4, "é.jpg_Fish", 2),
+    ]
+    labels = Labels.index(path, {"a.jpg", "é.jpg"}, ["Fish", "Sugar"])
+    assert labels.texts("a.jpg") == {"Fish": "1 3 9 2"}
+    assert labels.texts("é.jpg") == {"Fish": "4 4"}
+    assert labels.texts("c.jpg") == {}
+    assert labels.row("a.jpg", "Sugar").line == 3
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(HEADER + '\na.jpg_Fish,"1 3\n9 2"\n\n\nb.jpg_Fish,5 5,surplus\n')
+    rows = list(scan_table(path))
+    assert [(row.line, row.cells) for row in rows] == [(3, 2), (7, 3)]
+    assert Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": "1 3\n9 2"}
+
+
+def test_long_labels_are_read(tmp_path):
+    text = " ".join(f"{start} 1" for start in range(1, 200_000, 2))
+    (tmp_path / "train.csv").write_text(f"{HEADER}a.jpg_Fish,{text}\n")
+    assert Labels.index(tmp_path / "train.csv", {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": text}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "line 1: expected the columns Image_Label,EncodedPixels, got ''"),
+        (b"image,rle\na,1 1\n", "line 1: .* got 'image,rle'"),
+        (b"Image_Label,EncodedPixels,more\n", "line 1: .* got 'Image_Label,EncodedPixels,more'"),
+        (b"EncodedPixels,Image_Label\n", "line 1: "),
+        (b"Image_Label;EncodedPixels\n", "line 1: "),
+        ("Image_Label,EncodedPixels\n".encode("utf-16"), "line 1: expected text in UTF-8"),
+        (HEADER.encode() + b"a.jpg_Fish,1 1\n\xe9.jpg_Fish,1 1\n", "line 3: expected text in UTF-8"),
+        (HEADER.encode() + b'a.jpg_Fish,"1 1\nb.jpg_Fish,1 1\n', "line 3: not a row of CSV"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_named_with_the_line(tmp_path, content, message):
+    (tmp_path / "train.csv").write_bytes(content)
+    with pytest.raises(TableError, match=rf"train\.csv, {message}"):
+        list(scan_table(tmp_path / "train.csv"))
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("a.jpg_Fish", ("a.jpg", "Fish")),
+        ("a.jpg_Big_Fish", ("a.jpg", "Big_Fish")),
+        ("a.jpg_b.jpg_Fish", ("a.jpg_b.jpg", "Fish")),
+        ("a.jpg_b.jpg_x", ("a.jpg", "b.jpg_x")),
+        ("__init__.png_Fish", ("__init__.png", "Fish")),
+        ("a.jpg_Fisch", ("a.jpg", "Fisch")),
+        ("A.jpg_Fish", ("A.jpg", "Fish")),
+        ("new_one.jpg_Big_Fish", ("new_one.jpg", "Big_Fish")),
+        ("a.jpg", (None, "a.jpg")),
+        ("_Fish", (None, "_Fish")),
+        ("", (None, "")),
+    ],
+)
+def test_labels_are_split_at_a_known_name(label, expected):
+    known = {"a.jpg", "a.jpg_b.jpg", "__init__.png"}
+    assert split_label(label, known, ["Fish", "Big_Fish", "b.jpg_x"]) == expected
+
+
+def test_the_digest_of_labels_changes_with_them():
+    digests = {
+        digest_labels(texts)
+        for texts in ({}, {"Fish": "1 1"}, {"Fish": "1 2"}, {"Sugar": "1 1"}, {"Fish": "1 1", "Sugar": "1 1"})
+    }
+    assert len(digests) == 5
+    assert all(len(text) == 16 for text in digests)

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from cloudseg.network import devices
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    def present(answer):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: answer)
+
+    return present
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "there", "expected", "said"),
+    [
+        ("auto", 1, True, "cuda:0", ""),
+        ("auto", 1, False, "cpu", "torch sees no CUDA device: computing on the CPU\n"),
+        ("auto", 0, True, "cpu", "no GPU was granted to this job: computing on the CPU\n"),
+        ("cuda", 1, True, "cuda:0", ""),
+        ("cpu", 1, True, "cpu", ""),
+    ],
+)
+def test_devices(cuda, capsys, device, gpus, there, expected, said):
+    cuda(there)
+    assert devices.pick(device, gpus) == torch.device(expected)
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(("gpus", "reason"), [(1, "torch sees no CUDA device"), (0, "no GPU was granted")])
+def test_insisting_on_a_device_that_is_not_there(cuda, gpus, reason):
+    cuda(gpus == 0)
+    with pytest.raises(ValueError, match=rf"{reason}.*`--resources gpu=1`.*`device: auto`"):
+        devices.pick("cuda", gpus)
+
+
+def test_other_words():
+    with pytest.raises(ValueError, match="'gpu' came, expected auto, cuda or cpu"):
+        devices.pick("gpu", 1)

@@ -1,0 +1,116 @@
+import inspect
+import subprocess
+import sys
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from cloudseg.network import models
+from cloudseg.network.decoders import DECODERS
+
+CONSTRUCTORS = smp.MODEL_ARCHITECTURES_MAPPING
+
+
+def encoder_for(decoder):
+    return "tu-test_vit" if decoder == "dpt" else "tu-test_resnet"
+
+
+def test_the_table_is_read_without_torch():
+    code = "import sys, cloudseg.network.decoders; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_table_has_every_decoder_of_smp():
+    assert set(DECODERS) == set(CONSTRUCTORS)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_table_tells_what_smp_asks_of_sizes(decoder):
+    network = models.build_model(encoder_for(decoder), decoder, 2).network.eval()
+    asked = DECODERS[decoder]
+
+    def takes(height, width):
+        with torch.no_grad():
+            return network(torch.zeros(1, 3, height, width)).shape[-2:] == (height, width)
+
+    side = -(-asked.minimum // asked.stride) * asked.stride
+    assert takes(side, side + 3 * asked.stride)
+    if asked.stride > 1:
+        refused = side + asked.stride // 2
+        with pytest.raises(RuntimeError):
+            takes(refused, refused)
+    if asked.minimum > 32:
+        with pytest.raises(RuntimeError):
+            takes(side - asked.stride, side)
+    depth = inspect.signature(CONSTRUCTORS[decoder]).parameters["encoder_depth"].default
+    assert asked.stages == depth
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_any_size_goes_in_and_comes_out(decoder):
+    model = models.build_model(encoder_for(decoder), decoder, 3)
+    height, width = DECODERS[decoder].minimum, DECODERS[decoder].minimum + 9
+    logits = model(torch.randn(2, 3, height, width))  # training mode: BatchNorm meets the smallest features
+    assert logits.shape == (2, 3, height, width)
+    assert torch.isfinite(logits).all()
+
+
+def test_margin_continues_the_image_and_is_cropped_away():
+    seen = []
+
+    class Look(nn.Module):
+        def forward(self, image):
+            seen.append(image)
+            return image
+
+    image = torch.arange(40.0 * 50).reshape(1, 1, 40, 50).expand(1, 3, 40, 50)
+    out = models.Segmenter(Look(), 32)(image)
+    assert torch.equal(out, image)
+    padded = seen[0]
+    assert padded.shape[-2:] == (64, 64)
+    assert torch.equal(padded[..., 12:52, 7:57], image)
+    assert torch.equal(padded[0, 0, 11, 7:57], image[0, 0, 1])  # the row beyond the edge mirrors the one within
+    assert torch.equal(padded.flip(-2)[..., 12:52, :].flip(-2), padded[..., 12:52, :])  # as much on either side
+
+
+def test_initial_weights_are_loaded_key_by_key(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    source = models.build_model("tu-test_resnet", "fpn", 1).network.encoder.state_dict()
+    models.write_state(source, path, {})
+    model = models.build_model("tu-test_resnet", "unet", 1, weights=path)
+    assert all(torch.equal(value, source[key]) for key, value in model.network.encoder.state_dict().items())
+
+    shallow = models.build_model("tu-test_resnet", "pspnet", 1, weights=path)  # uses three stages of the five
+    assert all(torch.equal(value, source[key]) for key, value in shallow.network.encoder.state_dict().items())
+
+    with pytest.raises(ValueError, match=r"encoder.safetensors: does not fit.*are missing.*are not known"):
+        models.build_model("resnet18", "unet", 1, weights=path)
+
+    cut = {key: value for number, (key, value) in enumerate(source.items()) if number}
+    models.write_state(cut, path, {})
+    with pytest.raises(ValueError, match=r"1 keys are missing \(first: model.conv1"):
+        models.build_model("tu-test_resnet", "unet", 1, weights=path)
+
+
+def test_unknown_names_are_told_with_what_is_near():
+    with pytest.raises(ValueError, match="no decoder is called 'fnp'; nearest: fpn"):
+        models.build_model("tu-test_resnet", "fnp", 1)
+    with pytest.raises(ValueError, match=r"cannot build dpt on the encoder 'resnet18'"):
+        models.build_model("resnet18", "dpt", 1)
+
+
+def test_states_have_the_same_bytes_and_say_when_they_are_cut(tmp_path):
+    state = {"b": torch.arange(3.0), "a": torch.ones(2, 2).t()}
+    about = {"encoder": "x", "decoder": "y", "classes": ["b", "a"], "epoch": 3}
+    for name in ("one", "two"):
+        models.write_state(state, tmp_path / name, about)
+    whole = (tmp_path / "one").read_bytes()
+    assert whole == (tmp_path / "two").read_bytes()
+    read, told = models.read_state(tmp_path / "one")
+    assert told == about
+    assert all(torch.equal(read[key], state[key]) for key in state)
+    (tmp_path / "cut").write_bytes(whole[:-5])
+    with pytest.raises(ValueError, match="cut: not a whole safetensors file"):
+        models.read_state(tmp_path / "cut")

@@ -1,0 +1,164 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from network_fixtures import RECIPE, write_folds, write_pixels
+
+from cloudseg import files
+from cloudseg.network import models
+from cloudseg.network.train import dice_per_class, schedule, train
+from cloudseg.network.weights import initial_weights
+
+NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    write_pixels(folder / "pixels.zarr", train=18)
+    write_folds(folder / "folds.tsv", count=18)
+    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
+    return folder
+
+
+def run(inputs, folder, *, encoder="tu-test_resnet", decoder="linknet", fold=0, seed=3, workers=0, **recipe):
+    outputs = {name: folder / file for name, file in NAMES.items()}
+    train(
+        encoder=encoder,
+        decoder=decoder,
+        pixels=inputs / "pixels.zarr",
+        folds=inputs / "folds.tsv",
+        fold=fold,
+        weights=inputs / "weights.safetensors",
+        recipe=RECIPE | recipe,
+        outputs=outputs,
+        seed=seed,
+        workers=workers,
+    )
+    return outputs
+
+
+def without_seconds(path):
+    return pd.read_csv(path, sep="\t").drop(columns="seconds")
+
+
+def test_the_same_run_has_the_same_bytes_with_any_workers(inputs, tmp_path):
+    first = run(inputs, tmp_path / "first", decoder="fpn")  # fpn has dropout
+    second = run(inputs, tmp_path / "second", decoder="fpn", workers=2)
+    other = run(inputs, tmp_path / "other", decoder="fpn", seed=4)
+    for name in ("best", "last"):
+        assert first[name].read_bytes() == second[name].read_bytes()
+        assert first[name].read_bytes() != other[name].read_bytes()
+    assert without_seconds(first["history"]).equals(without_seconds(second["history"]))
+
+
+def test_it_learns_what_is_there_to_learn(inputs, tmp_path):
+    outputs = run(inputs, tmp_path, epochs=14, learning_rate=1e-2)
+    history = pd.read_csv(outputs["history"], sep="\t")
+    assert list(history["epoch"]) == list(range(1, 15))
+    assert history["train_loss"].iloc[-1] < 0.6 * history["train_loss"].iloc[0]
+    assert history["valid_dice"].max() > 0.8
+    assert np.allclose(history["valid_dice"], history[["dice_a", "dice_b"]].mean(axis=1), atol=2e-6)
+
+
+def test_what_a_run_leaves(inputs, tmp_path):
+    outputs = run(inputs, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES.values())
+    history = pd.read_csv(outputs["history"], sep="\t")
+    record = json.loads(outputs["run"].read_text())
+    assert record["epochs"] == {"run": 3, "best": int(history["valid_dice"].idxmax()) + 1}
+    assert record["images"] == {"train": 9, "valid": 9}
+    assert record["sha256"]["best"] == files.sha256(outputs["best"])
+    assert record["weights"]["sha256"] == files.sha256(inputs / "weights.safetensors")
+    assert record["recipe"] == RECIPE
+    state, about = models.read_state(outputs["last"])
+    assert about == {"encoder": "tu-test_resnet", "decoder": "linknet", "classes": ["a", "b"], "epoch": 3}
+    plain = smp.create_model("linknet", "tu-test_resnet", encoder_weights=None, classes=2)
+    plain.load_state_dict(state, strict=True)  # without any of our code
+    assert record["parameters"] == sum(each.numel() for each in plain.parameters())
+
+
+def test_every_fold_starts_from_the_same_network(inputs, tmp_path):
+    # a rate of almost nothing leaves the parameters where they began
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
+    folds = [models.read_state(run(inputs, tmp_path / str(k), fold=k, **still)["last"])[0] for k in (0, 1)]
+    start = models.read_state(inputs / "weights.safetensors")[0]
+    for key, value in folds[0].items():
+        if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(value, folds[1][key], rtol=0, atol=1e-20)
+            if key.startswith("encoder."):
+                torch.testing.assert_close(value, start[key.removeprefix("encoder.")], rtol=0, atol=1e-20)
+
+
+@pytest.mark.parametrize(("best_by", "column", "sign"), [("dice", "valid_dice", 1), ("loss", "valid_loss", -1)])
+def test_best_is_the_best_epoch(inputs, tmp_path, best_by, column, sign):
+    outputs = run(inputs, tmp_path, epochs=5, learning_rate=3e-3, best_by=best_by)
+    history = pd.read_csv(outputs["history"], sep="\t")
+    assert models.read_state(outputs["best"])[1]["epoch"] == (sign * history[column]).idxmax() + 1
+
+
+def test_early_stopping_waits_for_its_patience(inputs, tmp_path, capsys):
+    # nothing moves, so no epoch is better than the first
+    outputs = run(inputs, tmp_path, epochs=9, learning_rate=1e-30, patience=2, best_by="dice")
+    history = pd.read_csv(outputs["history"], sep="\t")
+    best = json.loads(outputs["run"].read_text())["epochs"]["best"]
+    assert len(history) == best + 2 < 9
+    assert "stopped: no better epoch in 2" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run(inputs, tmp_path):
+    with pytest.raises(ValueError, match=r"loss became (nan|inf) in epoch \d; lower `learning_rate` \(now 1e\+30\)"):
+        run(inputs, tmp_path, learning_rate=1e30, warmup=0, epochs=4)
+    assert not (tmp_path / "last.safetensors").exists()
+
+
+def test_precisions(inputs, tmp_path):
+    for precision in ("bf16", "fp16"):
+        outputs = run(inputs, tmp_path / precision, epochs=1, precision=precision)
+        assert math.isfinite(pd.read_csv(outputs["history"], sep="\t")["train_loss"][0])
+        assert all(value.dtype != torch.float16 for value in models.read_state(outputs["last"])[0].values())
+
+
+def test_progress_is_quiet_outside_a_terminal(inputs, tmp_path, capsys):
+    run(inputs, tmp_path, epochs=2)
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_one_training_image_is_too_few(inputs, tmp_path):
+    pd.DataFrame({"image": ["train0.jpg", "train1.jpg"], "fold": [0, 1]}).to_csv(
+        tmp_path / "folds.tsv", sep="\t", index=False
+    )
+    (tmp_path / "pixels.zarr").symlink_to(inputs / "pixels.zarr")
+    (tmp_path / "weights.safetensors").symlink_to(inputs / "weights.safetensors")
+    with pytest.raises(ValueError, match="leaves 1 images to train on; two are needed"):
+        run(tmp_path, tmp_path / "out")
+
+
+def test_dice_against_smp():
+    rng = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 3, 9, 11, generator=rng)
+    target = (torch.rand(6, 3, 9, 11, generator=rng) > 0.7).float()
+    logits[0, 0], target[0, 0] = -1, 0  # empty, and rightly so
+    logits[1, 0], target[2, 0] = -1, 0
+    counts = smp.metrics.get_stats(logits.sigmoid(), target.long(), mode="multilabel", threshold=0.5)
+    expected = smp.metrics.f1_score(*counts, reduction=None, zero_division=1.0)
+    np.testing.assert_allclose(dice_per_class(logits, target).numpy(), expected.numpy(), atol=1e-6)
+    assert dice_per_class(logits, target)[0, 0] == 1
+
+
+def test_schedule_warms_up_to_the_peak_and_goes_down_to_nothing():
+    for warmup in (0, 0.5, 1, 7.5, 20):
+        rates = np.array([schedule(step, 100, warmup) for step in range(100)])
+        assert rates.max() == pytest.approx(1, abs=0.01)
+        peak = rates.argmax()
+        assert abs(peak - max(0, warmup - 1)) <= 1
+        assert (np.diff(rates[: peak + 1]) > 0).all()
+        assert (np.diff(rates[peak:]) <= 0).all()
+        assert 0 < rates[-1] < 0.01
+    assert schedule(0, 1, 5) > 0  # a training shorter than its warm-up

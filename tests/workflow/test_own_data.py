@@ -1,0 +1,63 @@
+"""Images of one's own: the whole run, what a changed image reruns, and the same bytes for any number of cores."""
+
+import hashlib
+import shutil
+
+import cv2
+import pytest
+
+
+def contents(folder):
+    """Digest of every result that must not depend on how it was computed."""
+    wanted = [folder / "submission.csv", *(folder / "results").rglob("*")]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in wanted
+        if path.is_file()
+        and path.name != ".snakemake_timestamp"
+        and (path.suffix in (".safetensors", ".csv", ".yaml") or ".zarr/" in str(path))
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, make_workflow, small_images):
+    from conftest import CONFIG, SHEET, write_config
+
+    workflow = make_workflow(tmp_path_factory.mktemp("own"))
+    shutil.copytree(small_images, workflow.folder / "images")
+    write_config(workflow.folder, CONFIG)
+    (workflow.folder / "sheet.tsv").write_text(SHEET)
+    workflow.printed = workflow.run("--cores", "2", "--configfile", "config.yaml")
+    return workflow
+
+
+def test_same_bytes_for_any_number_of_cores(finished, own_data):
+    own_data.run("--cores", "1", *own_data.words)
+    one, two = contents(finished.folder), contents(own_data.folder)
+    assert one.keys() == two.keys()
+    assert len(one) > 30
+    assert [name for name in one if one[name] != two[name]] == []
+
+
+def test_report_of_the_check_is_printed(finished):
+    assert "12 training" in finished.printed or "12 train" in finished.printed
+
+
+def test_a_changed_image_reruns_the_check_and_what_depends_on_it(finished):
+    assert finished.planned("--configfile", "config.yaml") == {}
+    path = next((finished.folder / "images/train_images").iterdir())
+    before = path.read_bytes()
+    image = cv2.imread(str(path))
+    cv2.imwrite(str(path), 255 - image)
+    planned = finished.planned("--configfile", "config.yaml")
+    path.write_bytes(before)
+    assert {"check", "folds", "pixels", "truth", "train", "predict", "blend", "submit"} <= set(planned)
+
+
+def test_an_added_image_reruns_the_check(finished):
+    path = next((finished.folder / "images/test_images").iterdir())
+    added = path.with_name("added.jpg")
+    shutil.copy(path, added)
+    planned = finished.planned("--configfile", "config.yaml")
+    added.unlink()
+    assert planned["check"] == 1

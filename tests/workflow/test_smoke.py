@@ -1,0 +1,107 @@
+"""The demo at smoke scale, end to end, as the README's commands run it."""
+
+import csv
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from cloudseg import stores
+
+RESULTS = "results/demo-smoke"
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory, make_workflow):
+    workflow = make_workflow(tmp_path_factory.mktemp("smoke"))
+    workflow.printed = workflow.run("--config", "smoke=true", "device=cpu")
+    workflow.results = workflow.folder / RESULTS
+    return workflow
+
+
+def test_submission_has_the_samples_rows_and_a_fair_share_of_masks(smoke):
+    with (smoke.folder / "submission.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    with (smoke.results / "dataset/raw/sample_submission.csv").open(newline="") as file:
+        sample = list(csv.reader(file))
+    assert [row[0] for row in rows] == [row[0] for row in sample]
+    assert len(rows) == 1 + 8 * 4
+    filled = sum(bool(row[1]) for row in rows[1:]) / 32
+    assert 0.2 <= filled <= 0.8  # else comparisons of submissions would mean nothing
+
+
+def test_every_run_trained_three_epochs_and_kept_what_the_design_says(smoke):
+    runs = sorted((smoke.results / "runs").glob("*/*/*/*/fold*"))
+    assert len(runs) == 4
+    for run in runs:
+        history = pd.read_csv(run / "history.tsv", sep="\t")
+        record = json.loads((run / "run.json").read_text())
+        assert len(history) >= 3
+        assert record["images"]["train"] // 4 >= 3  # steps in an epoch
+        assert {path.name for path in run.iterdir() if path.suffix in (".zarr", ".safetensors")} == {
+            *("best.safetensors", "last.safetensors"),
+            *("best-valid.zarr", "best-test.zarr", "last-valid.zarr", "last-test.zarr"),
+        }
+        stores.verify(run / "best-test.zarr")
+
+
+def test_validation_images_were_not_trained_on(smoke):
+    folds = pd.read_csv(smoke.results / "dataset/folds.tsv", sep="\t")
+    for run in (smoke.results / "runs").glob("*/*/*/*/fold*"):
+        seen = stores.read(run / "best-valid.zarr").attrs["ids"]
+        fold = int(run.name.removeprefix("fold"))
+        assert list(seen) == folds.loc[folds["fold"] == fold, "image"].tolist()
+
+
+def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke):
+    page = (smoke.results / "report/leaderboard.md").read_text()
+    assert page in smoke.printed
+    for word in ("tu-tf_efficientnet_lite0", "| all ", "| fpn ", "all empty", "everywhere or nowhere"):
+        assert word in page
+    assert "snakemake --cores 8 --resources gpu=4" in smoke.printed
+    assert "SMOKE RUN" in smoke.printed
+
+
+def test_decisions_hold_the_levels_that_decide(smoke):
+    fixed = yaml.safe_load((smoke.results / "ensembles/fpn/decision.yaml").read_text())
+    tuned = yaml.safe_load((smoke.results / "ensembles/all/decision.yaml").read_text())
+    assert {one["level"] for one in fixed["classes"].values()} == {128}
+    assert tuned["how"] == "tune"
+    assert tuned["images"] == 12
+
+
+def test_a_second_call_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in smoke.run("--config", "smoke=true", "device=cpu")
+
+
+def test_jobs_use_this_checkout(smoke, repo):
+    log = (smoke.results / "logs/folds.log").read_text()
+    assert str(repo) not in log  # quiet, so the package's place is asked for below
+    import cloudseg
+
+    assert cloudseg.__file__.startswith(str(repo / "scripts"))
+
+
+def test_changing_what_predicts_does_not_train(smoke, repo):
+    config = yaml.safe_load((repo / "config/config.yaml").read_text())
+    config |= {"smoke": True, "device": "cpu"}
+    path = smoke.folder / "changed.yaml"
+
+    def planned(change):
+        changed = yaml.safe_load(yaml.safe_dump(config))
+        change(changed)
+        path.write_text(yaml.safe_dump(changed))
+        return smoke.planned("--configfile", str(path))
+
+    assert planned(lambda config: None) == {}
+    views = planned(lambda config: config["recipes"]["quick"].update(tta=[{"view": "identity"}]))
+    assert "train" not in views
+    assert views["predict"] == 4
+    decision = planned(lambda config: config["ensembles"]["fpn"].update(decision={"threshold": 0.7}))
+    assert decision == {"surface": 0, "decide": 1, "submit": 1, "leaderboard": 1, "all": 1} or set(decision) == {
+        *("decide", "submit", "leaderboard", "all")
+    }
+    loss = planned(lambda config: config["recipes"]["quick"].update(loss={"bce": 2, "dice": 1}))
+    assert loss["train"] == 4
+    assert not {"demo", "check", "pixels", "weights"} & set(loss)
