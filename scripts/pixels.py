@@ -1,12 +1,11 @@
-import pandas as pd
-from cloudseg.dataset.pixels import build_pixels
-
 from cloudseg import logged
+from cloudseg.dataset.check import read_images
+from cloudseg.dataset.pixels import build_pixels
 
 if __name__ == "__main__":
     with logged(snakemake):
         build_pixels(
-            pd.read_csv(snakemake.input.images, sep="\t"),
+            read_images(snakemake.input.images),
             snakemake.input.raw,
             snakemake.output.pixels,
             size=snakemake.wildcards.size,

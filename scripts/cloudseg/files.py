@@ -118,9 +118,7 @@ def digest(value: Any) -> str:
     >>> digest({"batch": 8, "rate": 1.0}) == digest({"rate": 1, "batch": 8.0})
     True
     """
-    text = json.dumps(
-        _canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

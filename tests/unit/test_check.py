@@ -403,3 +403,13 @@ def test_areas_are_those_of_drawn_masks(folder):
     assert not report.findings
     expected = [[int(mask.sum()) for mask in pair] for pair in masks.values()]
     assert images.loc[:2, CLASSES].to_numpy().tolist() == expected
+
+
+def test_no_image_at_all_that_can_be_used_still_gives_a_report(folder):
+    for path in folder.root.glob("*_images/*"):
+        path.write_bytes(b"")
+    images, report = folder.run()
+    assert len(images) == 0
+    assert list(images.columns[-2:]) == CLASSES
+    assert [finding.kind for finding in report.findings] == [check.BAD_IMAGE] * 5
+    assert "0 train images" in str(report)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+
 from cloudseg.files import atomic, digest, sha256, write_table, write_text
 
 
@@ -78,9 +79,7 @@ def test_the_digest_is_that_of_canonical_json():
     assert digest(value) == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("value", "error"), [({1, 2}, TypeError), (math.nan, ValueError), (math.inf, ValueError)]
-)
+@pytest.mark.parametrize(("value", "error"), [({1, 2}, TypeError), (math.nan, ValueError), (math.inf, ValueError)])
 def test_values_that_json_cannot_hold_are_refused(value, error):
     with pytest.raises(error):
         digest({"a": value})

@@ -8,6 +8,7 @@ import torch
 from cloudseg.experiments import PACKAGED_WEIGHTS
 from cloudseg.network import models, weights
 
+torch.set_num_threads(1)  # for networks this small a second thread mostly waits
 LITE = "tu-tf_efficientnet_lite0"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+
 from cloudseg import stores
 from cloudseg.stores import Spec, StoreError, Writer
 

@@ -40,7 +40,20 @@ def test_same_bytes_for_any_number_of_cores(finished, own_data):
 
 
 def test_report_of_the_check_is_printed(finished):
-    assert "12 training" in finished.printed or "12 train" in finished.printed
+    assert "12 train images of 140x210" in finished.printed
+
+
+def test_jobs_use_the_checkout_beside_the_snakefile(own_data, repo):
+    """Not a copy of the package that is installed somewhere else."""
+    (own_data.folder / "where.py").write_text(
+        "import cloudseg\nprint(cloudseg.__file__, file=open(snakemake.output[0], 'w'))\n"
+    )
+    (own_data.folder / "Snakefile").write_text(
+        f"configfile: 'config.yaml'\ninclude: '{repo}/rules/common.smk'\n"
+        "rule where:\n    output: 'where.txt'\n    script: 'where.py'\n"
+    )
+    own_data.run("--snakefile", "Snakefile", "where.txt")
+    assert (own_data.folder / "where.txt").read_text().strip() == str(repo / "scripts/cloudseg/__init__.py")
 
 
 def test_a_changed_image_reruns_the_check_and_what_depends_on_it(finished):

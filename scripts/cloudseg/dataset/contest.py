@@ -216,7 +216,7 @@ class Labels:
         rows: dict[str, dict[str, Row]] = {}
         for row in scan_table(path):
             image, label = split_label(row.label, known, classes)
-            if image in known and label in classes:
+            if image in known and label in classes and row.cells == 2:
                 rows.setdefault(image, {})[label] = row
         return cls(path, rows)
 

@@ -76,8 +76,14 @@ def predict(
     # What decides the bytes besides the checkpoint: a store begun with other settings is begun anew
     settings = files.digest(
         {
-            **{"pixels": attrs, "views": views, "size": size, "batch": batch},
-            **{"normalisation": normalisation, "precision": str(dtype), "threads": threads, "device": device.type},
+            "pixels": attrs,
+            "views": views,
+            "size": size,
+            "batch": batch,
+            "normalisation": normalisation,
+            "precision": str(dtype),
+            "threads": threads,
+            "device": device.type,
         }
     )
 

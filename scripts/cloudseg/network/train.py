@@ -174,8 +174,15 @@ def train(
 
     # Record
     record = {
-        **{"encoder": encoder, "decoder": decoder, "fold": fold, "recipe": dict(recipe), "seed": seed},
-        **{"threads": threads, "workers": workers, "pixels": str(pixels), "folds": str(folds)},
+        "encoder": encoder,
+        "decoder": decoder,
+        "fold": fold,
+        "recipe": dict(recipe),
+        "seed": seed,
+        "threads": threads,
+        "workers": workers,
+        "pixels": str(pixels),
+        "folds": str(folds),
         "weights": {"path": str(weights), "sha256": files.sha256(weights)},
         "data": files.digest({"pixels": attrs, "folds": Path(folds).read_text(encoding="utf-8")}),
         "images": {"train": len(train_images), "valid": len(valid_images)},

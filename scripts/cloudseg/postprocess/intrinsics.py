@@ -122,6 +122,26 @@ def bits_at_least(typing_context, address, level):
     return types.int64(types.int64, types.int64), generate
 
 
+def _copier(as_mask):
+    @intrinsic
+    def copy(typing_context, source, target):
+        def generate(context, builder, signature, arguments):
+            bytes64 = ir.VectorType(_BYTE, 64)
+            pixels = builder.load(_pointer(builder, arguments[0], bytes64), align=1)
+            if as_mask:
+                pixels = builder.zext(builder.icmp_unsigned("!=", pixels, _constants(_BYTE, 64, 0)), bytes64)
+            builder.store(pixels, _pointer(builder, arguments[1], bytes64), align=1)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), generate
+
+    return copy
+
+
+# copy_64(source, target) copies 64 bytes; mask_64 makes every byte but 0 a 1 on the way.
+copy_64, mask_64 = _copier(False), _copier(True)
+
+
 def _butterfly(widest):
     """Return three of the six stages of a bit transpose: those that swap blocks of widest, widest/2, widest/4 bits."""
     keep_low = {32: 0xFFFFFFFF, 16: 0x0000FFFF0000FFFF, 8: 0x00FF00FF00FF00FF}
@@ -158,15 +178,18 @@ transpose_32_16_8, transpose_4_2_1 = _butterfly(32), _butterfly(4)
 
 
 @intrinsic
-def rings(typing_context, pixels, stride, masks):
+def rings(typing_context, pixels, stride, masks, words):
     """Say of 64 pixels which of their eight neighbours come before them, as one byte each at `masks`.
 
     Bit n is the n-th neighbour clockwise from the upper left. Larger values come first, equal ones in memory order.
+    At `words` go three words with a bit per pixel: valleys, with both neighbours of their row before them; peaks,
+    above 0 with none of these; saddles, above 0 with two or more arcs of neighbours before them.
     """
 
     def generate(context, builder, signature, arguments):
         bytes64 = ir.VectorType(_BYTE, 64)
-        pixels, stride, masks = arguments
+        pixels, stride, masks, words = arguments
+        zero = _constants(_BYTE, 64, 0)
 
         def load(rows, columns):
             place = builder.add(pixels, builder.mul(stride, ir.Constant(_LONG, rows)))
@@ -180,9 +203,27 @@ def rings(typing_context, pixels, stride, masks):
             before = builder.icmp_unsigned(comparison, load(rows, columns), centre)
             ring = builder.or_(ring, builder.select(before, _constants(_BYTE, 64, 1 << bit), _constants(_BYTE, 64, 0)))
         builder.store(ring, _pointer(builder, masks, bytes64), align=1)
+
+        def rotated(mask, left):
+            up = builder.shl(mask, _constants(_BYTE, 64, left))
+            return builder.or_(up, builder.lshr(mask, _constants(_BYTE, 64, 8 - left)))
+
+        def write(number, condition):
+            place = builder.add(words, ir.Constant(_LONG, 8 * number))
+            builder.store(builder.bitcast(condition, _LONG), _pointer(builder, place, _LONG), align=8)
+
+        above_zero = builder.icmp_unsigned("!=", centre, zero)
+        beside = builder.and_(ring, _constants(_BYTE, 64, 0b10001000))
+        write(0, builder.icmp_unsigned("==", beside, _constants(_BYTE, 64, 0b10001000)))
+        write(1, builder.and_(above_zero, builder.icmp_unsigned("==", beside, zero)))
+        sides = builder.and_(ring, _constants(_BYTE, 64, 0b10101010))
+        filled = builder.or_(ring, builder.and_(rotated(sides, 1), rotated(sides, 7)))
+        begins = builder.and_(filled, builder.not_(rotated(filled, 1)))
+        more = builder.and_(begins, builder.sub(begins, _constants(_BYTE, 64, 1)))
+        write(2, builder.and_(above_zero, builder.icmp_unsigned("!=", more, zero)))
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, types.int64), generate
+    return types.void(*[types.int64] * 4), generate
 
 
 def _sum_over_members(builder, members, count, place, kind, term):
