@@ -63,6 +63,24 @@ def repo():
     return REPO
 
 
+@pytest.fixture(scope="session")
+def small_images(tmp_path_factory):
+    """Twelve training and four test scenes of 140x210 pixels, in the contest's layout."""
+    from cloudseg.dataset.demo import make_demo
+
+    root = tmp_path_factory.mktemp("small") / "images"
+    make_demo(root, train=12, test=4, height=140, width=210, workers=1)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def denormal_numbers():
+    """Training flushes denormal numbers to zero for the whole thread, which hypothesis cannot live with."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print the minutes of each part, so that a part that outgrows its budget is seen."""
     seconds = collections.Counter()

@@ -84,6 +84,7 @@ class Plan:
         self.folds: int = settings["folds"]["count"]
         self.submission_size: tuple[int, int] = _pair(settings["submission_size"])
         self.name = settings["name"] + ("-smoke" if self.smoke else "")
+        _raise(_folder_problems(Path("results", self.name)))
 
         sheet = next((path for path in self._sheets(home) if path.is_file()), None)
         if sheet is None:
@@ -461,6 +462,18 @@ def _checked_settings(config: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+def _folder_problems(results: Path) -> list[str]:
+    """Look for a file where a folder of results should be, and for folders that cannot be written to."""
+    parts = ("dataset", "weights", "runs", "ensembles", "report", "logs")
+    folders = [Path(), results.parent, results, *(results / part for part in parts)]
+    in_the_way = [folder for folder in folders if folder.exists() and not folder.is_dir()]
+    locked = [folder for folder in folders if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK)]
+    return [
+        *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
+        *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
+    ]
+
+
 def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     own = [
         (f"ensembles.{name}.decision", wish["decision"])
@@ -581,6 +594,4 @@ def _pair(size: str) -> tuple[int, int]:
 def _raise(lines: list[str]) -> None:
     if lines:
         many = f"{len(lines)} problems" if len(lines) > 1 else "1 problem"
-        raise ValueError(
-            "\n".join([f"{many} in the config or its experiment sheet:", *(f"  - {line}" for line in lines)])
-        )
+        raise ValueError("\n".join([f"{many} to mend before anything runs:", *(f"  - {line}" for line in lines)]))

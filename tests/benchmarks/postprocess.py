@@ -411,7 +411,7 @@ def show_stages(rng, rounds):
     print("| planes | copy of the plane | edges | runs | labels | keep | text |")
     print("|---|---|---|---|---|---|---|")
     sizes = *runs.scratch_bytes(*CONTEST), *components.label_bytes(*CONTEST), rle.most_characters(*CONTEST)
-    scratch = runs.Scratch(*sizes)
+    scratch = runs.Scratch(sizes)
     *sections, text = scratch.sections
     target = np.empty(CONTEST, np.uint8)
     for kind in ("smooth", "noisy"):

@@ -186,7 +186,10 @@ def test_row_order_and_spelling_of_numbers_change_no_parameter(tmp_path):
     assert repr(one.blend_members(everything)) == repr(two.blend_members(everything))
 
     def floats(config):
-        config["recipes"]["quick"] = {"learning_rate": 0.001, "batch": 8, "epochs": 12, "loss": {"dice": 1.0, "bce": 1}}
+        recipe = {
+            key: float(value) if isinstance(value, int) else value for key, value in config["recipes"]["quick"].items()
+        }
+        config["recipes"]["quick"] = dict(reversed(recipe.items())) | {"loss": {"dice": 1.0, "bce": 1}, "clip": 1.0}
 
     quick = wildcards(recipe="quick")
     assert repr(plan(floats).training_recipe(quick)) == repr(plan().training_recipe(quick))
@@ -242,6 +245,14 @@ def test_start_from_another_run_takes_the_same_fold(tmp_path):
     assert weights == "<results>/weights/tu-test_resnet/run-fpn-64x96-quick-fold1.safetensors"
     start = wildcards(encoder="tu-test_resnet", start="run-fpn-64x96-quick-fold1")
     assert made.weights_inputs(start) == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
+
+
+def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/demo").mkdir(parents=True)
+    (tmp_path / "results/demo/runs").write_text("in the way")
+    with pytest.raises(ValueError, match="results/demo/runs: a file is where"):
+        plan()
 
 
 def test_parsing_imports_no_torch():

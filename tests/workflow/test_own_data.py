@@ -5,6 +5,7 @@ import shutil
 
 import cv2
 import pytest
+from own_data import settle
 
 
 def contents(folder):
@@ -21,19 +22,16 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, make_workflow, small_images):
-    from conftest import CONFIG, SHEET, write_config
-
     workflow = make_workflow(tmp_path_factory.mktemp("own"))
-    shutil.copytree(small_images, workflow.folder / "images")
-    write_config(workflow.folder, CONFIG)
-    (workflow.folder / "sheet.tsv").write_text(SHEET)
+    settle(workflow.folder, small_images)
     workflow.printed = workflow.run("--cores", "2", "--configfile", "config.yaml")
     return workflow
 
 
-def test_same_bytes_for_any_number_of_cores(finished, own_data):
-    own_data.run("--cores", "1", *own_data.words)
-    one, two = contents(finished.folder), contents(own_data.folder)
+def test_same_bytes_for_any_number_of_cores(finished, workflow, small_images):
+    settle(workflow.folder, small_images)
+    workflow.run("--cores", "1", "--configfile", "config.yaml")
+    one, two = contents(finished.folder), contents(workflow.folder)
     assert one.keys() == two.keys()
     assert len(one) > 30
     assert [name for name in one if one[name] != two[name]] == []
@@ -43,17 +41,18 @@ def test_report_of_the_check_is_printed(finished):
     assert "12 train images of 140x210" in finished.printed
 
 
-def test_jobs_use_the_checkout_beside_the_snakefile(own_data, repo):
+def test_jobs_use_the_checkout_beside_the_snakefile(workflow, repo, small_images):
     """Not a copy of the package that is installed somewhere else."""
-    (own_data.folder / "where.py").write_text(
+    settle(workflow.folder, small_images)
+    (workflow.folder / "where.py").write_text(
         "import cloudseg\nprint(cloudseg.__file__, file=open(snakemake.output[0], 'w'))\n"
     )
-    (own_data.folder / "Snakefile").write_text(
+    (workflow.folder / "Snakefile").write_text(
         f"configfile: 'config.yaml'\ninclude: '{repo}/rules/common.smk'\n"
         "rule where:\n    output: 'where.txt'\n    script: 'where.py'\n"
     )
-    own_data.run("--snakefile", "Snakefile", "where.txt")
-    assert (own_data.folder / "where.txt").read_text().strip() == str(repo / "scripts/cloudseg/__init__.py")
+    workflow.run("--snakefile", "Snakefile", "where.txt")
+    assert (workflow.folder / "where.txt").read_text().strip() == str(repo / "scripts/cloudseg/__init__.py")
 
 
 def test_a_changed_image_reruns_the_check_and_what_depends_on_it(finished):

@@ -153,8 +153,9 @@ def remove_small_components(mask: np.ndarray, min_size: int, /, connectivity: in
     min_size = min(whole_number("min_size", min_size, 0), LARGEST_PLANE)
     if connectivity not in (4, 8):
         raise ValueError(f"connectivity: expected 4 or 8, got {connectivity!r}")
-    scratch = Scratch(*scratch_bytes(*plane.shape), *label_bytes(*plane.shape))
     kept = np.zeros(plane.shape, np.uint8, order="F")
     gap = 1 if connectivity == 4 else 0
-    keep_large_pixels(address(plane), *plane.strides, *plane.shape, gap, min_size, *scratch.sections, address(kept))
+    with Scratch.of(*scratch_bytes(*plane.shape), *label_bytes(*plane.shape)) as scratch:
+        sections = *scratch.sections, address(kept)
+        keep_large_pixels(address(plane), *plane.strides, *plane.shape, gap, min_size, *sections)
     return kept

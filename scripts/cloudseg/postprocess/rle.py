@@ -139,10 +139,10 @@ def encode_rle(mask: np.ndarray, /) -> str:
     """
     plane = mask_of("mask", mask, 2)
     shape = plane.shape
-    scratch = Scratch(*scratch_bytes(*shape), most_characters(*shape))
-    *sections, text = scratch.sections
-    length = encode_plane(address(plane), *plane.strides, *shape, *sections, DIGITS, text)
-    return scratch.text(text, length)
+    with Scratch.of(*scratch_bytes(*shape), most_characters(*shape)) as scratch:
+        *sections, text = scratch.sections
+        length = encode_plane(address(plane), *plane.strides, *shape, *sections, DIGITS, text)
+        return scratch.text(text, length)
 
 
 @inlined

@@ -13,6 +13,8 @@ read pixel by pixel.
 """
 
 from functools import cache
+from itertools import accumulate
+from typing import ClassVar
 
 import numpy as np
 
@@ -29,6 +31,8 @@ from cloudseg.postprocess.intrinsics import (
     transpose_4_2_1,
     transpose_32_16_8,
 )
+
+MOST_KEPT = 2**24  # bytes of scratch that are kept after use
 
 
 @inlined
@@ -59,17 +63,34 @@ def address(array: np.ndarray) -> int:
 
 
 class Scratch:
-    """Memory that kernels write to, in sections that begin at 64-byte boundaries; `sections` are their addresses."""
+    """Memory that kernels write to, in sections that begin at 64-byte boundaries; `sections` are their addresses.
 
-    def __init__(self, *sizes: int) -> None:
+    To be used in a `with`: memory is kept for the next call, since the first touch of fresh pages costs as much as
+    a plane. Whoever uses it has taken it off the list, so that threads never share it.
+    """
+
+    _spare: ClassVar[list["Scratch"]] = []
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
         memory = np.empty(sum(sizes) + 64, np.uint8)
+        self.sizes = sizes
         self._bytes = memoryview(memory)
         self._first = address(memory)
-        place = -(-self._first // 64) * 64
-        self.sections = []
-        for size in sizes:
-            self.sections.append(place)
-            place += size
+        first = -(-self._first // 64) * 64
+        self.sections = [first + before for before in accumulate(sizes[:-1], initial=0)]
+
+    @classmethod
+    def of(cls, *sizes: int) -> "Scratch":
+        """Return scratch with sections of these sizes in bytes."""
+        spare = cls._spare.pop() if cls._spare else None
+        return spare if spare is not None and spare.sizes == sizes else cls(sizes)
+
+    def __enter__(self) -> "Scratch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if len(self._bytes) <= MOST_KEPT and len(self._spare) < 4:
+            self._spare.append(self)
 
     def text(self, place: int, length: int) -> str:
         """Return the characters that a kernel wrote at an address."""
@@ -118,14 +139,15 @@ def list_edges_of_columns(plane, column_step, height, width, level, edges):
 def list_edges_of_bits(bits, height, width, edges):
     """List the words with an edge of a plane that was packed into a bit matrix."""
     words = words_per_column(height)
+    across = (width + 63) // 64
     step = words_per_row_of_bits(height, width)
     count = 0
     for column in range(width):
-        line = bits + 8 * (column % 64 * step + column // 64 * words)
+        line = bits + 8 * (column % 64 * step + column // 64)
         position = column * (height + 1)
         before = 0
         for index in range(words):
-            word = load64(line, index)
+            word = load64(line, index * across)
             count = list_edges(word, before, position + 64 * index, edges, count)
             before = shift_right(word, 63)
     return count
@@ -140,19 +162,19 @@ def pack_rows(plane, row_step, height, width, level, bits):
     Delight, 7-3: six stages, each swaps the off-diagonal halves of smaller blocks). Two passes of three stages keep
     eight rows in registers. The transpose costs 1.1 us of a 350x525 plane, all that row order costs is about 4 us.
     """
-    words = words_per_column(height)
+    across = (width + 63) // 64
     step = words_per_row_of_bits(height, width)
     whole, rest = width // 64, width % 64
     for y in range(height):
         line = plane + y * row_step
-        place = bits + 8 * (y % 64 * step + y // 64)
+        place = bits + 8 * (y % 64 * step + y // 64 * across)
         for index in range(whole):
-            store64(place, index * words, bits_at_least(line + 64 * index, level))
+            store64(place, index, bits_at_least(line + 64 * index, level))
         if rest:
-            store64(place, whole * words, last_word(line + width, rest, level))
+            store64(place, whole, last_word(line + width, rest, level))
     for y in range(height % 64, 64):
-        for index in range((width + 63) // 64):
-            store64(bits, y * step + index * words + words - 1, 0)
+        for index in range(across):
+            store64(bits, y * step + height // 64 * across + index, 0)
     for place in range(bits, bits + 8 * step, 64):
         for row in range(8):
             transpose_32_16_8(place + 8 * row * step, 64 * step)
@@ -163,16 +185,16 @@ def pack_rows(plane, row_step, height, width, level, bits):
 @stage
 def pack_pixels(plane, row_step, column_step, height, width, level, bits):
     """Fill the bit matrix of any plane, pixel by pixel."""
-    words = words_per_column(height)
+    across = (width + 63) // 64
     step = words_per_row_of_bits(height, width)
     for column in range(width):
-        place = bits + 8 * (column % 64 * step + column // 64 * words)
+        place = bits + 8 * (column % 64 * step + column // 64)
         line = plane + column * column_step
-        for index in range(words):
+        for index in range(words_per_column(height)):
             word = 0
             for y in range(64 * index, min(64 * index + 64, height)):
                 word |= (load8(line, y * row_step) >= level) << (y % 64)
-            store64(place, index, word)
+            store64(place, index * across, word)
 
 
 @stage

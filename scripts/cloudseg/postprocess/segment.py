@@ -73,26 +73,20 @@ def segment_some(probabilities: np.ndarray, levels: np.ndarray, min_sizes: np.nd
     _, classes, height, width = probabilities.shape
     most = most_characters(height, width)
     room = most + 2**18
-    scratch = Scratch(*scratch_bytes(height, width), *label_bytes(height, width), room)
-    *sections, text = scratch.sections
     ends = np.empty(PLANES_AT_ONCE, np.int64)
-    fixed = (
-        address(probabilities),
-        *probabilities.strides,
-        classes,
-        height,
-        width,
-        address(levels),
-        address(min_sizes),
-    )
+    planes = address(probabilities), *probabilities.strides, classes, height, width
     strings: list[str] = []
-    while len(strings) < len(some):
-        first = some.start + len(strings)
-        stop = min(first + PLANES_AT_ONCE, some.stop)
-        done = segment_planes(*fixed, first, stop, *sections, DIGITS, address(ends), text, room, most)
-        bounds = [0, *ends[:done].tolist()]
-        characters = scratch.text(text, bounds[-1])
-        strings.extend(characters[start:end] for start, end in pairwise(bounds))
+    with Scratch.of(*scratch_bytes(height, width), *label_bytes(height, width), room) as scratch:
+        *sections, text = scratch.sections
+        while len(strings) < len(some):
+            first = some.start + len(strings)
+            done = segment_planes(
+                *planes, address(levels), address(min_sizes), first, min(first + PLANES_AT_ONCE, some.stop),
+                *sections, DIGITS, address(ends), text, room, most,
+            )  # fmt: skip
+            bounds = [0, *ends[:done].tolist()]
+            characters = scratch.text(text, bounds[-1])
+            strings.extend(characters[start:end] for start, end in pairwise(bounds))
     return strings
 
 

@@ -466,16 +466,16 @@ def dice_of_image(
     if probabilities.strides[3] > probabilities.strides[2]:  # the order of the axes changes no component
         probabilities, truth = probabilities.swapaxes(2, 3), truth.swapaxes(2, 3)
         height, width = width, height
-    scratch = Scratch(*sweep_bytes(height, width, len(min_sizes)))
     dice = np.empty((classes, 256, len(min_sizes)))
     least = max(int(min_sizes[0]), 1)
     arcs = arc_table(width + 2)
-    for number in range(classes):
-        plane, truth_plane = probabilities[image, number], truth[image, number]
-        sweep(
-            address(plane), *plane.strides, address(truth_plane), *truth_plane.strides, height, width,
-            least, address(reached), address(arcs), *scratch.sections, dice[number],
-        )  # fmt: skip
+    with Scratch.of(*sweep_bytes(height, width, len(min_sizes))) as scratch:
+        for number in range(classes):
+            plane, truth_plane = probabilities[image, number], truth[image, number]
+            sweep(
+                address(plane), *plane.strides, address(truth_plane), *truth_plane.strides, height, width,
+                least, address(reached), address(arcs), *scratch.sections, dice[number],
+            )  # fmt: skip
     return dice
 
 
