@@ -2,6 +2,7 @@
 
 import collections
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,15 +38,13 @@ class Workflow:
 
     def planned(self, *words: str) -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
-        return job_counts(self.run("-n", *words))
+        return self.counted(self.run("-n", *words))
 
-
-def job_counts(printed: str) -> dict[str, int]:
-    """Read the table of job counts that a dry run prints."""
-    if "Job stats:" not in printed:
-        return {}
-    rows = printed.split("Job stats:")[-1].split("total")[0].splitlines()[3:]
-    return {name: int(count) for name, count in (row.split() for row in rows if row.strip())}
+    @staticmethod
+    def counted(printed: str) -> dict[str, int]:
+        """Read the table of job counts that a dry run prints; empty when there is nothing to do."""
+        table = printed.partition("Job stats:")[2].partition("total")[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
 
 
 @pytest.fixture

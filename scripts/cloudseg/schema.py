@@ -94,6 +94,28 @@ def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
     }
 
 
+def canonical(value: Any, schema: dict[str, Any]) -> Any:
+    """Return `value` as one text would always write it: keys sorted, whole floats as int, defaults left out.
+
+    Examples
+    --------
+    >>> canonical({"b": 2.0, "a": 1}, {"properties": {"a": {"default": 1}}})
+    {'b': 2}
+    """
+    if isinstance(value, dict):
+        children = schema.get("properties", {})
+        return {
+            key: canonical(value[key], children.get(key, {}))
+            for key in sorted(value)
+            if key not in children
+            or "default" not in children[key]
+            or value[key] != with_defaults(children[key]["default"], children[key])
+        }
+    if isinstance(value, list):
+        return [canonical(item, schema.get("items", {})) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def problems(value: Any, schema: dict[str, Any]) -> list[str]:
     """List everything in which `value` breaks `schema`, one line each: place, what came, what was expected.
 

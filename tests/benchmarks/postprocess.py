@@ -363,6 +363,15 @@ def compare_blend(rng, rounds):
         8,
     )
     compare("blend 8, sharpened 0.5", "NumPy **0.5", each(sharpen=0.5), roots_by_numpy, batches, 4, 4)
+    scratch = np.empty_like(stacks[0][0])
+    compare(
+        "blend 8, mean",
+        "reading all members (8 copies)",
+        each(),
+        lambda m: [np.copyto(scratch, x) for x in m],
+        batches,
+        4,
+    )
     compare("blend 8, weighted", "NumPy float32, equal weights", each(weights=range(1, 9)), mean_by_numpy, batches, 4)
     compare("blend 8, sharpened 0.7", "NumPy **0.5", each(sharpen=0.7), roots_by_numpy, batches, 4)
 
@@ -405,9 +414,7 @@ def stages(planes, count, columns, height, width, last, bits, edges, found, labe
 
 
 def show_stages(rng, rounds):
-    print(
-        "\nStages of segment, microseconds per 350x525 plane, minimum / median (each the difference to the one before)\n"
-    )
+    print("\nStages of segment, microseconds per 350x525 plane, minimum / median, each less those before it\n")
     print("| planes | copy of the plane | edges | runs | labels | keep | text |")
     print("|---|---|---|---|---|---|---|")
     sizes = *runs.scratch_bytes(*CONTEST), *components.label_bytes(*CONTEST), rle.most_characters(*CONTEST)

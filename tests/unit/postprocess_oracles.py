@@ -32,7 +32,7 @@ def smooth_plane(rng, shape, sigma=4.0, noise=0.0):
     """Return blobs as a network would draw them: blurred noise through a sigmoid."""
     field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma)
     field = field / (field.std() + 1e-12) + noise * rng.standard_normal(shape)
-    return np.floor(255 / (1 + np.exp(-3 * field)) + 0.5).astype(np.uint8)
+    return np.floor(255 / (1 + np.exp(np.clip(-3 * field, -50, 50))) + 0.5).astype(np.uint8)
 
 
 def spiral(height, width):

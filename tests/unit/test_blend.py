@@ -40,7 +40,7 @@ def test_equal_weights_are_exact(values, weight, threads):
         assert mean.ravel().tolist() == expected
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 8, 12, 13, 64, 100, 255, 256, 257, 300, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6, 7, 8, 12, 13, 64, 100, 255, 256, 257, 300])
 def test_every_sum_of_any_number_of_members(count):
     sums = np.arange(255 * count + 1)
     rows = np.stack([(sums + i) // count for i in range(count)]).astype(np.uint8)

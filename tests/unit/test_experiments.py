@@ -1,12 +1,14 @@
 import copy
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from cloudseg.experiments import DECODERS, Plan, whole_recipe
+from cloudseg.experiments import Plan, whole_recipe
 
 REPO = Path(__file__).parents[2]
 DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
@@ -106,6 +108,11 @@ def test_bad_sheets_are_refused_with_their_line(rows, complaint, tmp_path):
     with pytest.raises(ValueError, match=r"sheet\.tsv") as error:
         plan(sheet=SHEET + rows, folder=tmp_path)
     assert complaint in str(error.value)
+
+
+def test_columns_that_the_plan_adds_are_reserved(tmp_path):
+    with pytest.raises(ValueError, match="the column fold has a meaning of its own"):
+        plan(sheet=SHEET.replace("note", "fold") + ROW, folder=tmp_path)
 
 
 def test_missing_column_is_named(tmp_path):
@@ -257,8 +264,4 @@ def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):
 
 def test_parsing_imports_no_torch():
     code = "import sys, cloudseg.experiments; sys.exit('torch' in sys.modules)"
-    import subprocess
-    import sys
-
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert "unet" in DECODERS

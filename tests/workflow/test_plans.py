@@ -35,8 +35,8 @@ def test_submission_alone_plans_only_its_members(workflow):
 
 def test_contest(workflow, repo):
     printed = workflow.run("-n", "--configfile", str(repo / "config/kaggle.yaml"))
-    assert "fetch              1" in printed
-    assert "train             20" in printed
+    planned = workflow.counted(printed)
+    assert (planned["fetch"], planned["pixels"], planned["train"], planned["predict"]) == (1, 3, 20, 20)
     assert "MB on disk" in printed
     assert "MB of stores in results/kaggle" in printed
 

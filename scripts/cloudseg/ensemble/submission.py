@@ -2,7 +2,8 @@
 
 import csv
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cloudseg import files, stores
 from cloudseg.postprocess import decode_rle, remove_small_components, segment
 
 HEADER = ["Image_Label", "EncodedPixels"]
-BLOCK = 32  # images in memory at once
+BLOCK = 8  # images that a thread holds in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ def write_submission(
 ) -> Summary:
     """Turn blended test probabilities into `submission.csv`, in the order of the sample.
 
-    The file is read back before it gets its name: every row present, every mask the one that the decision gives.
+    Every mask is decoded again and compared, and the file read back, before it gets its name.
 
     Parameters
     ----------
@@ -51,27 +52,39 @@ def write_submission(
     probabilities = stores.read(blend)
     ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
     _refuse_strangers(blend, sample, ids, classes)
-    thresholds = [decision[name]["level"] / 255 for name in classes]
+    levels = [decision[name]["level"] for name in classes]
     min_sizes = [decision[name]["min_size"] for name in classes]
+
+    def masks_of(start: int) -> list[str]:
+        planes = stores.images(probabilities, slice(start, min(start + BLOCK, len(ids))))
+        texts = segment(planes, [one / 255 for one in levels], min_sizes)
+        _compare(texts, planes, levels, min_sizes)
+        return texts
+
+    names = [(image, label) for image in ids for label in classes]
     masks: dict[tuple[str, str], str] = {}
-    for names, block in _blocks(probabilities, ids):
-        texts = segment(block, thresholds, min_sizes, threads=threads)
-        masks.update(zip(((image, label) for image in names for label in classes), texts, strict=True))
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(names), unit=" masks", disable=None) as bar:
+        for texts in pool.map(masks_of, range(0, len(ids), BLOCK)):
+            masks.update(zip(names[len(masks) : len(masks) + len(texts)], texts, strict=True))
+            bar.update(len(texts))
+    rows = [HEADER, *([f"{image}_{label}", masks[image, label]] for image, label in sample)]
     with files.atomic(out) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(HEADER)
-            writer.writerows([f"{image}_{label}", masks[image, label]] for image, label in sample)
-        _read_back(temporary, sample, probabilities, decision)
+            csv.writer(file, lineterminator="\n").writerows(rows)
+        with temporary.open(newline="", encoding="utf-8") as file:
+            if list(csv.reader(file)) != rows:
+                raise ValueError(f"{out}: what was written does not read back; is the disk full or failing?")
     return Summary(len(sample), sum(bool(masks[row]) for row in sample))
 
 
-def _blocks(probabilities: Any, ids: list[str]) -> Iterator[tuple[list[str], np.ndarray]]:
-    with tqdm(total=len(ids), unit=" images", disable=None) as bar:
-        for start in range(0, len(ids), BLOCK):
-            names = ids[start : start + BLOCK]
-            yield names, stores.images(probabilities, slice(start, start + len(names)))
-            bar.update(len(names))
+def _compare(texts: Sequence[str], planes: np.ndarray, levels: Sequence[int], min_sizes: Sequence[int]) -> None:
+    """Hold decoded texts against masks made another way: compared, labelled and filtered plane by plane."""
+    text = iter(texts)
+    for image in planes:
+        for plane, level, min_size in zip(image, levels, min_sizes, strict=True):
+            mask = remove_small_components((plane >= level).view(np.uint8), min_size)
+            if not np.array_equal(decode_rle(next(text), mask.shape), mask):
+                raise ValueError("a mask does not decode to what it was made from: a fault of the post-processing core")
 
 
 def _refuse_strangers(
@@ -83,26 +96,3 @@ def _refuse_strangers(
             f"{blend}: holds no probabilities for {strangers[0]} of the sample submission "
             f"({len(strangers)} of {len(sample)} rows): the dataset changed; run the workflow again"
         )
-
-
-def _read_back(
-    file: Path,
-    sample: Sequence[tuple[str, str]],
-    probabilities: Any,
-    decision: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Compare the masks in `file` with masks made another way: compared, labelled and filtered plane by plane."""
-    with file.open(newline="", encoding="utf-8") as text:
-        rows = list(csv.reader(text))
-    if rows[0] != HEADER or [row[0] for row in rows[1:]] != [f"{image}_{label}" for image, label in sample]:
-        raise ValueError(f"{file}: the rows read back are not those of the sample submission")
-    written = dict(zip(sample, (row[1] for row in rows[1:]), strict=True))
-    classes = list(probabilities.attrs["classes"])
-    for names, block in _blocks(probabilities, list(probabilities.attrs["ids"])):
-        for image, planes in zip(names, block, strict=True):
-            for label, plane in zip(classes, planes, strict=True):
-                if (image, label) in written:
-                    mask = (plane >= decision[label]["level"]).view(np.uint8)
-                    mask = remove_small_components(mask, decision[label]["min_size"])
-                    if not np.array_equal(decode_rle(written[image, label], mask.shape), mask):
-                        raise ValueError(f"{file}: the mask of {image}_{label} does not read back as it was written")

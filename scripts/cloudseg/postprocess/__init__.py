@@ -1,4 +1,27 @@
-"""From probabilities to masks, run-length text and scores: fast, exact, and usable on its own."""
+"""From probabilities to masks, run-length text and scores: fast, exact, and usable on its own.
+
+Probabilities are uint8, 255 is certainty. Average two members, find a good threshold and minimum size, write the text:
+
+>>> import numpy as np
+>>> y, x = np.mgrid[:96, :128]
+>>> blob = 255 * np.exp(-((y - 40) ** 2 + (x - 60) ** 2) / 500)
+>>> speck = 200 * ((y == 80) & (x == 10))
+>>> members = [np.maximum(blob, speck).astype(np.uint8)[None, None], blob.astype(np.uint8)[None, None]]
+>>> truth = (y - 40) ** 2 + (x - 60) ** 2 < 300
+>>> mean = blend(members)
+>>> surface = dice_surface(mean, truth[None, None], [0, 50])
+>>> best, size = np.unravel_index(surface[0].argmax(), surface[0].shape)
+>>> int(best), [0, 50][size], float(surface[0, best, size])
+(139, 0, 1.0)
+>>> [text] = segment(mean, best / 255, 50)
+>>> text == encode_rle(truth), text[:20]
+(True, '4166 7 4259 13 4353 ')
+>>> bool((decode_rle(text, truth.shape) == remove_small_components(truth, 50)).all())
+True
+
+Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `segment`, then `blend` and
+`surface`. `intrinsics` holds the machine instructions, `compiling` the cache, `arguments` the checks.
+"""
 
 from cloudseg.postprocess.blend import blend
 from cloudseg.postprocess.components import remove_small_components

@@ -1,7 +1,10 @@
-"""How the kernels are compiled: once per machine and version, however many jobs start at once."""
+"""How the kernels are compiled: once per machine and version, however many jobs start at once.
+
+A cold compilation takes seconds per public function, loading from numba's cache some hundredths of a second.
+"""
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +42,17 @@ def _one_process_at_a_time(folder: str):
         yield
         return
     with lock:
-        try:
+        with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        except OSError:
-            pass
         yield
 
 
 class kernel:
     """A function that Python calls and numba compiles, on its first call in a process, or loads from its cache.
 
-    Every kernel takes int64 and float64 numbers (addresses among them) and so has one signature: numba numbers its
-    cache files per function by signature, and two jobs that compile two signatures at once can swap their files.
+    Kernels take numbers, addresses among them, and every kernel has one signature. A second one would be compiled at
+    some later call, and numba numbers the cache files of a function by signature: jobs that add different signatures
+    at once could swap their files.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -1,8 +1,8 @@
 """Connected components of a plane's runs, and the removal of small ones.
 
-No label image is made. Runs that touch belong together (He, Chao and Suzuki, 2008: run-based two-scan labelling), and one
-pass with two pointers over the runs finds all pairs that touch, because positions are virtual (see `runs`). The nodes
-of the union-find are provisional labels, tens of them where there are thousands of runs.
+No label image is made. Runs that touch belong together (run-based two-scan labelling: He, Chao and Suzuki, 2008), and
+one pass with two pointers over the runs finds all pairs that touch, because positions are virtual (see `runs`). The
+nodes of the union-find are provisional labels, tens of them where there are thousands of runs.
 """
 
 import numpy as np

@@ -1,15 +1,18 @@
 """Machine words, bits and vectors: the few things that numba cannot say, as LLVM instructions.
 
-Addresses are int64 numbers, and nothing here checks them: an array access in numba first asks whether the index is
-negative, and arrays that are read-only, strided or transposed are all types of their own, each compiled anew. Kernels
+Addresses are int64 numbers, and nothing here checks them. An array access in numba first asks whether the index is
+negative, and arrays that are read-only, strided or transposed are all types of their own, each compiled anew; kernels
 that take addresses and strides compile once for all of them.
 
-Vectors are plain LLVM vectors of 64 bytes. LLVM cuts them to what the processor has (AVX-512, AVX2, SSE2, NEON), so that
-one text serves every processor, and no result depends on it.
+Vectors are plain LLVM vectors of 64 bytes. LLVM cuts them to what the processor has (AVX-512, AVX2, SSE2, NEON), so
+that one text serves every processor. Only `average_looked_up` needs a certain one, and says so.
 """
 
+from functools import cache
+
 from llvmlite import ir
-from numba import types
+from llvmlite.binding import get_host_cpu_features
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -173,7 +176,7 @@ def _butterfly(widest):
     return transpose
 
 
-# transpose_32_16_8(address, stride) and transpose_4_2_1: on eight rows of words, `stride` bytes apart, eight words each.
+# transpose_32_16_8(address, stride), transpose_4_2_1: on eight rows of eight words each, `stride` bytes apart.
 transpose_32_16_8, transpose_4_2_1 = _butterfly(32), _butterfly(4)
 
 
@@ -291,3 +294,53 @@ def _weighted(of_root):
 # weighted_average(members, weights, count, place, half, out): floor(sum of weight * pixel + half) of 64 pixels from
 # `place` on, with float32 weights; weighted_average_of_roots: the same of the pixels' square roots.
 weighted_average, weighted_average_of_roots = _weighted(False), _weighted(True)
+
+
+@cache
+def can_permute_bytes() -> bool:
+    """Say whether numba compiles for a processor with AVX-512 VBMI: it looks up 64 bytes in a table of 128 at once."""
+    return config.CPU_NAME is None and config.CPU_FEATURES is None and bool(get_host_cpu_features().get("avx512vbmi"))
+
+
+@intrinsic
+def average_looked_up(typing_context, members, tables, count, place, half, out):
+    """Store (sum of the members' table entries + half) >> 16 of 64 pixels from `place` on; for VBMI alone.
+
+    Each member has a table of 256 entries below 2^24, as three tables of bytes. The sums of the low, middle and high
+    bytes are kept apart, in 16 bits each, of even and of odd pixels: at most 256 members.
+    """
+
+    def generate(context, builder, signature, arguments):
+        members, tables, count, place, half, out = arguments
+        bytes64, shorts, words = ir.VectorType(_BYTE, 64), ir.VectorType(_SHORT, 32), ir.VectorType(_WORD, 32)
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(shorts, None)) for _ in range(6)]
+        low_byte, eight = _constants(_SHORT, 32, 255), _constants(_SHORT, 32, 8)
+        with cgutils.for_range(builder, count) as loop:
+            start = builder.load(builder.gep(_pointer(builder, members, _LONG), [loop.index]))
+            pixels = builder.load(_pointer(builder, builder.add(start, place), bytes64), align=1)
+            upper = builder.icmp_signed("<", pixels, _constants(_BYTE, 64, 0))
+            table = builder.add(tables, builder.mul(loop.index, ir.Constant(_LONG, 768)))
+            for third in range(3):
+                parts = [
+                    builder.load(_pointer(builder, builder.add(table, ir.Constant(_LONG, at)), bytes64), align=1)
+                    for at in range(256 * third, 256 * third + 256, 64)
+                ]
+                permute = "llvm.x86.avx512.vpermi2var.qi.512"
+                lower_half = _call(builder, permute, parts[0], pixels, parts[1])
+                upper_half = _call(builder, permute, parts[2], pixels, parts[3])
+                found = builder.bitcast(builder.select(upper, upper_half, lower_half), shorts)
+                for odd, value in enumerate((builder.and_(found, low_byte), builder.lshr(found, eight))):
+                    total = sums[2 * third + odd]
+                    builder.store(builder.add(builder.load(total), value), total)
+        rounded = []
+        for odd in range(2):
+            total = _splat(builder, builder.trunc(half, _WORD), 32)
+            for third in range(3):
+                part = builder.zext(builder.load(sums[2 * third + odd]), words)
+                total = builder.add(total, builder.shl(part, _constants(_WORD, 32, 8 * third)))
+            rounded.append(builder.trunc(builder.lshr(total, _constants(_WORD, 32, 16)), shorts))
+        both = builder.or_(rounded[0], builder.shl(rounded[1], eight))
+        builder.store(both, _pointer(builder, out, shorts), align=1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6), generate

@@ -1,7 +1,7 @@
 """Masks as run-length text, and back.
 
-The text is what contests ask for: `start length` pairs, starts counted from 1, pixels numbered down the columns. Writing it
-is mostly writing decimal digits, which is done eight bytes at a time from tables of ready-made digits.
+The text is what contests ask for: `start length` pairs, starts counted from 1, pixels numbered down the columns.
+Writing it is mostly writing decimal digits, which is done eight bytes at a time from tables of ready-made digits.
 """
 
 from functools import cache
@@ -30,8 +30,8 @@ def digit_table() -> np.ndarray:
     return np.array(leading + three + short, np.int64)
 
 
-_table = digit_table()
-DIGITS = address(_table)
+_digit_table = digit_table()  # kept here, since kernels know only its address
+DIGITS = address(_digit_table)
 THREE, SHORT = 10_000, 11_000  # where the parts of the table begin
 MOST_DIGITS = 18  # any two such numbers add up without overflow
 

@@ -25,8 +25,8 @@ def level(threshold: float, /) -> int:
 
     Returns
     -------
-    int : ceil(255 threshold), in 0..255; a pixel is in when its value is at least the level. The 1e-9 keeps a
-        threshold such as 0.2, whose product 51.000000000000004 is 51 in decimals, at 51.
+    int : ceil(255 threshold - 1e-9), in 0..255; a pixel is in when its value is at least the level. The 1e-9 keeps a
+        threshold such as 3 * 0.2 = 0.6000000000000001 at the level of 0.6.
 
     Examples
     --------

@@ -1,0 +1,186 @@
+"""Read a config and its experiment sheet, and say everything that is wrong with them."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloudseg import schema
+from cloudseg.network.decoders import DECODERS
+
+KEY = ["encoder", "decoder", "size", "recipe"]
+RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
+SMOKE_IMAGES = {"train": 24, "test": 8}
+SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
+EXPERIMENT = schema.load("experiments")
+
+
+def read_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with its defaults, its smoke version if that is asked for, checked against its schema.
+
+    Raises
+    ------
+    ValueError : all problems of the config, one line each.
+    """
+    known = schema.load("config")
+    settings = schema.typed(json.loads(json.dumps(config)), known)
+    refuse(schema.problems(settings, known))
+    settings = schema.with_defaults(settings, known)
+    lines = []
+    dataset = settings["dataset"]
+    if dataset["source"] == "path" and not Path(dataset["root"]).is_dir():
+        lines.append(f"dataset.root: {dataset['root']!r} is no folder; give the one that holds train.csv")
+    for name, recipe in settings["recipes"].items():
+        kind, _, source = recipe["start"].partition(":")
+        if kind == "file" and not Path(source).is_file():
+            lines.append(f"recipes.{name}.start: {source!r} is no file")
+    for place, decision in _decisions(settings):
+        for key in ("threshold", "min_size"):
+            if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
+                came, wanted = ", ".join(decision[key]), ", ".join(dataset["classes"])
+                lines.append(f"{place}.{key}: one number per class was expected ({wanted}), got {came}")
+    refuse(lines)
+    return smoke_settings(settings) if settings["smoke"] else settings
+
+
+def folder_problems(results: Path) -> list[str]:
+    """Look for a file where a folder of results should be, and for folders that cannot be written to."""
+    parts = ("dataset", "weights", "runs", "ensembles", "report", "logs")
+    folders = [Path(), results.parent, results, *(results / part for part in parts)]
+    in_the_way = [folder for folder in folders if folder.exists() and not folder.is_dir()]
+    locked = [folder for folder in folders if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK)]
+    return [
+        *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
+        *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
+    ]
+
+
+def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    own = [
+        (f"ensembles.{name}.decision", wish["decision"])
+        for name, wish in settings["ensembles"].items()
+        if "decision" in wish
+    ]
+    return [("decision", settings["decision"]), *own]
+
+
+def smoke_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run of minutes: few images and epochs, and the demo's images for the contest's."""
+    dataset = settings["dataset"]
+    if dataset["source"] != "path":
+        dataset |= {"source": "demo"} | SMOKE_IMAGES
+    settings["recipes"] = {name: recipe | SMOKE_RECIPE for name, recipe in settings["recipes"].items()}
+    return settings
+
+
+def read_sheet(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
+    """Read an experiment sheet; its rows keep the line they stand on, in the column `line`.
+
+    Raises
+    ------
+    ValueError : all problems of the sheet, with their lines.
+    """
+    text = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, comment=None)
+    text.columns = text.columns.str.strip()
+    missing = [name for name in EXPERIMENT["required"] if name not in text.columns]
+    if missing:
+        raise ValueError(
+            f"{path}: the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(text.columns)})"
+        )
+    if reserved := RESERVED & set(text.columns):
+        raise ValueError(f"{path}: the column {', '.join(sorted(reserved))} has a meaning of its own; rename it")
+    text = text.apply(lambda column: column.str.strip())
+    text.insert(0, "line", range(2, len(text) + 2))
+    text = text[text.drop(columns="line").ne("").any(axis=1)].reset_index(drop=True)
+    if text.empty:
+        raise ValueError(f"{path}: no experiments; each row below the header is one")
+    rows, lines = [], []
+    for record in text.to_dict("records"):
+        row = schema.with_defaults(schema.typed(record, EXPERIMENT), EXPERIMENT)
+        found = schema.problems(row, EXPERIMENT) or list(_row_problems(row, settings))
+        lines += [f"{path}, line {row['line']}: {problem}" for problem in found]
+        rows.append(row)
+    refuse(lines)
+    table = pd.DataFrame(rows)
+    names = table.apply(lambda row: experiment_name(row, "best"), axis=1)
+    for line, first in zip(table["line"][names.duplicated()], names[names.duplicated()], strict=True):
+        earlier = table["line"][names == first].iloc[0]
+        lines.append(
+            f"{path}, line {line}: the same experiment as line {earlier} (encoder, decoder, size, recipe, folds)"
+        )
+    lines += _start_problems(path, table, settings)
+    for name in set(settings["ensembles"]) & {experiment_name(row, mark) for row in rows for mark in ("best", "last")}:
+        lines.append(f"ensembles.{name}: the name of an experiment; choose another")
+    refuse(lines)
+    for name in table.columns.difference([*EXPERIMENT["properties"], "line"]):
+        numbers = pd.to_numeric(table[name].replace("", None), errors="coerce")
+        if (numbers.notna() == table[name].ne("")).all():
+            table[name] = numbers
+    return table
+
+
+def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    lines = []
+    if row["recipe"] not in settings["recipes"]:
+        lines.append(f"no recipe {row['recipe']!r}{schema.nearest(row['recipe'], settings['recipes'])}")
+    if row["decoder"] not in DECODERS:
+        known = ", ".join(DECODERS)
+        lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
+    elif "x" in row["size"][1:]:
+        smallest = DECODERS[row["decoder"]].minimum
+        if min(pair(row["size"])) < smallest:
+            lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
+    if row["folds"] > settings["folds"]["count"]:
+        lines.append(f"folds: {row['folds']} came, at most {settings['folds']['count']} was expected (folds.count)")
+    return lines
+
+
+def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -> list[str]:
+    """Look up the runs that recipes with `start: run:DECODER/SIZE/RECIPE` begin from."""
+    lines = []
+    trained = {tuple(row[name] for name in KEY): row["folds"] for row in table.to_dict("records")}
+    for row in table.to_dict("records"):
+        start = settings["recipes"][row["recipe"]]["start"]
+        if start.startswith("run:"):
+            source = (row["encoder"], *start.removeprefix("run:").split("/"))
+            if trained.get(source, 0) < row["folds"]:
+                lines.append(
+                    f"{path}, line {row['line']}: recipe {row['recipe']} starts from {'/'.join(source)}, "
+                    f"which the sheet does not train for all {row['folds']} folds"
+                )
+    return lines
+
+
+def experiment_name(row: dict[str, Any], checkpoint: str) -> str:
+    """Return the name under which a row of the sheet is scored as an ensemble of itself.
+
+    Examples
+    --------
+    >>> row = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": "x4", "recipe": "quick", "folds": 2}
+    >>> experiment_name(row, "best")
+    'tu-test-resnet-fpn-x4-quick-2-best'
+    """
+    words = [*(row[name] for name in KEY), row["folds"], checkpoint]
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)))
+
+
+def pair(size: str) -> tuple[int, int]:
+    """Return the numbers of `HxW`.
+
+    Examples
+    --------
+    >>> pair("320x480")
+    (320, 480)
+    """
+    height, width = size.split("x")
+    return int(height), int(width)
+
+
+def refuse(lines: list[str]) -> None:
+    """Raise a ValueError with all problems found, if there are any."""
+    if lines:
+        many = f"{len(lines)} problems" if len(lines) > 1 else "1 problem"
+        raise ValueError("\n".join([f"{many} to mend before anything runs:", *(f"  - {line}" for line in lines)]))
