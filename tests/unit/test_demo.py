@@ -193,6 +193,6 @@ def test_light_overlaps_with_the_real_images_at_hand(scenes):
     folder = os.environ.get("CLOUDSEG_REAL_DATA")
     if not folder:
         pytest.skip("CLOUDSEG_REAL_DATA names no folder with real images")
-    real = np.array([light(cv2.imread(str(path))) for path in sorted(Path(folder).glob("*/*.jpg"))])
+    real = np.array([light(cv2.imread(str(path))) for path in sorted(Path(folder).rglob("*.jpg"))])
     assert np.all(scenes.mean(0) > 0.8 * real.min(0))
     assert np.all(scenes.mean(0) < 1.25 * real.max(0))
