@@ -64,8 +64,8 @@ def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke):
 
 
 def test_decisions_hold_the_levels_that_decide(smoke):
-    fixed = yaml.safe_load((smoke.results / "ensembles/fpn/decision.yaml").read_text())
-    tuned = yaml.safe_load((smoke.results / "ensembles/all/decision.yaml").read_text())
+    fixed = yaml.safe_load((smoke.results / "ensembles/all/decision.yaml").read_text())
+    tuned = yaml.safe_load((smoke.results / "ensembles/fpn/decision.yaml").read_text())
     assert {one["level"] for one in fixed["classes"].values()} == {128}
     assert tuned["how"] == "tune"
     folds = pd.read_csv(smoke.results / "dataset/folds.tsv", sep="\t")
@@ -91,7 +91,7 @@ def test_changing_what_predicts_does_not_train(smoke, repo):
     views = planned(lambda config: config["recipes"]["quick"].update(tta=[{"view": "identity"}]))
     assert "train" not in views
     assert views["predict"] == 4
-    decision = planned(lambda config: config["ensembles"]["fpn"].update(decision={"threshold": 0.7}))
+    decision = planned(lambda config: config["ensembles"]["all"].update(decision={"threshold": 0.7}))
     assert decision == {"decide": 1, "submit": 1, "leaderboard": 1, "all": 1}
     loss = planned(lambda config: config["recipes"]["quick"].update(loss={"bce": 2, "dice": 1}))
     assert loss["train"] == 4
