@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import math
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,22 @@ from typing import Any
 
 import jsonschema
 import yaml
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, schema: dict[str, Any]) -> Iterator[Any]:
+    if validator.is_type(instance, "string") and not re.fullmatch(pattern, instance):
+        yield jsonschema.ValidationError(pattern)
+
+
+def _finite(validator: Any, kinds: Any, instance: Any, schema: dict[str, Any]) -> Iterator[Any]:
+    if isinstance(instance, float) and not math.isfinite(instance):
+        yield jsonschema.ValidationError(kinds)
+    else:
+        yield from jsonschema.Draft202012Validator.VALIDATORS["type"](validator, kinds, instance, schema)
+
+
+# JSON Schema's `$` would let a line break at the end of a name pass, and its numbers infinity and NaN.
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern, "type": _finite})
 
 FOLDER = Path(__file__).parents[2] / "config/schemas"
 
@@ -67,7 +84,7 @@ def typed(value: Any, schema: dict[str, Any]) -> Any:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError:
             return value
-        return value if isinstance(parsed, str) or parsed is None else parsed
+        return parsed if isinstance(parsed, bool | int | float) else value
     return value
 
 
@@ -124,7 +141,7 @@ def problems(value: Any, schema: dict[str, Any]) -> list[str]:
     >>> problems({"epoch": 3}, {"additionalProperties": False, "properties": {"epochs": {}}})
     ["unknown key 'epoch' (nearest: epochs)"]
     """
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = Validator(schema)
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     return [line for error in errors for line in _lines(error)]
 

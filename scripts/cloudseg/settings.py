@@ -13,6 +13,8 @@ from cloudseg.network.decoders import DECODERS
 
 KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
+# Class names that are columns of the images table, or stand for the mean over classes.
+NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
 SMOKE_IMAGES = {"train": 24, "test": 8}
 SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
 EXPERIMENT = schema.load("experiments")
@@ -26,13 +28,15 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
     ValueError : all problems of the config, one line each.
     """
     known = schema.load("config")
-    settings = schema.typed(json.loads(json.dumps(config)), known)
+    settings = schema.typed(json.loads(json.dumps(config, default=str)), known)
     refuse(schema.problems(settings, known))
     settings = schema.with_defaults(settings, known)
     lines = []
     dataset = settings["dataset"]
     if dataset["source"] == "path" and not Path(dataset["root"]).is_dir():
         lines.append(f"dataset.root: {dataset['root']!r} is no folder; give the one that holds train.csv")
+    for name in sorted(NO_CLASS & set(dataset["classes"])):
+        lines.append(f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise")
     for name, recipe in settings["recipes"].items():
         kind, _, source = recipe["start"].partition(":")
         if kind == "file" and not Path(source).is_file():

@@ -1,4 +1,5 @@
 import copy
+import datetime
 import os
 import subprocess
 import sys
@@ -79,6 +80,11 @@ def setting(path, value):
         (setting("experiments", "nowhere.tsv"), "nowhere.tsv: no such experiment sheet"),
         (setting("name", "../demo"), "name: '../demo' came"),
         (setting("device", "gpu"), "one of auto, cuda, cpu was expected"),
+        (setting("name", "demo\n"), "name: 'demo\\n' came"),
+        (setting("decision.threshold", float("nan")), "decision.threshold: nan came"),
+        (setting("recipes.quick.learning_rate", float("inf")), "learning_rate: inf came"),
+        (setting("seed", datetime.date(2019, 11, 4)), "seed: '2019-11-04' came"),
+        (setting("dataset.classes", ["all", "image"]), "'all' has a meaning of its own"),
     ],
 )
 def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
