@@ -4,7 +4,8 @@ from snakemake.utils import min_version
 min_version("9.17.1")
 
 
-if "recipes" not in config:
+# The demo's, unless a config came: --configfile is merged into a configfile, and the demo's maps would leak into it.
+if not {"dataset", "recipes", "ensembles"} & config.keys():
 
     configfile: workflow.source_path("config/config.yaml")
 

@@ -1,9 +1,9 @@
 import sys
-
-from cloudseg.dataset.check import check_dataset
+from pathlib import Path
 
 from cloudseg import logged
-from cloudseg.files import write_table
+from cloudseg.dataset.check import check_dataset
+from cloudseg.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -14,6 +14,10 @@ if __name__ == "__main__":
             workers=snakemake.threads,
         )
         print(report)
+        if report.render(None) != str(report):
+            everything = Path(snakemake.log[0]).with_suffix(".all.txt")
+            write_text(everything, report.render(None) + "\n")
+            print(f"Every finding is in {everything}")
         report.raise_for_errors()  # the report is in the log, which Snakemake shows when a job fails
         print(report, file=sys.__stderr__)
         write_table(images, snakemake.output.images)

@@ -98,12 +98,11 @@ class Plan:
     @property
     def folders(self) -> dict[str, str]:
         """The path variables: `<results>` and what lies in it."""
-        results = f"results/{self.name}"
         return {
-            "results": results,
-            "logs": f"{results}/logs",
-            "ensembles": f"{results}/ensembles",
-            "run": f"{results}/runs/{{encoder}}/{{decoder}}/{{size}}/{{recipe}}/fold{{fold}}",
+            "results": f"results/{self.name}",
+            "logs": "<results>/logs",
+            "ensembles": "<results>/ensembles",
+            "run": "<results>/runs/{encoder}/{decoder}/{size}/{recipe}/fold{fold}",
         }
 
     @property

@@ -13,6 +13,8 @@ ALLOWED = (
     *(ast.Name, ast.Load, ast.Constant, ast.List, ast.Tuple),
 )
 
+LONGEST = 2000  # characters; Python and pandas give up on deeper nesting than a person can read
+
 
 def select(table: pd.DataFrame, query: str) -> pd.DataFrame:
     """Return the rows of `table` for which `query` holds.
@@ -35,6 +37,8 @@ def select(table: pd.DataFrame, query: str) -> pd.DataFrame:
     Traceback (most recent call last):
     ValueError: query `decoder == fpn`: no column 'fpn'; text needs quotes: 'fpn'. Columns: decoder, fold
     """
+    if len(query) > LONGEST:
+        raise ValueError(f"query `{query[:60]}...`: {len(query)} characters, too long to read (at most {LONGEST})")
     where = f"query `{query}`"
     try:
         tree = ast.parse(query.strip(), mode="eval")
@@ -50,11 +54,7 @@ def select(table: pd.DataFrame, query: str) -> pd.DataFrame:
                 f"{where}: no column {node.id!r}{nearest(node.id, table.columns)}; text needs quotes: "
                 f"'{node.id}'. Columns: {', '.join(table.columns)}"
             )
-    comparisons = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
-    if not isinstance(tree.body, ast.Compare | ast.BoolOp | ast.UnaryOp) or not all(
-        any(isinstance(part, ast.Name) for part in ast.walk(node)) for node in comparisons or [tree]
-    ):
-        raise ValueError(f"{where}: each comparison must compare a column, such as decoder == 'fpn'")
+    _require_comparisons(tree.body, where)
     try:
         chosen = table.query(query.strip(), local_dict={}, global_dict={}, engine="python")
     except (TypeError, ValueError, NotImplementedError, KeyError) as error:
@@ -68,3 +68,23 @@ def select(table: pd.DataFrame, query: str) -> pd.DataFrame:
         there = "; ".join(f"{name} is one of {', '.join(words)}" for name, words in values.items())
         raise ValueError(f"{where}: selects no run. In the sheet {there}")
     return chosen
+
+
+def _require_comparisons(node: ast.expr, where: str) -> None:
+    """Refuse what pandas would take bitwise or otherwise than it reads: a bare column, `in` a text, an odd `not`."""
+    match node:
+        case ast.BoolOp():
+            for part in node.values:
+                _require_comparisons(part, where)
+        case ast.UnaryOp(op=ast.Not()):
+            _require_comparisons(node.operand, where)
+        case ast.Compare():
+            if not any(isinstance(part, ast.Name) for part in ast.walk(node)):
+                raise ValueError(f"{where}: each comparison must compare a column, such as decoder == 'fpn'")
+            for operator, right in zip(node.ops, node.comparators, strict=True):
+                if isinstance(operator, ast.In | ast.NotIn) and not isinstance(right, ast.List | ast.Tuple):
+                    raise ValueError(f"{where}: behind `in` a list must stand, such as decoder in ['fpn', 'unet']")
+            if any(isinstance(part, ast.Constant) and part.value is None for part in ast.walk(node)):
+                raise ValueError(f"{where}: None is no value of a column; empty cells are ''")
+        case _:
+            raise ValueError(f"{where}: each part must compare a column, such as decoder == 'fpn'")

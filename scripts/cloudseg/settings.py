@@ -33,6 +33,7 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
     settings = schema.with_defaults(settings, known)
     lines = []
     dataset = settings["dataset"]
+    dataset["root"] = Path(dataset["root"]).as_posix()
     if dataset["source"] == "path" and not Path(dataset["root"]).is_dir():
         lines.append(f"dataset.root: {dataset['root']!r} is no folder; give the one that holds train.csv")
     for name in sorted(NO_CLASS & set(dataset["classes"])):
@@ -87,22 +88,9 @@ def read_sheet(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
     ------
     ValueError : all problems of the sheet, with their lines.
     """
-    text = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, comment=None)
-    text.columns = text.columns.str.strip()
-    missing = [name for name in EXPERIMENT["required"] if name not in text.columns]
-    if missing:
-        raise ValueError(
-            f"{path}: the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(text.columns)})"
-        )
-    if reserved := RESERVED & set(text.columns):
-        raise ValueError(f"{path}: the column {', '.join(sorted(reserved))} has a meaning of its own; rename it")
-    text = text.apply(lambda column: column.str.strip())
-    text.insert(0, "line", range(2, len(text) + 2))
-    text = text[text.drop(columns="line").ne("").any(axis=1)].reset_index(drop=True)
-    if text.empty:
-        raise ValueError(f"{path}: no experiments; each row below the header is one")
+    records = _sheet_rows(path)
     rows, lines = [], []
-    for record in text.to_dict("records"):
+    for record in records:
         row = schema.with_defaults(schema.typed(record, EXPERIMENT), EXPERIMENT)
         found = schema.problems(row, EXPERIMENT) or list(_row_problems(row, settings))
         lines += [f"{path}, line {row['line']}: {problem}" for problem in found]
@@ -111,10 +99,10 @@ def read_sheet(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     names = table.apply(lambda row: experiment_name(row, "best"), axis=1)
     for line, first in zip(table["line"][names.duplicated()], names[names.duplicated()], strict=True):
-        earlier = table["line"][names == first].iloc[0]
-        lines.append(
-            f"{path}, line {line}: the same experiment as line {earlier} (encoder, decoder, size, recipe, folds)"
-        )
+        earlier = table[names == first].iloc[0]
+        same = (table[table["line"] == line].iloc[0][KEY] == earlier[KEY]).all()
+        what = "the same experiment as" if same else "differs only in punctuation from"
+        lines.append(f"{path}, line {line}: {what} line {earlier['line']} (encoder, decoder, size, recipe, folds)")
     lines += _start_problems(path, table, settings)
     for name in set(settings["ensembles"]) & {experiment_name(row, mark) for row in rows for mark in ("best", "last")}:
         lines.append(f"ensembles.{name}: the name of an experiment; choose another")
@@ -124,6 +112,32 @@ def read_sheet(path: Path, settings: dict[str, Any]) -> pd.DataFrame:
         if (numbers.notna() == table[name].ne("")).all():
             table[name] = numbers
     return table
+
+
+def _sheet_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the cells of a sheet, with the `line` of each row; blank rows are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8, tab-separated") from None
+    header = [cell.strip() for cell in lines[0].rstrip().split("\t")] if lines else []
+    problems = [f"the column {name!r} is there twice" for name in header if name and header.count(name) > 1][:1]
+    if missing := [name for name in EXPERIMENT["required"] if name not in header]:
+        problems.append(f"the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(header)})")
+    if reserved := RESERVED & set(header):
+        problems.append(f"the column {', '.join(sorted(reserved))} has a meaning of its own; rename it")
+    refuse([f"{path}, line 1: {problem}" for problem in problems])
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line.rstrip().split("\t")]
+        if len(cells) > len(header):
+            raise ValueError(f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}")
+        if any(cells):
+            cells += [""] * (len(header) - len(cells))
+            rows.append({"line": number} | dict(zip(header, cells, strict=True)))
+    if not rows:
+        raise ValueError(f"{path}: no experiments; each row below the header is one")
+    return rows
 
 
 def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
@@ -150,7 +164,9 @@ def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -
         start = settings["recipes"][row["recipe"]]["start"]
         if start.startswith("run:"):
             source = (row["encoder"], *start.removeprefix("run:").split("/"))
-            if trained.get(source, 0) < row["folds"]:
+            if source == tuple(row[name] for name in KEY):
+                lines.append(f"{path}, line {row['line']}: recipe {row['recipe']} starts from the run itself")
+            elif trained.get(source, 0) < row["folds"]:
                 lines.append(
                     f"{path}, line {row['line']}: recipe {row['recipe']} starts from {'/'.join(source)}, "
                     f"which the sheet does not train for all {row['folds']} folds"

@@ -211,6 +211,39 @@ def test_images_that_cannot_be_used_are_named(folder, how, file):
     assert path.name not in set(images["image"])
 
 
+def test_a_jpeg_with_a_false_end_is_not_whole(folder):
+    path = folder.root / "train_images/a.jpg"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    assert [kind for kind, _ in folder.findings()] == [check.BAD_IMAGE]
+
+
+def test_a_jpeg_with_damaged_data_is_not_silent(folder):
+    path = folder.root / "train_images/a.jpg"
+    data = path.read_bytes()
+    path.write_bytes(data[:-200] + bytes(50) + data[-150:])
+    assert {kind for kind, _ in folder.findings()} <= {check.BAD_IMAGE, check.DAMAGED}
+    assert folder.findings()
+
+
+def test_a_name_with_a_line_break_is_refused(folder):
+    (folder.root / "test_images/x.jpg").rename(folder.root / "test_images/x\ry.jpg")
+    assert check.BAD_NAME in {kind for kind, _ in folder.findings()}
+
+
+def test_a_table_without_any_label_is_an_error(folder):
+    folder.train = []
+    assert check.NO_LABELS in {kind for kind, _ in folder.findings()}
+
+
+def test_a_table_that_was_cut_off_is_a_warning(folder):
+    folder.run()
+    path = folder.root / "train.csv"
+    path.write_bytes(path.read_bytes()[:-3])
+    _, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15))
+    assert check.CUT_OFF in {finding.kind for finding in report.warnings}
+
+
 def test_labels_of_an_image_of_another_size(folder):
     (folder.root / "train_images/d.jpg").write_bytes(jpeg(1, size=(20, 30)))
     ((kind, message),) = folder.findings()
@@ -361,7 +394,7 @@ def test_repeated_problems_fit_a_screen_and_can_all_be_shown(folder):
     folder.train += [f"gone{index:03}.jpg_Fish,1 1" for index in range(200)]
     _, report = folder.run()
     assert len(report.errors) == 200
-    assert "... and 180 more" in str(report)
+    assert "... and 192 more" in str(report)
     assert len(str(report).splitlines()) < 40
     assert "gone199" not in str(report)
     assert "gone199" in report.render(most=None)

@@ -84,6 +84,8 @@ def setting(path, value):
         (setting("decision.threshold", float("nan")), "decision.threshold: nan came"),
         (setting("recipes.quick.learning_rate", float("inf")), "learning_rate: inf came"),
         (setting("seed", datetime.date(2019, 11, 4)), "seed: '2019-11-04' came"),
+        (setting("dataset", {"source": "path", "root": "a{x}"}), "dataset.root: 'a{x}' came"),
+        (setting("min_sizes", [10**30]), "at most 2000000000"),
         (setting("dataset.classes", ["all", "image"]), "'all' has a meaning of its own"),
     ],
 )
@@ -106,6 +108,8 @@ def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
         (ROW.replace("\t2\t", "\t0\t"), "line 2: folds: 0 came, at least 1"),
         (ROW.replace("\t2\t", "\ttwo\t"), "line 2: folds: 'two' came, an integer"),
         (ROW + "\n" + ROW, "line 4: the same experiment as line 2"),
+        (ROW + ROW.replace("tu-test_resnet", "tu-test-resnet"), "line 3: differs only in punctuation from line 2"),
+        (ROW.replace("\t\n", "\tnote\tmore\n"), "line 2: 7 cells, the header has 6"),
         (ROW.replace("tu-test_resnet", "../x"), "line 2: encoder: '../x' came"),
         ("", "no experiments"),
     ],
@@ -119,6 +123,23 @@ def test_bad_sheets_are_refused_with_their_line(rows, complaint, tmp_path):
 def test_columns_that_the_plan_adds_are_reserved(tmp_path):
     with pytest.raises(ValueError, match="the column fold has a meaning of its own"):
         plan(sheet=SHEET.replace("note", "fold") + ROW, folder=tmp_path)
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path):
+    with pytest.raises(ValueError, match="the column 'folds' is there twice"):
+        plan(sheet=SHEET.replace("note", "folds ") + ROW, folder=tmp_path)
+
+
+def test_a_sheet_of_another_encoding_is_named(tmp_path):
+    (tmp_path / "sheet.tsv").write_text(SHEET + ROW, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"sheet\.tsv: not UTF-8 text"):
+        plan(setting("experiments", str(tmp_path / "sheet.tsv")))
+
+
+def test_a_run_cannot_start_from_itself(tmp_path):
+    change = setting("recipes.quick.start", "run:fpn/64x96/quick")
+    with pytest.raises(ValueError, match="starts from the run itself"):
+        plan(change, sheet=SHEET + ROW, folder=tmp_path)
 
 
 def test_missing_column_is_named(tmp_path):

@@ -130,6 +130,17 @@ def test_progress_is_quiet_outside_a_terminal(inputs, tmp_path, capsys):
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["epoch 1/2", "epoch 2/2"]
 
 
+def test_images_smaller_than_the_decoder_takes_are_refused_before_training(inputs, tmp_path):
+    with pytest.raises(ValueError, match="images of 32x48; pan takes at least 113x113"):
+        run(inputs, tmp_path, decoder="pan")
+
+
+def test_an_augmentation_that_fails_is_named(inputs, tmp_path):
+    steps = [{"name": "RandomCrop", "height": 320, "width": 320}]
+    with pytest.raises(ValueError, match=r"augmentation \(RandomCrop\) fails on \(32, 48\) pixels"):
+        run(inputs, tmp_path, augmentation=steps)
+
+
 def test_one_training_image_is_too_few(inputs, tmp_path):
     pd.DataFrame({"image": ["train0.jpg", "train1.jpg"], "fold": [0, 1]}).to_csv(
         tmp_path / "folds.tsv", sep="\t", index=False

@@ -49,7 +49,11 @@ class Augmentation:
         # Not set_random_seed, which starts every transform at the same number: two flips of odds 1/2 would
         # always come together
         self._compose.set_random_state(np.random.default_rng(draw), random.Random(draw))
-        result = self._compose(image=image, mask=mask)
+        try:
+            result = self._compose(image=image, mask=mask)
+        except Exception as error:  # whatever a library's transform raises, the recipe's step is to blame
+            reason = f"{type(error).__name__}: {error}"
+            raise ValueError(f"augmentation ({self._names}) fails on {image.shape[:2]} pixels: {reason}") from error
         new_image, new_mask = result["image"], result["mask"].reshape(*result["mask"].shape[:2], -1)
         for before, after in ((image, new_image), (mask, new_mask)):
             if before.shape != after.shape or before.dtype != after.dtype:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from cloudseg import files, stores
 from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
+from cloudseg.network.decoders import DECODERS
 from cloudseg.network.losses import Loss, build_loss
 from cloudseg.network.models import Segmenter, build_model, write_state
 from cloudseg.network.samples import (
@@ -90,8 +91,11 @@ def train(
     dtype = devices.precision_type(recipe["precision"], device)
 
     # Data
-    attrs = stores.read(pixels).attrs.asdict()
-    classes = attrs["classes"]
+    group = stores.read(pixels)
+    attrs, size = group.attrs.asdict(), group["train/image"].shape[1:3]
+    classes, smallest = attrs["classes"], DECODERS[decoder].minimum
+    if min(size) < smallest:
+        raise ValueError(f"{pixels}: images of {size[0]}x{size[1]}; {decoder} takes at least {smallest}x{smallest}")
     train_images, valid_images = fold_images(folds, fold, attrs["ids"]["train"])
     if len(train_images) < 2:
         raise ValueError(f"{folds}: fold {fold} leaves {len(train_images)} images to train on; two are needed")
