@@ -10,8 +10,9 @@ import pandas as pd
 
 from cloudseg import stores
 
+KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 COLUMNS = [
-    *("what", "name", "encoder", "decoder", "size", "recipe", "folds"),
+    *("what", "name", *KEYS),
     *("dice_best", "dice_last", "dice", "dice_tuned_on_itself", "threshold", "min_size"),
 ]
 
@@ -77,12 +78,12 @@ def leaderboard(
 
     Returns
     -------
-    DataFrame : what, name, encoder, decoder, size, recipe, folds, dice_best, dice_last, dice, dice_tuned_on_itself,
+    DataFrame : what, name, encoder, size, decoder, recipe, folds, dice_best, dice_last, dice, dice_tuned_on_itself,
         threshold, min_size. `dice` of a tuned ensemble is the nested one.
     """
     rows = []
     for row in experiments:
-        columns = {key: row[key] for key in ("encoder", "decoder", "size", "recipe", "folds")}
+        columns = {key: row[key] for key in KEYS}
         dice = {f"dice_{mark}": mean_dice(scores[row[mark]], folds, "fixed") for mark in ("best", "last")}
         rows.append({"what": "experiment", **columns, **dice, **_decided(decisions[row["best"]])})
     for name in ensembles:
@@ -123,7 +124,7 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
     """
     parts = {what: table[table["what"] == what] for what in ("experiment", "ensemble", "baseline")}
     experiments = parts["experiment"].sort_values("dice_last", ascending=False)
-    experiments = experiments[["encoder", "size", "decoder", "recipe", "folds", "dice_best", "dice_last"]]
+    experiments = experiments[[*KEYS, "dice_best", "dice_last", "threshold", "min_size"]]
     ensembles = parts["ensemble"].sort_values("dice", ascending=False)
     ensembles = ensembles[["name", "dice", "dice_tuned_on_itself", "threshold", "min_size"]]
     heads = {
