@@ -277,7 +277,7 @@ def test_the_truth_holds_every_mask_from_the_original_in_one_step(folder, tmp_pa
     [(1, "uint8"), (8, "uint8"), (9, "uint16"), (17, "uint32"), (33, "uint64"), (64, "uint64")],
 )
 def test_masks_take_the_smallest_integer_with_a_bit_per_class(tmp_path, count, dtype):
-    folder = Folder(tmp_path / "clouds", 2, 1, classes=[f"class_{index}" for index in range(count)])
+    folder = Folder(tmp_path / "clouds", 4, 1, classes=[f"class_{index}" for index in range(count)])
     masks = folder.build(tmp_path / "a.zarr", "40x60")["train/mask"]
     assert masks.dtype == dtype
     values = stores.images(masks, slice(None))

@@ -9,8 +9,8 @@ import pytest
 @pytest.mark.parametrize(
     "words",
     [
-        ["ruff", "check", "scripts", "tests"],
-        ["ruff", "format", "--check", "scripts", "tests"],
+        ["ruff", "check", "--no-cache", "scripts", "tests"],
+        ["ruff", "format", "--no-cache", "--check", "scripts", "tests"],
         ["snakefmt", "--check", "Snakefile", "rules"],
         ["snakemake", "--lint"],
     ],
