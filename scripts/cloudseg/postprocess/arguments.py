@@ -4,6 +4,7 @@ A wrong argument ends here, as a `TypeError` (wrong kind of thing) or a `ValueEr
 and what was expected: the kernels behind check nothing.
 """
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -54,21 +55,25 @@ def whole_number(name: str, value: object, least: int) -> int:
     return number
 
 
-def whole_numbers(name: str, values: object, least: int) -> np.ndarray:
-    """Return one or more whole numbers as int64, each at least `least` and cut at the largest plane."""
-    listed = np.atleast_1d(np.asarray(values)).tolist()
+def flat_list(name: str, values: object) -> list:
+    """Return one number or a flat sequence of them as a list."""
+    if isinstance(values, (int, float)):  # the usual case, before NumPy is asked: 10 us when its code is not in a cache
+        return [values]
     if np.ndim(values) > 1:
         raise ValueError(f"{name}: expected one number or a flat list, got shape {np.shape(values)}")
-    return np.array([min(whole_number(name, value, least), LARGEST_PLANE) for value in listed], np.int64)
+    return [values] if np.ndim(values) == 0 else list(values)
 
 
-def one_per_class(name: str, values: np.ndarray, classes: int) -> np.ndarray:
-    """Return one value per class, from one for all or one for each."""
-    if len(values) == 1:
-        return np.repeat(values, classes)
-    if len(values) != classes:
+def whole_numbers(name: str, values: object, least: int) -> list[int]:
+    """Return one or more whole numbers, each at least `least` and cut at the largest plane."""
+    return [min(whole_number(name, value, least), LARGEST_PLANE) for value in flat_list(name, values)]
+
+
+def one_per_class(name: str, values: list[int], classes: int) -> array:
+    """Return one value per class as int64, from one for all or one for each."""
+    if len(values) not in (1, classes):
         raise ValueError(f"{name}: expected one value or {classes} (one per class), got {len(values)}")
-    return values
+    return array("q", values * classes if len(values) == 1 else values)
 
 
 def thread_count(threads: object) -> int:

@@ -6,6 +6,7 @@ power of 0.5, what the contest's notebooks do, and look up one pixel after the o
 may differ where the sum is within 1/1000 of a tie, the mean never.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import sqrt
@@ -113,28 +114,30 @@ def writer(count: int, weights: np.ndarray | None, sharpen: float | None) -> Cal
     return lambda members, first, stop, out: blend_looked_up(members, tables, divisor, first, stop, out)
 
 
+def addresses_of(members: Sequence[np.ndarray] | np.ndarray) -> array:
+    """Return where each member begins, as int64; an array is asked once, since NumPy takes 1 us for each answer."""
+    if isinstance(members, np.ndarray):
+        first, step = address(members), members.strides[0]
+        return array("q", [first + step * number for number in range(len(members))])
+    return array("q", [address(member) for member in members])
+
+
 def blend_flat(
-    members: list[np.ndarray],
+    members: Sequence[np.ndarray] | np.ndarray,
     write: Callable[[int, int, int, int], None],
     out: np.ndarray,
     threads: int,
-    step: int | None = None,
 ) -> None:
-    """Blend C-contiguous members into a C-contiguous array.
-
-    `step` is the distance in bytes of members that are one array: asking NumPy where each begins takes 1 us.
-    """
+    """Blend C-contiguous members into a C-contiguous array."""
     whole = out.size // 64 * 64
-    if step is None:
-        addresses = np.array([address(member) for member in members])
-    else:
-        addresses = address(members[0]) + step * np.arange(len(members))
+    addresses = addresses_of(members)
+    table, target = addresses.buffer_info()[0], address(out)
     if threads == 1:
-        write(address(addresses), 0, whole, address(out))
+        write(table, 0, whole, target)
     else:
 
         def write_part(first):
-            write(address(addresses), first, min(first + PIXELS_AT_ONCE, whole), address(out))
+            write(table, first, min(first + PIXELS_AT_ONCE, whole), target)
 
         for _ in in_order(write_part, range(0, whole, PIXELS_AT_ONCE), threads):
             pass
@@ -147,10 +150,11 @@ def blend_flat(
         padded = np.zeros((len(members), 64), np.uint8)
         for row, member in zip(padded, members, strict=True):
             row[64 - rest :] = member.reshape(-1)
-        addresses = address(padded) + 64 * np.arange(len(members))
+        addresses = addresses_of(padded)
+        table = addresses.buffer_info()[0]
     first = max(out.size - 64, 0)
-    last = np.empty(64, np.uint8)
-    write(address(addresses), first, first + 64, address(last) - first)
+    last = array("B", bytes(64))
+    write(table, first, first + 64, last.buffer_info()[0] - first)
     out.reshape(-1)[whole:] = last[64 - rest :]
 
 
@@ -183,9 +187,10 @@ def blend(
     >>> blend([np.array([10, 255], np.uint8), np.array([11, 255], np.uint8)])
     array([ 11, 255], dtype=uint8)
     """
-    step = members.strides[0] if isinstance(members, np.ndarray) and members.ndim else None
-    members = list(members)
-    check_members(members)
+    stacked = isinstance(members, np.ndarray) and members.ndim > 0
+    members = members if stacked else list(members)
+    different = members[:1] if stacked else members  # members of one array differ in nothing but their place
+    check_members(different)
     weights = None if weights is None else weights_of(weights, len(members))
     if sharpen is not None:
         if not isinstance(sharpen, Real):
@@ -194,13 +199,12 @@ def blend(
             raise ValueError(f"sharpen: expected a finite number above 0, got {sharpen!r}")
     out = np.empty_like(members[0]) if out is None else out_of(out, members[0].shape)
     threads = thread_count(threads)
-    if weights is not None:
-        step = None
-        members = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
+    if weights is not None and not weights.all():
+        members = different = [member for member, weight in zip(members, weights, strict=True) if weight > 0]
         weights = weights[weights > 0]
     write = writer(len(members), weights, sharpen)
-    if all(array.flags.c_contiguous for array in (*members, out)):
-        blend_flat(members, write, out, threads, step)
+    if all(each.flags.c_contiguous for each in (*different, out)):
+        blend_flat(members, write, out, threads)
         return out
     # Other memory orders: as the first member lies, so that planes in column order need no copy.
     axes = sorted(range(out.ndim), key=lambda axis: -abs(members[0].strides[axis]))
@@ -212,9 +216,9 @@ def blend(
     return out
 
 
-def check_members(members: list[np.ndarray]) -> None:
+def check_members(members: Sequence[np.ndarray]) -> None:
     """Raise unless there are members, uint8 arrays of one shape."""
-    if not members:
+    if not len(members):
         raise ValueError("members: expected at least one array, got none")
     for number, member in enumerate(members):
         if not isinstance(member, np.ndarray):

@@ -70,14 +70,13 @@ def label_runs(runs, count, stride, gap, labels, parents, areas):
 @stage
 def decide_labels(number, parents, areas, min_size):
     """Replace the parent of every label by 1 when its component has at least min_size pixels, else by 0."""
-    for label in range(number):
+    for label in range(number - 1, -1, -1):  # a parent comes before its children
         area = load32(areas, 4 * label) + load32(areas, 4 * label + 1)
         area += load32(areas, 4 * label + 2) + load32(areas, 4 * label + 3)
         store32(areas, 4 * label, area)
-    for label in range(number - 1, -1, -1):
         parent = load32(parents, label)
         if parent != label:
-            store32(areas, 4 * parent, load32(areas, 4 * parent) + load32(areas, 4 * label))
+            store32(areas, 4 * parent, load32(areas, 4 * parent) + area)
     for label in range(number):
         parent = load32(parents, label)
         if parent == label:

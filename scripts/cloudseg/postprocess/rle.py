@@ -10,7 +10,15 @@ import numpy as np
 
 from cloudseg.postprocess.arguments import fitting_plane, mask_of, whole_number
 from cloudseg.postprocess.compiling import inlined, kernel, stage
-from cloudseg.postprocess.intrinsics import load8, load32, load64, shift_right, store8, store32, store64
+from cloudseg.postprocess.intrinsics import (
+    load8,
+    load32,
+    load64,
+    shift_right,
+    store8,
+    store32,
+    store64,
+)
 from cloudseg.postprocess.runs import Scratch, address, find_runs, scratch_bytes
 
 
@@ -142,7 +150,7 @@ def encode_rle(mask: np.ndarray, /) -> str:
     with Scratch.of(*scratch_bytes(*shape), most_characters(*shape)) as scratch:
         *sections, text = scratch.sections
         length = encode_plane(address(plane), *plane.strides, *shape, *sections, DIGITS, text)
-        return scratch.text(text, length)
+        return str(scratch.characters(text, length), "ascii")
 
 
 @inlined

@@ -1,5 +1,6 @@
 """From probabilities to run-length text: threshold, connected components, text, one pass over each plane."""
 
+from array import array
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -8,7 +9,15 @@ from numbers import Real
 
 import numpy as np
 
-from cloudseg.postprocess.arguments import UINT8, array_of, in_order, one_per_class, thread_count, whole_numbers
+from cloudseg.postprocess.arguments import (
+    UINT8,
+    array_of,
+    flat_list,
+    in_order,
+    one_per_class,
+    thread_count,
+    whole_numbers,
+)
 from cloudseg.postprocess.compiling import kernel
 from cloudseg.postprocess.components import keep_large_components, label_bytes
 from cloudseg.postprocess.intrinsics import load64, store64
@@ -33,7 +42,7 @@ def level(threshold: float, /) -> int:
     >>> level(0.5), level(0.7), level(0), level(1)
     (128, 179, 0, 255)
     """
-    if not isinstance(threshold, Real):
+    if not isinstance(threshold, (float, Real)):  # float first: an abstract class is slow to ask
         raise TypeError(f"threshold: expected a number in [0, 1], got {threshold!r}")
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold: expected a number in [0, 1], got {threshold!r}")
@@ -68,25 +77,26 @@ def segment_planes(
     return done
 
 
-def segment_some(probabilities: np.ndarray, levels: np.ndarray, min_sizes: np.ndarray, some: range) -> list[str]:
+def segment_some(probabilities: np.ndarray, levels: array, min_sizes: array, some: range) -> list[str]:
     """Return the text of some of the N*C planes."""
     _, classes, height, width = probabilities.shape
     most = most_characters(height, width)
     room = most + 2**18
-    ends = np.empty(PLANES_AT_ONCE, np.int64)
+    ends = array("q", bytes(8 * PLANES_AT_ONCE))
     planes = address(probabilities), *probabilities.strides, classes, height, width
+    rules = levels.buffer_info()[0], min_sizes.buffer_info()[0]
     strings: list[str] = []
     with Scratch.of(*scratch_bytes(height, width), *label_bytes(height, width), room) as scratch:
         *sections, text = scratch.sections
         while len(strings) < len(some):
             first = some.start + len(strings)
             done = segment_planes(
-                *planes, address(levels), address(min_sizes), first, min(first + PLANES_AT_ONCE, some.stop),
-                *sections, DIGITS, address(ends), text, room, most,
+                *planes, *rules, first, min(first + PLANES_AT_ONCE, some.stop),
+                *sections, DIGITS, ends.buffer_info()[0], text, room, most,
             )  # fmt: skip
-            bounds = [0, *ends[:done].tolist()]
-            characters = scratch.text(text, bounds[-1])
-            strings.extend(characters[start:end] for start, end in pairwise(bounds))
+            bounds = [0, *ends[:done]]
+            characters = scratch.characters(text, bounds[-1])
+            strings.extend(str(characters[start:end], "ascii") for start, end in pairwise(bounds))
     return strings
 
 
@@ -118,19 +128,13 @@ def segment(
     """
     probabilities = array_of("probabilities", probabilities, (UINT8,), 4)
     images, classes = probabilities.shape[:2]
-    levels = one_per_class("thresholds", levels_of(thresholds), classes)
+    levels = one_per_class("thresholds", [level(value) for value in flat_list("thresholds", thresholds)], classes)
     min_sizes = one_per_class("min_sizes", whole_numbers("min_sizes", min_sizes, 0), classes)
     threads = thread_count(threads)
     planes = images * classes
-    step = planes if threads == 1 else PLANES_AT_ONCE
-    parts = [range(first, min(first + step, planes)) for first in range(0, planes, max(step, 1))]
+    # Two parts per thread: to hand one over takes as long as some planes, and with one the slower thread is waited for.
+    share = planes if threads == 1 else -(-planes // (2 * threads))
+    step = max(share, PLANES_AT_ONCE)
+    parts = [range(first, min(first + step, planes)) for first in range(0, planes, step)]
     segmented = in_order(partial(segment_some, probabilities, levels, min_sizes), parts, threads)
     return [string for strings in segmented for string in strings]
-
-
-def levels_of(thresholds: float | Sequence[float]) -> np.ndarray:
-    """Return the levels of one or more thresholds, int64."""
-    if np.ndim(thresholds) > 1:
-        raise ValueError(f"thresholds: expected one number or a flat list, got shape {np.shape(thresholds)}")
-    listed = [thresholds] if np.ndim(thresholds) == 0 else list(thresholds)
-    return np.array([level(threshold) for threshold in listed], np.int64)

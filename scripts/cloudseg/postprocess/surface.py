@@ -21,7 +21,14 @@ from functools import cache, partial
 
 import numpy as np
 
-from cloudseg.postprocess.arguments import UINT8, array_of, in_order, mask_of, thread_count, whole_numbers
+from cloudseg.postprocess.arguments import (
+    UINT8,
+    array_of,
+    in_order,
+    mask_of,
+    thread_count,
+    whole_numbers,
+)
 from cloudseg.postprocess.compiling import inlined, kernel, stage
 from cloudseg.postprocess.components import find_root
 from cloudseg.postprocess.intrinsics import (
@@ -221,15 +228,18 @@ def hill_of(words, before, place):
 
 
 @stage
-def link_hills(words, first, last, before, masks, arcs, padded, hills, heads, parents, spans):
+def link_hills(words, first, last, before, valleys, masks, arcs, padded, hills, heads, parents, spans):
     """Link each hill to the hill that its peak joins, or to a new basin, -1 - number; return how many basins.
 
     The basins whose peaks have one value are a chain: heads[value] is its first, parents[basin] the next one, as long
     as the basin has no pixels; -1 ends it. The histogram of a basin has entries from 0 to the value of its
-    peak. spans[basin] is its first place and the least value that is in use, none so far.
+    peak. spans[basin] is its first place and the least value that is in use, none so far. Hills of zeros go to
+    a basin that nobody asks for, MOST_BASINS.
     """
     for value in range(256):
         store64(heads, value, -1)
+    for hill in range(valleys + 1):
+        store32(hills, hill, -1 - MOST_BASINS)
     basins = 0
     entries = 0
     for word in range(first, last):
@@ -252,6 +262,9 @@ def link_hills(words, first, last, before, masks, arcs, padded, hills, heads, pa
                 store32(parents, basins, load64(heads, value))
                 store64(heads, value, basins)
                 basins += 1
+    for basin in (basins, MOST_BASINS):
+        store32(spans, 2 * basin, entries)
+        store32(spans, 2 * basin + 1, 0)
     return basins
 
 
@@ -270,41 +283,62 @@ def basin_of(hills, hill):
 
 
 @stage
-def add_histograms(words, first, last, padded, truth, hills, spans, histograms):
-    """Count the pixels of every basin and value, with the truth among them, as accounts.
+def find_basins(words, first, last, padded, hills, spans, starts):
+    """Link every hill to its basin, note where the histogram of each hill's basin starts, and the least values.
 
-    A hill lies in one piece, and its least value at one of its ends. Where eight pixels are equal, as they are in flat
-    parts, they are added at once: additions to one counter wait for each other.
+    A hill lies in one piece, and its least value at one of its ends.
     """
     hill = 0
-    place = 64 * first
+    begin = 64 * first
     for word in range(first, last + 1):
         bits = load64(words, 3 * word) if word < last else 1
         while bits:
             stop = 64 * word + lowest_bit(bits)
             bits &= bits - 1
-            while place + 8 <= stop and load64(padded + place, 0) == 0:
-                place += 8
-            while place < stop and load8(padded, place) == 0:
-                place += 1
-            if place < stop:
-                basin = basin_of(hills, hill)
-                histogram = histograms + 8 * load32(spans, 2 * basin)
-                least = max(min(load8(padded, place), load8(padded, stop - 1)), 1)
-                for value in range(least, load32(spans, 2 * basin + 1)):
-                    store64(histogram, value, 0)
-                store32(spans, 2 * basin + 1, min(least, load32(spans, 2 * basin + 1)))
-                while place < stop:
-                    eight = load64(padded + place, 0)
-                    value = load8(padded, place)
-                    if place + 8 <= stop and eight == value * 0x0101010101010101:
-                        count = 8 + (bit_count(load64(truth + place, 0)) << 32)
-                        place += 8
-                    else:
-                        count = 1 + (load8(truth, place) << 32)
-                        place += 1
-                    store64(histogram, value, load64(histogram, value) + count)
+            basin = basin_of(hills, hill)
+            store32(starts, hill, load32(spans, 2 * basin))
+            least = max(min(load8(padded, begin), load8(padded, stop - 1)), 1)
+            if least < load32(spans, 2 * basin + 1):
+                store32(spans, 2 * basin + 1, least)
             hill += 1
+            begin = stop
+
+
+@stage
+def clear_histograms(spans, basins, histograms):
+    """Set the entries that are in use to 0."""
+    for basin in range(basins):
+        start = load32(spans, 2 * basin)
+        for entry in range(start + load32(spans, 2 * basin + 1), load32(spans, 2 * basin + 2)):
+            store64(histograms, entry, 0)
+
+
+@stage
+def add_histograms(words, first, last, padded, truth, starts, histograms):
+    """Count the pixels of every basin and value, with the truth among them, as accounts.
+
+    Going hill by hill, the end of each would be mispredicted: from pixel to pixel, the number of the hill is a sum.
+    Where eight pixels are equal, as they are in flat parts, they are added at once: additions to one counter wait for
+    each other. Zeros are counted where nobody asks for them, entry 0.
+    """
+    hill = 0
+    for word in range(first, last):
+        bits = load64(words, 3 * word)
+        for place in range(64 * word, 64 * word + 64, 8):
+            valleys = bits & 255
+            bits >>= 8
+            eight = load64(padded + place, 0)
+            value = eight & 255
+            if valleys == 0 and eight == value * 0x0101010101010101:
+                entry = load32(starts, hill) + value
+                count = 8 + (bit_count(load64(truth + place, 0)) << 32)
+                store64(histograms, entry, load64(histograms, entry) + count)
+            else:
+                for pixel in range(8):
+                    hill += (valleys >> pixel) & 1
+                    entry = load32(starts, hill) + load8(padded, place + pixel)
+                    count = 1 + (load8(truth, place + pixel) << 32)
+                    store64(histograms, entry, load64(histograms, entry) + count)
 
 
 @stage
@@ -378,7 +412,10 @@ def sweep_basins(
     parents, accounts, alive, total, reached, sums, dice,
 ):  # fmt: skip
     """Fill dice[1:] from the basins of the plane."""
-    add_histograms(words, first, last, padded, truth, hills, spans, histograms)
+    starts = order  # until the saddles are sorted
+    find_basins(words, first, last, padded, hills, spans, starts)
+    clear_histograms(spans, basins, histograms)
+    add_histograms(words, first, last, padded, truth, starts, histograms)
     sort_saddles(words, first, last, padded, begins, order)
     for basin in range(basins):
         store64(accounts, basin, 0)
@@ -438,9 +475,9 @@ def sweep(
         rings(padded + 64 * word, stride, masks + 64 * word, words + 24 * word)
     for counter in range(sizes + 1):
         store64(sums, counter, 0)
-    count_valleys(words, first, last, before)
+    valleys = count_valleys(words, first, last, before)
     heads = begins + 8 * 256
-    basins = link_hills(words, first, last, before, masks, arcs, padded, labels, heads, parents, spans)
+    basins = link_hills(words, first, last, before, valleys, masks, arcs, padded, labels, heads, parents, spans)
     if basins <= MOST_BASINS:
         sweep_basins(
             words, first, last, before, padded, truth, masks, arcs, begins, order, labels, heads, basins, spans,
@@ -461,7 +498,7 @@ def sweep_bytes(height: int, width: int, sizes: int) -> tuple[int, ...]:
     pixels = -(-(height + 2) * (width + 2) // 64) * 64 + 256
     labels = 64 * (((height + 1) // 2) * ((width + 1) // 2) // 64 + 1)
     planes = (pixels + 64, pixels, pixels, 24 * pixels // 64, 4 * pixels // 64, 8 * 1024)
-    spans, histograms = 8 * MOST_BASINS, 2048 * min(labels, MOST_BASINS)
+    spans, histograms = 8 * MOST_BASINS + 64, 2048 * min(labels, MOST_BASINS) + 64
     return *planes, 4 * pixels, 4 * pixels, 4 * labels, 8 * labels, 4 * labels, spans, histograms, 8 * sizes + 64
 
 
@@ -522,11 +559,11 @@ def dice_sums(
     truth = mask_of("truth", truth, 4)
     if truth.shape != probabilities.shape:
         raise ValueError(f"truth: expected shape {probabilities.shape} of the probabilities, got {truth.shape}")
-    min_sizes = whole_numbers("min_sizes", min_sizes, 0)
+    min_sizes = np.array(whole_numbers("min_sizes", min_sizes, 0), np.int64)
     if (np.diff(min_sizes) < 0).any():
         raise ValueError(f"min_sizes: expected ascending sizes, got {min_sizes.tolist()}")
     images, classes, height, width = probabilities.shape
-    groups = whole_numbers("groups", groups, 0)
+    groups = np.array(whole_numbers("groups", groups, 0), np.int64)
     if len(groups) != images:
         raise ValueError(f"groups: expected {images}, one per image, got {len(groups)}")
     counts = np.bincount(groups)
