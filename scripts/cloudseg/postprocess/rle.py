@@ -10,15 +10,7 @@ import numpy as np
 
 from cloudseg.postprocess.arguments import fitting_plane, mask_of, whole_number
 from cloudseg.postprocess.compiling import inlined, kernel, stage
-from cloudseg.postprocess.intrinsics import (
-    load8,
-    load32,
-    load64,
-    shift_right,
-    store8,
-    store32,
-    store64,
-)
+from cloudseg.postprocess.intrinsics import load8, load32, load64, shift_right, store8, store32, store64
 from cloudseg.postprocess.runs import Scratch, address, find_runs, scratch_bytes
 
 
