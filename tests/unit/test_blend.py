@@ -16,7 +16,7 @@ HALF = Fraction(1, 2)
 @st.composite
 def members(draw, most=9):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    shape = draw(st.sampled_from([(1,), (63,), (64,), (65,), (3, 41), (2, 3, 5, 7), (300,)]))
+    shape = draw(st.sampled_from([(1,), (63,), (64,), (65,), (255,), (256,), (257,), (3, 41), (2, 3, 5, 7), (600,)]))
     top = draw(st.sampled_from([2, 256]))
     values = rng.integers(0, top, (draw(st.integers(1, most)), *shape)).astype(np.uint8)
     return values * np.uint8(255) if top == 2 else values

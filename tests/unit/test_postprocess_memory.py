@@ -75,7 +75,7 @@ def test_the_most_text(fenced, shape, name):
         assert segment(laid[None, None] * np.uint8(255), 0.5, 0) == [text_of(large_components(mask, 0))]
 
 
-@pytest.mark.parametrize("size", [1, 31, 63, 64, 65, 1000, 4096, 70_000])
+@pytest.mark.parametrize("size", [1, 31, 63, 64, 65, 255, 256, 257, 1000, 4096, 70_000])
 @pytest.mark.parametrize("settings", [{}, {"weights": [1, 2, 3]}, {"sharpen": 0.5}, {"sharpen": 0.8}])
 def test_blend(fenced, size, settings):
     values = np.random.default_rng(size).integers(0, 256, (3, size), np.uint8)

@@ -1,4 +1,4 @@
-"""The weighted mean of several members' probabilities, 64 pixels at a time.
+"""The weighted mean of several members' probabilities, many pixels at a time.
 
 The mean is limited by how fast memory can be read, and so is the weighted one, nearly. Sharpening is a table of 256
 entries per member: processors with AVX-512 VBMI look up 64 pixels at once. Others take the vector square root for a
@@ -17,7 +17,7 @@ import numpy as np
 from cloudseg.postprocess.arguments import UINT8, in_order, thread_count
 from cloudseg.postprocess.compiling import kernel
 from cloudseg.postprocess.intrinsics import (
-    average,
+    average_256,
     average_looked_up,
     can_permute_bytes,
     load8,
@@ -29,22 +29,23 @@ from cloudseg.postprocess.intrinsics import (
 from cloudseg.postprocess.runs import address
 
 MOST_SHORT = 256  # as many bytes add up to at most 65,280, which fits 16 bits
-PIXELS_AT_ONCE = 2**18  # per piece of work for a thread; a multiple of 64
+BLOCK = 256  # all kernels take multiples of so many pixels
+PIXELS_AT_ONCE = 2**18  # per piece of work for a thread; a multiple of BLOCK
 # Float sums of sharpened values err by less than this. Added to one half, it makes ties round up, as they should.
 SLACK = 2**-12
 
 
 @kernel
 def blend_equal(members, count, first, stop, out):
-    """Write the mean of up to 256 members for pixels first to stop, a multiple of 64.
+    """Write the mean of up to 256 members for pixels first to stop, a multiple of 256.
 
     floor((sum + count / 2) / count) is exact in float32 with one half more in the numerator: the numerator is then at
     least one half away from any multiple of count, which is far more than the error of the product.
     """
     scale = np.float32(1 / count)
     half = np.float32((count // 2 + 0.5) / count)
-    for place in range(first, stop, 64):
-        average(members, count, place, scale, half, out + place)
+    for place in range(first, stop, 256):
+        average_256(members, count, place, scale, half, out + place)
 
 
 @kernel
@@ -129,7 +130,7 @@ def blend_flat(
     threads: int,
 ) -> None:
     """Blend C-contiguous members into a C-contiguous array."""
-    whole = out.size // 64 * 64
+    whole = out.size // BLOCK * BLOCK
     addresses = addresses_of(members)
     table, target = addresses.buffer_info()[0], address(out)
     if threads == 1:
@@ -144,18 +145,18 @@ def blend_flat(
     rest = out.size - whole
     if not rest:
         return
-    # The last 64 pixels once more, to one side, and of these only the rest: nothing is read past the end of an array,
+    # The last block once more, to one side, and of these only the rest: nothing is read past the end of an array,
     # and nothing twice that was written meanwhile, should `out` be one of the members.
     if not whole:
-        padded = np.zeros((len(members), 64), np.uint8)
+        padded = np.zeros((len(members), BLOCK), np.uint8)
         for row, member in zip(padded, members, strict=True):
-            row[64 - rest :] = member.reshape(-1)
+            row[BLOCK - rest :] = member.reshape(-1)
         addresses = addresses_of(padded)
         table = addresses.buffer_info()[0]
-    first = max(out.size - 64, 0)
-    last = array("B", bytes(64))
-    write(table, first, first + 64, last.buffer_info()[0] - first)
-    out.reshape(-1)[whole:] = last[64 - rest :]
+    first = max(out.size - BLOCK, 0)
+    last = array("B", bytes(BLOCK))
+    write(table, first, first + BLOCK, last.buffer_info()[0] - first)
+    out.reshape(-1)[whole:] = last[BLOCK - rest :]
 
 
 def blend(
