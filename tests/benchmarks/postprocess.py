@@ -5,9 +5,11 @@
 Every comparison takes its rounds in turns (ours, theirs, ours, ...), on planes that change from round to round, and
 first asserts that both give the same result. So each side begins its turn with caches full of what the other left.
 A turn is a number of planes, which the table names: ours does all of them, theirs, much slower, the first few of the
-same, and so finds them in the cache already. The table shows microseconds per plane as minimum / median, the ratios of
-both, and the bar with the goal behind it; a bar is reached when the ratio of the medians reaches it. Time is that of
-the processor in this thread, so that other jobs on the machine count less; two threads are compared by the clock.
+same, and so finds them in the cache already. Of `segment` both turns take about as long, some milliseconds: a short
+turn after a long one would mostly pay for what the other has left in the caches.
+The table shows microseconds per plane as minimum / median, the ratios of both, and the bar with the goal behind it; a
+bar is reached when the ratio of the medians reaches it. Time is that of the processor in this thread, so that other
+jobs on the machine count less; two threads are compared by the clock.
 """
 
 import argparse
@@ -66,8 +68,10 @@ def plane(rng, kind, shape):
 
 
 def stack(rng, kind, count, shape, columns=False):
-    """Return planes as (N, 1, H, W), each of them in row order or in column order."""
-    planes = np.stack([plane(rng, kind, shape) for _ in range(count)])[:, None]
+    """Return planes as (N, 1, H, W), each of them in row order or in column order; of many, each in four mirrorings."""
+    turns = ((1, 1),) if count <= 64 else ((1, 1), (1, -1), (-1, 1), (-1, -1))
+    planes = [plane(rng, kind, shape) for _ in range(-(-count // len(turns)))]
+    planes = np.stack([each[::up, ::left] for up, left in turns for each in planes])[:count, None]
     return np.ascontiguousarray(planes.swapaxes(2, 3)).swapaxes(2, 3) if columns else planes
 
 
@@ -250,12 +254,12 @@ def memory_order_kept(pool, size, rounds, rng):
 def compare_segment(rng, rounds):
     bars = {"smooth": (45, 100), "noisy": (35, 60)}
     for shape, kinds, count in (
-        (CONTEST, ("smooth", "noisy", "all zero", "all one", "white noise", "checkerboard"), 32),
+        (CONTEST, ("smooth", "noisy", "all zero", "all one", "white noise", "checkerboard"), 256),
         (LARGE, ("smooth", "noisy"), 4),
     ):
         for kind in kinds:
             for columns in (False, True):
-                pool = stack(rng, kind, 2 * count, shape, columns)
+                pool = stack(rng, kind, count + count // 4, shape, columns)
                 assert segment(pool[:3], THRESHOLD, MIN_SIZE) == [by_opencv(planes[0]) for planes in pool[:3]]
                 bar, goal = bars.get(kind, (1, None)) if shape == CONTEST else (None, None)
                 order = "columns" if columns else "rows"
@@ -265,11 +269,11 @@ def compare_segment(rng, rounds):
                     lambda planes: segment(planes, THRESHOLD, MIN_SIZE),
                     lambda planes: by_opencv(planes[0]),
                     memory_order_kept(pool, count, rounds, rng),
-                    max(count // 4, 1),
+                    max(count // 32, 1),
                     bar,
                     goal,
                 )
-    pool = stack(rng, "smooth", 64, CONTEST)
+    pool = stack(rng, "smooth", 320, CONTEST)
     expected = segment(pool, THRESHOLD, MIN_SIZE)
     for name, theirs in (
         ("Kaggle loop", by_kaggle),
@@ -283,7 +287,7 @@ def compare_segment(rng, rounds):
             name,
             lambda planes: segment(planes, THRESHOLD, MIN_SIZE),
             lambda planes, theirs=theirs: theirs(planes[0]),
-            memory_order_kept(pool, 32, rounds, rng),
+            memory_order_kept(pool, 256, rounds, rng),
             4,
             60,
             120,
@@ -400,7 +404,7 @@ def compare_threads(rng, rounds):
 
 
 @numba.njit(nogil=True)
-def stages(planes, count, columns, height, width, last, bits, edges, found, labels, parents, areas, digits, text):
+def stages(planes, count, columns, height, width, last, bits, edges, found, labels, nodes, digits, text):
     """Run the stages of `segment` up to the last on planes that lie one after the other."""
     for number in range(count):
         first = planes + number * height * width
@@ -408,14 +412,14 @@ def stages(planes, count, columns, height, width, last, bits, edges, found, labe
             words = runs.list_edges_of_columns(first, height, height, width, 128, edges)
         else:
             runs.pack_rows(first, width, height, width, 128, bits)
-            words = runs.list_edges_of_bits(bits, height, width, edges)
+            words, _ = runs.list_edges_of_bits(bits, height, width, edges, first)
         if last >= 1:
-            n = runs.extract_runs(edges, words, found)
+            n = runs.extract_runs(edges, words, found, first)
         if last >= 2:
-            labelled = components.label_runs(found, n, height + 1, 0, labels, parents, areas)
+            labelled = components.label_runs(found, n, height + 1, 0, labels, nodes, first)
         if last >= 3:
-            components.decide_labels(labelled, parents, areas, 400)
-            n = components.compact_runs(found, n, labels, parents)
+            components.decide_labels(labelled, nodes, 400)
+            n = components.compact_runs(found, n, labels, nodes)
         if last >= 4:
             rle.write_runs(found, n, height, width, digits, text)
 

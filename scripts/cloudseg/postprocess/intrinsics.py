@@ -125,6 +125,21 @@ def bits_at_least(typing_context, address, level):
     return types.int64(types.int64, types.int64), generate
 
 
+@intrinsic
+def prefetch(typing_context, address, line):
+    """Ask for the line-th 64 bytes from an address on, which will be read soon. Any address will do."""
+
+    def generate(context, builder, signature, arguments):
+        place = builder.add(arguments[0], builder.mul(arguments[1], ir.Constant(_LONG, 64)))
+        name, kind = "llvm.prefetch.p0i8", ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _WORD, _WORD, _WORD])
+        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        hints = [ir.Constant(_WORD, hint) for hint in (0, 2, 1)]  # to read, into the second-level cache, data
+        builder.call(function, [_pointer(builder, place, _BYTE), *hints])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
 def _copier(as_mask):
     @intrinsic
     def copy(typing_context, source, target):

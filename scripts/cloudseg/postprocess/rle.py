@@ -117,7 +117,7 @@ def most_characters(height: int, width: int) -> int:
 @kernel
 def encode_plane(plane, row_step, column_step, height, width, bits, edges, runs, digits, text):
     """Write the runs of non-zero pixels as text; return the number of characters."""
-    count = find_runs(plane, row_step, column_step, height, width, 1, bits, edges, runs)
+    count, _ = find_runs(plane, row_step, column_step, height, width, 1, bits, edges, runs, plane)
     return write_runs(runs, count, height, width, digits, text) - text
 
 

@@ -55,7 +55,7 @@ PLANES_AT_ONCE = 32  # planes whose text is written before it becomes strings: i
 @kernel
 def segment_planes(
     planes, image_step, class_step, row_step, column_step, classes, height, width, levels, min_sizes, first, stop,
-    bits, edges, runs, labels, parents, areas, digits, ends, text, room, most,
+    bits, edges, runs, labels, nodes, digits, ends, text, room, most,
 ):  # fmt: skip
     """Write the text of planes first to stop, one after the other, and where each ends; return how many are done.
 
@@ -68,9 +68,11 @@ def segment_planes(
         image, number = divmod(first + done, classes)
         plane = planes + image * image_step + number * class_step
         level = load64(levels, number)
-        count = find_runs(plane, row_step, column_step, height, width, level, bits, edges, runs)
+        image, ahead = divmod(min(first + done + 1, stop - 1), classes)
+        ahead = planes + image * image_step + ahead * class_step
+        count, ahead = find_runs(plane, row_step, column_step, height, width, level, bits, edges, runs, ahead)
         min_size = load64(min_sizes, number)
-        count = keep_large_components(runs, count, height + 1, 0, min_size, labels, parents, areas)
+        count = keep_large_components(runs, count, height + 1, 0, min_size, labels, nodes, ahead)
         place = write_runs(runs, count, height, width, digits, place)
         store64(ends, done, place - text)
         done += 1

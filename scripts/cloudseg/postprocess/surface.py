@@ -169,10 +169,10 @@ def add_pixels(first, stop, least, order, masks, arcs, labels, parents, accounts
             store32(parents, root, root)
             store64(accounts, root, 0)
         else:
-            root = find_root(parents, load32(labels, place + offset))
+            root = find_root(parents, load32(labels, place + offset), 1)
             arc = 1
             while arc < 4 and load32(neighbours, arc) != 0:
-                other = find_root(parents, load32(labels, place + load32(neighbours, arc)))
+                other = find_root(parents, load32(labels, place + load32(neighbours, arc)), 1)
                 root, number_large = join(root, other, least, parents, accounts, large, number_large)
                 arc += 1
         store32(labels, place, root)
@@ -370,11 +370,11 @@ def merge_basins(saddle, value, words, before, hills, masks, arcs, parents, acco
     """Unite the basins that meet at a saddle: the accounts, and the histograms of what is still to come."""
     neighbours = arcs + 16 * load8(masks, saddle)
     place = saddle + load32(neighbours, 0)
-    root = find_root(parents, basin_of(hills, hill_of(words, before, place)))
+    root = find_root(parents, basin_of(hills, hill_of(words, before, place)), 1)
     arc = 1
     while arc < 4 and load32(neighbours, arc) != 0:
         place = saddle + load32(neighbours, arc)
-        other = find_root(parents, basin_of(hills, hill_of(words, before, place)))
+        other = find_root(parents, basin_of(hills, hill_of(words, before, place)), 1)
         arc += 1
         if other != root:
             store32(parents, other, root)
