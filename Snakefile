@@ -35,3 +35,7 @@ onstart:
         logger.info(
             "device: auto, and this machine shows no CUDA device: jobs that run here use the CPU"
         )
+    if PLAN.random_starts:
+        logger.info(
+            f"smoke: no weights at hand for {', '.join(PLAN.random_starts)}: they start from random ones"
+        )

@@ -108,6 +108,7 @@ rule pixels:
         runtime=120,
         disk_mb=PLAN.pixel_megabytes,
     params:
+        size=PLAN.stored_size,
         classes=PLAN.classes,
         code=CODE["dataset"],
     message:

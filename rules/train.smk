@@ -27,6 +27,7 @@ rule weights:
 rule train:
     input:
         pixels="<results>/dataset/{size}.zarr",
+        canvas=PLAN.canvas_store,
         folds="<results>/dataset/folds.tsv",
         weights=PLAN.initial_weights,
     output:
@@ -47,6 +48,7 @@ rule train:
         runtime=PLAN.training_minutes,
     params:
         recipe=PLAN.training_recipe,
+        loss_size=PLAN.loss_size,
         seed=PLAN.seed,
         threads=PLAN.threads,
         code=CODE["training"],

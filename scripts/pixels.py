@@ -8,7 +8,7 @@ if __name__ == "__main__":
             read_images(snakemake.input.images),
             snakemake.input.raw,
             snakemake.output.pixels,
-            size=snakemake.wildcards.size,
+            size=snakemake.params.size,
             classes=snakemake.params.classes,
             threads=snakemake.threads,
         )

@@ -17,8 +17,19 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
+from cloudseg.network.decoders import DECODERS
 from cloudseg.queries import select
-from cloudseg.settings import KEY, experiment_name, folder_problems, pair, read_settings, read_sheet, refuse
+from cloudseg.settings import (
+    GRID,
+    KEY,
+    experiment_name,
+    folder_problems,
+    pair,
+    read_settings,
+    read_sheet,
+    refuse,
+    smoke_size,
+)
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
 CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 1, "ensemble": 1, "report": 1}
@@ -110,6 +121,7 @@ class Plan:
         """The values that each wildcard can take, as a regular expression."""
         starts = {self.start(run.encoder, run.recipe, run.fold) for run in self.runs.itertuples()}
         values = {name: set(self.experiments[name]) for name in KEY} | {"start": starts}
+        values["size"] |= self.canvases
         alternatives = {name: "|".join(map(re.escape, sorted(words))) for name, words in values.items()}
         return alternatives | {
             "fold": r"\d+",
@@ -166,12 +178,40 @@ class Plan:
             counts[split] = expected if demo else len(_files(folder)) or expected
         return counts
 
+    @property
+    def canvases(self) -> set[str]:
+        """The sizes that recipes augment at."""
+        canvases = {self.settings["recipes"][name]["canvas"] for name in self.experiments["recipe"]}
+        return canvases - {None}
+
+    def stored_size(self, wildcards: Any) -> str:
+        """Return the size of the images in a pixel store: the one in its name, or less in a smoke run.
+
+        Steps of an augmentation may have sizes of their own, so a canvas is what it says. `xN` of a user's own images
+        is left alone, since their size is not known here.
+        """
+        size = wildcards.size
+        known = not size.startswith("x") or self.settings["dataset"]["source"] == "demo"
+        if not self.smoke or size in self.canvases or not known:
+            return size
+        decoders = self.experiments.loc[self.experiments["size"] == size, "decoder"]
+        return smoke_size(size, max(DECODERS[name].minimum for name in decoders))
+
     # Devices
 
     def cpu_instead(self) -> bool:
         """Return whether `device: auto` finds no CUDA device on this machine."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") != ""
         return self.settings["device"] == "auto" and not (visible and Path("/dev/nvidiactl").exists())
+
+    @property
+    def random_starts(self) -> list[str]:
+        """The encoders that start from random weights in a smoke run because no file of theirs is at hand."""
+        wanted = {
+            run.encoder for run in self.runs.itertuples() if self.start(run.encoder, run.recipe, run.fold) == "none"
+        }
+        asked = {name for name, recipe in self.settings["recipes"].items() if recipe["start"] == "none"}
+        return sorted(wanted - set(self.runs.loc[self.runs["recipe"].isin(asked), "encoder"])) if self.smoke else []
 
     # Runs
 
@@ -213,6 +253,16 @@ class Plan:
             starts[run.encoder, name] = ("file" if inputs else name, inputs)
         return starts
 
+    def canvas_store(self, wildcards: Any) -> list[str]:
+        """Return the pixel store that a training augments at, if that is not the one of its size."""
+        canvas = self.settings["recipes"][wildcards.recipe]["canvas"]
+        return [] if canvas is None else [f"<results>/dataset/{canvas}.zarr"]
+
+    def loss_size(self, wildcards: Any) -> list[int] | None:
+        """Return height and width of the submission grid for a recipe whose loss is computed there."""
+        grid = self.settings["recipes"][wildcards.recipe]["loss_grid"]
+        return list(self.submission_size) if grid == "submission" else None
+
     def training_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what training needs of a recipe, without what stands at its default."""
         recipe = self.settings["recipes"][wildcards.recipe]
@@ -221,7 +271,9 @@ class Plan:
     def prediction_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what prediction needs of a recipe, without what stands at its default."""
         recipe = self.settings["recipes"][wildcards.recipe]
-        return schema.canonical({key: recipe[key] for key in ("tta", "normalise", "batch", "precision")}, RECIPE)
+        keys = ["tta", "normalise", "batch", "precision", "channels"]
+        keys += ["augmentation", "canvas"] if recipe["tta"] == "recipe" else []
+        return schema.canonical({key: recipe[key] for key in keys}, RECIPE)
 
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs a training or prediction asks for."""
@@ -274,7 +326,7 @@ class Plan:
             ensemble: str = ""
             split: str = ""
 
-        pixels = sum(self.pixel_megabytes(Wildcards(size=size)) for size in set(self.runs["size"]))
+        pixels = sum(self.pixel_megabytes(Wildcards(size=size)) for size in {*self.runs["size"], *self.canvases})
         runs = len(self.runs.drop_duplicates([*KEY, "fold"])) * self.prediction_megabytes(None)
         valid = sum(self.blend_megabytes(Wildcards(ensemble=name, split="valid")) for name in self.ensembles)
         test = len(self.settings["ensembles"]) * self.probability_megabytes(self.images["test"])
@@ -314,7 +366,8 @@ class Plan:
         """Return the minimum sizes of an ensemble's surface: those to tune over, and the fixed ones."""
         decisions = [self.settings["decision"], self.ensembles[wildcards.ensemble].decision]
         fixed = [size for decision in decisions for size in per_class(decision["min_size"], self.classes)]
-        return sorted({*self.settings["min_sizes"], *fixed})
+        grid = GRID["min_sizes"] if decisions[1]["how"] == "grid" else []
+        return sorted({*self.settings["min_sizes"], *fixed, *grid})
 
     def decision(self, wildcards: Any) -> dict[str, Any]:
         """Return how an ensemble's blend becomes masks: how, and thresholds and minimum sizes per class."""
@@ -324,6 +377,7 @@ class Plan:
             "thresholds": per_class(decision["threshold"], self.classes),
             "min_sizes": per_class(decision["min_size"], self.classes),
             "tune_min_sizes": sorted(self.settings["min_sizes"]),
+            **({"grid": GRID} if decision["how"] == "grid" else {}),
         }
 
     def leaderboard_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
@@ -380,8 +434,8 @@ class Plan:
         trained = [set(rows["fold"]) for selection, _ in groups for _, rows in selection.groupby(KEY)]
         folds = tuple(sorted(set.intersection(*trained)))
         decision = wish.get("decision", self.settings["decision"])
-        if decision["how"] == "tune" and not folds:
-            raise ValueError("nothing to tune on: no fold was trained by all members; use `how: fixed`")
+        if decision["how"] != "fixed" and not folds:
+            raise ValueError(f"nothing to {decision['how']} on: no fold was trained by all members; use `how: fixed`")
         members = _members(groups, wish["checkpoints"])
         return Ensemble(members, folds, wish["sharpen"], decision)
 

@@ -129,7 +129,7 @@ def canonical(value: Any, schema: dict[str, Any]) -> Any:
             or value[key] != with_defaults(children[key]["default"], children[key])
         }
     if isinstance(value, list):
-        return [canonical(item, schema.get("items", {})) for item in value]
+        return [canonical(item, schema.get("items", _branch(value, schema).get("items", {}))) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -188,7 +188,8 @@ def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
             words = ", ".join(str(word) for word in wanted)
             yield f"{at}{came!r} came, one of {words} was expected{nearest(came, wanted)}"
         case "anyOf":
-            branches = [inner for inner in error.context if inner.validator != "type"] or error.context[:1]
+            other = {inner.schema_path[0] for inner in error.context if inner.validator == "type" and not inner.path}
+            branches = [inner for inner in error.context if inner.schema_path[0] not in other] or error.context[:1]
             for inner in branches:
                 yield from _lines(inner)
         case "propertyNames":

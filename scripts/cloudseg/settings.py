@@ -10,13 +10,18 @@ import pandas as pd
 
 from cloudseg import schema
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.transforms import augmentation_problems
 
 KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
 # Class names that are columns of the images table, or stand for the mean over classes.
 NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
+# What contest notebooks chose from, and `how: grid` does.
+GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": [0, 100, 1200, 5000, 10000]}
 SMOKE_IMAGES = {"train": 24, "test": 8}
 SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
+SMOKE_SHRINKS = (8, 4, 2)  # what sizes are divided by, the first that leaves the decoders enough
+DEMO_SIZE = (1400, 2100)  # of the originals of the demo, as of the contest's
 EXPERIMENT = schema.load("experiments")
 
 
@@ -42,6 +47,7 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
         kind, _, source = recipe["start"].partition(":")
         if kind == "file" and not Path(source).is_file():
             lines.append(f"recipes.{name}.start: {source!r} is no file")
+        lines += [f"recipes.{name}.augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
     for place, decision in _decisions(settings):
         for key in ("threshold", "min_size"):
             if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
@@ -79,6 +85,26 @@ def smoke_settings(settings: dict[str, Any]) -> dict[str, Any]:
         dataset |= {"source": "demo"} | SMOKE_IMAGES
     settings["recipes"] = {name: recipe | SMOKE_RECIPE for name, recipe in settings["recipes"].items()}
     return settings
+
+
+def smoke_size(size: str, smallest: int) -> str:
+    """Return the size at which images of a smoke run are stored under the name of `size`.
+
+    Parameters
+    ----------
+    size : `HxW`, or `xN` of the demo's originals.
+    smallest : height and width in pixels that must be left.
+
+    Examples
+    --------
+    >>> smoke_size("640x960", 32), smoke_size("64x96", 32), smoke_size("96x144", 64), smoke_size("x4", 32)
+    ('80x120', '32x48', '96x144', 'x32')
+    """
+    height, width = (side // int(size[1:]) for side in DEMO_SIZE) if size.startswith("x") else pair(size)
+    for shrink in SMOKE_SHRINKS:
+        if min(height, width) // shrink >= smallest:
+            return f"x{int(size[1:]) * shrink}" if size.startswith("x") else f"{height // shrink}x{width // shrink}"
+    return size
 
 
 def read_sheet(path: Path, settings: dict[str, Any]) -> pd.DataFrame:

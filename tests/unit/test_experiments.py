@@ -236,7 +236,7 @@ def test_training_is_not_told_what_only_prediction_needs():
     quick = wildcards(recipe="quick")
     assert plan(views).training_recipe(quick) == plan().training_recipe(quick)
     assert plan(views).prediction_recipe(quick) != plan().prediction_recipe(quick)
-    assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "weight": 1}]
+    assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
 
 
 def test_smoke_is_small_and_lies_elsewhere():

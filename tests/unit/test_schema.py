@@ -33,6 +33,7 @@ def test_every_optional_key_has_a_default_or_belongs_to_a_choice():
     assert optional == {
         "recipes.{name}.augmentation[].name",
         "recipes.{name}.augmentation[].p",
+        "recipes.{name}.augmentation[].transforms",
         "recipes.{name}.tta[].view",
         "ensembles.{name}.members",
         "ensembles.{name}.members[].query",
@@ -51,7 +52,7 @@ def test_defaults_satisfy_their_own_schema_and_are_copies():
         {"recipes": {"a": {}, "b": {"tta": [{"view": "both"}]}}, "ensembles": {"x": {"members": [{"query": "q"}]}}},
         CONFIG,
     )
-    assert filled["recipes"]["b"]["tta"] == [{"view": "both", "weight": 1}]
+    assert filled["recipes"]["b"]["tta"] == [{"view": "both", "scale": 1, "weight": 1}]
     assert filled["recipes"]["a"]["normalise"]["mean"] == [0.485, 0.456, 0.406]
     assert filled["ensembles"]["x"]["members"][0]["weight"] == 1
     before = copy.deepcopy(CONFIG)
