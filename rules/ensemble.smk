@@ -21,6 +21,7 @@ rule blend:
     params:
         members=PLAN.blend_members,
         sharpen=PLAN.sharpen,
+        allow_squeezed=PLAN.allow_squeezed,
         folds=PLAN.ensemble_folds,
         classes=PLAN.classes,
         submission_size=PLAN.submission_size,
@@ -58,9 +59,13 @@ rule surface:
 rule decide:
     input:
         surface="<ensembles>/{ensemble}/surface.zarr",
+        blend="<ensembles>/{ensemble}/valid.zarr",
+        truth="<results>/dataset/truth.zarr",
     output:
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/scores.tsv",
+        images="<ensembles>/{ensemble}/images.tsv",
+        parts="<ensembles>/{ensemble}/parts.tsv",
     log:
         "<logs>/decide/{ensemble}.log",
     conda:
@@ -72,6 +77,7 @@ rule decide:
     params:
         classes=PLAN.classes,
         decision=PLAN.decision,
+        class_rates=PLAN.settings["class_rates"],
         code=CODE["ensemble"],
     script:
         "../scripts/decide.py"

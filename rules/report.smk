@@ -24,12 +24,16 @@ rule dataset_sheet:
 rule leaderboard:
     input:
         scores=PLAN.scored("scores.tsv"),
+        images=PLAN.scored("images.tsv"),
         decisions=PLAN.scored("decision.yaml"),
+        runs=PLAN.run_files("run.json"),
+        histories=PLAN.run_files("history.tsv"),
         truth="<results>/dataset/truth.zarr",
         folds="<results>/dataset/folds.tsv",
     output:
         table="<results>/report/leaderboard.tsv",
         page=report("<results>/report/leaderboard.md", category="Leaderboard"),
+        diary="<results>/report/diary.md",
     log:
         "<logs>/leaderboard.log",
     localrule: True
@@ -41,7 +45,11 @@ rule leaderboard:
         runtime=10,
     params:
         classes=PLAN.classes,
-        rows=PLAN.leaderboard_rows(),
         names=list(PLAN.ensembles),
+        experiments=PLAN.leaderboard_rows(),
+        ensembles=PLAN.leaderboard_ensembles(),
+        posted=PLAN.posted,
+        class_rates=PLAN.settings["class_rates"],
+        seed=PLAN.seed,
     script:
         "../scripts/leaderboard.py"

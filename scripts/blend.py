@@ -11,5 +11,6 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             size=tuple(snakemake.params.submission_size),
             sharpen=snakemake.params.sharpen,
+            allow_squeezed=snakemake.params.allow_squeezed,
             threads=snakemake.threads,
         )

@@ -2,15 +2,16 @@ import yaml
 
 from cloudseg import logged
 from cloudseg.ensemble.decisions import decide
+from cloudseg.ensemble.scores import image_scores, score_parts
 from cloudseg.ensemble.surface import read_surface
 from cloudseg.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):
-        decision, scores = decide(
-            *read_surface(snakemake.input.surface),
-            classes=snakemake.params.classes,
-            decision=snakemake.params.decision,
-        )
+        files, params = snakemake.input, snakemake.params
+        decision, scores = decide(*read_surface(files.surface), classes=params.classes, decision=params.decision)
+        images = image_scores(files.blend, files.truth, decision, threads=snakemake.threads)
         write_table(scores, snakemake.output.scores)
+        write_table(images, snakemake.output.images)
+        write_table(score_parts(images, params.class_rates), snakemake.output.parts)
         write_text(snakemake.output.decision, yaml.safe_dump(decision, sort_keys=False))

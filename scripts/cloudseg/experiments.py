@@ -25,6 +25,7 @@ from cloudseg.settings import (
     experiment_name,
     folder_problems,
     pair,
+    read_posted,
     read_settings,
     read_sheet,
     refuse,
@@ -90,7 +91,7 @@ class Plan:
         self.name = settings["name"] + ("-smoke" if self.smoke else "")
         refuse(folder_problems(Path("results", self.name)))
 
-        sheet = next((path for path in self._sheets(home) if path.is_file()), None)
+        sheet = self._found("experiments", home)
         if sheet is None:
             raise ValueError(f"{settings['experiments']}: no such experiment sheet (config key `experiments`)")
         self.experiments = read_sheet(sheet, settings)
@@ -100,9 +101,15 @@ class Plan:
         )
         # Sorted: the order in which a config or a sheet lists things must not change a parameter.
         self.ensembles = dict(sorted((self._experiments_as_ensembles() | self._checked_ensembles()).items()))
+        names = [*self.settings["ensembles"], *map(experiment_name, self.experiments.to_dict("records"))]
+        table = self._found("leaderboard", home)
+        # The contest's scores of this config, by experiment or ensemble, from the table that one fills in by hand
+        self.posted = {} if table is None else read_posted(table, settings["name"], names)
 
-    def _sheets(self, home: Path | str) -> list[Path]:
-        return [Path(folder, self.settings["experiments"]) for folder in (".", home)]
+    def _found(self, key: str, home: Path | str) -> Path | None:
+        """Return the table that a config key names, in the working directory or beside the Snakefile."""
+        paths = [Path(folder, self.settings[key]) for folder in (".", home)]
+        return next((path for path in paths if path.is_file()), None)
 
     # What the Snakefile needs
 
@@ -358,6 +365,13 @@ class Plan:
         """Return the power that an ensemble's probabilities are raised to before they are averaged."""
         return self.ensembles[wildcards.ensemble].sharpen
 
+    def allow_squeezed(self, wildcards: Any) -> bool:
+        """Return whether stores that look like a sigmoid of a sigmoid are blended all the same.
+
+        In a smoke run they are: a network of three epochs may well answer about 0.5 everywhere.
+        """
+        return self.smoke or self.settings["ensembles"].get(wildcards.ensemble, {}).get("allow_squeezed", False)
+
     def ensemble_folds(self, wildcards: Any) -> list[int]:
         """Return the folds whose images no member of an ensemble has seen."""
         return list(self.ensembles[wildcards.ensemble].folds)
@@ -380,13 +394,47 @@ class Plan:
             **({"grid": GRID} if decision["how"] == "grid" else {}),
         }
 
-    def leaderboard_rows(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the sheet's rows with the names of their `best` and `last` ensembles, and the ensembles' names."""
-        rows = [
-            row | {mark: experiment_name(row, mark) for mark in ("best", "last")}
-            for row in self.experiments.drop(columns="line").sort_values([*KEY, "folds"]).to_dict("records")
+    def leaderboard_rows(self) -> list[dict[str, Any]]:
+        """Return the sheet's rows, with their names, losses in words, scored checkpoints and runs (by number)."""
+        number = {run: place for place, run in enumerate(self._run_folders)}
+        rows = self.experiments.sort_values([*KEY, "folds"], kind="stable").to_dict("records")
+        return [
+            {name: value for name, value in row.items() if name != "line"}
+            | {"name": experiment_name(row), "loss": self._loss_in_words(row["recipe"])}
+            | {mark: experiment_name(row, mark) for mark in ("best", "last")}
+            | {"runs": [number[_folder(row, fold)] for fold in range(row["folds"])]}
+            for row in rows
         ]
-        return rows, sorted(self.settings["ensembles"])
+
+    def leaderboard_ensembles(self) -> dict[str, dict[str, Any]]:
+        """Return what the leaderboard tells of each ensemble: its note, its reference and its members by name."""
+        # Of rows that differ in folds alone the last, which has the most
+        rows = {
+            "/".join(row[key] for key in KEY): row for row in self.experiments.sort_values("folds").to_dict("records")
+        }
+        about = {}
+        for name, wish in sorted(self.settings["ensembles"].items()):
+            members = {
+                experiment_name(rows[member.run.rpartition("/")[0]], member.checkpoint)
+                for member in self.ensembles[name].members
+            }
+            about[name] = {"note": wish["note"], "reference": wish["reference"], "members": sorted(members)}
+        return about
+
+    def _loss_in_words(self, recipe: str) -> str:
+        """Write a loss as the diary does: BCEDice; with weights where these differ."""
+        loss = self.settings["recipes"][recipe]["loss"]
+        words = {"bce": "BCE", "dice": "Dice", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky"}
+        equal = len(set(loss.values())) == 1
+        return "".join(words[name] if equal else f"{loss[name]:g}{words[name]}" for name in words if name in loss)
+
+    def run_files(self, file: str) -> list[str]:
+        """Return `file` of every run."""
+        return [f"{run}/{file}" for run in self._run_folders]
+
+    @functools.cached_property
+    def _run_folders(self) -> list[str]:
+        return sorted({_folder(row, row["fold"]) for row in self.runs.to_dict("records")})
 
     def scored(self, file: str) -> list[str]:
         """Return `file` of every experiment and ensemble that has out-of-fold images."""
@@ -472,6 +520,11 @@ def _members(groups: list[tuple[pd.DataFrame, float]], checkpoints: list[str]) -
                 run = "/".join([*key, f"fold{fold}"])
                 members += [Member(run, int(fold), checkpoint, share) for checkpoint in checkpoints]
     return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
+
+
+def _folder(row: dict[str, Any], fold: int) -> str:
+    """Return the folder of one run of a row of the sheet."""
+    return f"<results>/runs/{'/'.join(row[key] for key in KEY)}/fold{fold}"
 
 
 def _files(folder: Path) -> list[os.DirEntry]:

@@ -1,8 +1,10 @@
 """Read a config and its experiment sheet, and say everything that is wrong with them."""
 
+import csv
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
 # Class names that are columns of the images table, or stand for the mean over classes.
 NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
+POSTED = ("best", "last", "single")
 # What contest notebooks chose from, and `how: grid` does.
 GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": [0, 100, 1200, 5000, 10000]}
 SMOKE_IMAGES = {"train": 24, "test": 8}
@@ -200,17 +203,59 @@ def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -
     return lines
 
 
-def experiment_name(row: dict[str, Any], checkpoint: str) -> str:
-    """Return the name under which a row of the sheet is scored as an ensemble of itself.
+def experiment_name(row: dict[str, Any], *checkpoint: str) -> str:
+    """Return the name of a row of the sheet; with a checkpoint, the name of the ensemble of itself that is scored.
 
     Examples
     --------
     >>> row = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": "x4", "recipe": "quick", "folds": 2}
-    >>> experiment_name(row, "best")
-    'tu-test-resnet-fpn-x4-quick-2-best'
+    >>> experiment_name(row), experiment_name(row, "best")
+    ('tu-test-resnet-fpn-x4-quick-2', 'tu-test-resnet-fpn-x4-quick-2-best')
     """
-    words = [*(row[name] for name in KEY), row["folds"], checkpoint]
+    words = [*(row[name] for name in KEY), row["folds"], *checkpoint]
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, words)))
+
+
+def read_posted(path: Path, config: str, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Read the table of scores that the contest gave.
+
+    Parameters
+    ----------
+    path : table separated by tabs with the columns config, name, best, last, single; empty cells are no score.
+    config : the rows of this config count.
+    names : the experiments and ensembles that there are.
+
+    Returns
+    -------
+    dict : name to the scores `best`, `last` (one file per checkpoint) and `single` (one file), those there are.
+
+    Raises
+    ------
+    ValueError : all problems of the table, with their lines.
+    """
+    lines, posted = [], {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a table of text ({error}); save it as UTF-8, tab-separated") from None
+    known = list(names)
+    for number, row in enumerate(rows, start=2):
+        if missing := [name for name in ("config", "name", *POSTED) if row.get(name) is None]:
+            lines.append(
+                f"{path}, line {number}: no {', '.join(missing)}; the columns are config, name, best, last, single"
+            )
+        elif row["config"].strip() == config:
+            name, cells = row["name"].strip(), {mark: row[mark].strip() for mark in POSTED if row[mark].strip()}
+            if name not in known:
+                lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{schema.nearest(name, known)}")
+            wrong = [cell for cell in cells.values() if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", cell)]
+            if wrong:
+                lines.append(f"{path}, line {number}: {wrong[0]!r} is no score from 0 to 1")
+            else:
+                posted[name] = {mark: float(cell) for mark, cell in cells.items()}
+    refuse(lines)
+    return posted
 
 
 def pair(size: str) -> tuple[int, int]:

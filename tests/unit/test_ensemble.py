@@ -11,9 +11,10 @@ import pytest
 from cloudseg import stores
 from cloudseg.ensemble import submission as submission_module
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.decisions import decide, tune
+from cloudseg.ensemble.decisions import decide, grid, tune
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.ensemble.surface import read_surface, write_surface
+from cloudseg.postprocess import decode_rle, segment
 
 CLASSES = ["Fish", "Flower"]
 SIZE = (20, 30)
@@ -100,6 +101,50 @@ def test_stores_of_other_images_or_classes_are_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "b.zarr"]
 
 
+def squashed(values):
+    """One sigmoid too many, on uint8 probabilities."""
+    return np.floor(255 / (1 + np.exp(-values.astype(float) / 255)) + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["sigmoid of a sigmoid", "0.5 everywhere", "0.5 cut off"])
+def test_squeezed_stores_stop_the_blend_unless_forced(tmp_path, kind):
+    good = planes(0, 3)
+    values = {"0.5 everywhere": np.full_like(good, 128), "0.5 cut off": np.full_like(good, 127)}
+    bad = values.get(kind, squashed(good))
+    ids = ["a.jpg", "b.jpg", "c.jpg"]
+    paths = [write(tmp_path / "good.zarr", good, ids), write(tmp_path / "bad.zarr", bad, ids)]
+    wish = {"folds": None, "classes": CLASSES, "size": SIZE, "threads": 2}
+    with pytest.raises(ValueError, match=r"bad\.zarr: looks like a sigmoid of a sigmoid .* 100\.00% .*allow_squeezed"):
+        blend_stores(paths, [member("a", 0)] * 2, tmp_path / "out.zarr", **wish)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.zarr", "good.zarr"]
+    blend_stores(paths, [member("a", 0)] * 2, tmp_path / "out.zarr", **wish, allow_squeezed=True)
+    made = stores.images(tmp_path / "out.zarr", slice(0, 3))
+    assert np.array_equal(made, expected_blend([good, bad], [1, 1]))
+
+
+@pytest.mark.parametrize(("outside", "stops"), [(3, True), (4, False)])
+def test_the_share_that_stops_a_blend_is_of_the_whole_store(tmp_path, outside, stops):
+    block = np.full((3, 2, *SIZE), 187, np.uint8)  # 3600 values: a thousandth is 3.6
+    block.reshape(-1)[-outside:] = [188, 126, 0, 255][:outside]
+    path = write(tmp_path / "a.zarr", block, ["a.jpg", "b.jpg", "c.jpg"])
+    wish = {"folds": None, "classes": CLASSES, "size": SIZE}
+    if stops:
+        with pytest.raises(ValueError, match=r"99\.92% of its values lie in 127\.\.187"):
+            blend_stores([path], [member("a", 0)], tmp_path / "out.zarr", **wish)
+    else:
+        blend_stores([path], [member("a", 0)], tmp_path / "out.zarr", **wish)
+    assert (tmp_path / "out.zarr").exists() is not stops
+
+
+def test_empty_and_two_valued_stores_are_not_squeezed(tmp_path):
+    two_valued = (planes(0, 2) // 128) * 255
+    wish = {"classes": CLASSES, "size": SIZE}
+    for name, block in {"none": two_valued[:0], "zero": 0 * two_valued, "two": two_valued}.items():
+        path = write(tmp_path / f"{name}.zarr", block, ["a.jpg", "b.jpg"][: len(block)])
+        blend_stores([path], [member("a", 0)], tmp_path / f"{name}-out.zarr", folds=None, **wish)
+        assert np.array_equal(stores.images(tmp_path / f"{name}-out.zarr", slice(0, 2)), block)
+
+
 def dice_by_hand(probabilities, truth, level, min_size):
     mask = (probabilities >= level).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -155,12 +200,70 @@ def test_decisions_are_scored_fixed_tuned_and_nested(surface):
     assert rows.loc[("all", "all"), "images"] == 5
 
 
-def test_one_fold_has_no_nested_score(surface):
+@pytest.mark.parametrize("how", ["fixed", "tune", "grid"])
+def test_one_fold_has_no_nested_score(surface, how):
     sums, counts, min_sizes, folds = read_surface(surface[2])
-    wish = {"how": "tune", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0, 10]}
+    wish = {"how": how, "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0, 10], "grid": GRID}
     _, scores = decide(sums[:1], counts[:1], min_sizes, folds[:1], classes=CLASSES, decision=wish)
     assert scores["nested"].isna().all()
     assert scores["tuned"].notna().all()
+
+
+GRID = {"thresholds": [number / 20 for number in range(20)], "min_sizes": [0, 60, 10]}
+
+
+def best_pair_by_hand(p, g, folds_of_images):
+    """Segment with every pair of the grid, threshold by threshold; keep the first that none beats."""
+    best = (-1.0, None)
+    for threshold in GRID["thresholds"]:
+        for size in GRID["min_sizes"]:
+            texts = segment(p[:, None], threshold, size)
+            dice = []
+            for text, truth in zip(texts, g, strict=True):
+                mask = decode_rle(text, SIZE)
+                total = mask.sum() + truth.sum()
+                dice.append(1.0 if total == 0 else 2 * (mask & truth).sum() / total)
+            score = np.mean([np.mean([dice[i] for i in images]) for images in folds_of_images])
+            if score > best[0] + 1e-12:
+                best = (score, (threshold, size))
+    return best
+
+
+def test_grid_is_the_best_pair_of_brute_force(surface):
+    p, g, path = surface
+    sums, counts, min_sizes, folds = read_surface(path)
+    wish = {"how": "grid", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0], "grid": GRID}
+    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, decision=wish)
+    rows = scores.set_index(["class", "fold"])
+    images = {0: [0, 1], 1: [2, 3, 4]}
+    mean = sums / counts[:, None, None, None]
+    for c, name in enumerate(CLASSES):
+        score, (threshold, size) = best_pair_by_hand(p[:, c], g[:, c], images.values())
+        made = decision["classes"][name]
+        assert (made["level"], made["min_size"]) == (int(np.ceil(255 * threshold - 1e-9)), size)
+        assert rows.loc[(name, "all"), "tuned"] == pytest.approx(score, abs=1e-12)
+        for fold, other in ((0, 1), (1, 0)):
+            few = [range(len(images[other]))]
+            _, (threshold, size) = best_pair_by_hand(p[images[other], c], g[images[other], c], few)
+            chosen = mean[fold, c, int(np.ceil(255 * threshold - 1e-9)), min_sizes.index(size)]
+            assert rows.loc[(name, fold), "nested"] == pytest.approx(chosen, abs=1e-12)
+
+
+def test_grid_takes_a_spike_that_tuning_passes_over_and_the_first_of_equals():
+    dice = np.zeros((256, 4))
+    dice[100:140] = 0.8
+    dice[64, 3] = 0.9  # level(0.25)
+    assert grid(dice, GRID["thresholds"], [0, 1, 3]) == (64, 3)
+    assert grid(np.ones((256, 4)), [0.5, 0.25], [2, 0]) == (128, 2)
+    dice[64, 1] = 0.9 + 1e-15  # the same masks, summed in another order
+    assert grid(dice, GRID["thresholds"], [3, 1]) == (64, 3)
+
+
+def test_a_surface_without_a_size_of_the_grid_is_refused(surface):
+    wish = {"how": "grid", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0]}
+    wish["grid"] = GRID | {"min_sizes": [0, 100]}
+    with pytest.raises(ValueError, match=r"minimum sizes \[0, 10, 60\], the decision needs \[100\] too"):
+        decide(*read_surface(surface[2]), classes=CLASSES, decision=wish)
 
 
 def test_tuning_prefers_a_plateau_to_a_spike_and_does_not_wander_at_edges():

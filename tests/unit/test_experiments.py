@@ -87,6 +87,23 @@ def setting(path, value):
         (setting("dataset", {"source": "path", "root": "a{x}"}), "dataset.root: 'a{x}' came"),
         (setting("min_sizes", [10**30]), "at most 2000000000"),
         (setting("dataset.classes", ["all", "image"]), "'all' has a meaning of its own"),
+        (
+            setting("recipes.quick.augmentation", [{"name": "Rotate", "limits": 30}]),
+            "recipes.quick.augmentation: step 1: Rotate has no argument 'limits' (nearest: limit)",
+        ),
+        (
+            setting(
+                "recipes.quick.augmentation", [{"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": "Flop"}]}]
+            ),
+            "recipes.quick.augmentation: step 1.2: no transform 'Flop'",
+        ),
+        (
+            setting("recipes.quick.tta", [{"view": "turned"}]),
+            "one of identity, horizontal, vertical, both was expected",
+        ),
+        (setting("recipes.quick.tta", "recipes"), "one of recipe was expected"),
+        (setting("recipes.quick.schedule", "cosin"), "was expected (nearest: cosine"),
+        (setting("recipes.quick.canvas", "x4"), "recipes.quick.canvas: 'x4' came"),
     ],
 )
 def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
@@ -229,6 +246,32 @@ def test_row_order_and_spelling_of_numbers_change_no_parameter(tmp_path):
     assert repr(plan(floats).training_recipe(quick)) == repr(plan().training_recipe(quick))
 
 
+def test_an_augmentation_is_told_to_the_prediction_that_undoes_it():
+    quick = wildcards(recipe="quick")
+    assert "augmentation" not in plan().prediction_recipe(quick)
+
+    def recipe(config):
+        config["recipes"]["quick"] |= {"tta": "recipe", "augmentation": [{"name": "HorizontalFlip", "p": 0.1}]}
+
+    told = plan(recipe).prediction_recipe(quick)
+    assert told["augmentation"] == [{"name": "HorizontalFlip", "p": 0.1}]
+
+
+def test_a_canvas_is_a_store_of_its_own():
+    made = plan(setting("recipes.quick.canvas", "700x1050"))
+    quick = wildcards(recipe="quick")
+    assert made.canvas_store(quick) == ["<results>/dataset/700x1050.zarr"]
+    assert plan().canvas_store(quick) == []
+    assert "700x1050" in made.wildcards["size"]
+
+
+def test_a_grid_has_its_sizes_in_the_surface():
+    made = plan(setting("ensembles.fpn.decision", {"how": "grid"}))
+    assert {0, 100, 1200, 5000, 10000} <= set(made.min_sizes(wildcards(ensemble="fpn")))
+    assert 1200 not in made.min_sizes(wildcards(ensemble="all"))
+    assert len(made.decision(wildcards(ensemble="fpn"))["grid"]["thresholds"]) == 20
+
+
 def test_training_is_not_told_what_only_prediction_needs():
     def views(config):
         config["recipes"]["quick"]["tta"] = [{"view": "identity"}]
@@ -252,6 +295,18 @@ def test_smoke_of_the_contest_takes_the_demos_images_and_random_weights():
     assert made.settings["dataset"]["source"] == "demo"
     assert made.start("efficientnet-b2", "flips", 0) == "none"
     assert made.start("tu-tf_efficientnet_lite0", "flips", 0) == "imagenet"
+
+
+def test_scores_of_the_contest_are_read_for_this_config_alone(tmp_path):
+    table = tmp_path / "posted.tsv"
+    table.write_text("config\tname\tbest\tlast\tsingle\ndemo\tall\t0.65\t\t.651\nother\tnothing\t2\t\t\n")
+    assert plan(setting("leaderboard", str(table))).posted == {"all": {"best": 0.65, "single": 0.651}}
+    table.write_text("config\tname\tbest\tlast\tsingle\ndemo\tal\t1.5\t\t\n")
+    with pytest.raises(ValueError, match="2 problems") as error:
+        plan(setting("leaderboard", str(table)))
+    assert "line 2: no experiment or ensemble 'al' (nearest: all)" in str(error.value)
+    assert "'1.5' is no score from 0 to 1" in str(error.value)
+    assert plan(setting("leaderboard", str(tmp_path / "none.tsv"))).posted == {}
 
 
 def test_listing_notices_a_changed_image(tmp_path):

@@ -5,9 +5,13 @@ import pandas as pd
 import pytest
 
 from cloudseg import stores
-from cloudseg.report.leaderboard import baselines, common_folds, leaderboard, mean_dice, page
+from cloudseg.report.leaderboard import baselines, common_folds, fold_spread, leaderboard, mean_dice
+from cloudseg.report.pages import diary_page, page
 
-ROW = {"encoder": "resnet34", "decoder": "fpn", "size": "x4", "recipe": "flips", "folds": 2, "best": "b", "last": "l"}
+ROW = {
+    **{"encoder": "resnet34", "decoder": "fpn", "size": "x4", "recipe": "flips", "folds": 2},
+    **{"name": "r", "loss": "BCEDice", "best": "b", "last": "l"},
+}
 FIXED = {"how": "fixed", "classes": {"Fish": {"level": 128, "threshold": 0.502, "min_size": 100}}}
 TUNED = {
     "how": "tune",
@@ -59,10 +63,15 @@ def test_only_folds_that_all_have_are_compared():
     assert math.isnan(mean_dice(one.iloc[:0], [1], "fixed"))
 
 
-def test_a_tuned_ensemble_shows_its_nested_score_and_says_what_is_optimistic():
+def made(**more):
     tables = {"b": scores(0.61), "l": scores(0.62), "plain": scores(0.63), "all": scores(0.64, 0.7, 0.66)}
     decisions = {"b": FIXED, "l": FIXED, "plain": FIXED, "all": TUNED}
-    table = leaderboard([ROW], ["plain", "all"], tables, decisions, {"all empty": 0.5}, [0, 1])
+    row = ROW | more.pop("row", {})
+    return leaderboard([row], {"plain": {}, "all": {}}, tables, decisions, {"all empty": 0.5}, [0, 1], **more)
+
+
+def test_a_tuned_ensemble_shows_its_nested_score_and_says_what_is_optimistic():
+    table = made()
     by_name = table.set_index("name")
     assert (by_name.loc["plain", "dice"], by_name.loc["all", "dice"]) == (0.63, 0.66)
     assert by_name.loc["all", "dice_tuned_on_itself"] == 0.7
@@ -74,3 +83,41 @@ def test_a_tuned_ensemble_shows_its_nested_score_and_says_what_is_optimistic():
     assert "nan" not in text
     assert "6 images" in text
     assert text.index("| all ") < text.index("| plain ")  # best first
+    assert "LB" not in text.split("Dice of 6")[0]  # nothing was posted, so there are no such columns
+
+
+def test_a_score_that_is_too_good_is_marked():
+    honest = made(posted={"r": {"best": 0.60}, "all": {"single": 0.64}})
+    assert honest.loc[0, "dice_minus_lb"] == pytest.approx(0.01)
+    assert honest["warning"].isna().all()
+    leaking = made(posted={"r": {"best": 0.60, "last": 0.58}})
+    assert leaking.loc[0, "dice_minus_lb"] == pytest.approx(0.04)
+    assert "check for leakage" in page(leaking, ["Fish"], 6, [0, 1])
+
+
+def test_the_diarys_figures_stand_beside_ours_and_are_marked_likewise():
+    theirs = {"diary_dice_best": 0.7524, "diary_dice_last": 0.75429, "diary_lb_best": 0.6289, "diary_lb_last": 0.6289}
+    text = page(made(row=theirs | {"diary_lb_single": ""}), ["Fish"], 6, [0, 1])
+    assert "0.75240/0.75429" in text
+    assert "0.6289/0.6289" in text
+    assert "+0.1235, check for leakage" in text
+
+
+def test_the_spread_of_folds_is_their_standard_deviation():
+    table = pd.concat([scores(0.5, folds=("0",)), scores(0.7, folds=("1",)), scores(0.9, folds=("2",))])
+    assert fold_spread(table, [0, 1]) == pytest.approx(0.2 / math.sqrt(2))
+    assert math.isnan(fold_spread(table, [0]))
+
+
+def test_a_days_table_has_the_diarys_own_columns():
+    row = {"date": "19.11.13", "size": "320x480"}
+    text = diary_page(made(row=row, posted={"r": {"best": 0.6447}}))
+    lines = text.splitlines()
+    assert lines[0] == "### 19.11.13"
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
+        *("Encoder", "Size", "Decoder", "Loss", "KFold", "Avg Dice(best/last)", "LB(best/last)"),
+    ]
+    assert set(lines[3]) <= set("|:- ")
+    assert [cell.strip() for cell in lines[4].strip("|").split("|")] == [
+        *("resnet34", "320x480", "fpn", "BCEDice", "2", "0.61000/0.62000", "0.6447/"),
+    ]

@@ -15,6 +15,9 @@ from cloudseg.postprocess import blend
 # Raw bytes of member probabilities held at once, whatever the number of images and members.
 BLOCK_BYTES = 128 * 2**20
 
+# The sigmoid of 0..1 lies in 0.5..0.7311: between these bytes, whether it was rounded or cut off.
+SQUEEZED = (127, 187)
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -35,6 +38,7 @@ def blend_stores(
     classes: Sequence[str],
     size: tuple[int, int],
     sharpen: float | None = None,
+    allow_squeezed: bool = False,
     threads: int = 1,
 ) -> None:
     """Write the weighted mean of probability stores as a store of the same kind.
@@ -48,15 +52,20 @@ def blend_stores(
         the stores of that fold over their (validation) images. An empty list makes an empty store.
     classes, size : names of the classes and (height, width) of the submission grid, which every store must have.
     sharpen : the power that probabilities are raised to before the mean is taken; None for the plain mean.
+    allow_squeezed : blend stores too whose values look like a sigmoid of a sigmoid.
     threads : stores are read and blended by so many threads; the result does not depend on it.
 
     Raises
     ------
-    ValueError : when stores hold different images, classes or sizes, or one is damaged (`stores.StoreError`).
+    ValueError : when stores hold different images, classes or sizes, one is damaged (`stores.StoreError`), or 99.9 %
+        of the values of one lie in 127..187. Nothing is written then.
     """
     parts = _parts(paths, members, folds)
     for path in paths:
         _refuse_other_grid(path, list(classes), size)
+    if not allow_squeezed:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(_refuse_squeezed, paths))
     count = sum(len(part.ids) for part in parts)
     attrs = {
         "ids": [image for part in parts for image in part.ids],
@@ -121,6 +130,29 @@ def _refuse_other_grid(path: str | Path, classes: list[str], size: tuple[int, in
         raise ValueError(
             f"{path}: has the classes {list(array.attrs['classes'])} at {array.shape[2:]}; "
             f"{classes} at {tuple(size)} was expected: delete it and run again"
+        )
+
+
+def _refuse_squeezed(path: str | Path) -> None:
+    """Raise when 99.9 % of a store's values lie in 127..187.
+
+    This comes before the blend, so that nothing half done is left that the next run would go on from. It costs little:
+    reading stops when a thousandth of the values was found outside, at two images of a thousand where half of them are.
+    """
+    array = stores.read(path)
+    low, high = SQUEEZED
+    outside = 0
+    for row in range(array.shape[0]):
+        image = stores.images(array, slice(row, row + 1))
+        outside += np.count_nonzero((image < low) | (image > high))
+        if 1000 * outside > array.size:
+            return
+    if array.size:
+        raise ValueError(
+            f"{path}: looks like a sigmoid of a sigmoid (0.5 to 0.73): {1 - outside / array.size:.2%} of its values "
+            f"lie in {low}..{high}. A network that answers about 0.5 everywhere, useless too, looks the same. Delete "
+            "the store and predict again from logits, or train longer; to blend it as it is, set allow_squeezed: true "
+            "for this ensemble in the config"
         )
 
 

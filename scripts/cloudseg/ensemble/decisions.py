@@ -1,6 +1,6 @@
 """Choose a level and a minimum size per class, and say honestly what the choice scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,35 @@ def tune(dice: np.ndarray) -> tuple[int, int]:
     return int(chosen_level), int(size)
 
 
+def grid(dice: np.ndarray, thresholds: Sequence[float], min_sizes: Sequence[int]) -> tuple[int, int]:
+    """Choose the level and the index of the minimum size that score best of those a grid holds.
+
+    What contest notebooks do: every threshold with every minimum size, and the first of the best, threshold by
+    threshold. A lone spike may win.
+
+    Parameters
+    ----------
+    dice : (256, min_size) mean Dice of one class.
+    thresholds : in [0, 1].
+    min_sizes : indices of the second axis that may be chosen.
+
+    Returns
+    -------
+    (int, int) : level(threshold), and one of `min_sizes`.
+
+    Examples
+    --------
+    >>> dice = np.zeros((256, 5)); dice[100, 2] = 1.0; dice[128, [1, 4]] = 0.9
+    >>> grid(dice, [0, 0.25, 0.5, 0.75], [0, 2, 4])
+    (128, 4)
+    """
+    levels = [level(threshold) for threshold in thresholds]
+    scored = dice[np.ix_(levels, min_sizes)]
+    # Pairs that make the same masks must count as equal, whatever the order their Dice was summed in
+    row, column = np.unravel_index(np.argmax(np.round(scored, 12)), scored.shape)
+    return levels[row], min_sizes[column]
+
+
 def _box_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
     sums = np.cumsum(np.insert(values, 0, 0, axis=axis), axis=axis)
     count = values.shape[axis]
@@ -59,46 +88,75 @@ def decide(
     counts : (fold,) images per fold.
     min_sizes, folds : what the last and the first axis count.
     classes : names of the second axis.
-    decision : `how` (fixed or tune), `thresholds` and `min_sizes` (one per class) of the fixed decision, and
-        `tune_min_sizes`, those that tuning may choose from.
+    decision : `how` (fixed, tune or grid), `thresholds` and `min_sizes` (one per class) of the fixed decision,
+        `tune_min_sizes`, those that tuning may choose from, and where `how` is grid, `grid`: its `thresholds` and
+        its `min_sizes`.
 
     Returns
     -------
-    decision : `how`, `images` and per class `level` (the authority), `threshold` (level / 255), `min_size`.
+    decision : `how`, `images` and as `classes`, per class, `level` (the authority), `threshold` (level / 255) and
+        `min_size`; where it was chosen and there are two folds or more, as `nested`, per fold what the others choose.
     scores : columns what, class, fold, fixed, tuned, nested, images; class and fold are `all` in rows of means.
         fixed: the fixed decision; tuned: chosen on the very images that it is scored on (optimistic); nested:
-        chosen on the other folds, empty with fewer than two.
+        chosen on the other folds, empty with fewer than two. Both are chosen by `grid` where that is `how`, else
+        by `tune`. No folds: nothing can be chosen, and the decision is the fixed one.
+
+    Raises
+    ------
+    ValueError : when the surface lacks a minimum size of the decision.
     """
     mean = sums / np.maximum(counts, 1)[:, None, None, None]
-    tunable = [min_sizes.index(size) for size in decision["tune_min_sizes"]]
-    fixed = [
-        (level(threshold), min_sizes.index(size))
-        for threshold, size in zip(decision["thresholds"], decision["min_sizes"], strict=True)
-    ]
-    tuned = [_tune_on(mean[:, c], tunable) for c in range(len(classes))] if len(folds) else fixed
-    rows = []
+    fixed = list(zip(map(level, decision["thresholds"]), _columns(min_sizes, decision["min_sizes"]), strict=True))
+    choose = _chooser(decision, min_sizes)
+    tuned = [choose(mean[:, c].mean(axis=0)) for c in range(len(classes))] if len(folds) else fixed
+    rows, nested = [], {}
     for f, fold in enumerate(folds):
         others = [other for other in range(len(folds)) if other != f]
+        if others:
+            nested[fold] = [choose(mean[others, c].mean(axis=0)) for c in range(len(classes))]
         for c, name in enumerate(classes):
-            nested = mean[f, c][_tune_on(mean[others, c], tunable)] if others else np.nan
-            scores = {"fixed": mean[f, c][fixed[c]], "tuned": mean[f, c][tuned[c]], "nested": nested}
+            scores = {"fixed": mean[f, c][fixed[c]], "tuned": mean[f, c][tuned[c]]}
+            scores["nested"] = mean[f, c][nested[fold][c]] if others else np.nan
             rows.append({"what": "dice", "class": name, "fold": fold, **scores, "images": int(counts[f])})
-    chosen = tuned if decision["how"] == "tune" else fixed
-    settled = {
-        name: {"level": lev, "threshold": round(lev / 255, 4), "min_size": int(min_sizes[size])}
-        for name, (lev, size) in zip(classes, chosen, strict=True)
-    }
-    plain = {"how": decision["how"], "images": int(counts.sum()), "classes": settled}
+
+    def settled(chosen: Sequence[tuple[int, int]]) -> dict[str, dict[str, Any]]:
+        return {
+            name: {"level": lev, "threshold": round(lev / 255, 4), "min_size": int(min_sizes[size])}
+            for name, (lev, size) in zip(classes, chosen, strict=True)
+        }
+
+    plain: dict[str, Any] = {"how": decision["how"], "images": int(counts.sum())}
+    plain["classes"] = settled(fixed if decision["how"] == "fixed" else tuned)
+    if decision["how"] != "fixed" and nested:
+        plain["nested"] = {int(fold): settled(chosen) for fold, chosen in nested.items()}
     return plain, _with_means(pd.DataFrame(rows, columns=["what", "class", "fold", *KINDS, "images"]))
 
 
 KINDS = ["fixed", "tuned", "nested"]
 
 
-def _tune_on(dice: np.ndarray, tunable: Sequence[int]) -> tuple[int, int]:
-    """Tune on the mean over folds (first axis), with the minimum sizes `tunable` alone."""
-    chosen_level, size = tune(dice.mean(axis=0)[:, tunable])
-    return chosen_level, tunable[size]
+def _chooser(decision: Mapping[str, Any], min_sizes: Sequence[int]) -> Callable[[np.ndarray], tuple[int, int]]:
+    """Return what chooses a level and a column of a class's mean Dice (256, min_size)."""
+    if decision["how"] == "grid":
+        columns = _columns(min_sizes, decision["grid"]["min_sizes"])
+        return lambda dice: grid(dice, decision["grid"]["thresholds"], columns)
+    columns = _columns(min_sizes, decision["tune_min_sizes"])
+
+    def tune_among_columns(dice: np.ndarray) -> tuple[int, int]:
+        chosen_level, size = tune(dice[:, columns])
+        return chosen_level, columns[size]
+
+    return tune_among_columns
+
+
+def _columns(min_sizes: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Return where the wanted minimum sizes lie in the surface."""
+    if lacking := [size for size in wanted if size not in min_sizes]:
+        raise ValueError(
+            f"the surface has the minimum sizes {list(min_sizes)}, the decision needs {lacking} too: "
+            "delete surface.zarr and run again"
+        )
+    return [min_sizes.index(size) for size in wanted]
 
 
 def _with_means(scores: pd.DataFrame) -> pd.DataFrame:

@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 
 from cloudseg import stores
+from cloudseg.ensemble.scores import expected_score, paired_bootstrap, score_parts
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
+MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
+# Columns of a sheet that hold what somebody else reached with the same experiment, as the diary's sheet has them.
+THEIRS = ["diary_dice_best", "diary_dice_last", *(f"diary_lb_{mark}" for mark in MARKS)]
 COLUMNS = [
-    *("what", "name", *KEYS),
-    *("dice_best", "dice_last", "dice", "dice_tuned_on_itself", "threshold", "min_size"),
+    *("what", "name", *KEYS, "loss", "dice_best", "dice_last", "fold_spread", "parameters", "seconds_per_epoch"),
+    *("dice", "dice_tuned_on_itself", "expected_lb", "best_member", "gain", "gain_low", "gain_high"),
+    *("threshold", "min_size", *(f"lb_{mark}" for mark in MARKS), "reference", "dice_minus_lb", "warning", "note"),
 ]
+LEAKAGE = 0.03  # a score of one's own that is so much above the contest's cannot be honest
 
 
 def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> dict[str, float]:
@@ -59,48 +65,145 @@ def mean_dice(scores: pd.DataFrame, folds: Sequence[int], kind: str) -> float:
 
 def leaderboard(
     experiments: Sequence[Mapping[str, Any]],
-    ensembles: Sequence[str],
+    ensembles: Mapping[str, Mapping[str, Any]],
     scores: Mapping[str, pd.DataFrame],
     decisions: Mapping[str, Mapping[str, Any]],
     baseline: Mapping[str, float],
     folds: Sequence[int],
+    *,
+    runs: Mapping[str, Mapping[str, float]] | None = None,
+    posted: Mapping[str, Mapping[str, float]] | None = None,
+    gains: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """Make the table: a row per experiment, ensemble and baseline.
 
     Parameters
     ----------
-    experiments : rows of the sheet, with the names of their scored `best` and `last` checkpoints.
-    ensembles : names, in the order of the config.
+    experiments : rows of the sheet, with the `name` of each, its `loss` in words and the names of its scored `best` and
+        `last` checkpoints. Columns that the sheet has beyond its own are carried along.
+    ensembles : per name its `note` and its `reference` score, or None.
     scores : per name the long table of scores; all text in its `fold` column.
     decisions : per name its decision.
     baseline : score by name.
     folds : the folds that are averaged over.
+    runs : per experiment `parameters` (of the network) and `seconds_per_epoch` (mean over its folds).
+    posted : per experiment or ensemble the contest's scores `best`, `last`, `single`, those there are.
+    gains : per ensemble `best_member`, `gain` over it and its interval `gain_low`, `gain_high`, and `expected_lb`.
 
     Returns
     -------
-    DataFrame : what, name, encoder, size, decoder, recipe, folds, dice_best, dice_last, dice, dice_tuned_on_itself,
-        threshold, min_size. `dice` of a tuned ensemble is the nested one.
+    DataFrame : `COLUMNS`, then the sheet's further columns. `dice` of an ensemble whose decision was
+        chosen is the nested one, or empty where it has too few folds for one.
     """
+    posted = posted or {}
     rows = []
     for row in experiments:
-        columns = {key: row[key] for key in KEYS}
         dice = {f"dice_{mark}": mean_dice(scores[row[mark]], folds, "fixed") for mark in ("best", "last")}
-        rows.append({"what": "experiment", **columns, **dice, **_decided(decisions[row["best"]])})
-    for name in ensembles:
-        tuned = decisions[name]["how"] == "tune"
-        dice = mean_dice(scores[name], folds, "nested" if tuned else "fixed")
-        itself = mean_dice(scores[name], folds, "tuned") if tuned else math.nan
         rows.append(
-            {
-                "what": "ensemble",
-                "name": name,
-                "dice": dice,
-                "dice_tuned_on_itself": itself,
-                **_decided(decisions[name]),
-            }
+            {"what": "experiment", **{key: value for key, value in row.items() if key not in ("best", "last", "runs")}}
+            | dice
+            | {"fold_spread": fold_spread(scores[row["last"]], folds)}
+            | dict((runs or {}).get(row["name"], {}))
+            | _decided(decisions[row["best"]])
+            | _against(posted.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
+        )
+    for name, about in ensembles.items():
+        chosen = decisions[name]["how"] != "fixed"
+        dice = mean_dice(scores[name], folds, "nested" if chosen else "fixed")
+        itself = mean_dice(scores[name], folds, "tuned") if chosen else math.nan
+        rows.append(
+            {"what": "ensemble", "name": name, "dice": dice, "dice_tuned_on_itself": itself}
+            | {key: about.get(key) for key in ("note", "reference")}
+            | dict((gains or {}).get(name, {}))
+            | _decided(decisions[name])
+            | _against(posted.get(name, {}), dice, dice)
         )
     rows += [{"what": "baseline", "name": name, "dice": dice} for name, dice in baseline.items()]
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"folds": "Int64"})
+    table = pd.DataFrame(rows)
+    further = [name for name in table.columns if name not in COLUMNS]
+    return table.reindex(columns=[*COLUMNS, *further]).astype({"folds": "Int64"})
+
+
+def gains(
+    ensembles: Mapping[str, Mapping[str, Any]],
+    images: Mapping[str, pd.DataFrame],
+    decisions: Mapping[str, Mapping[str, Any]],
+    *,
+    seed: int,
+    rates: Mapping[str, float] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Compare each ensemble with its best member, on the images that no member has seen.
+
+    Parameters
+    ----------
+    ensembles : per name its `members`, names of experiments' checkpoints.
+    images : per ensemble and member what :func:`cloudseg.ensemble.scores.image_scores` returns.
+    decisions : per ensemble its decision.
+    seed : of the bootstrap.
+    rates : per class the share of images that have it where masks will be scored, if known.
+
+    Returns
+    -------
+    dict : per ensemble that has an honest score of images `best_member`, `gain` (may be negative), `gain_low`,
+        `gain_high`, and, where rates are given, `expected_lb`.
+    """
+    found = {}
+    for name, about in ensembles.items():
+        own = images[name]
+        if own.empty or (decisions[name]["how"] != "fixed" and "nested" not in decisions[name]):
+            continue
+        seen = {member: images[member][images[member]["image"].isin(own["image"])] for member in about["members"]}
+        best = max(seen, key=lambda member: (mean_of_images(seen[member]), member))
+        gain, low, high = paired_bootstrap(own, seen[best], seed=seed)
+        found[name] = {"best_member": best, "gain": gain, "gain_low": low, "gain_high": high}
+        if rates is not None:
+            found[name]["expected_lb"] = expected_score(score_parts(own, rates), rates)
+    return found
+
+
+def mean_of_images(images: pd.DataFrame) -> float:
+    """Return the mean Dice over images, then classes, then folds."""
+    return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())
+
+
+def runs_by_experiment(
+    experiments: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], histories: Sequence[pd.DataFrame]
+) -> dict[str, dict[str, float]]:
+    """Say how large the network of each experiment is and how long its epochs take.
+
+    Parameters
+    ----------
+    experiments : rows of the sheet with their `name` and `runs`, which count `records` and `histories`.
+    records : of every run its run.json.
+    histories : of every run its epochs.
+
+    Returns
+    -------
+    dict : per experiment `parameters` and `seconds_per_epoch`, the median epoch of all its folds.
+    """
+    return {
+        row["name"]: {
+            "parameters": records[row["runs"][0]]["parameters"],
+            "seconds_per_epoch": float(pd.concat([histories[run]["seconds"] for run in row["runs"]]).median()),
+        }
+        for row in experiments
+    }
+
+
+def fold_spread(scores: pd.DataFrame, folds: Sequence[int]) -> float:
+    """Return the standard deviation of the Dice of the folds (n - 1); NaN for a single fold."""
+    rows = scores[(scores["class"] == "all") & scores["fold"].isin([str(fold) for fold in folds])]
+    return float(rows["fixed"].std(ddof=1)) if len(rows) > 1 else math.nan
+
+
+def _against(posted: Mapping[str, float], best: float, last: float) -> dict[str, Any]:
+    """Set one's own Dice against the contest's scores, and say when it is too good to be true."""
+    pairs = ((best, posted.get("best")), (last, posted.get("last")), (best, posted.get("single")))
+    gaps = [own - theirs for own, theirs in pairs if theirs is not None and not math.isnan(own)]
+    cells: dict[str, Any] = {f"lb_{mark}": posted[mark] for mark in MARKS if mark in posted}
+    if gaps:
+        cells |= {"dice_minus_lb": max(gaps), "warning": "check for leakage" if max(gaps) > LEAKAGE else None}
+    return cells
 
 
 def _decided(decision: Mapping[str, Any]) -> dict[str, str]:
@@ -110,54 +213,3 @@ def _decided(decision: Mapping[str, Any]) -> dict[str, str]:
         values = [form.format(one[key]) for one in decision["classes"].values()]
         cells[key] = values[0] if len(set(values)) == 1 else "/".join(values)
     return cells
-
-
-def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequence[int]) -> str:
-    """Write the leaderboard as Markdown: a table each of experiments, ensembles and baselines, best first.
-
-    Parameters
-    ----------
-    table : what `leaderboard` returns.
-    classes : names, in the order in which thresholds and minimum sizes are given.
-    images : how many out-of-fold images were scored.
-    folds : the folds they lie in.
-    """
-    parts = {what: table[table["what"] == what] for what in ("experiment", "ensemble", "baseline")}
-    experiments = parts["experiment"].sort_values("dice_last", ascending=False)
-    experiments = experiments[[*KEYS, "dice_best", "dice_last", "threshold", "min_size"]]
-    ensembles = parts["ensemble"].sort_values("dice", ascending=False)
-    ensembles = ensembles[["name", "dice", "dice_tuned_on_itself", "threshold", "min_size"]]
-    heads = {
-        "dice_best": "Dice best (*)",
-        "dice_last": "Dice last",
-        "dice_tuned_on_itself": "tuned on itself (*)",
-    }
-    tables = [
-        part.rename(columns=heads | {"dice": "Dice"})
-        .astype(object)
-        .where(part.notna().to_numpy(), None)
-        .to_markdown(index=False, floatfmt=".4f", missingval="")
-        for part in (experiments, ensembles, parts["baseline"][["name", "dice"]])
-    ]
-    numbers = ", ".join(map(str, folds))
-    notes = (
-        f"Dice of {images} images that the networks have not seen (fold {numbers}): mean over images, classes, folds.\n"
-        f"Several thresholds or minimum sizes stand in the order {', '.join(classes)}.\n"
-        "(*) optimistic: `best` was chosen by, and `tuned on itself` tuned on, the images it is scored on; "
-        "the Dice of a tuned ensemble is nested, tuned on the other folds."
-    )
-    return "\n\n".join([*tables, notes]) + "\n"
-
-
-def next_commands(leaderboard_file: str) -> str:
-    """Return what a person types next."""
-    return "\n".join(
-        [
-            f"The leaderboard is {leaderboard_file}. Next:",
-            "  what would run       snakemake -n --configfile config/kaggle.yaml",
-            "  the contest's data   snakemake submission.csv --configfile config/kaggle.yaml",
-            "  your own images      cp config/kaggle.yaml config/mine.yaml; in it source: path, root: FOLDER",
-            "  four GPUs            snakemake --cores 8 --resources gpu=4 --configfile config/kaggle.yaml",
-            "  a Slurm cluster      snakemake --workflow-profile profiles/slurm --configfile config/kaggle.yaml",
-        ]
-    )
