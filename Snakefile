@@ -24,6 +24,7 @@ rule all:
         "submission.csv",
         PLAN.submissions,
         "<results>/report/dataset.png",
+        PLAN.augmented,
         "<results>/report/leaderboard.md",
     localrule: True
     message:

@@ -21,6 +21,27 @@ rule dataset_sheet:
         "../scripts/dataset_sheet.py"
 
 
+rule augmented:
+    input:
+        pixels=PLAN.augmented_store,
+    output:
+        picture=report("<results>/report/augmented/{recipe}.png", category="Augmentation"),
+    log:
+        "<logs>/augmented/{recipe}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        recipe=PLAN.augmentation,
+        seed=PLAN.seed,
+        code=CODE["report"],
+    script:
+        "../scripts/augmented.py"
+
+
 rule leaderboard:
     input:
         scores=PLAN.scored("scores.tsv"),
@@ -53,3 +74,63 @@ rule leaderboard:
         seed=PLAN.seed,
     script:
         "../scripts/leaderboard.py"
+
+
+rule loading:
+    input:
+        images="<results>/dataset/images.tsv",
+        raw=ancient(PLAN.raw),
+        pixels=f"<results>/dataset/{PLAN.studied['size']}.zarr",
+    output:
+        table="<results>/report/loading.tsv",
+        page=report("<results>/report/loading.md", category="Studies"),
+    log:
+        "<logs>/loading.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: PLAN.training_cores
+    resources:
+        gpu=PLAN.gpus,
+        mem_mb=16000,
+        runtime=60,
+    params:
+        encoder=PLAN.studied["encoder"],
+        decoder=PLAN.studied["decoder"],
+        recipe=PLAN.training_recipe(PLAN.studied["recipe"]),
+        images=4,
+        batch=2,
+        repeats=2,
+        seed=PLAN.seed,
+        threads=PLAN.threads,
+        code=CODE["report"],
+    script:
+        "../scripts/loading.py"
+
+
+rule quantising:
+    input:
+        checkpoint=f"{PLAN.studied_run}/last.safetensors",
+        pixels=f"<results>/dataset/{PLAN.studied['size']}.zarr",
+        folds="<results>/dataset/folds.tsv",
+        truth="<results>/dataset/truth.zarr",
+    output:
+        curves="<results>/report/quantising.tsv",
+        summary=report("<results>/report/quantising.md", category="Studies"),
+    log:
+        "<logs>/quantising.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpus,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        recipe=PLAN.prediction_recipe(PLAN.studied["recipe"]),
+        fold=0,
+        run=PLAN.studied_run.removeprefix("<results>/runs/"),
+        submission_size=PLAN.submission_size,
+        threads=PLAN.threads,
+        code=CODE["report"],
+    script:
+        "../scripts/quantising.py"

@@ -48,7 +48,7 @@ rule train:
         runtime=PLAN.training_minutes,
     params:
         recipe=PLAN.training_recipe,
-        loss_size=PLAN.loss_size,
+        submission_size=PLAN.loss_size,
         seed=PLAN.seed,
         threads=PLAN.threads,
         code=CODE["training"],

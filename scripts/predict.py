@@ -5,6 +5,7 @@ if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.network.devices import pick
         from cloudseg.network.predict import predict
+        from cloudseg.network.views import recipe_views
 
         recipe = whole_recipe(snakemake.params.recipe)
         predict(
@@ -13,7 +14,7 @@ if __name__ == "__main__":
             folds=snakemake.input.folds,
             fold=int(snakemake.wildcards.fold),
             outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
-            views=recipe["tta"],
+            views=recipe_views(recipe),
             size=tuple(snakemake.params.submission_size),
             batch=recipe["batch"],
             normalisation=recipe["normalise"],

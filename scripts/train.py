@@ -16,6 +16,8 @@ if __name__ == "__main__":
             recipe=whole_recipe(snakemake.params.recipe),
             outputs=dict(snakemake.output.items()),
             seed=snakemake.params.seed,
+            canvas_pixels=snakemake.input.get("canvas") or None,
+            submission_size=snakemake.params.get("submission_size"),
             threads=snakemake.params.threads,
             workers=max(0, snakemake.threads - snakemake.params.threads),
             # Where a job runs is no property of its result: not a param, so that moving house reruns nothing.

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ import pandas as pd
 
 from cloudseg import schema
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.views import recipe_views
 from cloudseg.queries import select
 from cloudseg.settings import (
     GRID,
@@ -201,8 +203,13 @@ class Plan:
         known = not size.startswith("x") or self.settings["dataset"]["source"] == "demo"
         if not self.smoke or size in self.canvases or not known:
             return size
-        decoders = self.experiments.loc[self.experiments["size"] == size, "decoder"]
-        return smoke_size(size, max(DECODERS[name].minimum for name in decoders))
+        rows = self.experiments[self.experiments["size"] == size]
+        recipes = self.settings["recipes"]
+        wanted = [
+            DECODERS[row.decoder].minimum / min(view.get("scale", 1) for view in recipe_views(recipes[row.recipe]))
+            for row in rows.itertuples()
+        ]
+        return smoke_size(size, math.ceil(max(wanted)))
 
     # Devices
 
@@ -260,10 +267,36 @@ class Plan:
             starts[run.encoder, name] = ("file" if inputs else name, inputs)
         return starts
 
-    def canvas_store(self, wildcards: Any) -> list[str]:
-        """Return the pixel store that a training augments at, if that is not the one of its size."""
+    def canvas_store(self, wildcards: Any) -> str | list[str]:
+        """Return the pixel store that a training augments at; no input when that is the one of its size."""
         canvas = self.settings["recipes"][wildcards.recipe]["canvas"]
-        return [] if canvas is None else [f"<results>/dataset/{canvas}.zarr"]
+        return [] if canvas is None else f"<results>/dataset/{canvas}.zarr"
+
+    @property
+    def augmented(self) -> list[str]:
+        """The picture of each recipe's augmentation."""
+        return [f"<results>/report/augmented/{name}.png" for name in sorted(set(self.experiments["recipe"]))]
+
+    def augmented_store(self, wildcards: Any) -> str:
+        """Return the pixel store that a recipe augments; of several sizes the largest."""
+        sizes = self.experiments.loc[self.experiments["recipe"] == wildcards.recipe, "size"]
+        canvas = self.settings["recipes"][wildcards.recipe]["canvas"]
+        return f"<results>/dataset/{canvas or max(sizes, key=self._pixels)}.zarr"
+
+    def augmentation(self, wildcards: Any) -> dict[str, Any]:
+        """Return what a picture of a recipe's augmentation needs of it."""
+        recipe = self.settings["recipes"][wildcards.recipe]
+        return schema.canonical({key: recipe[key] for key in ("augmentation", "channels")}, RECIPE)
+
+    @functools.cached_property
+    def studied(self) -> dict[str, Any]:
+        """The row of the sheet that is studied more closely: the first of those with the most folds."""
+        return self.experiments.sort_values("folds", ascending=False, kind="stable").iloc[0].to_dict()
+
+    @property
+    def studied_run(self) -> str:
+        """The folder of fold 0 of that row."""
+        return _folder(self.studied, 0)
 
     def loss_size(self, wildcards: Any) -> list[int] | None:
         """Return height and width of the submission grid for a recipe whose loss is computed there."""
@@ -272,15 +305,19 @@ class Plan:
 
     def training_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what training needs of a recipe, without what stands at its default."""
-        recipe = self.settings["recipes"][wildcards.recipe]
+        recipe = self._recipe(wildcards)
         return schema.canonical({key: value for key, value in recipe.items() if key not in ("tta", "start")}, RECIPE)
 
     def prediction_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what prediction needs of a recipe, without what stands at its default."""
-        recipe = self.settings["recipes"][wildcards.recipe]
+        recipe = self._recipe(wildcards)
         keys = ["tta", "normalise", "batch", "precision", "channels"]
         keys += ["augmentation", "canvas"] if recipe["tta"] == "recipe" else []
         return schema.canonical({key: recipe[key] for key in keys}, RECIPE)
+
+    def _recipe(self, wildcards: Any) -> dict[str, Any]:
+        """Return a recipe, from the wildcards of a rule or by its name."""
+        return self.settings["recipes"][getattr(wildcards, "recipe", wildcards)]
 
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs a training or prediction asks for."""

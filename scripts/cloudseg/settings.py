@@ -13,6 +13,7 @@ import pandas as pd
 from cloudseg import schema
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.transforms import augmentation_problems
+from cloudseg.network.views import recipe_views, smallest_side
 
 KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
@@ -50,7 +51,8 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
         kind, _, source = recipe["start"].partition(":")
         if kind == "file" and not Path(source).is_file():
             lines.append(f"recipes.{name}.start: {source!r} is no file")
-        lines += [f"recipes.{name}.augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
+        found = [f"recipes.{name}.augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
+        lines += found or _view_problems(name, recipe)
     for place, decision in _decisions(settings):
         for key in ("threshold", "min_size"):
             if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
@@ -70,6 +72,14 @@ def folder_problems(results: Path) -> list[str]:
         *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
         *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
     ]
+
+
+def _view_problems(name: str, recipe: dict[str, Any]) -> list[str]:
+    try:
+        recipe_views(recipe)
+    except ValueError as error:
+        return [f"recipes.{name}.tta: {error}"]
+    return []
 
 
 def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -177,9 +187,16 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         known = ", ".join(DECODERS)
         lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
     elif "x" in row["size"][1:]:
-        smallest = DECODERS[row["decoder"]].minimum
-        if min(pair(row["size"])) < smallest:
+        smallest, size = DECODERS[row["decoder"]].minimum, pair(row["size"])
+        if min(size) < smallest:
             lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
+        elif row["recipe"] in settings["recipes"] and not settings["smoke"]:
+            side = smallest_side(recipe_views(settings["recipes"][row["recipe"]]), size)
+            if side < smallest:
+                lines.append(
+                    f"{row['decoder']} takes images of at least {smallest}x{smallest}, and a view of recipe "
+                    f"{row['recipe']} makes {row['size']} {side} pixels small (recipes.{row['recipe']}.tta)"
+                )
     if row["folds"] > settings["folds"]["count"]:
         lines.append(f"folds: {row['folds']} came, at most {settings['folds']['count']} was expected (folds.count)")
     return lines

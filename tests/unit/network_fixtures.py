@@ -8,13 +8,39 @@ from cloudseg import stores
 RECIPE = {
     **{"batch": 4, "epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 1, "clip": 1},
     **{"patience": 0, "best_by": "dice", "loss": {"bce": 1, "dice": 1}, "precision": "float32"},
+    **{"loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
+    **{"schedule": "cosine", "plateau_patience": 2, "plateau_factor": 0.5},
     "augmentation": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}],
     "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }
 
+FROG = [  # what the forum's kit did on a canvas of 700x1050
+    {"name": "HorizontalFlip", "p": 0.5},
+    {"name": "VerticalFlip", "p": 0.5},
+    {
+        "name": "OneOf",
+        "p": 1,
+        "transforms": [
+            {"name": "NoOp", "p": 1},
+            {
+                "name": "Sequential",
+                "p": 1,
+                "transforms": [
+                    {"name": "RandomCrop", "height": 630, "width": 925, "p": 1},
+                    {"name": "Resize", "height": 700, "width": 1050, "p": 1},
+                ],
+            },
+            {"name": "Rotate", "limit": 30, "border_mode": 0, "fill": 0, "fill_mask": 0, "p": 1},
+        ],
+    },
+]
 
-def write_pixels(path, *, train=10, test=3, size=(32, 48), classes=("a", "b"), dtype="uint8", seed=0):
-    """Write a pixel store of random blocks: a class is where the image is bright, in one channel each."""
+
+def write_pixels(path, *, train=10, test=3, size=(32, 48), classes=("a", "b"), dtype="uint8", seed=0, enlarged=1):
+    """Write a pixel store of random blocks: a class is where the image is bright, in one channel each.
+
+    ``enlarged`` repeats each pixel that often along both axes, and nothing else changes.
+    """
     rng = np.random.default_rng(seed)
     shape = (*size, 3)
 
@@ -25,17 +51,17 @@ def write_pixels(path, *, train=10, test=3, size=(32, 48), classes=("a", "b"), d
         mask = sum(bright[..., c % 3].astype(dtype) << np.dtype(dtype).type(c) for c in range(len(classes)))
         return bright * 150 + noise, mask
 
+    def enlarge(pixels):
+        return pixels.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
+
     images, masks = zip(*(scene() for _ in range(train)), strict=True)
-    specs = {
-        "train/image": stores.Spec((train, *shape), "uint8", ("image", "y", "x", "channel")),
-        "train/mask": stores.Spec((train, *size), dtype, ("image", "y", "x")),
-        "test/image": stores.Spec((test, *shape), "uint8", ("image", "y", "x", "channel")),
-    }
     blocks = {
-        "train/image": np.stack(images),
-        "train/mask": np.stack(masks).astype(dtype),
-        "test/image": np.stack([scene()[0] for _ in range(test)]),
+        "train/image": enlarge(np.stack(images)),
+        "train/mask": enlarge(np.stack(masks).astype(dtype)),
+        "test/image": enlarge(np.stack([scene()[0] for _ in range(test)])),
     }
+    dims = ("image", "y", "x", "channel")
+    specs = {name: stores.Spec(block.shape, str(block.dtype), dims[: block.ndim]) for name, block in blocks.items()}
     attrs = {
         "ids": {
             "train": [f"train{number}.jpg" for number in range(train)],

@@ -102,6 +102,14 @@ def setting(path, value):
             "one of identity, horizontal, vertical, both was expected",
         ),
         (setting("recipes.quick.tta", "recipes"), "one of recipe was expected"),
+        (
+            lambda config: config["recipes"]["quick"].update(tta="recipe", augmentation=[{"name": "ElasticTransform"}]),
+            "recipes.quick.tta: augmentation, step 1: ElasticTransform",
+        ),
+        (
+            setting("recipes.quick.tta", [{"view": "identity", "scale": 0.25}]),
+            "a view of recipe quick makes 96x144 24 pixels small",
+        ),
         (setting("recipes.quick.schedule", "cosin"), "was expected (nearest: cosine"),
         (setting("recipes.quick.canvas", "x4"), "recipes.quick.canvas: 'x4' came"),
     ],
@@ -260,7 +268,7 @@ def test_an_augmentation_is_told_to_the_prediction_that_undoes_it():
 def test_a_canvas_is_a_store_of_its_own():
     made = plan(setting("recipes.quick.canvas", "700x1050"))
     quick = wildcards(recipe="quick")
-    assert made.canvas_store(quick) == ["<results>/dataset/700x1050.zarr"]
+    assert made.canvas_store(quick) == "<results>/dataset/700x1050.zarr"
     assert plan().canvas_store(quick) == []
     assert "700x1050" in made.wildcards["size"]
 

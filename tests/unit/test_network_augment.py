@@ -1,9 +1,14 @@
 import warnings
 
+import albumentations
+import cv2
 import numpy as np
 import pytest
+from network_fixtures import FROG, write_pixels
 
 from cloudseg.network.augment import build_transform
+from cloudseg.report import pictures
+from cloudseg.report.augmented import augmented_sheet
 
 FLIPS = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "VerticalFlip", "p": 0.5}]
 
@@ -49,6 +54,84 @@ def test_masks_move_with_images_and_keep_their_bits(planes):
         assert (drawn & covered).sum() / (drawn | covered).sum() > 0.97
 
 
+def test_the_frog_draws_its_flips_branches_and_angles_evenly(monkeypatch):
+    done = {}
+    canvas, mask = np.zeros((700, 1050, 3), np.uint8), np.zeros((700, 1050, 1), np.uint8)
+    for name in ("HorizontalFlip", "VerticalFlip", "NoOp", "Resize", "Rotate"):  # counted, not drawn, to save time
+
+        def apply(self, image, *given, name=name, **params):
+            done[name] = params
+            return canvas if image.ndim == 3 and image.shape[2] == 3 else mask
+
+        monkeypatch.setattr(getattr(albumentations, name), "apply", apply)
+        monkeypatch.setattr(getattr(albumentations, name), "apply_to_mask", lambda self, image, **params: mask)
+    transform = build_transform(FROG)
+    cells, angles = {}, []
+    for number in range(3000):
+        done.clear()
+        transform(canvas, mask, number)
+        branches = {"NoOp", "Resize", "Rotate"} & set(done)
+        assert len(branches) == 1
+        cell = ("HorizontalFlip" in done, "VerticalFlip" in done, branches.pop())
+        cells[cell] = cells.get(cell, 0) + 1
+        if "Rotate" in done:
+            matrix = done["Rotate"]["matrix"]
+            angles.append(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    assert len(cells) == 12
+    # Chi-square at p = 0.001: 11 degrees of freedom; flips and branches are each even and know nothing of each other
+    assert sum((count - 250) ** 2 / 250 for count in cells.values()) < 31.3
+    # Kolmogorov-Smirnov at p = 0.001 against the even distribution over -30..30
+    share = (np.sort(angles) + 30) / 60
+    ranks = np.arange(len(share) + 1) / len(share)
+    assert 0 < share[0] < share[-1] < 1
+    assert max((ranks[1:] - share).max(), (share - ranks[:-1]).max()) * np.sqrt(len(share)) < 1.95
+
+
+def test_what_the_frog_does_to_pixels():
+    # Where each pixel came from can be read off: across in green, down in blue, which is never 0 inside
+    y, x = np.mgrid[:700, :1050]
+    disc = (y - 330) ** 2 + (x - 600) ** 2 < 150**2
+    image = np.dstack([disc * 255, np.rint(x * 250 / 1050), np.rint(5 + y * 250 / 700)]).astype(np.uint8)
+    mask = np.where(disc, np.uint8(0b10000001), np.uint8(0b10000000))[..., None]
+    transform, seen = build_transform(FROG), {"nothing": 0, "crop": 0, "rotation": 0}
+    for number in range(45):
+        new_image, new_mask = transform(image, mask, number)
+        assert new_image.shape == image.shape
+        inside, labelled = new_image[..., 2] > 0, new_mask[..., 0] >> 7 == 1
+        assert (inside != labelled).sum() < 4000  # the border itself: its length, and a pixel to spare
+        drawn, covered = new_image[..., 0] > 127, new_mask[..., 0] & 1 > 0
+        assert (drawn & covered).sum() / (drawn | covered).sum() > 0.97
+        core = cv2.erode(inside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+        places = np.column_stack([x[core], y[core], np.ones(core.sum())])[::97]
+        values = new_image[core][::97, 1:] * np.array([1050 / 250, 700 / 250])
+        (jacobian, *_) = np.linalg.lstsq(places, values, rcond=None)
+        flips, steps = np.sign(np.diag(jacobian)), jacobian[:2] * np.sign(np.diag(jacobian[:2]))
+        if not inside.all():
+            seen["rotation"] += 1
+            angle = np.degrees(np.arctan2(steps[1, 0], steps[0, 0]))
+            assert 0 < abs(angle) < 30.2
+            assert np.linalg.det(steps) == pytest.approx(1, abs=0.01)
+        elif np.diag(steps) == pytest.approx([1, 1], abs=1e-3):
+            seen["nothing"] += 1
+            assert np.array_equal(new_image, image[:: int(flips[1]), :: int(flips[0])])
+        else:
+            seen["crop"] += 1
+            assert np.diag(steps) * [1050, 700] == pytest.approx([925, 630], abs=1)
+    assert min(seen.values()) > 5
+
+
+def test_one_of_chooses_in_proportion_and_some_of_as_many_as_it_is_told():
+    image, mask = sample((2, 2))
+    flips = [{"name": "HorizontalFlip", "p": 0.9}, {"name": "VerticalFlip", "p": 0.3}]
+    one = build_transform([{"name": "OneOf", "p": 1, "transforms": flips}])
+    results = [one(image, mask, number)[0] for number in range(400)]
+    across = sum(np.array_equal(result, image[:, ::-1]) for result in results)
+    assert across + sum(np.array_equal(result, image[::-1]) for result in results) == 400
+    assert (across - 300) ** 2 / 75 < 10.8  # chi-square, 1 degree, p = 0.001
+    both = build_transform([{"name": "SomeOf", "n": 2, "transforms": [{**flip, "p": 1} for flip in flips]}])
+    assert all(np.array_equal(both(image, mask, number)[0], image[::-1, ::-1]) for number in range(20))
+
+
 def test_brightness_leaves_masks_alone():
     image, mask = sample()
     new_image, new_mask = build_transform([{"name": "RandomBrightnessContrast", "p": 1}])(image, mask, 3)
@@ -73,6 +156,22 @@ def test_no_steps_change_nothing():
         ({"name": "HorizontalFlip", "p": 1.5}, r"step 2: [\s\S]*less than or equal to 1"),
         ({"name": "GaussianBlur", "blur_limit": "many"}, "step 2: "),
         ({"name": "Affine", "mask_interpolation": 1}, "step 2: mask_interpolation mixes the classes"),
+        (
+            {"name": "Resize", "height": 8, "width": 8, "area_for_downscale": "image_mask"},
+            "step 2: area_for_downscale: image_mask mixes the classes",
+        ),
+        ({"name": "OneOf"}, "step 2: OneOf needs `transforms`, a list of at least one step; got None"),
+        ({"name": "Sequential", "transforms": []}, "step 2: Sequential needs `transforms`"),
+        ({"name": "OneOf", "p": 2, "transforms": FLIPS}, "step 2: OneOf: p must be from 0 to 1, got 2"),
+        ({"name": "OneOf", "transforms": [{"name": "NoOp", "p": 0}]}, "step 2: OneOf chooses in proportion"),
+        ({"name": "OneOf", "n": 2, "transforms": FLIPS}, "step 2: no argument of OneOf is called 'n'"),
+        ({"name": "SomeOf", "n": 3, "transforms": FLIPS}, "step 2: SomeOf: n must be a whole number from 1 to 2"),
+        ({"name": "HorizontalFlip", "transforms": FLIPS}, "no argument of HorizontalFlip is called 'transforms'"),
+        ({"name": "OneOf", "transforms": [FLIPS[0], "NoOp"]}, "step 2.2: expected a mapping with a `name`, got 'NoOp'"),
+        (
+            {"name": "OneOf", "transforms": [FLIPS[0], {"name": "Sequential", "transforms": [{"name": "Rotat"}]}]},
+            "step 2.2.1: no transform is called 'Rotat'; nearest: Rotate",
+        ),
     ],
 )
 def test_bad_steps_are_errors_and_not_warnings(step, message):
@@ -86,3 +185,32 @@ def test_a_transform_that_changes_the_size_is_named():
     transform = build_transform([{"name": "RandomCrop", "height": 16, "width": 16}])
     with pytest.raises(ValueError, match=r"RandomCrop.*\(32, 48, 3\) became uint8 \(16, 16, 3\)"):
         transform(*sample(), 1)
+
+
+def test_a_transform_that_fails_within_others_is_named():
+    with pytest.raises(
+        ValueError, match=r"OneOf\(NoOp, Sequential\(RandomCrop, Resize\), Rotate\)\) fails on \(32, 48\)"
+    ):
+        for number in range(20):
+            build_transform(FROG)(*sample(), number)
+
+
+def test_the_sheet_shows_each_image_untouched_and_then_as_drawn(tmp_path):
+    blocks = write_pixels(tmp_path / "p.zarr", train=6, size=(64, 96))
+    recipe = {"augmentation": [{"name": "HorizontalFlip", "p": 1}]}
+    for name, channels in (("a", "rgb"), ("b", "rgb"), ("grey", "gray")):
+        recipe["channels"], out = channels, tmp_path / f"{name}.png"
+        augmented_sheet(tmp_path / "p.zarr", recipe, out, seed=1, images=2, draws=3, width=96)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    sheet = cv2.imread(str(tmp_path / "a.png"))[pictures.LINE :, :, ::-1]
+    assert sheet.shape == (2 * 64 + pictures.GAP, 4 * 96 + 3 * pictures.GAP, 3)
+    for row, image in ((0, 0), (1, 3)):
+        top = row * (64 + pictures.GAP)
+        tiles = [sheet[top : top + 64, left : left + 96] for left in range(0, sheet.shape[1], 96 + pictures.GAP)]
+        untouched = np.all(tiles[0] == blocks["train/image"][image], axis=2)
+        assert 0.4 < untouched.mean() < 1  # all but the outlines
+        for tile in tiles[1:]:
+            mirrored = np.all(tile == blocks["train/image"][image][:, ::-1], axis=2)
+            assert 0.4 < mirrored.mean() < 1
+    grey = cv2.imread(str(tmp_path / "grey.png"))[pictures.LINE :]
+    assert (np.ptp(grey, axis=2) == 0).mean() > 0.4

@@ -9,6 +9,7 @@ from torch import nn
 
 from cloudseg.network import models
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.samples import normalise
 
 torch.set_num_threads(1)  # for networks this small a second thread mostly waits
 CONSTRUCTORS = smp.MODEL_ARCHITECTURES_MAPPING
@@ -90,6 +91,47 @@ def test_initial_weights_are_loaded_key_by_key(tmp_path):
     models.write_state(cut, path, {})
     with pytest.raises(ValueError, match=r"1 keys are missing \(first: model.conv1"):
         models.build_model("tu-test_resnet", "unet", 1, weights=path)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder"),
+    [
+        ("tu-test_resnet", "pspnet"),
+        ("tu-test_efficientnet", "fpn"),
+        ("tu-test_vit", "dpt"),
+        ("resnet18", "unet"),
+        ("efficientnet-b0", "unet"),
+        ("mit_b0", "unet"),
+    ],
+)
+def test_a_grey_network_begins_as_the_colour_network_of_the_same_weights(tmp_path, encoder, decoder):
+    path = tmp_path / "encoder.safetensors"
+    colour = models.build_model(encoder, "dpt" if decoder == "dpt" else "unet", 1).network.encoder.eval()
+    models.write_state(colour.state_dict(), path, {})
+    grey = models.build_model(encoder, decoder, 1, weights=path, channels=1).network.encoder.eval()
+    pixels = torch.randint(0, 256, (2, 64, 96, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen = [normalise(pixels.expand(-1, -1, -1, 3), [0.4] * 3, [0.2] * 3, channels) for channels in (3, 1)]
+    with torch.no_grad():
+        features = [encoder_of(image) for encoder_of, image in zip((colour, grey), seen, strict=True)]
+    if decoder == "dpt":  # beside its features it gives its prefix tokens
+        features = [of[0] for of in features]
+    pairs = [(a, b) for a, b in zip(*features, strict=False) if a.shape == b.shape]
+    assert len(pairs) >= 3
+    for expected, came in pairs:
+        torch.testing.assert_close(came, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_grey_checkpoint_is_not_taken_for_one_of_colours(tmp_path):
+    path = tmp_path / "grey.safetensors"
+    grey = models.build_model("tu-test_resnet", "fpn", 1, channels=1)
+    assert grey(torch.zeros(2, 1, 40, 50)).shape == (2, 1, 40, 50)
+    models.write_state(grey.network.encoder.state_dict(), path, {})
+    again = models.build_model("tu-test_resnet", "fpn", 1, weights=path, channels=1).network.encoder.state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in grey.network.encoder.state_dict().items())
+    with pytest.raises(
+        ValueError, match=r"1 keys differ in shape \(first: model.conv1.*same encoder, decoder and chan"
+    ):
+        models.build_model("tu-test_resnet", "fpn", 1, weights=path)
 
 
 def test_unknown_names_are_told_with_what_is_near():

@@ -9,7 +9,9 @@ from torch import nn
 
 from cloudseg import files, stores
 from cloudseg.network import models, predict
+from cloudseg.network.augment import build_transform
 from cloudseg.network.samples import normalise
+from cloudseg.network.views import views_of
 
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 ALL = [{"view": name} for name in predict.VIEWS]
@@ -32,6 +34,20 @@ class Lopsided(nn.Module):
         return image.mean(1, keepdim=True) * ramp
 
 
+class PerPixel(nn.Module):
+    """A function of each pixel alone: every view that is undone where it was done gives the same."""
+
+    def forward(self, image):
+        return torch.cat([image.sum(1, keepdim=True) - 1.5, image[:, :1] * image[:, 1:2]], 1)
+
+
+def smooth(size=(64, 96)):
+    """Waves of 0..1, one in each channel and each image, that turn over slowly: a pixel is like its neighbours."""
+    y, x = torch.meshgrid(*(torch.arange(side) / 150 for side in size), indexing="ij")
+    waves = [[torch.sin(2 * x + n + c) * torch.cos(1.5 * y - c) for c in range(3)] for n in range(2)]
+    return torch.stack([torch.stack(wave) for wave in waves]) / 2 + 0.5
+
+
 def images(count=3, size=(24, 36)):
     return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0))
 
@@ -44,6 +60,107 @@ def test_each_view_is_undone(view):
     all_views = predict.quantise(predict.mean_of_views(Equivariant(), images(), ALL))
     assert (plain.int() - all_views.int()).abs().max() <= 1
     assert plain.float().std() > 20  # there was something to tell apart
+
+
+MOVES = {
+    "transposed": [("transpose",)],
+    "half": [("scale", 0.5)],
+    "odd": [("scale", 0.77)],
+    "larger": [("flip", 3), ("scale", 1.5)],
+    "crop": [("crop", 0.9, 0.88)],
+    "flipped crop": [("flip", 2), ("crop", 0.7, 0.75)],
+    "rotation": [("rotate", 30, None, "zeros", 0)],
+    "rotation on another canvas": [("rotate", -20, 2.2, "zeros", 255)],
+    "reflected rotation": [("rotate", 90, None, "reflection", 0)],
+    "crop of a rotation": [("rotate", 17, None, "zeros", 0), ("flip", 2, 3), ("crop", 0.8, 0.9)],
+    "rotation of a crop": [("crop", 0.8, 0.9), ("transpose",), ("rotate", -25, None, "border", 0)],
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_each_view_is_undone_where_it_looked(name):
+    view = {"view": name, "moves": MOVES[name]}
+    plain = predict.quantise(predict.mean_of_views(PerPixel(), smooth(), [{"view": "identity"}])).int()
+    probability, seen = predict.probability_of_view(PerPixel(), smooth(), view)
+    covered = torch.ones(64, 96, dtype=torch.bool) if seen is None else seen[0, 0] == 1
+    assert probability.shape == plain.shape
+    assert (plain - predict.quantise(probability).int()).abs()[..., covered].max() <= 1
+    assert covered[20:-20, 30:-30].all()  # the middle is always seen
+    assert covered.all() == (not {"crop", "rotate"} & {move[0] for move in MOVES[name]})
+    mean = predict.mean_of_views(PerPixel(), smooth(), [{"view": "identity"}, {**view, "weight": 3}])
+    assert (plain - predict.quantise(mean).int()).abs().max() <= 1  # the unseen pixels too
+    assert plain[0, 0].max() - plain[0, 0].min() > 30
+
+
+def test_pixels_outside_carry_no_weight():
+    """Against a mean that is taken pixel by pixel, of values that say which view they are from."""
+    crop = {"view": "crop", "moves": [("crop", 0.5, 0.5)], "weight": 3}
+    shown = []
+
+    class Counting(nn.Module):  # the logit of the n-th view
+        def forward(self, image):
+            shown.append(image)
+            return torch.full_like(image[:, :1], float(len(shown)))
+
+    mean = predict.mean_of_views(Counting(), smooth((8, 12)), [{"view": "identity"}, crop])[0, 0]
+    one, two = torch.sigmoid(torch.tensor([1.0, 2.0]))
+    expected = torch.full((8, 12), one.item())
+    expected[2:6, 3:9] = (one + 3 * two) / 4
+    assert torch.allclose(mean, expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"no view sees \(crop\); add the view `identity`"):
+        predict.mean_of_views(Counting(), smooth((8, 12)), [crop])
+
+
+def test_a_rotation_sees_what_lies_within_its_frame():
+    height, width, angle = 60, 90, np.radians(25)
+    seen = predict.seen_pixels([("rotate", 25, None, "border", 0)], torch.zeros(1, 3, height, width))[0, 0].numpy() == 1
+    y, x = np.mgrid[:height, :width] + 0.5
+    x, y = x - width / 2, y - height / 2
+    turned = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x  # rows go down
+    depth, edge = (np.minimum(width / 2 - abs(x), height / 2 - abs(y)) for x, y in (turned, (x, y)))
+    assert seen[(depth > 2) & (edge > 2)].all()
+    assert not seen[depth < 0.5].any()
+    assert 0.5 < seen.mean() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("step", "canvas"),
+    [
+        ({"name": "Rotate", "limit": [30, 30]}, None),
+        ({"name": "Rotate", "limit": [-12, -12], "border_mode": 2}, None),
+        ({"name": "Rotate", "limit": [40, 40], "fill": 200}, (48, 72)),
+        ({"name": "RandomBrightnessContrast", "brightness_limit": [0.3, 0.3], "contrast_limit": [-0.4, -0.4]}, None),
+        ({"name": "RandomBrightnessContrast", "brightness_limit": [-0.2, -0.2], "contrast_limit": [0.5, 0.5]}, None),
+        (
+            {
+                "name": "Sequential",
+                "transforms": [
+                    {"name": "CenterCrop", "height": 36, "width": 60},
+                    {"name": "Resize", "height": 48, "width": 72},
+                    {"name": "VerticalFlip"},
+                ],
+            },
+            (48, 72),
+        ),
+        ({"name": "Transpose"}, (48, 48)),
+    ],
+)
+def test_views_show_what_albumentations_shows(step, canvas):
+    certain = {**step, "p": 1} | (
+        {"transforms": [{**each, "p": 1} for each in step["transforms"]]} if "transforms" in step else {}
+    )
+    size = canvas or (48, 72)
+    image = (smooth(size)[0] * 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    expected, _ = build_transform([certain])(image, np.zeros((*size, 1), np.uint8), draw=0)
+    view = views_of([step], canvas)[1]
+    image = normalise(torch.from_numpy(image)[None], **NORM)
+    black, white = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8), **NORM) for value in (0, 255))
+    for move in view["moves"]:
+        image = predict.show(image, move, black, white)
+    shown = ((image - black) / (white - black) * 255)[0].permute(1, 2, 0).numpy()
+    far = np.abs(shown - expected) > 2
+    assert far.mean() < 0.04  # the rim of a rotation, where OpenCV interpolates in steps of 1/32
+    assert expected.std() > 10
 
 
 def test_views_are_weighted_after_the_sigmoid():
@@ -191,6 +308,58 @@ def test_writing_goes_on_in_the_background_with_few_blocks_waiting(tmp_path, mon
     predict.write_shards(writer, make)
     assert threading.main_thread() not in threads
     assert np.array_equal(stores.read(tmp_path / "s.zarr")[:, 0], np.arange(8))
+
+
+def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
+    steps = [
+        {"name": "HorizontalFlip", "p": 0.5},
+        {"name": "RandomBrightnessContrast", "p": 0.5},
+        {"name": "Rotate", "limit": 20, "p": 0.5},
+    ]
+    views = [*views_of(steps), {"view": "both", "scale": 1.25, "weight": 2}]
+    outputs = run(inputs, tmp_path, views=views)
+    pixels = zarr.open(inputs / "pixels.zarr", mode="r")
+    model = predict.load_model(inputs / "last.safetensors", ["a", "b"])
+    black, white = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8), **NORM) for value in (0, 255))
+    store = stores.read(outputs["last-test"])
+    for row in range(3):
+        image = normalise(torch.from_numpy(pixels["test/image"][row][None]), **NORM)
+        total, weights = 0, 0
+        for view in views:
+            probability, seen = predict.probability_of_view(model, image, view, black, white)
+            weight = view["weight"] * (1 if seen is None else seen)
+            total, weights = total + weight * probability, weights + weight
+        expected = predict.quantise(predict.resize(total / weights, (20, 30)))[0].numpy()
+        assert np.abs(store[row].astype(int) - expected).max() <= 1
+    plain = run(inputs, tmp_path / "plain", views=[{"view": "identity"}])
+    assert stores.read(plain["last-test"])[:].tolist() != store[:].tolist()
+
+
+def test_a_scale_of_one_makes_the_same_store(inputs, tmp_path):
+    first = run(inputs, tmp_path / "first")
+    second = run(inputs, tmp_path / "second", views=[{**view, "scale": 1} for view in ALL])
+    for name in OUTPUTS:
+        assert bytes_of(first[name]) == bytes_of(second[name])
+
+
+def test_a_view_too_small_for_the_decoder_is_refused(inputs, tmp_path):
+    views = [{"view": "identity"}, {"view": "both", "scale": 0.5}]
+    with pytest.raises(ValueError, match="images of 32x48, which a view of `tta` shrinks to sides of 16 pixels; fpn"):
+        run(inputs, tmp_path, views=views)
+
+
+def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
+    model = models.build_model("tu-test_resnet", "fpn", 2, channels=1)
+    about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"], "channels": 1}
+    models.write_state(model.network.state_dict(), tmp_path / "best.safetensors", about)
+    models.write_state(model.network.state_dict(), tmp_path / "last.safetensors", about)
+    for name in ("pixels.zarr", "folds.tsv"):
+        (tmp_path / name).symlink_to(inputs / name)
+    outputs = run(tmp_path, tmp_path / "out")
+    image = torch.from_numpy(zarr.open(inputs / "pixels.zarr", mode="r")["test/image"][:1])
+    image = normalise(image, **NORM, channels=1)
+    expected = predict.quantise(predict.resize(predict.mean_of_views(model.eval(), image, ALL), (20, 30)))[0].numpy()
+    assert np.abs(stores.read(outputs["last-test"])[0].astype(int) - expected).max() <= 1
 
 
 def test_a_checkpoint_of_other_classes_is_refused(inputs, tmp_path):

@@ -1,5 +1,6 @@
 import collections
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +74,48 @@ def test_normalised_images():
     np.testing.assert_allclose(result.numpy(), expected.transpose(0, 3, 1, 2), atol=2e-6)
 
 
+def test_a_grey_image_is_the_luma_normalised_once():
+    image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    result = samples.normalise(torch.from_numpy(image), mean, std, channels=1)
+    assert result.shape == (2, 1, 5, 7)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    grey = np.stack([cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in image]) / 255
+    # The average of what a colour network sees of it; OpenCV rounds to whole bytes
+    expected = np.mean([(grey - m) / s for m, s in zip(mean, std, strict=True)], axis=0)
+    np.testing.assert_allclose(result[:, 0].numpy(), expected, atol=0.51 / 255 / 0.226)
+
+
+@pytest.mark.parametrize(("dtype", "classes"), [("uint8", 4), ("uint16", 11)])
+def test_a_canvas_is_resized_after_augmentation(tmp_path, dtype, classes):
+    names = [f"c{number}" for number in range(classes)]
+    plain = write_pixels(tmp_path / "p.zarr", train=2, classes=names, dtype=dtype)
+    write_pixels(tmp_path / "canvas.zarr", train=2, classes=names, dtype=dtype, enlarged=2)
+    shapes = []
+
+    def mirror(image, mask, draw):
+        shapes.append(image.shape)
+        return image[:, ::-1], mask[:, ::-1]
+
+    data = samples.PixelSamples(tmp_path / "canvas.zarr", [0, 1], transform=mirror, size=(32, 48))
+    image, mask = data[0, 1]
+    assert shapes == [(64, 96, 3)]
+    assert np.array_equal(image.numpy(), plain["train/image"][1][:, ::-1])
+    assert np.array_equal(mask.numpy().view(dtype)[..., 0], plain["train/mask"][1][:, ::-1])
+
+
+def test_masks_shrink_by_area_each_class_for_itself():
+    rng = np.random.default_rng(0)
+    mask = np.stack([cv2.blur(rng.random((60, 90)), (7, 7)) > 0.5 for _ in range(11)])
+    packed = np.zeros((60, 90), np.uint16)
+    for number, plane in enumerate(mask):
+        packed |= plane.astype(np.uint16) << np.uint16(number)
+    resized = samples.resize_bits(packed.view(np.uint8).reshape(60, 90, 2), (20, 30))
+    planes = samples.unpack(torch.from_numpy(resized)[None], 11)[0].numpy()
+    covered = mask.reshape(11, 20, 3, 30, 3).sum((2, 4))
+    assert np.array_equal(planes, 2 * covered >= 9)
+
+
 def test_an_epoch_visits_every_image_once_in_its_own_order():
     batches = samples.Batches(23, 4, shuffle_seed=3)
     orders = []
@@ -94,6 +137,17 @@ def test_training_batches_never_hold_a_single_image(count):
     assert sum(sizes) == count - (count % 4 == 1)
     assert len(samples.Batches(count, 4, shuffle_seed=0)) == len(sizes)
     assert sum(len(batch) for batch in samples.Batches(count, 4)) == count  # validation keeps all
+
+
+@pytest.mark.parametrize("count", range(2, 14))
+def test_an_incomplete_batch_can_be_dropped(count):
+    batches = samples.Batches(count, 4, shuffle_seed=0, drop_last=True)
+    left_out = set()
+    for batches.epoch in range(30):
+        kept = list(batches)
+        assert [len(batch) for batch in kept] == [4] * (count // 4) == [4] * len(batches)
+        left_out |= set(range(count)) - {place for batch in kept for _, place in batch}
+    assert left_out == (set(range(count)) if count % 4 else set())  # not always the same images
 
 
 def test_folds_follow_the_table(tmp_path):

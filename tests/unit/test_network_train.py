@@ -9,8 +9,9 @@ import torch
 from network_fixtures import RECIPE, write_folds, write_pixels
 
 from cloudseg import files
-from cloudseg.network import models
-from cloudseg.network.train import dice_per_class, schedule, train
+from cloudseg.network import losses, models, samples
+from cloudseg.network import train as training
+from cloudseg.network.train import dice_per_class, train
 from cloudseg.network.weights import initial_weights
 
 NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
@@ -20,12 +21,25 @@ NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "his
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     write_pixels(folder / "pixels.zarr", train=18)
+    write_pixels(folder / "canvas.zarr", train=18, enlarged=2)
     write_folds(folder / "folds.tsv", count=18)
     initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
     return folder
 
 
-def run(inputs, folder, *, encoder="tu-test_resnet", decoder="linknet", fold=0, seed=3, workers=0, **recipe):
+def run(
+    inputs,
+    folder,
+    *,
+    encoder="tu-test_resnet",
+    decoder="linknet",
+    fold=0,
+    seed=3,
+    workers=0,
+    canvas_pixels=None,
+    submission_size=None,
+    **recipe,
+):
     outputs = {name: folder / file for name, file in NAMES.items()}
     train(
         encoder=encoder,
@@ -38,6 +52,8 @@ def run(inputs, folder, *, encoder="tu-test_resnet", decoder="linknet", fold=0, 
         outputs=outputs,
         seed=seed,
         workers=workers,
+        canvas_pixels=canvas_pixels,
+        submission_size=submission_size,
     )
     return outputs
 
@@ -151,6 +167,141 @@ def test_one_training_image_is_too_few(inputs, tmp_path):
         run(tmp_path, tmp_path / "out")
 
 
+def test_training_from_a_canvas_is_training_from_what_it_shrinks_to(inputs, tmp_path):
+    plain = run(inputs, tmp_path / "plain")
+    canvas = {"canvas": "64x96", "canvas_pixels": inputs / "canvas.zarr"}
+    large = run(inputs, tmp_path / "large", **canvas)
+    workers = run(inputs, tmp_path / "workers", workers=2, **canvas)
+    # Each pixel of the canvas store is there four times, so flips and brightness give the same images once shrunk
+    for name in ("best", "last"):
+        assert plain[name].read_bytes() == large[name].read_bytes() == workers[name].read_bytes()
+
+
+def test_validation_reads_the_training_size(inputs, tmp_path, monkeypatch):
+    opened = []
+
+    class Spy(samples.PixelSamples):
+        def __init__(self, store, images, **options):
+            opened.append((store.name, len(images), options.get("size")))
+            super().__init__(store, images, **options)
+
+    monkeypatch.setattr(training, "PixelSamples", Spy)
+    run(inputs, tmp_path, epochs=1, canvas="64x96", canvas_pixels=inputs / "canvas.zarr")
+    assert opened == [("canvas.zarr", 9, (32, 48)), ("pixels.zarr", 9, None)]
+
+
+def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
+    write_pixels(tmp_path / "canvas.zarr", train=19)
+    with pytest.raises(ValueError, match=r"canvas\.zarr and .*pixels\.zarr differ in their training images"):
+        run(inputs, tmp_path / "out", canvas="32x48", canvas_pixels=tmp_path / "canvas.zarr")
+    write_pixels(tmp_path / "classes.zarr", train=18, classes=("b", "a"))
+    with pytest.raises(ValueError, match=r"classes\.zarr and .*pixels\.zarr differ in their classes"):
+        run(inputs, tmp_path / "out", canvas="32x48", canvas_pixels=tmp_path / "classes.zarr")
+    with pytest.raises(ValueError, match="canvas is 64x96 and its pixels are None"):
+        run(inputs, tmp_path / "out", canvas="64x96")
+
+
+def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tmp_path, monkeypatch):
+    seen = []
+
+    def build_loss(terms, grid):
+        seen.append(grid)
+        return losses.build_loss(terms, grid)
+
+    monkeypatch.setattr(training, "build_loss", build_loss)
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
+    plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=[20, 31], **still)["history"], sep="\t")
+    options = still | {"loss_grid": "submission"}
+    grid = pd.read_csv(run(inputs, tmp_path / "grid", submission_size=[20, 31], **options)["history"], sep="\t")
+    assert seen == [None, (20, 31)]
+    assert (plain["valid_dice"] == grid["valid_dice"]).all()
+    assert (plain[["train_loss", "valid_loss"]] != grid[["train_loss", "valid_loss"]]).all(axis=None)
+    with pytest.raises(ValueError, match="loss_grid: submission needs the size of the submission grid"):
+        run(inputs, tmp_path / "none", **options)
+
+
+def test_on_the_grid_of_the_images_both_losses_are_one(inputs, tmp_path):
+    plain = run(inputs, tmp_path / "plain", epochs=2)
+    grid = run(inputs, tmp_path / "grid", epochs=2, loss_grid="submission", submission_size=[32, 48])
+    columns = ["train_loss", "valid_loss"]
+    expected = pd.read_csv(plain["history"], sep="\t")[columns]
+    assert np.allclose(pd.read_csv(grid["history"], sep="\t")[columns], expected, rtol=1e-4)
+
+
+def test_other_losses_learn_too(inputs, tmp_path):
+    loss = {"focal": 1, "tversky": 1, "lovasz": 0.2}
+    outputs = run(inputs, tmp_path, epochs=10, learning_rate=1e-2, loss=loss)
+    history = pd.read_csv(outputs["history"], sep="\t")
+    assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
+    assert history["valid_dice"].max() > 0.75
+
+
+def test_a_grey_network_is_trained_and_told_from_one_of_colours(inputs, tmp_path):
+    still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
+    start = models.read_state(inputs / "weights.safetensors")[0]
+    state, about = models.read_state(run(inputs, tmp_path, channels="gray", **still)["last"])
+    assert about["channels"] == 1
+    first = "model.conv1.0.weight"
+    torch.testing.assert_close(state[f"encoder.{first}"], start[first].sum(1, keepdim=True), rtol=0, atol=1e-20)
+    model = models.build_model(about["encoder"], about["decoder"], len(about["classes"]), channels=about["channels"])
+    models.load_strictly(model.network, state, "last")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one_cycle", "plateau"])
+def test_schedules_reach_the_optimiser(inputs, tmp_path, monkeypatch, schedule):
+    rates = []
+
+    class Spy(torch.optim.AdamW):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    options = {"epochs": 8, "learning_rate": 2e-3, "warmup": 1, "best_by": "loss"}
+    outputs = run(inputs, tmp_path, schedule=schedule, plateau_patience=0, plateau_factor=0.1, **options)
+    history = pd.read_csv(outputs["history"], sep="\t")
+    by_epoch = np.array(rates).reshape(8, -1)
+    assert np.allclose(history["learning_rate"], by_epoch[:, -1], rtol=1e-5)
+    if schedule == "constant":
+        assert by_epoch[0, 0] < by_epoch[0, -1] <= 2e-3
+        assert (by_epoch[1:] == 2e-3).all()
+    elif schedule == "one_cycle":
+        assert np.isclose(by_epoch[0, 0], 2e-3 / 25)
+        assert 1.9e-3 < by_epoch.max() <= 2e-3
+        assert by_epoch[-1, -1] < 1e-8
+    else:
+        worse = (history["valid_loss"] >= history["valid_loss"].cummin().shift(fill_value=np.inf)).cumsum()
+        expected = 2e-3 * 0.1 ** worse.shift(fill_value=0)
+        assert worse.iloc[-2] > 0  # it was lowered at all
+        assert np.allclose(by_epoch[1:], expected.to_numpy()[1:, None])
+
+
+def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch):
+    sizes = []
+    forward = models.Segmenter.forward
+
+    def look(self, image):
+        if self.training:
+            sizes.append(len(image))
+        return forward(self, image)
+
+    monkeypatch.setattr(models.Segmenter, "forward", look)
+    run(inputs, tmp_path / "all", epochs=1, batch=7)
+    run(inputs, tmp_path / "full", epochs=1, batch=7, drop_last=True)
+    assert sizes == [7, 2, 7]
+    with pytest.raises(ValueError, match=r"leaves 9 images to train on and `drop_last` keeps only batches of 10"):
+        run(inputs, tmp_path / "none", batch=10, drop_last=True)
+
+
+def test_the_loader_pins_memory_for_cuda_and_keeps_its_workers(inputs):
+    data = samples.PixelSamples(inputs / "pixels.zarr", range(18))
+    for device, workers in (("cuda", 2), ("cpu", 0)):
+        loader = training._loader(data, samples.Batches(18, 4), workers, torch.device(device))
+        assert loader.pin_memory == (device == "cuda")
+        assert loader.persistent_workers == (workers > 0)
+        assert loader.num_workers == workers
+
+
 def test_dice_against_smp():
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 3, 9, 11, generator=rng)
@@ -161,15 +312,3 @@ def test_dice_against_smp():
     expected = smp.metrics.f1_score(*counts, reduction=None, zero_division=1.0)
     np.testing.assert_allclose(dice_per_class(logits, target).numpy(), expected.numpy(), atol=1e-6)
     assert dice_per_class(logits, target)[0, 0] == 1
-
-
-def test_schedule_warms_up_to_the_peak_and_goes_down_to_nothing():
-    for warmup in (0, 0.5, 1, 7.5, 20):
-        rates = np.array([schedule(step, 100, warmup) for step in range(100)])
-        assert rates.max() == pytest.approx(1, abs=0.01)
-        peak = rates.argmax()
-        assert abs(peak - max(0, warmup - 1)) <= 1
-        assert (np.diff(rates[: peak + 1]) > 0).all()
-        assert (np.diff(rates[peak:]) <= 0).all()
-        assert 0 < rates[-1] < 0.01
-    assert schedule(0, 1, 5) > 0  # a training shorter than its warm-up

@@ -80,6 +80,18 @@ def test_a_file_of_an_encoder_or_of_a_network(tmp_path, whole):
         made(tmp_path, "tu-test_efficientnet", f"file:{path}")
 
 
+def test_a_file_of_a_grey_network_stays_grey(tmp_path):
+    network = models.build_model("tu-test_resnet", "unet", 2, channels=1).network
+    path = tmp_path / "given.safetensors"
+    models.write_state(network.state_dict(), path, {"channels": 1})
+    for _ in range(2):  # from a run, and from the file that was made of it
+        state = made(tmp_path, "tu-test_resnet", f"file:{path}")
+        path = tmp_path / "weights.safetensors"
+        expected = network.encoder.state_dict()
+        assert all(torch.equal(state[key], expected[key]) for key in expected)
+    models.build_model("tu-test_resnet", "fpn", 2, weights=path, channels=1)
+
+
 def test_a_vision_transformer_fits_the_decoder_that_takes_it(tmp_path):
     made(tmp_path, "tu-test_vit", "none")
     models.build_model("tu-test_vit", "dpt", 2, weights=tmp_path / "weights.safetensors")

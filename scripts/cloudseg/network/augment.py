@@ -5,6 +5,7 @@ Here every call is seeded, so a draw depends on nothing but its number.
 """
 
 import inspect
+import math
 import os
 import random
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cloudseg.network.names import require
+from cloudseg.network.transforms import CHOICES
 
 
 class Augmentation:
@@ -71,6 +73,8 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     ----------
     steps : in order; ``name`` is a class of albumentations that changes images (and masks with them),
         ``p`` its odds, the rest its own arguments. No steps leave images as they are.
+        A step may hold others as ``transforms``: those of ``Sequential`` come one after another, ``SomeOf``
+        takes ``n`` of them with equal odds, and ``OneOf`` one, with odds in proportion to their ``p``.
 
     Returns
     -------
@@ -78,8 +82,8 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
 
     Raises
     ------
-    ValueError : naming the step: an unknown transform or argument (with the nearest names), a value that
-        albumentations refuses, or a transform that would mix the pixels of masks.
+    ValueError : naming the step (``3.2`` is the second within the third): an unknown transform or argument (with
+        the nearest names), a value that albumentations refuses, or a transform that would mix the pixels of masks.
 
     Examples
     --------
@@ -88,12 +92,19 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     >>> mask = np.array([[[1], [2]]], np.uint8)
     >>> transform(image, mask, draw=7)[1].ravel()
     array([2, 1], dtype=uint8)
-    >>> build_transform([{"name": "HorizontalFlp"}])
+    >>> build_transform([{"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": "HorizontalFlp"}]}])
     Traceback (most recent call last):
     ...
-    ValueError: augmentation, step 1: no transform is called 'HorizontalFlp'; nearest: HorizontalFlip, ...
+    ValueError: augmentation, step 1.2: no transform is called 'HorizontalFlp'; nearest: HorizontalFlip, ...
     """
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for news on the network
+    import albumentations
+
+    return Augmentation(albumentations.Compose(_transforms(steps)), [_said(step) for step in steps])
+
+
+def _transforms(steps: Sequence[Mapping[str, Any]], parent: str = "") -> list[Any]:
+    """Make the transforms of some steps; ``parent`` is the number of the step that they are part of."""
     import albumentations
 
     kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
@@ -102,17 +113,58 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
         for name, member in vars(albumentations).items()
         if inspect.isclass(member) and issubclass(member, kinds) and member not in kinds
     }
+    known |= {name: getattr(albumentations, name) for name in CHOICES}
     transforms = []
     for number, step in enumerate(steps, start=1):
-        arguments = {key: value for key, value in step.items() if key != "name"}
+        where = f"{parent}.{number}" if parent else f"{number}"
+        parts = _transforms(_steps_within(step, where), where)
         try:
-            require(step.get("name", ""), known, "transform")
-            accepted = [key for key in inspect.signature(known[step["name"]]).parameters if key != "strict"]
-            for argument in arguments:
-                require(argument, accepted, f"argument of {step['name']}")
-            if arguments.get("mask_interpolation", 0) != 0:
-                raise ValueError("mask_interpolation mixes the classes of neighbours; leave it out")
-            transforms.append(known[step["name"]](**arguments, strict=True))
+            transforms.append(_transform(step, parts, known))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"augmentation, step {number}: {error}") from error
-    return Augmentation(albumentations.Compose(transforms), [step["name"] for step in steps])
+            raise ValueError(f"augmentation, step {where}: {error}") from error
+    return transforms
+
+
+def _steps_within(step: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
+    """Return the steps that a step holds."""
+    if not isinstance(step, Mapping):
+        raise ValueError(f"augmentation, step {where}: expected a mapping with a `name`, got {step!r}")
+    if step.get("name") not in CHOICES:
+        return []
+    parts = step.get("transforms")
+    if not isinstance(parts, list | tuple) or not parts:
+        raise ValueError(
+            f"augmentation, step {where}: {step['name']} needs `transforms`, a list of at least one step; got {parts!r}"
+        )
+    return parts
+
+
+def _transform(step: Mapping[str, Any], parts: Sequence[Any], known: Mapping[str, Any]) -> Any:
+    """Make the transform of one step, ``parts`` being those of the steps within it."""
+    require(step.get("name", ""), known, "transform")
+    name, make = step["name"], known[step["name"]]
+    accepted = [key for key in inspect.signature(make).parameters if key != "strict"]
+    arguments = {key: value for key, value in step.items() if key != "name"}
+    for argument in arguments:
+        require(argument, accepted, f"argument of {name}")
+    if name not in CHOICES:
+        if arguments.get("mask_interpolation", 0) != 0:
+            raise ValueError("mask_interpolation mixes the classes of neighbours; leave it out")
+        if arguments.get("area_for_downscale") == "image_mask":
+            raise ValueError("area_for_downscale: image_mask mixes the classes of neighbours; take image")
+        return make(**arguments, strict=True)
+    # What albumentations checks of other transforms it believes of these
+    if not 0 <= (odds := arguments.get("p", 1)) <= 1:
+        raise ValueError(f"{name}: p must be from 0 to 1, got {odds}")
+    if name == "OneOf" and not any(part.p for part in parts):
+        raise ValueError("OneOf chooses in proportion to the p of its transforms, and all are 0; set one above 0")
+    most = math.inf if arguments.get("replace") else len(parts)
+    if not isinstance(chosen := arguments.get("n", 1), int) or not 1 <= chosen <= most:
+        raise ValueError(f"{name}: n must be a whole number from 1 to {most}, got {chosen}")
+    return make(**arguments | {"transforms": parts})
+
+
+def _said(step: Mapping[str, Any]) -> str:
+    """Return a step's name, with those of the steps within it."""
+    parts = ", ".join(_said(part) for part in step.get("transforms", ()))
+    return f"{step['name']}({parts})" if parts else step["name"]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import segmentation_models_pytorch as smp
 import torch
+from torch.nn import functional
 
 from cloudseg.network.names import require
 
@@ -12,18 +13,35 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 TERMS: dict[str, Callable[[], torch.nn.Module]] = {
     "bce": lambda: smp.losses.SoftBCEWithLogitsLoss(ignore_index=None),
     "dice": lambda: smp.losses.DiceLoss("multilabel", from_logits=True),
+    "focal": lambda: smp.losses.FocalLoss("multilabel", gamma=2.0),
+    "lovasz": lambda: smp.losses.LovaszLoss("multilabel", from_logits=True),
+    # With smp's own 0.5 and 0.5 it would be Dice once more
+    "tversky": lambda: smp.losses.TverskyLoss("multilabel", from_logits=True, alpha=0.3, beta=0.7),
 }
-"""What a recipe's ``loss`` may name. Dice is 0 for a class absent from the batch: never use it alone."""
+"""What a recipe's ``loss`` may name, over logits z, probabilities p = sigmoid(z) and targets y.
+
+- ``bce``: cross entropy, -y log p - (1 - y) log(1 - p), the mean over all pixels and classes.
+- ``focal``: cross entropy times (1 - q)**2, where q is the probability given to the truth; the mean over all
+  pixels and classes (Lin and others 2017, equation 4, without its alpha).
+- ``dice``: 1 - 2 sum(py) / sum(p + y) per class over the whole batch, the mean over classes (Milletari and
+  others 2016). 0 for a class absent from the batch: never use it alone.
+- ``tversky``: 1 - TP / (TP + 0.3 FP + 0.7 FN) with soft counts, as Dice is counted but a missed pixel costs more
+  than a false one (Salehi and others 2017). 0 for a class absent from the batch: never use it alone.
+- ``lovasz``: the Lovasz hinge, the convex extension of 1 - Jaccard on the hinges 1 - z (2y - 1) of all pixels of
+  all classes of the batch taken together (Berman and others 2018, algorithm 1). An absent class counts, its
+  pixels being false alarms; when no class is in the batch, only the single worst pixel counts.
+"""
 
 
-def build_loss(terms: Mapping[str, float]) -> Loss:
+def build_loss(terms: Mapping[str, float], grid: tuple[int, int] | None = None) -> Loss:
     """Return the weighted sum of some losses, computed in float32 whatever the network's precision.
 
     Parameters
     ----------
-    terms : name to weight above 0, such as ``{"bce": 1, "dice": 1}``. ``bce`` is the mean over all pixels;
-        ``dice`` is 1 - Dice per class over the whole batch, averaged over classes (so half a batch is
-        another loss than a whole one).
+    terms : name to weight above 0, such as ``{"bce": 1, "dice": 1}``; the names are those of ``TERMS``. All but
+        ``bce`` and ``focal`` count over the whole batch, so half a batch is another loss than a whole one.
+    grid : (height, width) that logits and targets are resized to before they are compared, by
+        :func:`to_grid`; None compares them as they come.
 
     Returns
     -------
@@ -51,6 +69,39 @@ def build_loss(terms: Mapping[str, float]) -> Loss:
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # smp's sums overflow float16 and give NaN
         logits, target = logits.float(), target.float()
+        if grid is not None:
+            logits, target = to_grid(logits, target, grid)
         return sum(weight * part(logits, target) for weight, part in parts)
 
     return loss
+
+
+def to_grid(logits: torch.Tensor, target: torch.Tensor, grid: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resize logits and targets to another grid of pixels over the same scene.
+
+    Both are resized as prediction resizes probabilities: bilinearly, pixels taken as areas, smoothed first when an
+    axis shrinks, so that every logit has its part in the loss. Of a target a new pixel is in from one half on:
+    that is where the logits of a network without a fault would be above 0. Nearest pixels would ask for more than
+    a network can give, and sit half a pixel to one side when an axis halves.
+
+    Parameters
+    ----------
+    logits, target : (N, C, H, W) float32; the target is 0 or 1, augmented and known at this size alone.
+    grid : (height, width) to make, in pixels.
+
+    Returns
+    -------
+    (Tensor, Tensor) : both (N, C, height, width) float32; the target is 0 or 1.
+
+    Examples
+    --------
+    >>> plane = torch.tensor([[[[0.0, 1.0]]]])
+    >>> [each.flatten().tolist() for each in to_grid(plane, plane, (1, 4))]
+    [[0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 1.0, 1.0]]
+    """
+    shrinks = logits.shape[-2] > grid[0] or logits.shape[-1] > grid[1]
+    logits, share = (
+        functional.interpolate(each, grid, mode="bilinear", align_corners=False, antialias=shrinks)
+        for each in (logits, target)
+    )
+    return logits, (share >= 0.5 - 1e-5).float()  # float32 falls on either side of a half

@@ -24,7 +24,7 @@ class Segmenter(nn.Module):
 
     Parameters
     ----------
-    network : maps (N, 3, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``.
+    network : maps (N, channels, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``.
     stride : pixels; 1 for a network that takes any size.
 
     Examples
@@ -40,7 +40,7 @@ class Segmenter(nn.Module):
         self.stride = stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes, H, W) of images (N, 3, H, W) that are already normalised."""
+        """Return logits (N, classes, H, W) of images (N, channels, H, W) that are already normalised."""
         height, width = image.shape[-2:]
         below, right = -height % self.stride, -width % self.stride
         top, left = below // 2, right // 2
@@ -49,7 +49,9 @@ class Segmenter(nn.Module):
         return self.network(image)[..., top : top + height, left : left + width]
 
 
-def build_model(encoder: str, decoder: str, classes: int, *, weights: str | Path | None = None) -> Segmenter:
+def build_model(
+    encoder: str, decoder: str, classes: int, *, weights: str | Path | None = None, channels: int = 3
+) -> Segmenter:
     """Build a network, its encoder from a file and the rest from torch's random state.
 
     Parameters
@@ -59,6 +61,7 @@ def build_model(encoder: str, decoder: str, classes: int, *, weights: str | Path
     classes : number of output planes.
     weights : safetensors file made by :func:`cloudseg.network.weights.initial_weights`, or None to leave the
         encoder as it was drawn.
+    channels : of the images, 3 or 1; weights of three colours are summed into one, by :func:`sum_colours`.
 
     Returns
     -------
@@ -77,7 +80,9 @@ def build_model(encoder: str, decoder: str, classes: int, *, weights: str | Path
     """
     require(decoder, DECODERS, "decoder")
     try:
-        network = smp.create_model(decoder, encoder_name=encoder, encoder_weights=None, classes=classes)
+        network = smp.create_model(
+            decoder, encoder_name=encoder, encoder_weights=None, classes=classes, in_channels=channels
+        )
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"smp cannot build {decoder} on the encoder {encoder!r}: {error}") from error
     if weights is not None:
@@ -85,8 +90,37 @@ def build_model(encoder: str, decoder: str, classes: int, *, weights: str | Path
         known = network.encoder.state_dict()
         if DECODERS[decoder].stages < 5:
             state = {key: value for key, value in state.items() if key in known}
+        if channels == 1:
+            state = sum_colours(state, known)
         load_strictly(network.encoder, state, weights)
     return Segmenter(network, DECODERS[decoder].stride)
+
+
+def sum_colours(state: dict[str, torch.Tensor], grey: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Sum the weights of the three colours that a first layer sees into one.
+
+    A grey picture is the same in all three colours, so the sum gives what the colours gave together (for the
+    normalisation of :func:`cloudseg.network.samples.grey_normalisation`).
+
+    Parameters
+    ----------
+    state : key to tensor, of an encoder for colours; one that is grey already stays as it is.
+    grey : the state of the same encoder for one channel, to know its first layers by their shapes.
+
+    Returns
+    -------
+    dict : a new one; (O, 3, h, w) became (O, 1, h, w) wherever ``grey`` has that.
+
+    Examples
+    --------
+    >>> sum_colours({"a": torch.ones(2, 3, 1, 1)}, {"a": torch.zeros(2, 1, 1, 1)})["a"].flatten()
+    tensor([3., 3.])
+    """
+    summed = dict(state)
+    for key, value in state.items():
+        if value.ndim == 4 and key in grey and (value.shape[1], grey[key].shape[1]) == (3, 1):
+            summed[key] = value.sum(dim=1, keepdim=True)
+    return summed
 
 
 def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], source: str | Path) -> None:
@@ -118,9 +152,10 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], source: str
         ]
         raise ValueError(
             f"{source}: does not fit this network: {'; '.join(parts)}; "
-            "expected the file of the same encoder and decoder, written by the same version of smp and timm"
+            "expected the file of the same encoder, decoder and channels, written by the same version of smp and timm"
         )
-    module.load_state_dict(state, strict=True)
+    # Some encoders of smp have a load_state_dict of their own, for the files of others, that knows no `strict`
+    nn.Module.load_state_dict(module, state, strict=True)
 
 
 def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:

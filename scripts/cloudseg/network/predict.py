@@ -1,5 +1,6 @@
-"""Predict the validation and test images of a trained fold, flipped and not, into probability stores."""
+"""Predict the validation and test images of a trained fold, in several views, into probability stores."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +15,12 @@ from torch.nn import functional
 
 from cloudseg import files, stores
 from cloudseg.network import devices
+from cloudseg.network.decoders import DECODERS
 from cloudseg.network.models import Segmenter, build_model, load_strictly, read_state
-from cloudseg.network.names import require
 from cloudseg.network.samples import fold_images, normalise
+from cloudseg.network.views import VIEWS, Move, moves_of, scaled, smallest_side
 
-VIEWS = {"identity": (), "horizontal": (3,), "vertical": (2,), "both": (2, 3)}
-"""Views by name: the axes of (N, C, H, W) that are flipped; a flip undoes itself."""
+Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 QUEUED = 2  # shards that may wait for the disk while the device goes on
 
@@ -49,7 +50,8 @@ def predict(
     folds : table with the columns ``image`` and ``fold``.
     fold : its images, in the order of the table, are the split ``valid``; ``test`` is all of ``test/``.
     outputs : ``{checkpoint}-{split}`` to the store to write, (image, class, y, x) uint8.
-    views : ``{"view": name, "weight": w}``; the weight is 1 when left out, and only ratios matter.
+    views : as :func:`cloudseg.network.views.recipe_views` gives them: ``{"view": name, "scale": s, "weight": w}``,
+        both 1 when left out, or with ``moves``. Of the weights only ratios matter.
     size : height and width of the submission grid.
     batch : images that the network takes at once. Other batches give other last bits.
     normalisation : ``mean`` and ``std`` of the recipe.
@@ -59,8 +61,8 @@ def predict(
 
     Raises
     ------
-    ValueError : if a checkpoint is of other classes than the pixels, or a view is not known. An error of
-        the writing thread ends the job with its own message.
+    ValueError : if a checkpoint is of other classes than the pixels, a view is not known, or one shows the images
+        smaller than the decoder takes them. An error of the writing thread ends the job with its own message.
     """
     device = torch.device(device)
     devices.settle(threads, device)
@@ -77,7 +79,8 @@ def predict(
     settings = files.digest(
         {
             "pixels": attrs,
-            "views": views,
+            # A scale of 1 left out, so that stores from before there were scales are the same
+            "views": [{key: view[key] for key in view if key != "scale" or view[key] != 1} for view in views],
             "size": size,
             "batch": batch,
             "normalisation": normalisation,
@@ -87,30 +90,46 @@ def predict(
         }
     )
 
-    def block(model: Segmenter, array: Any, positions: Sequence[int], rows: slice) -> np.ndarray:
+    def block(model: Segmenter, channels: int, array: Any, positions: Sequence[int], rows: slice) -> np.ndarray:
+        prepare = partial(normalise, **normalisation, channels=channels)
+        black, white = (
+            prepare(torch.full((1, 1, 1, 3), value, dtype=torch.uint8, device=device)) for value in (0, 255)
+        )
         parts = []
         for start in range(rows.start, rows.stop, batch):
             chosen = positions[start : min(start + batch, rows.stop)]
             image = np.concatenate([stores.images(array, slice(at, at + 1)) for at in chosen])
-            image = normalise(torch.from_numpy(image).to(device), **normalisation)
+            image = prepare(torch.from_numpy(image).to(device))
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                mean = mean_of_views(model, image, views)
+                mean = mean_of_views(model, image, views, black, white)
             parts.append(quantise(resize(mean, size)).cpu().numpy())
         return np.concatenate(parts)
 
     for name, checkpoint in checkpoints.items():
-        model = load_model(checkpoint, attrs["classes"]).to(device, memory_format=torch.channels_last)
+        model, trained = load_checkpoint(checkpoint, attrs["classes"])
+        height, width = group["train/image"].shape[1:3]
+        if (side := smallest_side(views, (height, width))) < (least := DECODERS[trained["decoder"]].minimum):
+            raise ValueError(
+                f"{pixels}: images of {height}x{width}, which a view of `tta` shrinks to sides of {side} pixels; "
+                f"{trained['decoder']} takes at least {least}; raise its `scale`"
+            )
+        model.to(device, memory_format=torch.channels_last)
         run = files.sha256(checkpoint)
         for split, (array, positions, names) in splits.items():
             spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
             about = {"ids": names, "classes": attrs["classes"], "run": run, "settings": settings}
             writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about)
-            write_shards(writer, partial(block, model, array, positions))
+            write_shards(writer, partial(block, model, trained.get("channels", 3), array, positions))
             print(f"{name}, {split}: {len(names)} images", flush=True)
 
 
 def load_model(checkpoint: str | Path, classes: Sequence[str]) -> Segmenter:
-    """Build the network of a checkpoint, ready to predict.
+    """Build the network of a checkpoint, ready to predict, as :func:`load_checkpoint` does."""
+    return load_checkpoint(checkpoint, classes)[0]
+
+
+def load_checkpoint(checkpoint: str | Path, classes: Sequence[str]) -> tuple[Segmenter, dict[str, Any]]:
+    """Build the network of a checkpoint, ready to predict, and say what it is.
 
     Parameters
     ----------
@@ -119,7 +138,8 @@ def load_model(checkpoint: str | Path, classes: Sequence[str]) -> Segmenter:
 
     Returns
     -------
-    Segmenter : in evaluation mode, on the CPU.
+    (Segmenter, dict) : the network in evaluation mode, on the CPU; its ``encoder``, ``decoder``, ``classes`` and,
+        where these are not 3, the ``channels`` of the images that it takes.
 
     Raises
     ------
@@ -130,28 +150,37 @@ def load_model(checkpoint: str | Path, classes: Sequence[str]) -> Segmenter:
         raise ValueError(f"{checkpoint}: not a checkpoint of cloudseg; train this run again")
     if about["classes"] != list(classes):
         raise ValueError(f"{checkpoint}: trained on the classes {about['classes']}, the images have {classes}")
-    model = build_model(about["encoder"], about["decoder"], len(classes))
+    model = build_model(about["encoder"], about["decoder"], len(classes), channels=about.get("channels", 3))
     load_strictly(model.network, state, checkpoint)
-    return model.eval()
+    return model.eval(), about
 
 
 @torch.inference_mode()
-def mean_of_views(model: nn.Module, image: torch.Tensor, views: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-    """Return the weighted mean of the probabilities of several views, each flipped back.
+def mean_of_views(
+    model: nn.Module,
+    image: torch.Tensor,
+    views: Sequence[Mapping[str, Any]],
+    black: torch.Tensor | float = 0.0,
+    white: torch.Tensor | float = 1.0,
+) -> torch.Tensor:
+    """Return the weighted mean of the probabilities of several views, each undone.
+
+    A pixel's mean is over the views that saw it: outside a crop or a turned image there is nothing to weigh.
 
     Parameters
     ----------
-    model : maps images (N, 3, H, W) to logits (N, C, H, W).
-    image : (N, 3, H, W).
-    views : ``{"view": name, "weight": w}``; a weight is 1 when left out.
+    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has.
+    image : (N, C, H, W).
+    views : ``{"view": name, "scale": s, "weight": w}``, both 1 when left out, or with ``moves``.
+    black, white : what the bytes 0 and 255 are in ``image``, to be broadcast to it.
 
     Returns
     -------
-    Tensor : (N, C, H, W) float32, 0 to 1.
+    Tensor : (N, classes, H, W) float32, 0 to 1.
 
     Raises
     ------
-    ValueError : for no views, or one that is not known.
+    ValueError : for no views, one that is not known, or a pixel that none of them saw.
 
     Examples
     --------
@@ -162,13 +191,141 @@ def mean_of_views(model: nn.Module, image: torch.Tensor, views: Sequence[Mapping
     if not views:
         raise ValueError(f"test-time augmentation needs at least one view of {', '.join(VIEWS)}")
     whole = sum(view.get("weight", 1) for view in views)
-    mean = None
+    mean, covered = None, 0.0
     for view in views:
-        require(view["view"], VIEWS, "view")
-        axes = VIEWS[view["view"]]
-        probability = torch.sigmoid(model(image.flip(axes)).float()).flip(axes) * (view.get("weight", 1) / whole)
+        probability, seen = probability_of_view(model, image, view, black, white)
+        share = view.get("weight", 1) / whole
+        weight = share if seen is None else seen * share
+        probability = probability * weight
         mean = probability if mean is None else mean + probability
-    return mean
+        covered = covered + weight
+    if isinstance(covered, float):
+        return mean
+    if not covered.min() > 0:
+        names = ", ".join(view["view"] for view in views)
+        raise ValueError(f"pixels that no view sees ({names}); add the view `identity`")
+    return mean / covered
+
+
+def probability_of_view(
+    model: nn.Module,
+    image: torch.Tensor,
+    view: Mapping[str, Any],
+    black: torch.Tensor | float = 0.0,
+    white: torch.Tensor | float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the probabilities that a network gives to one view, undone, and which pixels it saw.
+
+    Parameters
+    ----------
+    model, image, black, white : as of :func:`mean_of_views`.
+    view : one of its views.
+
+    Returns
+    -------
+    (Tensor, Tensor or None) : probabilities (N, classes, H, W), float32; and (1, 1, H, W), 1 where everything that
+        a pixel was interpolated from lay within the image and within the view, else 0. None is 1 everywhere.
+    """
+    moves = moves_of(view)
+    shown, before = image, []
+    for move in moves:
+        before.append(shown.shape[-2:])
+        shown = show(shown, move, black, white)
+    probability = torch.sigmoid(model(shown).float())
+    for move, size in zip(reversed(moves), reversed(before), strict=True):
+        probability = undo(probability, move, size)
+    return probability, seen_pixels(moves, image)
+
+
+def seen_pixels(moves: Sequence[Move], image: torch.Tensor) -> torch.Tensor | None:
+    """Return which pixels of an image take part when moves are done and undone, (1, 1, H, W); None if all do."""
+    if not any(move[0] in ("crop", "rotate") for move in moves):
+        return None
+    seen, before = image.new_ones(1, 1, *image.shape[-2:]), []
+    for move in moves:
+        before.append(seen.shape[-2:])
+        if move[0] == "rotate":  # whatever the image is continued with outside
+            seen = _whole(_warp(seen, _matrix(move, seen), "zeros"))
+        elif move[0] != "light":
+            seen = _whole(show(seen, move))
+    for move, size in zip(reversed(moves), reversed(before), strict=True):
+        seen = _whole(undo(seen, move, size))
+    return seen
+
+
+def show(
+    image: torch.Tensor, move: Move, black: torch.Tensor | float = 0.0, white: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """Do one move of :func:`cloudseg.network.views.moves_of` to images (N, C, H, W).
+
+    Examples
+    --------
+    >>> show(torch.tensor([[[[0.0, 0.5, 0.75]]]]), ("light", 0.25, 1)).flatten()
+    tensor([0.2500, 0.7500, 1.0000])
+    """
+    match move:
+        case ["flip", *axes]:
+            return image.flip(axes)
+        case ["transpose"]:
+            return image.transpose(2, 3)
+        case ["scale", factor]:
+            return resize(image, scaled(image.shape[-2:], factor))
+        case ["light", brightness, contrast]:
+            intensity = (image - black) / (white - black)
+            return black + (contrast * intensity + brightness).clamp(0, 1) * (white - black)
+        case ["crop", _, _]:
+            return _warp(image, _matrix(move, image), "border")
+        case ["rotate", _, _, padding, fill]:
+            outside = black + fill / 255 * (white - black)  # zeros are padded, so what is outside must be 0
+            return _warp(image - outside, _matrix(move, image), padding) + outside
+    raise ValueError(f"no such move: {move}")
+
+
+def undo(plane: torch.Tensor, move: Move, size: tuple[int, int]) -> torch.Tensor:
+    """Undo one move in planes (N, C, H, W), which ``size`` (height, width) had before; 0 where nothing was shown.
+
+    Examples
+    --------
+    >>> undo(torch.ones(1, 1, 1, 4), ("crop", 1, 0.5), (1, 4)).flatten()
+    tensor([0., 1., 1., 0.])
+    """
+    match move:
+        case ["scale", _]:
+            return resize(plane, size)
+        case ["crop" | "rotate", *_]:
+            (a, b), (c, d) = _matrix(move, plane)
+            whole = a * d - b * c
+            return _warp(plane, ((d / whole, -b / whole), (-c / whole, a / whole)), "zeros")
+        case ["light", *_]:
+            return plane
+    return show(plane, move)  # flips and the transpose undo themselves
+
+
+def _matrix(move: Move, image: torch.Tensor) -> Matrix:
+    """Return where a view looks: a place (x, y) in the view, each from -1 to 1, to the place in the image."""
+    match move:
+        case ["crop", height, width]:
+            return (width, 0.0), (0.0, height)
+        case ["rotate", degrees, ratio, *_]:
+            ratio = ratio or image.shape[-1] / image.shape[-2]
+            sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
+            return (cosine, -sine / ratio), (sine * ratio, cosine)
+    raise ValueError(f"no map of places: {move}")
+
+
+def _warp(plane: torch.Tensor, matrix: Matrix, padding: str) -> torch.Tensor:
+    """Look at (N, C, H, W) through a map of places, bilinearly, pixels taken as areas."""
+    height, width = plane.shape[-2:]
+    y, x = ((2 * torch.arange(side, device=plane.device) + 1) / side - 1 for side in (height, width))
+    # By hand: affine_grid multiplies matrices, which autocast and TF32 do at ten bits
+    (a, b), (c, d) = matrix
+    places = torch.stack([a * x + b * y[:, None], c * x + d * y[:, None]], dim=-1).expand(len(plane), -1, -1, -1)
+    return functional.grid_sample(plane, places, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _whole(seen: torch.Tensor) -> torch.Tensor:
+    """Keep the pixels all of whose parts were seen; the sums of their shares differ from 1 in the last bits."""
+    return (seen > 0.999).to(seen.dtype)
 
 
 def resize(plane: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -10,9 +10,16 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from cloudseg import stores
+from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.network.augment import Augmentation
 
 Key = tuple[int, int]  # (epoch, place in the data set)
+
+CHANNELS = {"rgb": 3, "gray": 1}
+"""What a recipe's ``channels`` may name, and how many a network then sees."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey picture: ITU-R BT.601, section 2.5.1, as in OpenCV and Pillow."""
 
 
 class PixelSamples(Dataset):
@@ -27,6 +34,8 @@ class PixelSamples(Dataset):
     images : positions in the store of the images of this data set.
     transform : applied to each sample, or None.
     seed : of the draws of ``transform``, which depend on (seed, epoch, place) and nothing else.
+    size : (height, width) that a sample is resized to after ``transform``, images as the dataset's are and masks
+        by :func:`resize_bits`; None leaves it at the size of the store.
 
     Examples
     --------
@@ -41,10 +50,12 @@ class PixelSamples(Dataset):
         *,
         transform: Augmentation | None = None,
         seed: int = 0,
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Open the store."""
         group = stores.read(store)
         self._image, self._mask = group["train/image"], group["train/mask"]
+        self._size = size if size != self._image.shape[1:3] else None
         self._images = list(images)
         self._transform = transform
         self._seed = seed
@@ -62,6 +73,8 @@ class PixelSamples(Dataset):
         mask = packed.view(np.uint8).reshape(*packed.shape, -1)
         if self._transform is not None:
             image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
+        if self._size is not None:
+            image, mask = resize_image(image, self._size), resize_bits(mask, self._size)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
 
 
@@ -74,6 +87,7 @@ class Batches(Sampler[list[Key]]):
     batch : images in a batch; the last batch holds the rest.
     shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
         shuffling, for training, a last batch of one image is left out: BatchNorm has nothing to average.
+    drop_last : leave out any last batch that is not full; the images in it are others in each epoch.
 
     Examples
     --------
@@ -81,13 +95,16 @@ class Batches(Sampler[list[Key]]):
     [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
     >>> len(Batches(5, 2, shuffle_seed=1))
     2
+    >>> len(Batches(7, 4, drop_last=True))
+    1
     """
 
-    def __init__(self, count: int, batch: int, *, shuffle_seed: int | None = None) -> None:
+    def __init__(self, count: int, batch: int, *, shuffle_seed: int | None = None, drop_last: bool = False) -> None:
         """Begin with epoch 0; set ``epoch`` before each pass."""
         self.epoch = 0
         self._count, self._batch, self._seed = count, batch, shuffle_seed
-        self._kept = count - (shuffle_seed is not None and count % batch == 1)
+        rest = count % batch
+        self._kept = count - rest if drop_last or (shuffle_seed is not None and rest == 1) else count
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
@@ -114,27 +131,62 @@ def draw(seed: int, epoch: int, place: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, place]).generate_state(1)[0])
 
 
-def normalise(image_NHWC: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def normalise(image_NHWC: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels: int = 3) -> torch.Tensor:
     """Turn bytes into what an encoder takes, on the device where they are.
 
     Parameters
     ----------
-    image_NHWC : (N, H, W, 3) uint8.
-    mean, std : per channel, of intensities in 0..1.
+    image_NHWC : (N, H, W, 3) uint8, RGB.
+    mean, std : per colour, of intensities in 0..1.
+    channels : 3, or 1 for a grey picture, which is the luma of the colours, normalised by the one mean and
+        deviation of :func:`grey_normalisation`.
 
     Returns
     -------
-    Tensor : (N, 3, H, W) float32, (value / 255 - mean) / std, channels last in memory.
+    Tensor : (N, channels, H, W) float32, (value / 255 - mean) / std, channels last in memory.
 
     Examples
     --------
-    >>> normalise(torch.full((1, 1, 1, 3), 255, dtype=torch.uint8), [0.5, 0.5, 0], [0.5, 0.25, 1]).flatten()
+    >>> white = torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)
+    >>> normalise(white, [0.5, 0.5, 0], [0.5, 0.25, 1]).flatten()
     tensor([1., 2., 1.])
+    >>> normalise(white, [0.5, 0.5, 0], [0.5, 0.25, 1], channels=1).flatten()
+    tensor([1.3333])
     """
+    image = image_NHWC.float()
+    if channels == 1:
+        red, green, blue = image.unbind(-1)
+        image = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[..., None]
+        mean, std = ([value] for value in grey_normalisation(mean, std))
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-    image = image_NHWC.float() * scale.float().to(image_NHWC.device) + shift.float().to(image_NHWC.device)
+    image = image * scale.float().to(image_NHWC.device) + shift.float().to(image_NHWC.device)
     return image.permute(0, 3, 1, 2)
+
+
+def grey_normalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and deviation of a grey channel for weights that were summed over three colours.
+
+    A colour network sees a grey picture g as (g - mean_c) / std_c in each colour c and weighs these by w_c. One
+    channel x with the weight w_1 + w_2 + w_3 is the same when x is the average over the colours,
+    ``x = g * average(1 / std) - average(mean / std)``: exactly when the three means and deviations are equal or
+    the three weights are, and otherwise as near as one number gets without knowing the weights.
+
+    Parameters
+    ----------
+    mean, std : per colour, of intensities in 0..1.
+
+    Returns
+    -------
+    (float, float) : so that x = (g - mean) / std; the deviation is the harmonic mean of the three.
+
+    Examples
+    --------
+    >>> [round(value, 4) for value in grey_normalisation([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    [0.4488, 0.226]
+    """
+    one_std = 1 / np.mean([1 / each for each in std])
+    return float(one_std * np.mean([each / by for each, by in zip(mean, std, strict=True)])), float(one_std)
 
 
 def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
@@ -156,6 +208,33 @@ def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
     """
     planes = [(mask_NHWB[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
     return torch.stack(planes, dim=1).float()
+
+
+def resize_bits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask of many classes, each by area: in where at least half of a new pixel was covered.
+
+    Parameters
+    ----------
+    mask : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    size : (height, width) to make, in pixels.
+
+    Returns
+    -------
+    ndarray : (height, width, B) uint8.
+
+    Examples
+    --------
+    >>> resize_bits(np.array([[[3], [1], [2], [0]]], np.uint8), (1, 2))  # the second class: half of either pixel
+    array([[[3],
+            [2]]], dtype=uint8)
+    """
+    resized = np.zeros((*size, mask.shape[2]), np.uint8)
+    for byte in range(mask.shape[2]):
+        present = int(np.bitwise_or.reduce(mask[..., byte], axis=None))
+        for bit in range(8):
+            if present >> bit & 1:
+                resized[..., byte] |= resize_mask(mask[..., byte] >> bit & 1, size) << bit
+    return resized
 
 
 def quiet_worker(worker: int) -> None:

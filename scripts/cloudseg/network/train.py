@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from cloudseg.network.decoders import DECODERS
 from cloudseg.network.losses import Loss, build_loss
 from cloudseg.network.models import Segmenter, build_model, write_state
 from cloudseg.network.samples import (
+    CHANNELS,
     Batches,
     PixelSamples,
     draw,
@@ -35,6 +36,7 @@ from cloudseg.network.samples import (
     quiet_worker,
     unpack,
 )
+from cloudseg.network.schedules import SCHEDULES, reductions
 
 
 def train(
@@ -48,6 +50,8 @@ def train(
     recipe: Mapping[str, Any],
     outputs: Mapping[str, str | Path],
     seed: int,
+    canvas_pixels: str | Path | None = None,
+    submission_size: Sequence[int] | None = None,
     threads: int = 1,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -64,14 +68,23 @@ def train(
         fold starts from the same network.
     recipe : all of
 
-        - ``batch`` (images), ``epochs``, ``warmup`` (epochs of linear warm-up, may be a fraction);
-        - ``learning_rate`` (peak), ``weight_decay`` (AdamW), ``clip`` (largest norm of the gradient);
+        - ``batch`` (images), ``drop_last`` (leave out a last batch that is not full), ``epochs``;
+        - ``learning_rate`` (peak), ``warmup`` (epochs of linear warm-up, may be a fraction), ``schedule``: a name
+          of :data:`cloudseg.network.schedules.SCHEDULES`, with ``plateau_patience`` (epochs) and
+          ``plateau_factor`` (0 to 1) for ``plateau``, which counts epochs as ``best_by`` does;
+        - ``weight_decay`` (AdamW), ``clip`` (largest norm of the gradient);
         - ``patience`` (epochs without a better one before stopping; 0 never stops);
         - ``best_by``: ``dice`` or ``loss`` of the validation images;
-        - ``loss``: name to weight; ``augmentation``: steps; ``normalise``: ``mean`` and ``std``;
+        - ``loss``: name to weight; ``loss_grid``: ``input`` compares at the training size, ``submission`` at
+          ``submission_size``, in training and validation alike;
+        - ``augmentation``: steps; ``canvas``: the size at which they are applied, for the record; ``channels``:
+          ``rgb`` or ``gray``; ``normalise``: ``mean`` and ``std`` of the three colours;
         - ``precision``: ``auto``, ``float32``, ``bf16`` or ``fp16``.
     outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
+    canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
+        Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
+    submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
     threads : numerical threads.
     workers : loader processes; the result does not depend on them.
     device : where to compute, as picked by :func:`cloudseg.network.devices.pick`.
@@ -99,40 +112,58 @@ def train(
     train_images, valid_images = fold_images(folds, fold, attrs["ids"]["train"])
     if len(train_images) < 2:
         raise ValueError(f"{folds}: fold {fold} leaves {len(train_images)} images to train on; two are needed")
-    train_batches = Batches(len(train_images), recipe["batch"], shuffle_seed=seed)
+    train_batches = Batches(len(train_images), recipe["batch"], shuffle_seed=seed, drop_last=recipe["drop_last"])
+    if not len(train_batches):
+        raise ValueError(
+            f"{folds}: fold {fold} leaves {len(train_images)} images to train on and `drop_last` keeps only batches "
+            f"of {recipe['batch']}; lower `batch` or set `drop_last: false`"
+        )
+    if (recipe["canvas"] is None) != (canvas_pixels is None):
+        raise ValueError(f"the recipe's canvas is {recipe['canvas']} and its pixels are {canvas_pixels}; give both")
+    if canvas_pixels is not None:
+        _require_same_images(canvas_pixels, pixels)
     transform = build_transform(recipe["augmentation"])
-    train_loader = _loader(
-        PixelSamples(pixels, train_images, transform=transform, seed=seed), train_batches, workers, device
-    )
+    train_samples = PixelSamples(canvas_pixels or pixels, train_images, transform=transform, seed=seed, size=size)
+    train_loader = _loader(train_samples, train_batches, workers, device)
     valid_batches = Batches(len(valid_images), recipe["batch"])
     valid_loader = _loader(PixelSamples(pixels, valid_images), valid_batches, 0, device)
 
     # Network
     torch.manual_seed(seed)
-    model = build_model(encoder, decoder, len(classes), weights=weights)
+    channels = CHANNELS[recipe["channels"]]
+    model = build_model(encoder, decoder, len(classes), weights=weights, channels=channels)
     model.to(device, memory_format=torch.channels_last)  # a quarter faster than planes, on the CPU too
-    loss_of = build_loss(recipe["loss"])
+    if recipe["loss_grid"] == "submission" and submission_size is None:
+        raise ValueError("loss_grid: submission needs the size of the submission grid; none came")
+    loss_of = build_loss(recipe["loss"], tuple(submission_size) if recipe["loss_grid"] == "submission" else None)
     optimiser = torch.optim.AdamW(_parameter_groups(model, recipe["weight_decay"]), fused=True)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     about = {"encoder": encoder, "decoder": decoder, "classes": classes}
+    if channels != 3:  # a file that does not say is for three, as all were once
+        about["channels"] = channels
 
     # Epochs
+    schedule = SCHEDULES[recipe["schedule"]]
     steps = recipe["epochs"] * len(train_batches)
     warmup = recipe["warmup"] * len(train_batches)
     history: list[dict[str, Any]] = []
+    values: list[float] = []  # what `best_by` says of each epoch; more is better
     best = {"epoch": 0, "value": -math.inf}
     for epoch in range(1, recipe["epochs"] + 1):
         epoch_started = time.perf_counter()
         train_batches.epoch = epoch
         torch.manual_seed(draw(seed, epoch, len(train_images)))  # dropout; no sample has this place
         model.train()
+        peak = recipe["learning_rate"]
+        if recipe["schedule"] == "plateau":
+            peak *= recipe["plateau_factor"] ** reductions(values, recipe["plateau_patience"])
         total, seen = torch.zeros((), device=device), 0
         progress = tqdm(train_loader, f"epoch {epoch}/{recipe['epochs']}", leave=False, disable=None)
         for step, (image, mask) in enumerate(progress, start=(epoch - 1) * len(train_batches)):
-            rate = recipe["learning_rate"] * schedule(step, steps, warmup)
+            rate = peak * schedule(step, steps, warmup)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            image, target = _to_network(image, mask, len(classes), recipe["normalise"], device)
+            image, target = _to_network(image, mask, len(classes), recipe, device)
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 logits = model(image)
             loss = loss_of(logits, target)
@@ -160,9 +191,9 @@ def train(
             }
         )
         files.write_table(pd.DataFrame(history), outputs["history"])
-        value = float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss
-        if value > best["value"]:
-            best = {"epoch": epoch, "value": value}
+        values.append(float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss)
+        if values[-1] > best["value"]:
+            best = {"epoch": epoch, "value": values[-1]}
             write_state(model.network.state_dict(), outputs["best"], {**about, "epoch": epoch})
         print(
             "epoch {epoch}/{epochs}: learning rate {learning_rate:.2g}, loss {train_loss:.4f} train "
@@ -186,6 +217,7 @@ def train(
         "threads": threads,
         "workers": workers,
         "pixels": str(pixels),
+        "canvas_pixels": None if canvas_pixels is None else str(canvas_pixels),
         "folds": str(folds),
         "weights": {"path": str(weights), "sha256": files.sha256(weights)},
         "data": files.digest({"pixels": attrs, "folds": Path(folds).read_text(encoding="utf-8")}),
@@ -200,25 +232,6 @@ def train(
         "commit": _commit(),
     }
     files.write_text(outputs["run"], json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the peak learning rate at one step: a linear warm-up, then a cosine to zero.
-
-    Parameters
-    ----------
-    step : from 0.
-    steps : of the whole training.
-    warmup : steps of warm-up, may be a fraction.
-
-    Examples
-    --------
-    >>> [round(schedule(step, 10, 4), 2) for step in range(10)]
-    [0.25, 0.5, 0.75, 1.0, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07]
-    """
-    if step + 1 < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * max(0.0, step - warmup) / max(1.0, steps - warmup)))
 
 
 def dice_per_class(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -243,6 +256,21 @@ def dice_per_class(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.where(sizes == 0, 1.0, 2 * common / sizes.clamp_min(1))
 
 
+def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
+    """Raise unless two pixel stores hold the same training images and classes, in the same order."""
+    canvas, sized = (stores.read(path).attrs.asdict() for path in (canvas_pixels, pixels))
+    for what, of in (
+        ("training images", lambda attrs: attrs["ids"]["train"]),
+        ("classes", lambda attrs: attrs["classes"]),
+        ("files or labels that they were made from", lambda attrs: attrs.get("data")),
+    ):
+        if of(canvas) != of(sized):
+            raise ValueError(
+                f"{canvas_pixels} and {pixels} differ in their {what}, or in the order of these; remove the older "
+                "one, so that both are made from the same table of images"
+            )
+
+
 def _loader(samples: PixelSamples, batches: Batches, workers: int, device: torch.device) -> DataLoader:
     return DataLoader(
         samples,
@@ -256,10 +284,10 @@ def _loader(samples: PixelSamples, batches: Batches, workers: int, device: torch
 
 
 def _to_network(
-    image: torch.Tensor, mask: torch.Tensor, classes: int, norm: Mapping[str, Any], device: torch.device
+    image: torch.Tensor, mask: torch.Tensor, classes: int, recipe: Mapping[str, Any], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
-    return normalise(image, norm["mean"], norm["std"]), unpack(mask, classes)
+    return normalise(image, **recipe["normalise"], channels=CHANNELS[recipe["channels"]]), unpack(mask, classes)
 
 
 def _parameter_groups(model: Segmenter, weight_decay: float) -> list[dict[str, Any]]:
@@ -285,7 +313,7 @@ def _validate(
     model.eval()
     total, dice = 0.0, []
     for image, mask in loader:
-        image, target = _to_network(image, mask, classes, recipe["normalise"], device)
+        image, target = _to_network(image, mask, classes, recipe, device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             logits = model(image)
         total += loss_of(logits, target).item() * len(image)

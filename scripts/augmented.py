@@ -1,0 +1,13 @@
+from cloudseg import logged
+from cloudseg.experiments import whole_recipe
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.report.augmented import augmented_sheet
+
+        augmented_sheet(
+            snakemake.input.pixels,
+            whole_recipe(snakemake.params.recipe),
+            snakemake.output.picture,
+            seed=snakemake.params.seed,
+        )

@@ -1,0 +1,65 @@
+"""Show what a recipe's augmentation does to images and masks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cloudseg import files, stores
+from cloudseg.network.augment import build_transform
+from cloudseg.network.samples import CHANNELS, PixelSamples, unpack
+from cloudseg.report.pictures import GAP, legend, outlined, tiled
+
+
+def augmented_sheet(
+    pixels: str | Path,
+    recipe: Mapping[str, Any],
+    out: str | Path,
+    *,
+    seed: int,
+    images: int = 4,
+    draws: int = 6,
+    width: int = 240,
+) -> None:
+    """Draw some training images as a recipe shows them to the network, with the outlines of their masks.
+
+    Parameters
+    ----------
+    pixels : pixel store of the recipe's canvas, or of a training size when it has none.
+    recipe : its ``augmentation`` and ``channels``.
+    out : picture to write (.png or .jpg): a row per image, first as it is, then as drawn in ``draws`` epochs.
+    seed : of the draws, as in training.
+    images : how many to draw, evenly spread over the data set, with masks where there are any.
+    draws : augmented samples of each image.
+    width : of a tile, in pixels; samples are resized to it after augmentation, as to the training size.
+    """
+    group = stores.read(pixels)
+    classes, (_, height, whole) = group.attrs["classes"], group["train/mask"].shape
+    size = (max(1, round(height * width / whole)), width)
+    rows = _spread(group["train/mask"], images)
+    plain = PixelSamples(pixels, rows, size=size)
+    changed = PixelSamples(pixels, rows, transform=build_transform(recipe["augmentation"]), seed=seed, size=size)
+    grey = CHANNELS[recipe["channels"]] == 1
+    tiles = []
+    for place in range(len(rows)):
+        for image, mask in (plain[0, place], *(changed[epoch, place] for epoch in range(1, draws + 1))):
+            tile = image.numpy()
+            if grey:
+                tile = cv2.cvtColor(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+            tiles.append(outlined(tile, unpack(mask[None], len(classes))[0].byte().numpy()))
+    columns = 1 + draws
+    sheet = np.vstack([legend(classes, columns * (width + GAP) - GAP), tiled(tiles, columns)])
+    with files.atomic(out) as temporary:
+        cv2.imwrite(str(temporary), sheet[:, :, ::-1])
+
+
+def _spread(masks: Any, count: int) -> list[int]:
+    """Choose up to ``count`` images, evenly spread, each the next one with a mask if there is one."""
+    total = masks.shape[0]
+    rows = []
+    for start in np.unique(np.linspace(0, total, min(count, total), endpoint=False).astype(int)).tolist():
+        labelled = (row for row in range(start, total) if stores.images(masks, slice(row, row + 1)).any())
+        rows.append(next(labelled, start))
+    return sorted(set(rows))
