@@ -71,6 +71,7 @@ rule check:
 rule folds:
     input:
         images="<results>/dataset/images.tsv",
+        weights=PLAN.fold_weights,
     output:
         folds="<results>/dataset/folds.tsv",
     log:

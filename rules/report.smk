@@ -25,7 +25,9 @@ rule augmented:
     input:
         pixels=PLAN.augmented_store,
     output:
-        picture=report("<results>/report/augmented/{recipe}.png", category="Augmentation"),
+        picture=report(
+            "<results>/report/augmented/{recipe}.png", category="Augmentation"
+        ),
     log:
         "<logs>/augmented/{recipe}.log",
     conda:
@@ -40,6 +42,30 @@ rule augmented:
         code=CODE["report"],
     script:
         "../scripts/augmented.py"
+
+
+rule shift:
+    input:
+        images="<results>/dataset/images.tsv",
+        pixels=PLAN.shift_store,
+    output:
+        scores="<results>/report/shift/scores.tsv",
+        summary="<results>/report/shift/shift.json",
+        roc=report("<results>/report/shift/roc.png", category="Train against test"),
+        sheet=report("<results>/report/shift/sheet.png", category="Train against test"),
+    log:
+        "<logs>/shift.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        seed=PLAN.seed,
+        code=CODE["shift"],
+    script:
+        "../scripts/shift.py"
 
 
 rule leaderboard:

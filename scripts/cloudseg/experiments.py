@@ -35,7 +35,7 @@ from cloudseg.settings import (
 )
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
-CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 1, "ensemble": 1, "report": 1}
+CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 1, "ensemble": 1, "shift": 1, "report": 1}
 
 # Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
 PACKAGED_WEIGHTS = {
@@ -158,9 +158,11 @@ class Plan:
         return self.settings["dataset"]["source"] != "path"
 
     @property
-    def demo(self) -> dict[str, int]:
-        """How many demo images of each split to make."""
-        return {split: self.settings["dataset"][split] for split in ("train", "test")}
+    def demo(self) -> dict[str, float]:
+        """How many demo images of each split to make, and how far the test images are shifted, if they are."""
+        dataset = self.settings["dataset"]
+        shift = {"shift": dataset["shift"]} if dataset["shift"] else {}
+        return {split: dataset[split] for split in ("train", "test")} | shift
 
     @functools.cached_property
     def listing(self) -> str:
@@ -181,11 +183,24 @@ class Plan:
     def images(self) -> dict[str, int]:
         """How many images each split has, for estimates: counted where they lie, else as the config says."""
         counts = {}
-        for split, expected in self.demo.items():
+        for split in ("train", "test"):
+            expected = self.settings["dataset"][split]
             folder = Path(self.settings["dataset"]["root"], f"{split}_images")
             demo = self.settings["dataset"]["source"] == "demo"
             counts[split] = expected if demo else len(_files(folder)) or expected
         return counts
+
+    @property
+    def shift_store(self) -> str:
+        """The pixel store that adversarial validation looks at: the smallest there is."""
+        sizes = {*self.experiments["size"], *self.canvases}
+        return f"<results>/dataset/{min(sizes, key=self._pixels)}.zarr"
+
+    @property
+    def fold_weights(self) -> list[str]:
+        """How much each training image looks like the test images, if folds are balanced by that too."""
+        by_shift = self.settings["folds"]["stratify_by"] == "shift"
+        return ["<results>/report/shift/scores.tsv"] if by_shift else []
 
     @property
     def canvases(self) -> set[str]:

@@ -97,6 +97,27 @@ def test_another_seed_gives_other_names_and_scenes(small, tmp_path):
     assert not ours & {rle for _, rle in read_rows(tmp_path / "other" / "train.csv")}
 
 
+def test_a_shift_hazes_the_test_images_alone(small, tmp_path):
+    make_demo(tmp_path / "shifted", train=6, test=3, height=HEIGHT, width=WIDTH, shift=0.4)
+    plain, shifted = files_of(small), files_of(tmp_path / "shifted")
+    assert plain.keys() == shifted.keys()
+    changed = {name for name in plain if plain[name] != shifted[name]}
+    assert changed == {name for name in plain if name.startswith("test_images/")}
+    image, hazed = (demo._make_image(2019, "test", 0, HEIGHT, WIDTH, haze)[0] for haze in (0, 0.4))
+    expected = image + 0.4 * (demo.HAZE - image)
+    black = (image.max(axis=2) == 0).astype(np.uint8)
+    at_the_wedge = cv2.dilate(black, np.ones((5, 5))) > 0  # its smooth edge is drawn over the haze
+    assert 0 < black.mean() < at_the_wedge.mean() < 0.5
+    assert np.abs(hazed - expected)[~at_the_wedge].max() < 2
+    assert not hazed[black > 0].any()
+
+
+def test_no_shift_leaves_the_images_of_version_0_1(tmp_path):
+    make_demo(tmp_path / "demo", train=1, test=2, height=64, width=96, shift=0)
+    make_demo(tmp_path / "plain", train=1, test=2, height=64, width=96)
+    assert files_of(tmp_path / "demo") == files_of(tmp_path / "plain")
+
+
 def test_names_stay_unique_in_large_sets():
     names = {demo._image_name(2019, split, index) for split in ("train", "test") for index in range(20_000)}
     assert len(names) == 40_000
@@ -154,6 +175,12 @@ def test_a_root_with_files_is_refused_and_kept(tmp_path):
 def test_numbers_out_of_range_are_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .* at least"):
         make_demo(tmp_path / "demo", **wrong)
+
+
+@pytest.mark.parametrize("shift", [-0.1, 1.1, float("nan")])
+def test_a_shift_out_of_range_is_named(tmp_path, shift):
+    with pytest.raises(ValueError, match=f"shift is {shift}, but must be from 0"):
+        make_demo(tmp_path / "demo", shift=shift)
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (33, 97), (300, 100)])

@@ -1,10 +1,14 @@
+import hashlib
 import itertools
+import runpy
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cloudseg.dataset.folds import make_folds
+from cloudseg.dataset.folds import make_folds, read_weights
+from cloudseg.files import write_table
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 RATES = (0.50, 0.43, 0.53, 0.66)
@@ -121,3 +125,71 @@ def test_copies_do_not_count_towards_the_number_of_folds():
     assert make_folds(images, classes=classes, count=2, seed=0)["fold"].nunique() == 2
     with pytest.raises(ValueError, match="2 of them different"):
         make_folds(images, classes=classes, count=3, seed=0)
+
+
+def test_without_weights_the_folds_are_those_of_version_0_1():
+    """A split that changes costs every training: the folds of a seed are for ever."""
+    content = hashlib.sha256()
+    for images, seed, folds in ((100, 0, 5), (37, 1, 2), (600, 2, 5)):
+        table, classes = simulate(images, seed)
+        content.update(make_folds(table, classes=classes, count=folds, seed=seed).to_csv().encode())
+    assert content.hexdigest() == "c587096f87f1d831a81411cda69f9967b466d86cad2f436d49d1786bb1a9f685"
+
+
+@pytest.mark.parametrize("count", [60, 600])
+def test_weights_are_spread_evenly_and_classes_stay_so(count):
+    for seed in range(3):
+        images, classes = simulate(count, seed)
+        weights = dict(zip(images["image"], np.random.default_rng(seed).lognormal(size=count), strict=True))
+        third = pd.qcut([weights[image] for image in images["image"]], 3, labels=False)
+        split = make_folds(images, classes=classes, count=5, seed=seed, weights=weights)
+        counts = pd.crosstab(third, split["fold"].to_numpy())
+        assert (counts.max(axis=1) - counts.min(axis=1)).max() <= 2
+        plain = pd.crosstab(third, make_folds(images, classes=classes, count=5, seed=seed)["fold"].to_numpy())
+        assert (plain.max(axis=1) - plain.min(axis=1)).max() > 2
+        assert spread(images, split, classes) <= {60: 0.25, 600: 0.03}[count]
+        sizes = split["fold"].value_counts()
+        assert sizes.max() - sizes.min() <= 3
+
+
+def test_equal_weights_say_nothing():
+    images, classes = simulate(50, 0)
+    split = make_folds(images, classes=classes, count=5, seed=0, weights=dict.fromkeys(images["image"], 1.0))
+    pd.testing.assert_frame_equal(split, make_folds(images, classes=classes, count=5, seed=0))
+
+
+@pytest.mark.parametrize("wrong", [{}, {"00003.jpg": np.nan}])
+def test_an_image_without_a_weight_is_named(wrong):
+    images, classes = simulate(10, 0)
+    weights = {image: 1.0 for image in images["image"] if image != "00003.jpg"} | wrong
+    with pytest.raises(ValueError, match=r"no weight for 00003.jpg \(1 of 10 training images\)"):
+        make_folds(images, classes=classes, count=2, seed=0, weights=weights)
+
+
+def test_the_entry_reads_the_weights_of_the_rule_shift(repo, tmp_path):
+    images, classes = simulate(30, 0, copies=0)
+    scores = images[["image", "split"]].assign(score=0.5, weight=np.arange(30) / 14.5)
+    test = pd.DataFrame({"image": ["t.jpg"], "split": "test", "score": 0.5, "weight": None})
+    write_table(pd.concat([scores, test]), tmp_path / "scores.tsv")
+    weights = read_weights(tmp_path / "scores.tsv")
+    assert weights == dict(zip(images["image"], np.arange(30) / 14.5, strict=True))
+    write_table(images.assign(height=4, width=4, labels="")[["image", "split", "height", "width", "digest", "labels",
+                                                             *classes]], tmp_path / "images.tsv")  # fmt: skip
+    for inputs, expected in (({"weights": tmp_path / "scores.tsv"}, weights), ({"weights": []}, None), ({}, None)):
+        job = SimpleNamespace(
+            log=[str(tmp_path / "job.log")],
+            input=type("Input", (dict,), {"images": tmp_path / "images.tsv"})(inputs),
+            output=SimpleNamespace(folds=tmp_path / "folds.tsv"),
+            params=SimpleNamespace(classes=classes, folds=3, seed=0),
+        )
+        runpy.run_path(str(repo / "scripts/folds.py"), {"snakemake": job}, "__main__")
+        written = pd.read_csv(tmp_path / "folds.tsv", sep="\t")
+        pd.testing.assert_frame_equal(
+            written, make_folds(images, classes=classes, count=3, seed=0, weights=expected), check_dtype=False
+        )
+
+
+def test_a_table_without_weights_is_refused(tmp_path):
+    (tmp_path / "scores.tsv").write_text("image\tsplit\n")
+    with pytest.raises(ValueError, match=r"scores\.tsv: has no column weight; run the rule shift again"):
+        read_weights(tmp_path / "scores.tsv")

@@ -203,7 +203,7 @@ def test_a_chosen_decision_scores_each_fold_by_what_the_others_chose(inputs):
     images = image_scores(inputs / "valid.zarr", inputs / "truth.zarr", decision)
     means = images.groupby(["fold", "class"])["dice"].mean()
     for row in scores[(scores["class"] != "all") & (scores["fold"] != "all")].itertuples():
-        assert means[row.fold, getattr(row, "_2")] == pytest.approx(row.nested, abs=1e-12)
+        assert means[row.fold, row._2] == pytest.approx(row.nested, abs=1e-12)
     assert decision["nested"][0] != decision["nested"][1]  # else the test could not fail
 
 

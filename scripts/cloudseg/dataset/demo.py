@@ -49,6 +49,7 @@ def make_demo(
     seed: int = 2019,
     height: int = 1400,
     width: int = 2100,
+    shift: float = 0,
     workers: int = 2,
 ) -> None:
     """Write a synthetic data set in the contest's layout: train_images, test_images and the two CSV files.
@@ -67,6 +68,9 @@ def make_demo(
         Start of all randomness, not negative.
     height, width : int, default 1400 and 2100
         Size of the images in pixels, at least 32. The scenes fill it, whatever it is.
+    shift : float, default 0
+        Opacity, from 0 to 1, of a haze over all that is seen in the test images, so that they differ from the
+        training images. At 0 they are drawn alike.
     workers : int, default 2
         Number of threads.
 
@@ -86,6 +90,8 @@ def make_demo(
     root = Path(root)
     _check_arguments(root, train=(train, 1), test=(test, 1), seed=(seed, 0), height=(height, 32), width=(width, 32),
                      workers=(workers, 1))  # fmt: skip
+    if not 0 <= shift <= 1:
+        raise ValueError(f"make_demo: shift is {shift}, but must be from 0 (none) to 1 (nothing but haze)")
     part = root.with_name(root.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     tasks = [(split, index) for split, count in (("train", train), ("test", test)) for index in range(count)]
@@ -93,7 +99,7 @@ def make_demo(
     def write_image(task):
         split, index = task
         name = _image_name(seed, split, index)
-        image, masks = _make_image(seed, split, index, height, width)
+        image, masks = _make_image(seed, split, index, height, width, haze=shift if split == "test" else 0)
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         (part / f"{split}_images" / name).write_bytes(jpeg)
         return split, name, [encode_rle(mask) for mask in masks]
@@ -141,12 +147,12 @@ def _image_name(seed, split, index):
     return f"{number % 2**28:07x}.jpg"
 
 
-def _make_image(seed, split, index, height, width):
+def _make_image(seed, split, index, height, width, haze=0):
     """Draw image `index` of a split and its four masks: (height, width, 3) and (4, height, width), both uint8."""
     rng = np.random.default_rng([seed, split == "test", index])
     regions = _place_regions(rng, _choose_classes(seed, split, index))
     masks = _annotate(rng, regions, height, width)
-    return _draw_scene(rng, regions, height, width), masks
+    return _draw_scene(rng, regions, height, width, haze), masks
 
 
 def _choose_classes(seed, split, index):
@@ -185,8 +191,8 @@ def _annotate(rng, regions, height, width):
     return masks
 
 
-def _draw_scene(rng, regions, height, width):
-    """Draw the sea, the clouds over it and the black wedge over both."""
+def _draw_scene(rng, regions, height, width, haze):
+    """Draw the sea, the clouds over it, a haze of that opacity over both and the black wedge over all."""
     along, across = _wind_coordinates(rng)
     gap = _place_gap(rng)
     sea, veil = _draw_sea(rng, along, across, gap)
@@ -210,6 +216,8 @@ def _draw_scene(rng, regions, height, width):
 
     image = enlarge(sea)
     image += cloud[..., None] * (CLOUD - image)
+    if haze:
+        image += haze * (HAZE - image)
     black = np.zeros((height, width), np.uint8)
     corners = np.round(gap * (width * 16, height * 16)).astype(np.int32)
     cv2.fillConvexPoly(black, corners, 255, cv2.LINE_AA, 4)

@@ -1,22 +1,33 @@
 """Split the training images into folds that look alike."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 LabelSet = tuple[bool, ...]
 
+WEIGHT_BINS = 3
+"""Bins of equally many images that weights are told apart by: a fold of few images has no room for more."""
 
-def make_folds(images: pd.DataFrame, *, classes: Sequence[str], count: int, seed: int) -> pd.DataFrame:
+
+def make_folds(
+    images: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    count: int,
+    seed: int,
+    weights: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
     """Split the training images once into ``count`` folds, stratified on the label set of each image.
 
     Images are dealt one by one, those with the rarest trait first, each to the fold that has the least of
     its traits; a second round moves an image where that is better by then. The traits of an image are: being
     one, each class that it holds, and its label set, a set of fewer than ``count`` images counting as the
-    nearest commoner one. Images with the same bytes are dealt together, so a model is never validated on a
-    picture that it was trained on.
+    nearest commoner one; with ``weights`` also whether its weight is low, middling or high. Images with the
+    same bytes are dealt together, so a model is never validated on a picture that it was trained on.
 
     On 100 images with the contest's rates the rates of 5 folds lie 0.10 apart (two images of twenty), on
     5,546 images 0.002; scikit-learn's StratifiedGroupKFold leaves 0.16 and 0.003.
@@ -28,6 +39,8 @@ def make_folds(images: pd.DataFrame, *, classes: Sequence[str], count: int, seed
     classes : names of the classes.
     count : number of folds, from 2 to the number of different pictures.
     seed : any whole number from 0; another seed gives another split.
+    weights : a number per training image, such as how test-like it is (:func:`read_weights`). Thirds of the
+        images by weight are spread evenly; None leaves it out, and equal weights do too.
 
     Returns
     -------
@@ -35,7 +48,7 @@ def make_folds(images: pd.DataFrame, *, classes: Sequence[str], count: int, seed
 
     Raises
     ------
-    ValueError : if ``count`` is out of its range.
+    ValueError : if ``count`` is out of its range, or a training image has no weight.
 
     Examples
     --------
@@ -55,9 +68,11 @@ def make_folds(images: pd.DataFrame, *, classes: Sequence[str], count: int, seed
         )
     holds = (train[list(classes)] > 0).to_numpy(bool)
     columns = [np.ones((len(train), 1)), holds, _strata(holds, count)]
+    if weights is not None:
+        columns.append(_weight_bins(train["image"].tolist(), weights))
     traits = np.zeros((len(pictures), sum(column.shape[1] for column in columns)))
     np.add.at(traits, picture_of, np.hstack(columns))
-    fold_of_picture = _deal(traits, count, np.random.default_rng(seed))
+    fold_of_picture = deal(traits, count, np.random.default_rng(seed))
     return pd.DataFrame({"image": train["image"].to_numpy(), "fold": fold_of_picture[picture_of]})
 
 
@@ -81,8 +96,61 @@ def _strata(holds: np.ndarray, least: int) -> np.ndarray:
     return columns
 
 
-def _deal(traits: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Deal pictures to folds so that each trait is spread evenly; return the fold of each picture."""
+def read_weights(path: str | Path) -> dict[str, float]:
+    """Read the weights of the training images from the table of scores that the rule ``shift`` writes.
+
+    Parameters
+    ----------
+    path : table (TSV) with the columns image, split and weight.
+
+    Returns
+    -------
+    dict : training image to weight.
+
+    Raises
+    ------
+    ValueError : naming the columns that the table lacks.
+    """
+    table = pd.read_csv(path, sep="\t", dtype={"image": "str", "split": "str"}, keep_default_na=False, na_values="")
+    if missing := {"image", "split", "weight"} - set(table.columns):
+        raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; run the rule shift again")
+    train = table[table["split"] == "train"]
+    return dict(zip(train["image"].tolist(), train["weight"].tolist(), strict=True))
+
+
+def _weight_bins(names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+    """Return one column per bin of weights that images fall in; none if all have one weight, which says nothing."""
+    if missing := [name for name in names if not np.isfinite(weights.get(name, np.nan))]:
+        raise ValueError(
+            f"folds: no weight for {missing[0]} ({len(missing)} of {len(names)} training images); "
+            "make the weights from the same images again, or leave them out"
+        )
+    values = np.array([weights[name] for name in names])
+    edges = np.quantile(values, np.arange(1, WEIGHT_BINS) / WEIGHT_BINS)
+    bins = np.searchsorted(edges, values)
+    columns = (bins[:, None] == np.unique(bins)).astype(float)
+    return columns if columns.shape[1] > 1 else columns[:, :0]
+
+
+def deal(traits: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Deal pictures to folds so that each trait is spread evenly.
+
+    Parameters
+    ----------
+    traits : (picture, trait) float, from 0: how many images of the picture have the trait. The first is being an
+        image.
+    count : number of folds.
+    rng : decides between folds that are equally good.
+
+    Returns
+    -------
+    int (picture,) : the fold of each, from 0.
+
+    Examples
+    --------
+    >>> deal(np.ones((4, 1)), 2, np.random.default_rng(0)).tolist().count(1)
+    2
+    """
     totals = traits.sum(axis=0)
     weights = 1 / np.maximum(totals, 1)
     rarest = np.where(traits > 0, totals, np.inf).min(axis=1)
