@@ -11,6 +11,6 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             count=snakemake.params.folds,
             seed=snakemake.params.seed,
-            weights=read_weights(weights[0]) if weights else None,
+            weights=read_weights(weights) if weights else None,
         )
         write_table(folds, snakemake.output.folds)

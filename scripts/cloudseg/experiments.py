@@ -197,10 +197,10 @@ class Plan:
         return f"<results>/dataset/{min(sizes, key=self._pixels)}.zarr"
 
     @property
-    def fold_weights(self) -> list[str]:
-        """How much each training image looks like the test images, if folds are balanced by that too."""
+    def fold_weights(self) -> str | list[str]:
+        """The table of how much each training image looks like the test images, if folds are balanced by that too."""
         by_shift = self.settings["folds"]["stratify_by"] == "shift"
-        return ["<results>/report/shift/scores.tsv"] if by_shift else []
+        return "<results>/report/shift/scores.tsv" if by_shift else []
 
     @property
     def canvases(self) -> set[str]:
