@@ -18,6 +18,9 @@ if __name__ == "__main__":
             seed=snakemake.params.seed,
             canvas_pixels=snakemake.input.get("canvas") or None,
             submission_size=snakemake.params.get("submission_size"),
+            code=snakemake.params.code,
+            # No param either: whether the state stays is no property of the result
+            keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
             threads=snakemake.params.threads,
             workers=max(0, snakemake.threads - snakemake.params.threads),
             # Where a job runs is no property of its result: not a param, so that moving house reruns nothing.

@@ -34,6 +34,8 @@ def logged(snakemake: Any) -> Iterator[None]:
     with path.open("w", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             yield
+        except SystemExit:  # has said why
+            raise
         except BaseException as error:
             if isinstance(error, ValueError) and _raised_here(error):
                 print(f"Error: {error}")

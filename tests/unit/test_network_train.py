@@ -83,10 +83,10 @@ def test_it_learns_what_is_there_to_learn(inputs, tmp_path):
 
 def test_what_a_run_leaves(inputs, tmp_path):
     outputs = run(inputs, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*NAMES.values(), "training.state"])
     history = pd.read_csv(outputs["history"], sep="\t")
     record = json.loads(outputs["run"].read_text())
-    assert record["epochs"] == {"run": 3, "best": int(history["valid_dice"].idxmax()) + 1}
+    assert record["epochs"] == {"run": 3, "best": int(history["valid_dice"].idxmax()) + 1, "resumed": []}
     assert record["images"] == {"train": 9, "valid": 9}
     assert record["sha256"]["best"] == files.sha256(outputs["best"])
     assert record["weights"]["sha256"] == files.sha256(inputs / "weights.safetensors")

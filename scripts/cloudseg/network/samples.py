@@ -1,5 +1,6 @@
 """Random access to the images and masks of a pixel store, for training and prediction."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -238,8 +239,10 @@ def resize_bits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def quiet_worker(worker: int) -> None:
-    """Keep OpenCV to the one thread of a loader worker: its pool hangs after a fork."""
+    """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[int], list[int]]:

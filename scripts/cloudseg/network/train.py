@@ -26,6 +26,7 @@ from cloudseg.network.augment import build_transform
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.losses import Loss, build_loss
 from cloudseg.network.models import Segmenter, build_model, write_state
+from cloudseg.network.resume import NAME, StateFile, leaving_on_signal
 from cloudseg.network.samples import (
     CHANNELS,
     Batches,
@@ -36,7 +37,7 @@ from cloudseg.network.samples import (
     quiet_worker,
     unpack,
 )
-from cloudseg.network.schedules import SCHEDULES, reductions
+from cloudseg.network.schedules import FOR_ALL_EPOCHS, SCHEDULES, reductions
 
 
 def train(
@@ -52,6 +53,8 @@ def train(
     seed: int,
     canvas_pixels: str | Path | None = None,
     submission_size: Sequence[int] | None = None,
+    code: int = 0,
+    keep_state: bool = True,
     threads: int = 1,
     workers: int = 0,
     device: str | torch.device = "cpu",
@@ -85,6 +88,8 @@ def train(
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
         Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
     submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
+    code : changes when this code means another result; a state of another number is not gone on from.
+    keep_state : leave the state of the last epoch beside ``last``, so that more epochs go on from there.
     threads : numerical threads.
     workers : loader processes; the result does not depend on them.
     device : where to compute, as picked by :func:`cloudseg.network.devices.pick`.
@@ -95,6 +100,10 @@ def train(
 
     Notes
     -----
+    After each epoch the state of the training is written beside ``last`` (:mod:`cloudseg.network.resume`). A training
+    that was killed goes on after that epoch and ends with the same bits. One that had finished goes on, too, when
+    ``epochs`` has been raised, unless its ``schedule`` depends on their number, as cosine and one_cycle do.
+
     ``valid_dice`` in the history is a signal for training, not a score: threshold 0.5, no minimum size, at
     training size, 1 for a class absent from both mask and prediction; mean over images, then over classes.
     """
@@ -142,6 +151,14 @@ def train(
     if channels != 3:  # a file that does not say is for three, as all were once
         about["channels"] = channels
 
+    # State
+    data = files.digest({"pixels": attrs, "folds": Path(folds).read_text(encoding="utf-8")})
+    decides = {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code}
+    decides |= {"recipe": {key: value for key, value in recipe.items() if key != "epochs"}, "data": data}
+    decides |= {"weights": files.sha256(weights), "loss_size": submission_size and list(submission_size)}
+    decides |= {"device": device.type, "precision": str(dtype), "torch": torch.__version__}
+    state_file = StateFile(Path(outputs["last"]).with_name(NAME), files.digest(decides))
+
     # Epochs
     schedule = SCHEDULES[recipe["schedule"]]
     steps = recipe["epochs"] * len(train_batches)
@@ -149,62 +166,104 @@ def train(
     history: list[dict[str, Any]] = []
     values: list[float] = []  # what `best_by` says of each epoch; more is better
     best = {"epoch": 0, "value": -math.inf}
-    for epoch in range(1, recipe["epochs"] + 1):
-        epoch_started = time.perf_counter()
-        train_batches.epoch = epoch
-        torch.manual_seed(draw(seed, epoch, len(train_images)))  # dropout; no sample has this place
-        model.train()
-        peak = recipe["learning_rate"]
-        if recipe["schedule"] == "plateau":
-            peak *= recipe["plateau_factor"] ** reductions(values, recipe["plateau_patience"])
-        total, seen = torch.zeros((), device=device), 0
-        progress = tqdm(train_loader, f"epoch {epoch}/{recipe['epochs']}", leave=False, disable=None)
-        for step, (image, mask) in enumerate(progress, start=(epoch - 1) * len(train_batches)):
-            rate = peak * schedule(step, steps, warmup)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            image, target = _to_network(image, mask, len(classes), recipe, device)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits = model(image)
-            loss = loss_of(logits, target)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimiser)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip"])
-            scaler.step(optimiser)
-            scaler.update()
-            optimiser.zero_grad()
-            total += loss.detach() * len(image)
-            seen += len(image)
-        train_loss = _finite(total.item() / seen, "training", epoch, recipe)
-
-        valid_loss, dice = _validate(model, valid_loader, loss_of, len(classes), recipe, dtype, device)
-        _finite(valid_loss, "validation", epoch, recipe)
-        history.append(
-            {
-                "epoch": epoch,
-                "learning_rate": float(f"{rate:.6g}"),
-                "train_loss": round(train_loss, 6),
-                "valid_loss": round(valid_loss, 6),
-                "valid_dice": round(float(dice.mean()), 6),
-                **{f"dice_{name}": round(float(value), 6) for name, value in zip(classes, dice, strict=True)},
-                "seconds": round(time.perf_counter() - epoch_started, 2),
-            }
-        )
+    best_network: dict[str, torch.Tensor] = {}
+    resumed: list[dict[str, int]] = []
+    state = state_file.read()
+    if state is not None and state["epochs"] != recipe["epochs"] and recipe["schedule"] in FOR_ALL_EPOCHS:
+        print(f"{state_file.path}: of {state['epochs']} epochs, and {recipe['schedule']} depends on their number")
+        state = None
+    if state is not None and len(state["history"]) <= recipe["epochs"]:
+        history, values, best = state["history"], state["values"], state["best"]
+        resumed = [*state["resumed"], {"after": len(history), "of": state["epochs"]}]
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        scaler.load_state_dict(state["scaler"])
+        best_network = state["best_network"]
+        write_state(best_network, outputs["best"], {**about, "epoch": best["epoch"]})
         files.write_table(pd.DataFrame(history), outputs["history"])
-        values.append(float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss)
-        if values[-1] > best["value"]:
-            best = {"epoch": epoch, "value": values[-1]}
-            write_state(model.network.state_dict(), outputs["best"], {**about, "epoch": epoch})
-        print(
-            "epoch {epoch}/{epochs}: learning rate {learning_rate:.2g}, loss {train_loss:.4f} train "
-            "{valid_loss:.4f} valid, Dice {valid_dice:.4f}, {seconds:.1f} s{mark}".format(
-                **history[-1], epochs=recipe["epochs"], mark=" (best)" if best["epoch"] == epoch else ""
-            ),
-            flush=True,
-        )
-        if recipe["patience"] and epoch - best["epoch"] >= recipe["patience"]:
-            print(f"stopped: no better epoch in {recipe['patience']}")
-            break
+        print(f"going on after epoch {len(history)}, from {state_file.path}")
+    del state
+
+    def enough() -> bool:
+        return bool(recipe["patience"]) and len(history) - best["epoch"] >= recipe["patience"]
+
+    def when_stopped() -> str:
+        return f"stopped in epoch {len(history) + 1}; the next run goes on after epoch {len(history)}"
+
+    with contextlib.closing(state_file), leaving_on_signal(when_stopped):
+        while len(history) < recipe["epochs"] and not enough():
+            epoch = len(history) + 1
+            epoch_started = time.perf_counter()
+            train_batches.epoch = epoch
+            torch.manual_seed(draw(seed, epoch, len(train_images)))  # dropout; no sample has this place
+            model.train()
+            peak = recipe["learning_rate"]
+            if recipe["schedule"] == "plateau":
+                peak *= recipe["plateau_factor"] ** reductions(values, recipe["plateau_patience"])
+            total, seen = torch.zeros((), device=device), 0
+            progress = tqdm(train_loader, f"epoch {epoch}/{recipe['epochs']}", leave=False, disable=None)
+            for step, (image, mask) in enumerate(progress, start=(epoch - 1) * len(train_batches)):
+                rate = peak * schedule(step, steps, warmup)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                image, target = _to_network(image, mask, len(classes), recipe, device)
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    logits = model(image)
+                loss = loss_of(logits, target)
+                scaler.scale(loss).backward()
+                scaler.unscale_(optimiser)
+                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip"])
+                scaler.step(optimiser)
+                scaler.update()
+                optimiser.zero_grad()
+                total += loss.detach() * len(image)
+                seen += len(image)
+            train_loss = _finite(total.item() / seen, "training", epoch, recipe)
+
+            valid_loss, dice = _validate(model, valid_loader, loss_of, len(classes), recipe, dtype, device)
+            _finite(valid_loss, "validation", epoch, recipe)
+            history.append(
+                {
+                    "epoch": epoch,
+                    "learning_rate": float(f"{rate:.6g}"),
+                    "train_loss": round(train_loss, 6),
+                    "valid_loss": round(valid_loss, 6),
+                    "valid_dice": round(float(dice.mean()), 6),
+                    **{f"dice_{name}": round(float(value), 6) for name, value in zip(classes, dice, strict=True)},
+                    "seconds": round(time.perf_counter() - epoch_started, 2),
+                }
+            )
+            files.write_table(pd.DataFrame(history), outputs["history"])
+            values.append(float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss)
+            if values[-1] > best["value"]:
+                best = {"epoch": epoch, "value": values[-1]}
+                best_network = {
+                    key: value.detach().to("cpu", copy=True) for key, value in model.network.state_dict().items()
+                }
+                write_state(best_network, outputs["best"], {**about, "epoch": epoch})
+            print(
+                "epoch {epoch}/{epochs}: learning rate {learning_rate:.2g}, loss {train_loss:.4f} train "
+                "{valid_loss:.4f} valid, Dice {valid_dice:.4f}, {seconds:.1f} s{mark}".format(
+                    **history[-1], epochs=recipe["epochs"], mark=" (best)" if best["epoch"] == epoch else ""
+                ),
+                flush=True,
+            )
+            state_file.write(
+                {
+                    **{
+                        "epochs": recipe["epochs"],
+                        "history": history,
+                        "values": values,
+                        "best": best,
+                        "resumed": resumed,
+                    },
+                    **{"model": model.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict()},
+                    "best_network": best_network,
+                }
+            )
+    if enough():
+        print(f"stopped: no better epoch in {recipe['patience']}")
+    epoch = len(history)
     write_state(model.network.state_dict(), outputs["last"], {**about, "epoch": epoch})
 
     # Record
@@ -220,11 +279,11 @@ def train(
         "canvas_pixels": None if canvas_pixels is None else str(canvas_pixels),
         "folds": str(folds),
         "weights": {"path": str(weights), "sha256": files.sha256(weights)},
-        "data": files.digest({"pixels": attrs, "folds": Path(folds).read_text(encoding="utf-8")}),
+        "data": data,
         "images": {"train": len(train_images), "valid": len(valid_images)},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "precision": str(dtype).removeprefix("torch."),
-        "epochs": {"run": epoch, "best": best["epoch"]},
+        "epochs": {"run": epoch, "best": best["epoch"], "resumed": resumed},
         "sha256": {name: files.sha256(outputs[name]) for name in ("best", "last")},
         "seconds": round(time.perf_counter() - started, 1),
         "machine": _machine(device),
@@ -232,6 +291,8 @@ def train(
         "commit": _commit(),
     }
     files.write_text(outputs["run"], json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    if not keep_state:
+        state_file.path.unlink(missing_ok=True)
 
 
 def dice_per_class(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

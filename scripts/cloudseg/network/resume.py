@@ -1,0 +1,109 @@
+"""The state of a training between two epochs, so that one that was killed goes on as if nothing had happened.
+
+It lies beside the run's outputs and is no output of the rule: Snakemake deletes what a failed job has made.
+"""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cloudseg import files
+
+NAME = "training.state"
+
+
+class StateFile:
+    """The one file that holds the state of a training.
+
+    The training thread only copies what the next epoch will change; another thread writes the copy, beside the file,
+    and then gives it its name. A kill at any moment leaves the state of this epoch or of the one before.
+
+    Parameters
+    ----------
+    path : of the file.
+    digest : of everything that decides the result of an epoch. A file of another digest is ignored.
+    """
+
+    def __init__(self, path: str | Path, digest: str) -> None:
+        """Begin to write; call :meth:`close` at the end."""
+        self.path, self._digest = Path(path), digest
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
+        self._waiting: Future | None = None
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the state, or None when there is none that belongs to this training and is whole."""
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # torch names no class for a file that was cut short
+            print(f"{self.path}: not a whole state ({type(error).__name__}); training from the beginning")
+            return None
+        if state.pop("digest") != self._digest:
+            print(f"{self.path}: of another recipe, other data or other code; training from the beginning")
+            return None
+        return state
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Write a state while training goes on; an error of the write before is raised here."""
+        copy = _copied({**state, "digest": self._digest})
+        self.wait()
+        self._waiting = self._thread.submit(self._write, copy)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        with files.atomic(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def wait(self) -> None:
+        """Return when the last state lies on the disk."""
+        if self._waiting is not None:
+            self._waiting.result()
+            self._waiting = None
+
+    def close(self) -> None:
+        """Finish the last write."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy on the CPU whose tensors share no memory with those of the training."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def leaving_on_signal(about: Callable[[], str]) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an orderly end, with a line that says what the next run will do.
+
+    Parameters
+    ----------
+    about : returns that line; it is called when the signal comes.
+
+    Raises
+    ------
+    SystemExit : with 128 plus the number of the signal, as a shell reports it.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        print(f"{signal.Signals(number).name}: {about()}", flush=True)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
