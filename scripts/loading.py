@@ -3,34 +3,35 @@ from cloudseg.experiments import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.dataset.check import read_images
-        from cloudseg.files import write_table, write_text
-        from cloudseg.network.devices import pick
-        from cloudseg.report.loading import loading_page, loading_table
+        from cloudseg.network.lease import leased
 
-        params = snakemake.params
-        device = pick(snakemake.config.get("device", "auto"), snakemake.resources.get("gpu", 0))
-        workers = max(0, snakemake.threads - params.threads)
-        table = loading_table(
-            images=read_images(snakemake.input.images),
-            root=snakemake.input.raw,
-            pixels=snakemake.input.pixels,
-            encoder=params.encoder,
-            decoder=params.decoder,
-            normalisation=whole_recipe(params.recipe)["normalise"],
-            count=params.images,
-            batch=params.batch,
-            repeats=params.repeats,
-            seed=params.seed,
-            threads=params.threads,
-            workers=workers,
-            device=device,
-        )
-        text = loading_page(
-            table,
-            f"{params.decoder} on {params.encoder}, batches of {params.batch}, {device.type}, "
-            f"{params.threads} numerical threads, {workers} loader processes",
-        )
-        write_table(table, snakemake.output.table)
-        write_text(snakemake.output.page, text)
-        print(text)
+        with leased(snakemake) as device:
+            from cloudseg.dataset.check import read_images
+            from cloudseg.files import write_table, write_text
+            from cloudseg.report.loading import loading_page, loading_table
+
+            params = snakemake.params
+            workers = max(0, snakemake.threads - params.threads)
+            table = loading_table(
+                images=read_images(snakemake.input.images),
+                root=snakemake.input.raw,
+                pixels=snakemake.input.pixels,
+                encoder=params.encoder,
+                decoder=params.decoder,
+                normalisation=whole_recipe(params.recipe)["normalise"],
+                count=params.images,
+                batch=params.batch,
+                repeats=params.repeats,
+                seed=params.seed,
+                threads=params.threads,
+                workers=workers,
+                device=device,
+            )
+            text = loading_page(
+                table,
+                f"{params.decoder} on {params.encoder}, batches of {params.batch}, {device.type}, "
+                f"{params.threads} numerical threads, {workers} loader processes",
+            )
+            write_table(table, snakemake.output.table)
+            write_text(snakemake.output.page, text)
+            print(text)

@@ -3,22 +3,24 @@ from cloudseg.experiments import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.devices import pick
-        from cloudseg.network.predict import predict
-        from cloudseg.network.views import recipe_views
+        from cloudseg.network.lease import leased
 
-        recipe = whole_recipe(snakemake.params.recipe)
-        predict(
-            checkpoints={"best": snakemake.input.best, "last": snakemake.input.last},
-            pixels=snakemake.input.pixels,
-            folds=snakemake.input.folds,
-            fold=int(snakemake.wildcards.fold),
-            outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
-            views=recipe_views(recipe),
-            size=tuple(snakemake.params.submission_size),
-            batch=recipe["batch"],
-            normalisation=recipe["normalise"],
-            precision=recipe["precision"],
-            threads=snakemake.params.threads,
-            device=pick(snakemake.config.get("device", "auto"), snakemake.resources.get("gpu", 0)),
-        )
+        with leased(snakemake) as device:
+            from cloudseg.network.predict import predict
+            from cloudseg.network.views import recipe_views
+
+            recipe = whole_recipe(snakemake.params.recipe)
+            predict(
+                checkpoints={"best": snakemake.input.best, "last": snakemake.input.last},
+                pixels=snakemake.input.pixels,
+                folds=snakemake.input.folds,
+                fold=int(snakemake.wildcards.fold),
+                outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
+                views=recipe_views(recipe),
+                size=tuple(snakemake.params.submission_size),
+                batch=recipe["batch"],
+                normalisation=recipe["normalise"],
+                precision=recipe["precision"],
+                threads=snakemake.params.threads,
+                device=device,
+            )

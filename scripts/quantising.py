@@ -4,26 +4,28 @@ from cloudseg.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.devices import pick
-        from cloudseg.network.quantising import page, study
-        from cloudseg.network.views import recipe_views
+        from cloudseg.network.lease import leased
 
-        recipe = whole_recipe(snakemake.params.recipe)
-        curves, summary = study(
-            checkpoint=snakemake.input.checkpoint,
-            pixels=snakemake.input.pixels,
-            folds=snakemake.input.folds,
-            fold=snakemake.params.fold,
-            truth=snakemake.input.truth,
-            views=recipe_views(recipe),
-            size=tuple(snakemake.params.submission_size),
-            batch=recipe["batch"],
-            normalisation=recipe["normalise"],
-            precision=recipe["precision"],
-            threads=snakemake.params.threads,
-            device=pick(snakemake.config.get("device", "auto"), snakemake.resources.get("gpu", 0)),
-        )
-        text = page(summary, snakemake.params.run)
-        write_table(curves, snakemake.output.curves)
-        write_text(snakemake.output.summary, text)
-        print(text)
+        with leased(snakemake) as device:
+            from cloudseg.network.quantising import page, study
+            from cloudseg.network.views import recipe_views
+
+            recipe = whole_recipe(snakemake.params.recipe)
+            curves, summary = study(
+                checkpoint=snakemake.input.checkpoint,
+                pixels=snakemake.input.pixels,
+                folds=snakemake.input.folds,
+                fold=snakemake.params.fold,
+                truth=snakemake.input.truth,
+                views=recipe_views(recipe),
+                size=tuple(snakemake.params.submission_size),
+                batch=recipe["batch"],
+                normalisation=recipe["normalise"],
+                precision=recipe["precision"],
+                threads=snakemake.params.threads,
+                device=device,
+            )
+            text = page(summary, snakemake.params.run)
+            write_table(curves, snakemake.output.curves)
+            write_text(snakemake.output.summary, text)
+            print(text)

@@ -3,26 +3,27 @@ from cloudseg.experiments import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.devices import pick
-        from cloudseg.network.train import train
+        from cloudseg.network.lease import leased
 
-        train(
-            encoder=snakemake.wildcards.encoder,
-            decoder=snakemake.wildcards.decoder,
-            pixels=snakemake.input.pixels,
-            folds=snakemake.input.folds,
-            fold=int(snakemake.wildcards.fold),
-            weights=snakemake.input.weights,
-            recipe=whole_recipe(snakemake.params.recipe),
-            outputs=dict(snakemake.output.items()),
-            seed=snakemake.params.seed,
-            canvas_pixels=snakemake.input.get("canvas") or None,
-            submission_size=snakemake.params.get("submission_size"),
-            code=snakemake.params.code,
-            # No param either: whether the state stays is no property of the result
-            keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
-            threads=snakemake.params.threads,
-            workers=max(0, snakemake.threads - snakemake.params.threads),
-            # Where a job runs is no property of its result: not a param, so that moving house reruns nothing.
-            device=pick(snakemake.config.get("device", "auto"), snakemake.resources.get("gpu", 0)),
-        )
+        # Where a job runs is no property of its result: no param, so that moving house reruns nothing.
+        with leased(snakemake) as device:
+            from cloudseg.network.train import train
+
+            train(
+                encoder=snakemake.wildcards.encoder,
+                decoder=snakemake.wildcards.decoder,
+                pixels=snakemake.input.pixels,
+                folds=snakemake.input.folds,
+                fold=int(snakemake.wildcards.fold),
+                weights=snakemake.input.weights,
+                recipe=whole_recipe(snakemake.params.recipe),
+                outputs=dict(snakemake.output.items()),
+                seed=snakemake.params.seed,
+                canvas_pixels=snakemake.input.get("canvas") or None,
+                submission_size=snakemake.params.get("submission_size"),
+                code=snakemake.params.code,
+                keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
+                threads=snakemake.params.threads,
+                workers=max(0, snakemake.threads - snakemake.params.threads),
+                device=device,
+            )
