@@ -1,4 +1,5 @@
 # The plan of the whole run, and what every rule file shares.
+import os
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ from snakemake.exceptions import WorkflowError
 HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(HOME / "scripts"), os.environ.get("PYTHONPATH")])
+)
 
 from cloudseg.experiments import CODE, Plan
 

@@ -1,16 +1,19 @@
 """Send what a job prints to its log file."""
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cloudseg.processes import end_with_parent
+
 
 @contextlib.contextmanager
 def logged(snakemake: Any) -> Iterator[None]:
-    """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file.
+    """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
 
     Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
     a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback.
@@ -29,6 +32,8 @@ def logged(snakemake: Any) -> Iterator[None]:
     ...     print(Path(folder, "a/job.log").read_text().strip())
     to the log
     """
+    if type(snakemake).__module__ == "snakemake.script":  # and not a test's
+        end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):

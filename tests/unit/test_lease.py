@@ -254,7 +254,7 @@ with lease(1, pool=["a"], folder=folder):
             sys.exit()  # through the end of the lease's block
         os.waitpid(brief, 0)
     else:
-        code = "import os, sys, time; from cloudseg.network.lease import end_with_parent\\n"
+        code = "import os, sys, time; from cloudseg.processes import end_with_parent\\n"
         code += f"end_with_parent({os.getpid()}); print('set', flush=True)\\n" if how == "tied" else ""
         child = subprocess.Popen([sys.executable, "-c", code + "time.sleep(600)"], close_fds=False).pid
     print("child", child, flush=True)
@@ -285,7 +285,7 @@ def test_a_child_that_is_tied_to_its_parent_ends_with_it(start):
 
 
 def test_a_child_that_is_tied_too_late_ends_at_once():
-    code = "from cloudseg.network.lease import end_with_parent; end_with_parent(2**22 + 1)"
+    code = "from cloudseg.processes import end_with_parent; end_with_parent(2**22 + 1)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
 
 

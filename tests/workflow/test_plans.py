@@ -11,6 +11,7 @@ DEMO = {
         "submit": 2,
         "leaderboard": 1,
         "dataset_sheet": 1,
+        "augmented": 1,
         "submission": 1,
         "all": 1,
     },

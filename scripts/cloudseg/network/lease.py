@@ -15,11 +15,10 @@ which a device stays idle while jobs wait for it. Tickets whose pools have no de
 
 The lease is the process's that took it. Its children never keep it: those that are started anew do not inherit the
 locks, and forked ones drop theirs at once, so that a loader's worker that outlives a killed job blocks no device. A
-child that computes on a device itself must not outlive the job: it calls `end_with_parent`.
+child that computes on a device itself must not outlive the job: it calls `cloudseg.processes.end_with_parent`.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import functools
@@ -28,7 +27,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import time
@@ -116,28 +114,6 @@ def lease(
                 yield devices
 
 
-def end_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies, as what computes on a leased device must.
-
-    Parameters
-    ----------
-    parent : the process id of the parent, as the parent knows it; if it is gone already, this process ends here. The
-        parent's thread that started this process counts as the parent: it must stay as long as the lease.
-
-    Raises
-    ------
-    OSError : if the kernel refuses.
-    """
-    set_death_signal = 1  # PR_SET_PDEATHSIG in <sys/prctl.h>
-    if ctypes.CDLL(None, use_errno=True).prctl(set_death_signal, signal.SIGKILL, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), f"process {os.getpid()} cannot be made to end with its parent {parent}")
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-# Which devices there are
-
-
 @contextlib.contextmanager
 def leased(job: Any) -> Iterator["torch.device"]:
     """Lease the devices that a job was granted, and yield the one that it computes on.
@@ -153,6 +129,9 @@ def leased(job: Any) -> Iterator["torch.device"]:
         from cloudseg.network.devices import pick
 
         yield pick(device, gpus)
+
+
+# Which devices there are
 
 
 class Device(NamedTuple):

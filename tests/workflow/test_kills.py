@@ -1,0 +1,100 @@
+"""Snakemake and its jobs are killed at random moments; what is there in the end is what an undisturbed run leaves.
+
+CLOUDSEG_KILLS=100 python -m pytest tests/workflow/test_kills.py -s
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import psutil
+from own_data import CONFIG, settle, write_config
+from test_own_data import contents
+
+KILLS = int(os.environ.get("CLOUDSEG_KILLS", "20"))
+SEED = int(os.environ.get("CLOUDSEG_SEED", "2019"))
+LONGEST = 8  # seconds of a run before it is killed: some jobs of a run of about half a minute
+
+
+def results(folder):
+    """Digest what must be the same: checkpoints, stores, decisions, the CSV, and histories without times."""
+    histories = {
+        str(path.relative_to(folder)): pd.read_csv(path, sep="\t").drop(columns="seconds").to_dict("list")
+        for path in (folder / "results").rglob("history.tsv")
+    }
+    return contents(folder) | histories
+
+
+def settle_anew(folder, images):
+    settle(folder, images)
+    write_config(folder, CONFIG | {"recipes": {"tiny": CONFIG["recipes"]["tiny"] | {"epochs": 4}}})
+
+
+def command(repo, *words):
+    plain = [sys.executable, "-m", "snakemake", "--snakefile", str(repo / "Snakefile"), *words]
+    return [*plain, "--workflow-profile", str(repo / "profiles/default"), "--configfile", "config.yaml"]
+
+
+def start(workflow, repo):
+    with (workflow.folder / "printed.log").open("a") as log:
+        return subprocess.Popen(command(repo, "--cores", "2"), cwd=workflow.folder, stdout=log, stderr=log)
+
+
+def jobs_of(process):
+    """Return the job processes of a running Snakemake."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if any("/scripts/tmp" in word for word in child.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_something(process, draw):
+    """Kill Snakemake, or one of its jobs; return which."""
+    jobs = jobs_of(process)
+    if jobs and draw.random() < 0.5:
+        victim = draw.choice(jobs)
+        name = Path(victim.cmdline()[-1]).name.split(".", 1)[1]
+        victim.send_signal(signal.SIGKILL)
+        process.wait(120)  # Snakemake ends the others, says what failed, and leaves
+        return name
+    process.kill()
+    process.wait(60)
+    _, alive = psutil.wait_procs(jobs, timeout=20)
+    assert not alive, "a job outlived its Snakemake"
+    return "snakemake"
+
+
+def test_random_kills_change_nothing(make_workflow, tmp_path, repo, small_images):
+    undisturbed = make_workflow(tmp_path / "undisturbed")
+    undisturbed.folder.mkdir()
+    settle_anew(undisturbed.folder, small_images)
+    undisturbed.run("--cores", "2", "--configfile", "config.yaml")
+    wanted = results(undisturbed.folder)
+
+    draw = random.Random(SEED)
+    killed, recovered = [], 0
+    while len(killed) < KILLS:
+        workflow = make_workflow(tmp_path / f"killed{recovered}")
+        workflow.folder.mkdir()
+        settle_anew(workflow.folder, small_images)
+        finished = False
+        while not finished:
+            process = start(workflow, repo)
+            try:
+                finished = process.wait(draw.uniform(1, LONGEST) if len(killed) < KILLS else 600) == 0
+                assert finished, (workflow.folder / "printed.log").read_text()[-3000:]
+            except subprocess.TimeoutExpired:
+                killed.append(kill_something(process, draw))
+                subprocess.run(command(repo, "--unlock"), cwd=workflow.folder, check=True, capture_output=True)
+        found = results(workflow.folder)
+        assert found.keys() == wanted.keys()
+        assert [name for name in wanted if found[name] != wanted[name]] == []
+        left = [path for path in (workflow.folder / "results").rglob("*") if path.name.endswith(".part")]
+        assert left == []
+        recovered += 1
+    print(f"seed {SEED}: {len(killed)} kills ({', '.join(sorted(set(killed)))}), runs finished: {recovered}, 0 differences")
