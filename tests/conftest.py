@@ -80,8 +80,14 @@ def denormal_numbers():
         torch.set_flush_denormal(False)
 
 
-BUDGET = {"set-up": 3, "lint and unit": 4, "smoke and bad input": 5}  # minutes
-SMOKE = ("test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_real_data.py")
+# Minutes that each part may take, and the files that belong to it; all others are "lint and unit".
+BUDGET = {"set-up": 3, "lint and unit": 4, "smoke and bad input": 5, "diary subset": 5, "Slurm": 4, "kills": 5}
+PARTS = {
+    **dict.fromkeys(
+        ["test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_real_data.py"], "smoke and bad input"
+    ),
+    **{"test_diary.py": "diary subset", "test_kills.py": "kills"},
+}
 STARTED = time.time()
 
 
@@ -92,8 +98,9 @@ def pytest_terminal_summary(terminalreporter):
     for reports in terminalreporter.stats.values():
         for report in reports:
             if hasattr(report, "duration"):
-                file = Path(report.nodeid.split("::")[0]).name
-                seconds["smoke and bad input" if file in SMOKE else "lint and unit"] += report.duration
+                file = Path(report.nodeid.split("::")[0])
+                part = "Slurm" if "cluster" in file.parts else PARTS.get(file.name, "lint and unit")
+                seconds[part if "workflow" in file.parts or part == "Slurm" else "lint and unit"] += report.duration
     terminalreporter.section("minutes")
     for part, spent in seconds.items():
         terminalreporter.write_line(f"{spent / 60:6.1f} of {BUDGET[part]}  {part}")

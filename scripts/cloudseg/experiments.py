@@ -476,7 +476,7 @@ class Plan:
     def _loss_in_words(self, recipe: str) -> str:
         """Write a loss as the diary does: BCEDice; with weights where these differ."""
         loss = self.settings["recipes"][recipe]["loss"]
-        words = {"bce": "BCE", "dice": "Dice", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky"}
+        words = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
         equal = len(set(loss.values())) == 1
         return "".join(words[name] if equal else f"{loss[name]:g}{words[name]}" for name in words if name in loss)
 

@@ -109,6 +109,15 @@ def test_the_spread_of_folds_is_their_standard_deviation():
     assert math.isnan(fold_spread(table, [0]))
 
 
+def test_days_stand_in_the_order_of_the_diary():
+    tables = {"b": scores(0.61), "l": scores(0.62)}
+    rows = [
+        ROW | {"name": str(line), "date": f"19.11.{day}", "diary_line": line} for line, day in ((96, 13), (5, "04"))
+    ]
+    text = diary_page(leaderboard(rows, {}, tables, {"b": FIXED, "l": FIXED}, {}, [0, 1]))
+    assert [line for line in text.splitlines() if line.startswith("###")] == ["### 19.11.04", "### 19.11.13"]
+
+
 def test_a_days_table_has_the_diarys_own_columns():
     row = {"date": "19.11.13", "size": "320x480"}
     text = diary_page(made(row=row, posted={"r": {"best": 0.6447}}))

@@ -113,11 +113,15 @@ def _pairs(one: pd.Series, two: pd.Series, digits: int) -> pd.Series:
 def diary_page(table: pd.DataFrame) -> str:
     """Write the experiments in the diary's own Markdown, one table per `date` of the sheet, ready to be pasted.
 
+    Rows stand in the order of the diary's lines, where the sheet knows them.
+
     Parameters
     ----------
     table : what `leaderboard` returns.
     """
     rows = table[table["what"] == "experiment"]
+    if "diary_line" in rows:
+        rows = rows.sort_values("diary_line", kind="stable")
     days = rows["date"] if "date" in rows else pd.Series("", index=rows.index)
     parts = []
     for day in dict.fromkeys(days):
