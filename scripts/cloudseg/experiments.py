@@ -134,7 +134,8 @@ class Plan:
         alternatives = {name: "|".join(map(re.escape, sorted(words))) for name, words in values.items()}
         return alternatives | {
             "fold": r"\d+",
-            "ensemble": "|".join(map(re.escape, self.ensembles)),
+            # Not the names: Snakemake searches the text of a pattern for every path, and there may be thousands
+            "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last",
             "split": "valid|test",
         }
@@ -372,7 +373,7 @@ class Plan:
 
     def blend_megabytes(self, wildcards: Any) -> int:
         """Return about how many MB a blend takes."""
-        valid = self.images["train"] * len(self.ensembles[wildcards.ensemble].folds) / self.folds
+        valid = self.images["train"] * len(self._ensemble_of(wildcards).folds) / self.folds
         return self.probability_megabytes(self.images["test"] if wildcards.split == "test" else valid)
 
     @functools.cached_property
@@ -408,14 +409,21 @@ class Plan:
             for member in self._blended(wildcards)
         ]
 
+    def _ensemble_of(self, wildcards: Any) -> Ensemble:
+        """Look an ensemble up; it may have been typed."""
+        name = wildcards.ensemble
+        if name not in self.ensembles:
+            raise ValueError(f"no ensemble {name!r}{schema.nearest(name, self.ensembles)}")
+        return self.ensembles[name]
+
     def _blended(self, wildcards: Any) -> list[Member]:
-        ensemble = self.ensembles[wildcards.ensemble]
+        ensemble = self._ensemble_of(wildcards)
         everything = wildcards.split == "test"
         return [member for member in ensemble.members if everything or member.fold in ensemble.folds]
 
     def sharpen(self, wildcards: Any) -> float | None:
         """Return the power that an ensemble's probabilities are raised to before they are averaged."""
-        return self.ensembles[wildcards.ensemble].sharpen
+        return self._ensemble_of(wildcards).sharpen
 
     def allow_squeezed(self, wildcards: Any) -> bool:
         """Return whether stores that look like a sigmoid of a sigmoid are blended all the same.
@@ -426,18 +434,18 @@ class Plan:
 
     def ensemble_folds(self, wildcards: Any) -> list[int]:
         """Return the folds whose images no member of an ensemble has seen."""
-        return list(self.ensembles[wildcards.ensemble].folds)
+        return list(self._ensemble_of(wildcards).folds)
 
     def min_sizes(self, wildcards: Any) -> list[int]:
         """Return the minimum sizes of an ensemble's surface: those to tune over, and the fixed ones."""
-        decisions = [self.settings["decision"], self.ensembles[wildcards.ensemble].decision]
+        decisions = [self.settings["decision"], self._ensemble_of(wildcards).decision]
         fixed = [size for decision in decisions for size in per_class(decision["min_size"], self.classes)]
         grid = GRID["min_sizes"] if decisions[1]["how"] == "grid" else []
         return sorted({*self.settings["min_sizes"], *fixed, *grid})
 
     def decision(self, wildcards: Any) -> dict[str, Any]:
         """Return how an ensemble's blend becomes masks: how, and thresholds and minimum sizes per class."""
-        decision = self.ensembles[wildcards.ensemble].decision
+        decision = self._ensemble_of(wildcards).decision
         return {
             "how": decision["how"],
             "thresholds": per_class(decision["threshold"], self.classes),

@@ -273,6 +273,11 @@ def test_a_canvas_is_a_store_of_its_own():
     assert "700x1050" in made.wildcards["size"]
 
 
+def test_an_ensemble_that_is_typed_wrong_is_named():
+    with pytest.raises(ValueError, match=r"no ensemble 'fpm' \(nearest: fpn"):
+        plan().decision(wildcards(ensemble="fpm"))
+
+
 def test_a_grid_has_its_sizes_in_the_surface():
     made = plan(setting("ensembles.fpn.decision", {"how": "grid"}))
     assert {0, 100, 1200, 5000, 10000} <= set(made.min_sizes(wildcards(ensemble="fpn")))
