@@ -38,3 +38,13 @@ def test_insisting_on_a_device_that_is_not_there(cuda, gpus, reason):
 def test_other_words():
     with pytest.raises(ValueError, match="'gpu' came, expected auto, cuda or cpu"):
         devices.pick("gpu", 1)
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"])
+def test_a_granted_gpu_that_cannot_be_used_is_an_error(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(ValueError, match=f"the cluster granted this job a GPU \\({name}=2\\)"):
+        devices.pick("auto", gpus=1)
+    assert devices.pick("cpu", gpus=1).type == "cpu"
+    assert devices.pick("auto", gpus=0).type == "cpu"

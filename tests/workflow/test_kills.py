@@ -97,4 +97,5 @@ def test_random_kills_change_nothing(make_workflow, tmp_path, repo, small_images
         left = [path for path in (workflow.folder / "results").rglob("*") if path.name.endswith(".part")]
         assert left == []
         recovered += 1
-    print(f"seed {SEED}: {len(killed)} kills ({', '.join(sorted(set(killed)))}), runs finished: {recovered}, 0 differences")
+    victims = ", ".join(sorted(set(killed)))
+    print(f"seed {SEED}: {len(killed)} kills ({victims}), runs finished: {recovered}, 0 differences")

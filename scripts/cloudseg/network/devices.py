@@ -5,6 +5,9 @@ import os
 import cv2
 import torch
 
+# Slurm puts one of these into the environment of a job that it gave a GPU; with its Snakemake plugin, not the first.
+GRANTED = {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}
+
 
 def pick(device: str, gpus: int) -> torch.device:
     """Return the device for a job.
@@ -21,7 +24,8 @@ def pick(device: str, gpus: int) -> torch.device:
 
     Raises
     ------
-    ValueError : if ``cuda`` is asked for and there is none, or for any other word.
+    ValueError : if ``cuda`` is asked for and there is none, if a cluster granted a GPU that torch does not see (a run
+        of days on the CPU would waste it quietly), or for any other word.
 
     Examples
     --------
@@ -37,6 +41,11 @@ def pick(device: str, gpus: int) -> torch.device:
         return torch.device("cpu")
     if gpus > 0 and torch.cuda.is_available():
         return torch.device("cuda", 0)
+    if gpus > 0 and (granted := sorted(GRANTED & os.environ.keys())):
+        raise ValueError(
+            f"the cluster granted this job a GPU ({granted[0]}={os.environ[granted[0]]}), and torch sees none: check "
+            "`nvidia-smi` and torch's CUDA build on that node, or say `--config device=cpu`"
+        )
     reason = "torch sees no CUDA device" if gpus > 0 else "no GPU was granted to this job"
     if device == "cuda":
         raise ValueError(
