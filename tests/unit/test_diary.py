@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cloudseg.experiments import Plan
-from cloudseg.network.transforms import installed_transforms, transforms
+from cloudseg.network.transforms import installed_table, transforms
 from cloudseg.settings import KEY
 
 REPO = Path(__file__).parents[2]
@@ -125,4 +125,4 @@ def test_smoke_keeps_every_experiment_and_shrinks_the_stores():
 
 
 def test_the_table_of_transforms_is_that_of_the_installed_library():
-    assert transforms() == installed_transforms(), "run: python -m cloudseg.network.transforms"
+    assert transforms() == installed_table(), "run: python -m cloudseg.network.transforms"

@@ -4,9 +4,7 @@ albumentations seeds itself once per process: under loader workers its draws rep
 Here every call is seeded, so a draw depends on nothing but its number.
 """
 
-import inspect
 import math
-import os
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cloudseg.network.names import require
-from cloudseg.network.transforms import CHOICES
+from cloudseg.network.transforms import CHOICES, arguments_of, installed_transforms
 
 
 class Augmentation:
@@ -97,23 +95,15 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     ...
     ValueError: augmentation, step 1.2: no transform is called 'HorizontalFlp'; nearest: HorizontalFlip, ...
     """
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for news on the network
+    transforms = _transforms(steps)
     import albumentations
 
-    return Augmentation(albumentations.Compose(_transforms(steps)), [_said(step) for step in steps])
+    return Augmentation(albumentations.Compose(transforms), [_said(step) for step in steps])
 
 
 def _transforms(steps: Sequence[Mapping[str, Any]], parent: str = "") -> list[Any]:
     """Make the transforms of some steps; ``parent`` is the number of the step that they are part of."""
-    import albumentations
-
-    kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
-    known = {
-        name: member
-        for name, member in vars(albumentations).items()
-        if inspect.isclass(member) and issubclass(member, kinds) and member not in kinds
-    }
-    known |= {name: getattr(albumentations, name) for name in CHOICES}
+    known = installed_transforms()
     transforms = []
     for number, step in enumerate(steps, start=1):
         where = f"{parent}.{number}" if parent else f"{number}"
@@ -143,7 +133,7 @@ def _transform(step: Mapping[str, Any], parts: Sequence[Any], known: Mapping[str
     """Make the transform of one step, ``parts`` being those of the steps within it."""
     require(step.get("name", ""), known, "transform")
     name, make = step["name"], known[step["name"]]
-    accepted = [key for key in inspect.signature(make).parameters if key != "strict"]
+    accepted = arguments_of(make)
     arguments = {key: value for key, value in step.items() if key != "name"}
     for argument in arguments:
         require(argument, accepted, f"argument of {name}")

@@ -5,6 +5,7 @@
 Parsing a workflow must not take the second that the import of albumentations costs, in every job.
 """
 
+import inspect
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,11 +52,9 @@ def augmentation_problems(steps: Sequence[Mapping[str, Any]], prefix: str = "") 
                 yield from augmentation_problems(step["transforms"], f"{prefix}{number}.")
 
 
-def installed_transforms() -> dict[str, list[str]]:
-    """Return the table as the installed albumentations has it."""
+def installed_transforms() -> dict[str, type]:
+    """Return the classes of the installed albumentations that the table is about, by name."""
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for news on the network
-    import inspect
-
     import albumentations
 
     kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
@@ -64,13 +63,19 @@ def installed_transforms() -> dict[str, list[str]]:
         for name, member in vars(albumentations).items()
         if inspect.isclass(member) and issubclass(member, kinds) and member not in kinds
     }
-    found |= {name: getattr(albumentations, name) for name in CHOICES}
-    return {
-        name: [each for each in inspect.signature(member).parameters if each != "strict"]
-        for name, member in sorted(found.items())
-    }
+    return dict(sorted(found.items())) | {name: getattr(albumentations, name) for name in CHOICES}
+
+
+def arguments_of(transform: type) -> list[str]:
+    """Return the names of the arguments that a transform takes in a recipe."""
+    return [name for name in inspect.signature(transform).parameters if name != "strict"]
+
+
+def installed_table() -> dict[str, list[str]]:
+    """Return the table as the installed albumentations has it."""
+    return {name: arguments_of(transform) for name, transform in sorted(installed_transforms().items())}
 
 
 if __name__ == "__main__":
-    rows = (f"  {json.dumps(name)}: {json.dumps(arguments)}" for name, arguments in installed_transforms().items())
+    rows = (f"  {json.dumps(name)}: {json.dumps(arguments)}" for name, arguments in installed_table().items())
     TABLE.write_text("{\n" + ",\n".join(rows) + "\n}\n", encoding="utf-8")
