@@ -84,7 +84,8 @@ def denormal_numbers():
 BUDGET = {"set-up": 3, "lint and unit": 4, "smoke and bad input": 5, "diary subset": 5, "Slurm": 4, "kills": 5}
 PARTS = {
     **dict.fromkeys(
-        ["test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_real_data.py"], "smoke and bad input"
+        ["test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_module.py", "test_real_data.py"],
+        "smoke and bad input",
     ),
     **{"test_diary.py": "diary subset", "test_kills.py": "kills"},
 }
