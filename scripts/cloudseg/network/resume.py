@@ -49,9 +49,15 @@ class StateFile:
             return None
         return state
 
-    def write(self, state: Mapping[str, Any]) -> None:
-        """Write a state while training goes on; an error of the write before is raised here."""
-        copy = _copied({**state, "digest": self._digest})
+    def write(self, state: Mapping[str, Any], unchanging: Mapping[str, Any] | None = None) -> None:
+        """Write a state while training goes on; an error of the write before is raised here.
+
+        Parameters
+        ----------
+        state : tensors and plain values, which are copied before this returns.
+        unchanging : more of them, that nobody will change and that need no copy.
+        """
+        copy = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
         self.wait()
         self._waiting = self._thread.submit(self._write, copy)
 

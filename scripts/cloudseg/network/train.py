@@ -250,16 +250,11 @@ def train(
             )
             state_file.write(
                 {
-                    **{
-                        "epochs": recipe["epochs"],
-                        "history": history,
-                        "values": values,
-                        "best": best,
-                        "resumed": resumed,
-                    },
-                    **{"model": model.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict()},
-                    "best_network": best_network,
-                }
+                    **{"epochs": recipe["epochs"], "history": history, "values": values, "best": best},
+                    **{"resumed": resumed, "model": model.state_dict()},
+                    **{"optimiser": optimiser.state_dict(), "scaler": scaler.state_dict()},
+                },
+                unchanging={"best_network": best_network},
             )
     if enough():
         print(f"stopped: no better epoch in {recipe['patience']}")
