@@ -1,5 +1,4 @@
 # The plan of the whole run, and what every rule file shares.
-import os
 import sys
 from pathlib import Path
 
@@ -8,11 +7,11 @@ from snakemake.exceptions import WorkflowError
 HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(HOME / "scripts"), os.environ.get("PYTHONPATH")])
-)
 
 from cloudseg.experiments import CODE, Plan
+from cloudseg.processes import import_from
+
+import_from(HOME / "scripts")
 
 try:
     PLAN = Plan(config, HOME)

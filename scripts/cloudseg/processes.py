@@ -1,9 +1,16 @@
-"""Processes that must not outlive the one that started them."""
+"""What this process hands down to those that it starts, and what it must not outlive."""
 
 import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
+
+
+def import_from(folder: Path) -> None:
+    """Let the processes that this one starts import from a folder, before any installed copy of what lies there."""
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(os.pathsep.join(paths).split(os.pathsep)))
 
 
 def end_with_parent(parent: int) -> None:
