@@ -26,7 +26,7 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
 from cloudseg import stores
-from cloudseg.network.predict import load_model, mean_of_views, quantise, resize
+from cloudseg.network.predict import load_checkpoint, mean_of_views, quantise, resize
 from cloudseg.network.samples import normalise
 from cloudseg.postprocess import segment
 
@@ -69,7 +69,7 @@ def demo_probabilities(results: Path, images: int) -> np.ndarray:
     for checkpoint in checkpoints:
         record = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))
         pixels = stores.read(results / "dataset" / Path(record["pixels"]).name)
-        model = load_model(checkpoint, pixels.attrs["classes"])
+        model, _ = load_checkpoint(checkpoint, pixels.attrs["classes"])
         for row in range(pixels["test/image"].shape[0]):
             image = torch.from_numpy(stores.images(pixels["test/image"], slice(row, row + 1)))
             image = normalise(image, **record["recipe"]["normalise"])

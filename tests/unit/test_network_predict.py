@@ -244,7 +244,7 @@ def test_stores_hold_the_images_in_order(inputs, tmp_path, monkeypatch):
         assert store.attrs["classes"] == ["a", "b"]
         assert store.attrs["run"] == files.sha256(inputs / f"{checkpoint}.safetensors")
         assert (store.shape, store.dtype) == ((len(expected_ids[split]), 2, 20, 30), np.uint8)
-        model = predict.load_model(inputs / f"{checkpoint}.safetensors", ["a", "b"])
+        model, _ = predict.load_checkpoint(inputs / f"{checkpoint}.safetensors", ["a", "b"])
         for row, image_id in enumerate(store.attrs["ids"]):  # one image at a time, by way of Zarr itself
             array = pixels["train/image" if split == "valid" else "test/image"]
             image = array[int("".join(filter(str.isdigit, image_id)))][None]
@@ -319,7 +319,7 @@ def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
     views = [*views_of(steps), {"view": "both", "scale": 1.25, "weight": 2}]
     outputs = run(inputs, tmp_path, views=views)
     pixels = zarr.open(inputs / "pixels.zarr", mode="r")
-    model = predict.load_model(inputs / "last.safetensors", ["a", "b"])
+    model, _ = predict.load_checkpoint(inputs / "last.safetensors", ["a", "b"])
     black, white = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8), **NORM) for value in (0, 255))
     store = stores.read(outputs["last-test"])
     for row in range(3):
@@ -364,7 +364,7 @@ def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
 
 def test_a_checkpoint_of_other_classes_is_refused(inputs, tmp_path):
     with pytest.raises(ValueError, match=r"best.safetensors: trained on the classes \['a', 'b'\], the images have"):
-        predict.load_model(inputs / "best.safetensors", ["a", "c"])
+        predict.load_checkpoint(inputs / "best.safetensors", ["a", "c"])
     models.write_state({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {})
     with pytest.raises(ValueError, match=r"x.safetensors: not a checkpoint of cloudseg"):
-        predict.load_model(tmp_path / "x.safetensors", ["a", "b"])
+        predict.load_checkpoint(tmp_path / "x.safetensors", ["a", "b"])

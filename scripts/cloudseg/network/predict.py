@@ -123,11 +123,6 @@ def predict(
             print(f"{name}, {split}: {len(names)} images", flush=True)
 
 
-def load_model(checkpoint: str | Path, classes: Sequence[str]) -> Segmenter:
-    """Build the network of a checkpoint, ready to predict, as :func:`load_checkpoint` does."""
-    return load_checkpoint(checkpoint, classes)[0]
-
-
 def load_checkpoint(checkpoint: str | Path, classes: Sequence[str]) -> tuple[Segmenter, dict[str, Any]]:
     """Build the network of a checkpoint, ready to predict, and say what it is.
 
