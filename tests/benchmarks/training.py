@@ -23,10 +23,11 @@ from torch.utils.data import DataLoader
 from cloudseg import files, stores
 from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
+from cloudseg.network.batches import Batches
 from cloudseg.network.losses import build_loss
 from cloudseg.network.models import build_model, write_state
 from cloudseg.network.predict import VIEWS, predict
-from cloudseg.network.samples import Batches, PixelSamples, normalise, unpack
+from cloudseg.network.samples import PixelSamples, normalise, unpack
 
 ENCODER = "tu-tf_efficientnet_lite0"
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]

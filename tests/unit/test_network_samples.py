@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cloudseg.network import samples
 from cloudseg.network.augment import build_transform
+from cloudseg.network.batches import Batches
 
 STEPS = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -21,7 +22,7 @@ STEPS = [
 def epochs_of(store, workers, count=3):
     """Return each epoch's batches, as {place: bytes of the image}."""
     data = samples.PixelSamples(store, [0] * 12, transform=build_transform(STEPS), seed=7)
-    batches = samples.Batches(len(data), 5, shuffle_seed=7)
+    batches = Batches(len(data), 5, shuffle_seed=7)
     loader = DataLoader(
         data,
         batch_sampler=batches,
@@ -117,7 +118,7 @@ def test_masks_shrink_by_area_each_class_for_itself():
 
 
 def test_an_epoch_visits_every_image_once_in_its_own_order():
-    batches = samples.Batches(23, 4, shuffle_seed=3)
+    batches = Batches(23, 4, shuffle_seed=3)
     orders = []
     for epoch in range(3):
         batches.epoch = epoch
@@ -132,16 +133,16 @@ def test_an_epoch_visits_every_image_once_in_its_own_order():
 
 @pytest.mark.parametrize("count", range(2, 14))
 def test_training_batches_never_hold_a_single_image(count):
-    sizes = [len(batch) for batch in samples.Batches(count, 4, shuffle_seed=0)]
+    sizes = [len(batch) for batch in Batches(count, 4, shuffle_seed=0)]
     assert min(sizes) >= 2
     assert sum(sizes) == count - (count % 4 == 1)
-    assert len(samples.Batches(count, 4, shuffle_seed=0)) == len(sizes)
-    assert sum(len(batch) for batch in samples.Batches(count, 4)) == count  # validation keeps all
+    assert len(Batches(count, 4, shuffle_seed=0)) == len(sizes)
+    assert sum(len(batch) for batch in Batches(count, 4)) == count  # validation keeps all
 
 
 @pytest.mark.parametrize("count", range(2, 14))
 def test_an_incomplete_batch_can_be_dropped(count):
-    batches = samples.Batches(count, 4, shuffle_seed=0, drop_last=True)
+    batches = Batches(count, 4, shuffle_seed=0, drop_last=True)
     left_out = set()
     for batches.epoch in range(30):
         kept = list(batches)

@@ -11,6 +11,7 @@ from network_fixtures import RECIPE, write_folds, write_pixels
 from cloudseg import files
 from cloudseg.network import losses, models, samples
 from cloudseg.network import train as training
+from cloudseg.network.batches import Batches
 from cloudseg.network.train import dice_per_class, train
 from cloudseg.network.weights import initial_weights
 
@@ -296,7 +297,7 @@ def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch
 def test_the_loader_pins_memory_for_cuda_and_keeps_its_workers(inputs):
     data = samples.PixelSamples(inputs / "pixels.zarr", range(18))
     for device, workers in (("cuda", 2), ("cpu", 0)):
-        loader = training._loader(data, samples.Batches(18, 4), workers, torch.device(device))
+        loader = training._loader(data, Batches(18, 4), workers, torch.device(device))
         assert loader.pin_memory == (device == "cuda")
         assert loader.persistent_workers == (workers > 0)
         assert loader.num_workers == workers

@@ -56,6 +56,21 @@ def pick(device: str, gpus: int) -> torch.device:
     return torch.device("cpu")
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device, or the CPU's allocator, had no more memory to give.
+
+    Examples
+    --------
+    >>> ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), ran_out_of_memory(ValueError("batch"))
+    (True, False)
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # torch has a class for devices alone; these are the words of its CPU allocator, and of oneDNN's
+    words = "can't allocate memory", "could not create a memory", "std::bad_alloc"
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+
+
 def settle(threads: int, device: torch.device) -> None:
     """Make torch compute the same bits in every run of this process's program on this kind of machine.
 

@@ -1,20 +1,19 @@
 """Random access to the images and masks of a pixel store, for training and prediction."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from cloudseg import stores
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.network.augment import Augmentation
-
-Key = tuple[int, int]  # (epoch, place in the data set)
+from cloudseg.network.batches import Key
 
 CHANNELS = {"rgb": 3, "gray": 1}
 """What a recipe's ``channels`` may name, and how many a network then sees."""
@@ -77,48 +76,6 @@ class PixelSamples(Dataset):
         if self._size is not None:
             image, mask = resize_image(image, self._size), resize_bits(mask, self._size)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
-
-
-class Batches(Sampler[list[Key]]):
-    """The batches of one epoch after another, as lists of keys of :class:`PixelSamples`.
-
-    Parameters
-    ----------
-    count : images in the data set.
-    batch : images in a batch; the last batch holds the rest.
-    shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
-        shuffling, for training, a last batch of one image is left out: BatchNorm has nothing to average.
-    drop_last : leave out any last batch that is not full; the images in it are others in each epoch.
-
-    Examples
-    --------
-    >>> list(Batches(5, 2))
-    [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
-    >>> len(Batches(5, 2, shuffle_seed=1))
-    2
-    >>> len(Batches(7, 4, drop_last=True))
-    1
-    """
-
-    def __init__(self, count: int, batch: int, *, shuffle_seed: int | None = None, drop_last: bool = False) -> None:
-        """Begin with epoch 0; set ``epoch`` before each pass."""
-        self.epoch = 0
-        self._count, self._batch, self._seed = count, batch, shuffle_seed
-        rest = count % batch
-        self._kept = count - rest if drop_last or (shuffle_seed is not None and rest == 1) else count
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch."""
-        return -(-self._kept // self._batch)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        """Yield the batches of ``epoch``."""
-        places = np.arange(self._count)
-        if self._seed is not None:
-            places = np.random.default_rng([self._seed, self.epoch]).permutation(self._count)
-        for start in range(0, self._kept, self._batch):
-            stop = min(start + self._batch, self._kept)
-            yield [(self.epoch, int(place)) for place in places[start:stop]]
 
 
 def draw(seed: int, epoch: int, place: int) -> int:

@@ -23,13 +23,13 @@ from tqdm import tqdm
 from cloudseg import files, stores
 from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
+from cloudseg.network.batches import Batches
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.losses import Loss, build_loss
 from cloudseg.network.models import Segmenter, build_model, write_state
 from cloudseg.network.resume import NAME, StateFile, leaving_on_signal
 from cloudseg.network.samples import (
     CHANNELS,
-    Batches,
     PixelSamples,
     draw,
     fold_images,
