@@ -114,7 +114,7 @@ rule loading:
         "<logs>/loading.log",
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.training_cores
+    threads: PLAN.cores
     resources:
         gpu=PLAN.gpus,
         mem_mb=16000,

@@ -1,4 +1,4 @@
-# Networks: their initial weights, and one training per encoder, decoder, size, recipe and fold.
+# Networks: their initial weights, one training per encoder, decoder, size, recipe and fold, and what it takes.
 
 
 rule weights:
@@ -43,7 +43,7 @@ rule train:
         "../envs/workflow.yaml"
     threads: PLAN.training_cores
     resources:
-        gpu=PLAN.gpus,
+        gpu=PLAN.training_gpus,
         mem_mb=PLAN.training_memory,
         runtime=PLAN.training_minutes,
     params:
@@ -54,3 +54,45 @@ rule train:
         code=CODE["training"],
     script:
         "../scripts/train.py"
+
+
+rule probe_one:
+    output:
+        table="<results>/probe/{encoder}/{decoder}/{size}/{recipe}.tsv",
+    log:
+        "<logs>/probe/{encoder}/{decoder}/{size}/{recipe}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: PLAN.threads
+    resources:
+        gpu=PLAN.gpus,
+        mem_mb=PLAN.training_memory,
+        runtime=30,
+    params:
+        recipe=PLAN.training_recipe,
+        classes=len(PLAN.classes),
+        pixels_size=PLAN.pixels_size,
+        submission_size=PLAN.loss_size,
+        threads=PLAN.threads,
+        memory=PLAN.settings["probe_memory"],
+        code=CODE["training"],
+    script:
+        "../scripts/probe_one.py"
+
+
+rule probe:
+    input:
+        tables=PLAN.probes,
+    output:
+        table="<results>/report/probe.tsv",
+    log:
+        "<logs>/probe.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    script:
+        "../scripts/probe.py"

@@ -1,33 +1,29 @@
-import json
 import sys
-from pathlib import Path
 
-import pandas as pd
-import yaml
-
-from cloudseg import logged
-from cloudseg.files import write_table, write_text
+from cloudseg import logged, stores
+from cloudseg.dataset.folds import read_folds
+from cloudseg.ensemble.decisions import read_decision
+from cloudseg.ensemble.scores import read_image_scores, read_scores
+from cloudseg.files import read_json, read_table, write_table, write_text
 from cloudseg.report.leaderboard import baselines, common_folds, gains, leaderboard, runs_by_experiment
 from cloudseg.report.pages import diary_page, next_commands, page
 
 if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
+        decisions = {
+            name: read_decision(path, params.classes) for name, path in zip(params.names, files.decisions, strict=True)
+        }
         scores = {
-            name: pd.read_csv(path, sep="\t", dtype={"fold": str})
-            for name, path in zip(params.names, files.scores, strict=True)
+            name: read_scores(path, decisions[name]) for name, path in zip(params.names, files.scores, strict=True)
         }
         images = {
-            name: pd.read_csv(path, sep="\t", dtype={"image": str}, keep_default_na=False)
+            name: read_image_scores(path, decisions[name])
             for name, path in zip(params.names, files.images, strict=True)
         }
-        decisions = {
-            name: yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-            for name, path in zip(params.names, files.decisions, strict=True)
-        }
-        records = [json.loads(Path(path).read_text(encoding="utf-8")) for path in files.runs]
-        histories = [pd.read_csv(path, sep="\t") for path in files.histories]
-        split = pd.read_csv(files.folds, sep="\t", dtype={"image": str})
+        records = [read_json(path) for path in files.runs]
+        histories = [read_table(path) for path in files.histories]
+        split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
         folds = common_folds(scores)
         table = leaderboard(
             params.experiments,

@@ -18,7 +18,7 @@ if __name__ == "__main__":
                 outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
                 views=recipe_views(recipe),
                 size=tuple(snakemake.params.submission_size),
-                batch=recipe["batch"],
+                batch=recipe["micro_batch"] or recipe["batch"],
                 normalisation=recipe["normalise"],
                 precision=recipe["precision"],
                 threads=snakemake.params.threads,

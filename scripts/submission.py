@@ -1,15 +1,12 @@
-import shutil
 import sys
 
 from cloudseg import logged
-from cloudseg.files import atomic
+from cloudseg.files import read_text, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):
-        with atomic(snakemake.output.submission) as temporary:
-            shutil.copyfile(snakemake.input.submission, temporary)
+        write_text(snakemake.output.submission, read_text(snakemake.input.submission))
         smoke = "SMOKE RUN, not worth sending: " if snakemake.params.smoke else ""
-        source = f"{snakemake.input.submission} (ensemble {snakemake.params.ensemble})"
         source = f"{snakemake.input.submission} (ensemble {snakemake.params.ensemble})"
         line = f"{smoke}{snakemake.output.submission} is {source}"
         print(line)

@@ -7,16 +7,18 @@ if __name__ == "__main__":
 
         # Where a job runs is no property of its result: no param, so that moving house reruns nothing.
         with leased(snakemake) as device:
-            from cloudseg.network.train import train
+            from cloudseg.network.attempts import train_on
 
-            train(
+            recipe = whole_recipe(snakemake.params.recipe)
+            train_on(
+                device,
                 encoder=snakemake.wildcards.encoder,
                 decoder=snakemake.wildcards.decoder,
                 pixels=snakemake.input.pixels,
                 folds=snakemake.input.folds,
                 fold=int(snakemake.wildcards.fold),
                 weights=snakemake.input.weights,
-                recipe=whole_recipe(snakemake.params.recipe),
+                recipe=recipe,
                 outputs=dict(snakemake.output.items()),
                 seed=snakemake.params.seed,
                 canvas_pixels=snakemake.input.get("canvas") or None,
@@ -24,6 +26,5 @@ if __name__ == "__main__":
                 code=snakemake.params.code,
                 keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
                 threads=snakemake.params.threads,
-                workers=max(0, snakemake.threads - snakemake.params.threads),
-                device=device,
+                workers=max(0, snakemake.threads // recipe["gpus"] - snakemake.params.threads),
             )

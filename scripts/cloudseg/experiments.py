@@ -327,7 +327,7 @@ class Plan:
     def prediction_recipe(self, wildcards: Any) -> dict[str, Any]:
         """Return what prediction needs of a recipe, without what stands at its default."""
         recipe = self._recipe(wildcards)
-        keys = ["tta", "normalise", "batch", "precision", "channels"]
+        keys = ["tta", "normalise", "batch", "micro_batch", "precision", "channels"]
         keys += ["augmentation", "canvas"] if recipe["tta"] == "recipe" else []
         return schema.canonical({key: recipe[key] for key in keys}, RECIPE)
 
@@ -336,18 +336,27 @@ class Plan:
         return self.settings["recipes"][getattr(wildcards, "recipe", wildcards)]
 
     def gpus(self, wildcards: Any) -> int:
-        """Return how many GPUs a training or prediction asks for."""
+        """Return how many GPUs a prediction or a study asks for."""
         return 0 if self.settings["device"] == "cpu" else 1
 
+    def training_gpus(self, wildcards: Any) -> int:
+        """Return how many GPUs a training asks for."""
+        return self.gpus(wildcards) * self._recipe(wildcards)["gpus"]
+
     @property
-    def training_cores(self) -> int:
-        """Cores that a training reserves: its numerical threads and its loaders."""
+    def cores(self) -> int:
+        """Cores that go with a device that trains: its numerical threads and its loaders."""
         return self.threads + self.settings["workers"]
 
+    def training_cores(self, wildcards: Any) -> int:
+        """Return the cores that a training reserves."""
+        return self._recipe(wildcards)["gpus"] * self.cores
+
     def training_memory(self, wildcards: Any) -> int:
-        """Return a generous guess of the memory in MB that a training takes."""
+        """Return a generous guess of the memory in MB that a training takes, or a prediction."""
         height, width = self._pixels(wildcards.size)
-        return 3000 + int(self.settings["recipes"][wildcards.recipe]["batch"] * height * width * 4e-3)
+        recipe = self._recipe(wildcards)
+        return 3000 * recipe["gpus"] + int(recipe["batch"] * height * width * 4e-3)
 
     def training_minutes(self, wildcards: Any, attempt: int = 1) -> int:
         """Return a generous guess of a training's minutes, more on every attempt."""
@@ -391,6 +400,10 @@ class Plan:
         valid = sum(self.blend_megabytes(Wildcards(ensemble=name, split="valid")) for name in self.ensembles)
         test = len(self.settings["ensembles"]) * self.probability_megabytes(self.images["test"])
         return pixels + runs + valid + test
+
+    def pixels_size(self, wildcards: Any) -> list[int]:
+        """Return height and width of the images that a network sees; of `xN` as for an estimate."""
+        return list(self._pixels(self.stored_size(wildcards)))
 
     def _pixels(self, size: str) -> tuple[int, int]:
         """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100."""
@@ -487,6 +500,12 @@ class Plan:
         words = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
         equal = len(set(loss.values())) == 1
         return "".join(words[name] if equal else f"{loss[name]:g}{words[name]}" for name in words if name in loss)
+
+    @property
+    def probes(self) -> list[str]:
+        """The table of what each network of the sheet takes of a device, whatever its number of folds."""
+        rows = self.experiments[KEY].drop_duplicates().to_dict("records")
+        return [f"<results>/probe/{'/'.join(row[key] for key in KEY)}.tsv" for row in rows]
 
     def run_files(self, file: str) -> list[str]:
         """Return `file` of every run."""

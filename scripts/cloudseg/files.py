@@ -1,8 +1,12 @@
-"""Write files so that a kill never leaves half of one, and name what is in them by a digest."""
+"""Write files so that a kill never leaves half of one, notice one that is cut short, and name content by a digest."""
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
+import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,6 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one
     import pandas as pd
+
+
+FULL = 2**20
+"""Bytes that are free on a disk that is full: writers need not fill its last blocks."""
+
+
+class DiskFullError(OSError, ValueError):
+    """A file that its disk had no room for."""
 
 
 @contextlib.contextmanager
@@ -24,6 +36,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ------
     Path : a hidden sibling with the same suffix, so that writers that look at the suffix behave alike.
         It is removed when the block raises, and ``path`` is then as it was.
+
+    Raises
+    ------
+    DiskFullError : for an error of the block, other than a ValueError, while the disk is full. Not every writer says
+        so: PyTorch speaks of an unexpected position. Any other error gets a note with the name of the file.
 
     Examples
     --------
@@ -40,6 +57,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except ValueError:  # knows what it speaks of
+        raise
+    except Exception as error:
+        said_so = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if said_so or shutil.disk_usage(path.parent).free < FULL:
+            raise DiskFullError(
+                f"{path}: {os.strerror(errno.ENOSPC)}; make room and run the same command again"
+            ) from error
+        error.add_note(f"while writing {path}")
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -79,6 +106,100 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> None:
     """
     with atomic(path) as temporary:
         frame.to_csv(temporary, sep="\t", index=False, lineterminator="\n", encoding="utf-8")
+
+
+def read_text(path: str | Path) -> str:
+    r"""Read a text whose last line ends, as that of all texts that jobs write does.
+
+    Parameters
+    ----------
+    path : a file in UTF-8.
+
+    Raises
+    ------
+    ValueError : if the file is empty, breaks off within a line, or is no such text.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(f"{folder}/a.txt", "one\ntwo\n")
+    ...     read_text(f"{folder}/a.txt")
+    'one\ntwo\n'
+    """
+    try:
+        text = Path(path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"not a text ({error})") from error
+    if not text.endswith("\n"):
+        raise damaged(path, "its last line does not end" if text else "an empty file")
+    return text
+
+
+def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
+    r"""Read a table that :func:`write_table` wrote.
+
+    Parameters
+    ----------
+    path : the ``.tsv`` file.
+    options : of ``pandas.read_csv``, such as ``dtype``.
+
+    Raises
+    ------
+    ValueError : if the file is empty, breaks off within a line, or does not hold what ``options`` ask for. A table
+        that breaks off between two lines looks whole: a reader who knows how many there must be counts them.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(f"{folder}/t.tsv", "image\tfold\na.jpg\t0\n")
+    ...     read_table(f"{folder}/t.tsv").to_dict("list")
+    {'image': ['a.jpg'], 'fold': [0]}
+    """
+    import pandas as pd
+
+    text = read_text(path)
+    try:
+        return pd.read_csv(io.StringIO(text), sep="\t", **options)
+    except ValueError as error:
+        raise damaged(path, f"not the table that was written ({error})") from error
+
+
+def read_json(path: str | Path) -> Any:
+    r"""Read a JSON file that ends with a line break, as those of jobs do.
+
+    Parameters
+    ----------
+    path : the file.
+
+    Raises
+    ------
+    ValueError : if it is cut short or no JSON.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_text(f"{folder}/run.json", '{"seed": 1}\n')
+    ...     read_json(f"{folder}/run.json")
+    {'seed': 1}
+    """
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise damaged(path, f"not whole JSON ({error})") from error
+
+
+def damaged(path: str | Path, reason: str) -> ValueError:
+    """Make the error for a file that is not as a job wrote it.
+
+    Examples
+    --------
+    >>> str(damaged("results/demo/dataset/folds.tsv", "an empty file"))
+    'results/demo/dataset/folds.tsv: an empty file; remove it and run the job that makes it again'
+    """
+    return ValueError(f"{path}: {reason}; remove it and run the job that makes it again")
 
 
 def sha256(path: str | Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
+from cloudseg.network.batches import LEAST, pieces
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.transforms import augmentation_problems
 from cloudseg.network.views import recipe_views, smallest_side
@@ -23,7 +24,7 @@ POSTED = ("best", "last", "single")
 # What contest notebooks chose from, and `how: grid` does.
 GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": [0, 100, 1200, 5000, 10000]}
 SMOKE_IMAGES = {"train": 24, "test": 8}
-SMOKE_RECIPE = {"epochs": 3, "batch": 4, "warmup": 0.5}
+SMOKE_RECIPE = {"epochs": 3, "batch": 4, "micro_batch": None, "warmup": 0.5, "compile": False}
 SMOKE_SHRINKS = (8, 4, 2)  # what sizes are divided by, the first that leaves the decoders enough
 DEMO_SIZE = (1400, 2100)  # of the originals of the demo, as of the contest's
 EXPERIMENT = schema.load("experiments")
@@ -53,6 +54,7 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
             lines.append(f"recipes.{name}.start: {source!r} is no file")
         found = [f"recipes.{name}.augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
         lines += found or _view_problems(name, recipe)
+        lines += _batch_problems(name, recipe)
     for place, decision in _decisions(settings):
         for key in ("threshold", "min_size"):
             if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
@@ -82,6 +84,17 @@ def _view_problems(name: str, recipe: dict[str, Any]) -> list[str]:
     return []
 
 
+def _batch_problems(name: str, recipe: dict[str, Any]) -> list[str]:
+    batch, gpus = recipe["batch"], recipe["gpus"]
+    at_once = recipe["micro_batch"] or -(-batch // gpus)
+    if pieces(batch, gpus, at_once):
+        return []
+    return [
+        f"recipes.{name}.batch: {batch} images on {gpus} device(s), at most {at_once} at once, leave fewer than "
+        f"{LEAST} in a piece; choose a multiple of {gpus * max(LEAST, min(at_once, batch // gpus))}"
+    ]
+
+
 def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     own = [
         (f"ensembles.{name}.decision", wish["decision"])
@@ -96,7 +109,10 @@ def smoke_settings(settings: dict[str, Any]) -> dict[str, Any]:
     dataset = settings["dataset"]
     if dataset["source"] != "path":
         dataset |= {"source": "demo"} | SMOKE_IMAGES
-    settings["recipes"] = {name: recipe | SMOKE_RECIPE for name, recipe in settings["recipes"].items()}
+    settings["recipes"] = {
+        name: recipe | SMOKE_RECIPE | {"batch": max(SMOKE_RECIPE["batch"], LEAST * recipe["gpus"])}
+        for name, recipe in settings["recipes"].items()
+    }
     return settings
 
 

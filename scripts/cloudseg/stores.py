@@ -11,9 +11,11 @@ for three reasons that were measured: a random image costs 0.7 ms instead of 2.4
 and the image, and a chunk that is absent is an error where Zarr returns zeros.
 
 A store is written in ``<path>.part`` and renamed when whole; ``complete`` and the count of shard files are
-the last things set. :func:`check` believes nothing else.
+the last things set. ``complete`` is a digest of the metadata of the group and its arrays, which no codec guards;
+stores from before that say ``true``. :func:`check` believes nothing else.
 """
 
+import json
 import os
 import shutil
 import threading
@@ -30,7 +32,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
-from cloudseg.files import atomic
+from cloudseg.files import atomic, digest
 
 SHARD_BYTES = 32 * 2**20
 """Raw bytes that a shard holds at most (but always one image)."""
@@ -101,8 +103,8 @@ class Writer:
     ...     writer.write(rows, np.full((rows.stop - rows.start, 2, 3), 7, "uint8"))
     >>> writer.finish()
     >>> store = read(path)
-    >>> store.shape, store.attrs["complete"], int(images(store, slice(4, 5)).sum())
-    ((5, 2, 3), True, 42)
+    >>> store.shape, store.attrs["shards"], int(images(store, slice(4, 5)).sum())
+    ((5, 2, 3), 1, 42)
     >>> folder.cleanup()
     """
 
@@ -199,15 +201,19 @@ class Writer:
                 raise StoreError(f"{self.part}: {name or 'the array'} lacks images {lines}; write them first")
             shards += _shards(spec.shape[0], spec.shard)
         _remove(self.path)
-        node = zarr.open(self.part, mode="r+")
-        node.update_attributes({**self._attrs, "shards": shards, "complete": True})
+        documents = _documents(self.part)
+        root = documents[""]
+        root["attributes"] = {**self._attrs, "shards": shards}
+        root["attributes"]["complete"] = digest(documents)
+        with atomic(self.part / "zarr.json") as temporary:
+            temporary.write_text(json.dumps(root, indent=2), encoding="utf-8")
         self.part.replace(self.path)
 
 
 def check(path: str | Path) -> None:
-    """Raise unless the store exists, is complete and has all its shard files.
+    """Raise unless the store exists, is complete, says of itself what its writer wrote and has all its shard files.
 
-    This costs a look at each file's name. :func:`verify` reads every byte.
+    This reads the metadata and looks at each file's name. :func:`verify` reads every byte.
 
     Parameters
     ----------
@@ -333,11 +339,14 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
     if not (path / "zarr.json").is_file():
         raise StoreError(f"{path}: no store there (it has no zarr.json); run the job that makes it")
     try:
+        documents = _documents(path)
         node = zarr.open(path, mode="r")
         arrays = _arrays(node)
-    except (KeyError, TypeError, ValueError) as error:
+        complete = documents[""]["attributes"].pop("complete", None)
+        changed = complete is not True and complete != digest(documents)
+    except Exception as error:  # JSON, Zarr and its codecs each have their own
         raise _damaged(path, f"its metadata cannot be read ({error})", path) from error
-    if node.attrs.get("complete") is not True:
+    if not (complete is True or isinstance(complete, str)):
         raise _damaged(path, "not complete, its writer was stopped", path)
     files = [file for array in arrays.values() for file in _shard_files(array)]
     for file in files:
@@ -346,6 +355,8 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
     if node.attrs.get("shards") != len(files):
         reason = f"{node.attrs.get('shards')} shards were written, but its arrays have {len(files)}"
         raise _damaged(path, reason, path)
+    if changed:
+        raise _damaged(path, "a zarr.json in it is not the one that was written", path)
     return node
 
 
@@ -360,6 +371,16 @@ def _arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
         warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
         found = {name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)}
     return dict(sorted(found.items()))
+
+
+def _documents(store: Path, name: str = "") -> dict[str, Any]:
+    """Read the metadata of a group and of all in it, or of one array: name to content of its ``zarr.json``."""
+    document = json.loads((store / name / "zarr.json").read_bytes())
+    documents = {name: document}
+    if document["node_type"] == "group":
+        for file in sorted((store / name).glob("*/zarr.json")):
+            documents |= _documents(store, file.parent.relative_to(store).as_posix())
+    return documents
 
 
 def _shards(count: int, per_shard: int) -> int:

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from cloudseg import files, stores
 from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
 from cloudseg.network.batches import Batches
+from cloudseg.network.loader import Loader
 from cloudseg.network.losses import build_loss
 from cloudseg.network.models import build_model, write_state
 from cloudseg.network.predict import VIEWS, predict
@@ -56,26 +56,29 @@ def main() -> None:
     sys.exit(0 if all(passed) else 1)
 
 
-def write_inputs(folder: Path, size: tuple[int, int]) -> None:
+def write_inputs(folder: Path, size: tuple[int, int], images: int = IMAGES, folds: int = 1) -> None:
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (IMAGES, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (images, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
     image = coarse.repeat(8, axis=1).repeat(8, axis=2)
     mask = image[..., 0] >> 4
     blocks = {"train/image": image, "train/mask": mask, "test/image": image}
     dims = ("image", "y", "x", "band")
     specs = {name: stores.Spec(block.shape, "uint8", dims[: block.ndim]) for name, block in blocks.items()}
-    ids = [f"{number}.jpg" for number in range(IMAGES)]
+    ids = [f"{number}.jpg" for number in range(images)]
     writer = stores.Writer(folder / "pixels.zarr", specs, {"ids": {"train": ids, "test": ids}, "classes": CLASSES})
     for name, block in blocks.items():
         for rows in writer.missing(name):
             writer.write(rows, block[rows], name)
     writer.finish()
-    files.write_text(folder / "folds.tsv", "image\tfold\n" + "".join(f"{name}\t0\n" for name in ids))
+    files.write_text(
+        folder / "folds.tsv",
+        "image\tfold\n" + "".join(f"{name}\t{number % folds}\n" for number, name in enumerate(ids)),
+    )
 
 
 def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
     samples = PixelSamples(folder / "pixels.zarr", range(IMAGES), transform=build_transform(STEPS), seed=1)
-    loader = DataLoader(samples, batch_sampler=Batches(IMAGES, BATCH, shuffle_seed=1))
+    loader = Loader(samples, Batches(IMAGES, BATCH, shuffle_seed=1), 0, "cpu")
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
     model.train()

@@ -9,6 +9,7 @@ RECIPE = {
     **{"batch": 4, "epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 1, "clip": 1},
     **{"patience": 0, "best_by": "dice", "loss": {"bce": 1, "dice": 1}, "precision": "float32"},
     **{"loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
+    **{"gpus": 1, "micro_batch": None, "ema": None, "compile": False, "channels_last": True},
     **{"schedule": "cosine", "plateau_patience": 2, "plateau_factor": 0.5},
     "augmentation": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}],
     "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},

@@ -35,6 +35,14 @@ def test_insisting_on_a_device_that_is_not_there(cuda, gpus, reason):
         devices.pick("cuda", gpus)
 
 
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_auto_is_half_precision_on_a_gpu_that_has_no_bfloat16(monkeypatch, has, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    assert devices.precision_type("auto", torch.device("cuda")) == expected
+    assert devices.precision_type("float32", torch.device("cuda")) == torch.float32
+    assert devices.precision_type("auto", torch.device("cpu")) == torch.float32
+
+
 def test_other_words():
     with pytest.raises(ValueError, match="'gpu' came, expected auto, cuda or cpu"):
         devices.pick("gpu", 1)

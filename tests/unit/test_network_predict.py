@@ -286,6 +286,38 @@ def test_a_killed_prediction_goes_on_with_the_same_bytes(inputs, tmp_path, monke
         assert bytes_of(whole[name]) == bytes_of(resumed[name])
 
 
+def limit_memory(monkeypatch, images):
+    """Let a network have no memory for more images at once."""
+    forward = models.Segmenter.forward
+
+    def limited(model, image):
+        if len(image) > images:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(model, image)
+
+    monkeypatch.setattr(models.Segmenter, "forward", limited)
+
+
+def test_less_memory_than_a_batch_takes_begins_anew_with_half_of_it(inputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(stores, "SHARD_BYTES", 2 * 2 * 20 * 30)  # five images in shards of two, two and one
+    expected = run(inputs, tmp_path / "two", batch=2)
+    limit_memory(monkeypatch, images=2)
+    monkeypatch.setattr(stores, "SHARD_BYTES", 5 * 2 * 20 * 30)
+    outputs = run(inputs, tmp_path / "four", batch=4)
+    assert "cpu has no memory for 4 images at once: beginning anew with 2" in capsys.readouterr().out
+    for name in OUTPUTS:
+        ours, theirs = stores.read(outputs[name]), stores.read(expected[name])
+        assert np.array_equal(ours[:], theirs[:])
+        assert ours.attrs["settings"] == theirs.attrs["settings"]
+
+
+def test_less_memory_than_an_image_takes_ends_the_job(inputs, tmp_path, monkeypatch):
+    limit_memory(monkeypatch, images=0)
+    with pytest.raises(torch.OutOfMemoryError) as raised:
+        run(inputs, tmp_path, batch=5)
+    assert "cpu has no memory for one image: predict on a larger device" in raised.value.__notes__[0]
+
+
 def test_writing_goes_on_in_the_background_with_few_blocks_waiting(tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "SHARD_BYTES", 1)
     writer = stores.Writer(tmp_path / "s.zarr", {"": stores.Spec((8, 4), "uint8", ("image", "x"))}, {})
@@ -305,7 +337,7 @@ def test_writing_goes_on_in_the_background_with_few_blocks_waiting(tmp_path, mon
             gate.set()
         return np.full((1, 4), rows.start, np.uint8)
 
-    predict.write_shards(writer, make)
+    predict.write_shards(writer, make, [f"{number}.jpg" for number in range(8)])
     assert threading.main_thread() not in threads
     assert np.array_equal(stores.read(tmp_path / "s.zarr")[:, 0], np.arange(8))
 

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 from network_fixtures import write_folds, write_pixels
-from torch.utils.data import DataLoader
 
 from cloudseg.network import samples
 from cloudseg.network.augment import build_transform
 from cloudseg.network.batches import Batches
+from cloudseg.network.loader import Loader
 
 STEPS = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -23,13 +23,7 @@ def epochs_of(store, workers, count=3):
     """Return each epoch's batches, as {place: bytes of the image}."""
     data = samples.PixelSamples(store, [0] * 12, transform=build_transform(STEPS), seed=7)
     batches = Batches(len(data), 5, shuffle_seed=7)
-    loader = DataLoader(
-        data,
-        batch_sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=samples.quiet_worker,
-    )
+    loader = Loader(data, batches, workers, "cpu")
     for epoch in range(count):
         batches.epoch = epoch
         yield [image.numpy().tobytes() for images, _ in loader for image in images]
@@ -42,11 +36,22 @@ def test_draws_are_all_different_and_do_not_depend_on_the_workers(tmp_path):
     assert list(epochs_of(tmp_path / "p.zarr", workers=2)) == alone
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_draws_nothing_from_the_state_that_dropout_uses(tmp_path, workers):
+    write_pixels(tmp_path / "p.zarr", train=4)
+    loader = Loader(samples.PixelSamples(tmp_path / "p.zarr", range(4)), Batches(4, 2), workers, "cpu")
+    state = torch.get_rng_state()
+    for _ in range(2):
+        assert [len(image) for image, _ in loader] == [2, 2]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_sample_is_what_the_store_holds(tmp_path):
     blocks = write_pixels(tmp_path / "p.zarr")
     data = samples.PixelSamples(tmp_path / "p.zarr", [4, 9])
     assert len(data) == 2
     image, mask = data[0, 1]
+    assert data.name(1) == f"{tmp_path / 'p.zarr'}, image train9.jpg"
     assert np.array_equal(image.numpy(), blocks["train/image"][9])
     assert np.array_equal(mask.numpy()[..., 0], blocks["train/mask"][9])
 

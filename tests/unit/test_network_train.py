@@ -9,9 +9,8 @@ import torch
 from network_fixtures import RECIPE, write_folds, write_pixels
 
 from cloudseg import files
-from cloudseg.network import losses, models, samples
+from cloudseg.network import learner, losses, models, samples
 from cloudseg.network import train as training
-from cloudseg.network.batches import Batches
 from cloudseg.network.train import dice_per_class, train
 from cloudseg.network.weights import initial_weights
 
@@ -159,10 +158,8 @@ def test_an_augmentation_that_fails_is_named(inputs, tmp_path):
 
 
 def test_one_training_image_is_too_few(inputs, tmp_path):
-    pd.DataFrame({"image": ["train0.jpg", "train1.jpg"], "fold": [0, 1]}).to_csv(
-        tmp_path / "folds.tsv", sep="\t", index=False
-    )
-    (tmp_path / "pixels.zarr").symlink_to(inputs / "pixels.zarr")
+    write_pixels(tmp_path / "pixels.zarr", train=2)
+    write_folds(tmp_path / "folds.tsv", count=2)
     (tmp_path / "weights.safetensors").symlink_to(inputs / "weights.safetensors")
     with pytest.raises(ValueError, match="leaves 1 images to train on; two are needed"):
         run(tmp_path, tmp_path / "out")
@@ -209,7 +206,7 @@ def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tm
         seen.append(grid)
         return losses.build_loss(terms, grid)
 
-    monkeypatch.setattr(training, "build_loss", build_loss)
+    monkeypatch.setattr(learner, "build_loss", build_loss)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
     plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=[20, 31], **still)["history"], sep="\t")
     options = still | {"loss_grid": "submission"}
@@ -292,15 +289,6 @@ def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch
     assert sizes == [7, 2, 7]
     with pytest.raises(ValueError, match=r"leaves 9 images to train on and `drop_last` keeps only batches of 10"):
         run(inputs, tmp_path / "none", batch=10, drop_last=True)
-
-
-def test_the_loader_pins_memory_for_cuda_and_keeps_its_workers(inputs):
-    data = samples.PixelSamples(inputs / "pixels.zarr", range(18))
-    for device, workers in (("cuda", 2), ("cpu", 0)):
-        loader = training._loader(data, Batches(18, 4), workers, torch.device(device))
-        assert loader.pin_memory == (device == "cuda")
-        assert loader.persistent_workers == (workers > 0)
-        assert loader.num_workers == workers
 
 
 def test_dice_against_smp():

@@ -7,9 +7,9 @@ import yaml
 CONFIG = {
     "name": "tiny",
     "dataset": {"source": "path", "root": "images"},
-    "submission_size": "70x105",
+    "submission_size": "210x315",
     "folds": {"count": 2},
-    "recipes": {"tiny": {"start": "none", "epochs": 2, "batch": 4, "tta": [{"view": "identity"}, {"view": "both"}]}},
+    "recipes": {"tiny": {"start": "none", "epochs": 4, "batch": 4, "tta": [{"view": "identity"}, {"view": "both"}]}},
     "experiments": "sheet.tsv",
     "decision": {"threshold": 0.3, "min_size": 20},
     "min_sizes": [0, 50, 200],

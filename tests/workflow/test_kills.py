@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-from own_data import CONFIG, settle, write_config
+from own_data import settle
 from test_own_data import contents
 
 KILLS = int(os.environ.get("CLOUDSEG_KILLS", "20"))
@@ -27,11 +27,6 @@ def results(folder):
         for path in (folder / "results").rglob("history.tsv")
     }
     return contents(folder) | histories
-
-
-def settle_anew(folder, images):
-    settle(folder, images)
-    write_config(folder, CONFIG | {"recipes": {"tiny": CONFIG["recipes"]["tiny"] | {"epochs": 4}}})
 
 
 def command(repo, *words):
@@ -69,19 +64,15 @@ def kill_something(process, draw):
     return "snakemake"
 
 
-def test_random_kills_change_nothing(make_workflow, tmp_path, repo, small_images):
-    undisturbed = make_workflow(tmp_path / "undisturbed")
-    undisturbed.folder.mkdir()
-    settle_anew(undisturbed.folder, small_images)
-    undisturbed.run("--cores", "2", "--configfile", "config.yaml")
-    wanted = results(undisturbed.folder)
+def test_random_kills_change_nothing(make_workflow, tmp_path, repo, small_images, finished_run):
+    wanted = results(finished_run.folder)
 
     draw = random.Random(SEED)
     killed, recovered = [], 0
     while len(killed) < KILLS:
         workflow = make_workflow(tmp_path / f"killed{recovered}")
         workflow.folder.mkdir()
-        settle_anew(workflow.folder, small_images)
+        settle(workflow.folder, small_images)
         finished = False
         while not finished:
             process = start(workflow, repo)

@@ -1,6 +1,7 @@
 """What a dry run plans, for each config and each change of one."""
 
 import pytest
+from own_data import CONFIG, settle, write_config
 
 DEMO = {
     **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
@@ -52,6 +53,26 @@ def test_gpus_are_asked_for_and_can_be_denied(workflow):
     assert "gpu=1" in workflow.run("-n", "--resources", "gpu=4")
     assert "gpu=1" not in workflow.run("-n", "--resources", "gpu=0")
     assert "gpu=1" not in workflow.run("-n", "--config", "device=cpu")
+
+
+def test_a_training_asks_for_the_gpus_and_cores_of_its_recipe(workflow, small_images):
+    settle(workflow.folder, small_images)
+    write_config(
+        workflow.folder, CONFIG | {"workers": 2, "recipes": {"tiny": {"start": "none", "gpus": 3, "batch": 6}}}
+    )
+    words = ("-n", "--configfile", "config.yaml", "--cores", "16")
+    train = workflow.run(*words, "--until", "train").rpartition("rule train:")[2]
+    assert "gpu=3" in train
+    assert "threads: 9" in train
+
+
+def test_batches_that_cannot_be_shared_are_found_before_anything_runs(workflow, small_images):
+    settle(workflow.folder, small_images)
+    recipe = {"start": "none", "gpus": 2, "batch": 6, "micro_batch": 2}
+    write_config(workflow.folder, CONFIG | {"recipes": {"tiny": recipe}})
+    printed = workflow.run("-n", "--configfile", "config.yaml", check=False)
+    assert "recipes.tiny.batch: 6 images on 2 device(s), at most 2 at once, leave fewer than 2 in a piece" in printed
+    assert "choose a multiple of 4" in printed
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from cloudseg.dataset.contest import (
     scan_table,
     split_label,
 )
+from cloudseg.files import damaged, read_table
 from cloudseg.postprocess import decode_rle
 
 FACTS = ["image", "split", "height", "width", "digest", "labels"]
@@ -295,16 +296,31 @@ def check_dataset(
     return images, report
 
 
-def read_images(path: str | Path) -> pd.DataFrame:
+def read_images(path: str | Path, root: str | Path | None = None) -> pd.DataFrame:
     """Read a table that ``write_table`` wrote from :func:`check_dataset`'s images, with the same types.
 
     Plain ``read_csv`` would take a digest of digits alone for a number.
+
+    Parameters
+    ----------
+    path : the table (TSV).
+    root : the data set that was checked, all of whose images must be in the table; None does not ask.
+
+    Raises
+    ------
+    ValueError : if the file is cut short, or is no such table. Without ``root`` a cut between two lines goes unnoticed.
     """
-    names = pd.read_csv(path, sep="\t", nrows=0).columns
+    names = read_table(path, nrows=0).columns
     texts = {"image", "split", "digest", "labels"}
     types = {name: "str" if name in texts else "Int64" for name in names}
     missing = {name: [""] for name in names if name not in texts}
-    images = pd.read_csv(path, sep="\t", dtype=types, keep_default_na=False, na_values=missing)
+    if lacking := [name for name in FACTS if name not in names]:
+        raise damaged(path, f"it has no column {', '.join(lacking)}")
+    images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
+    for split in ("train", "test") if root is not None else ():
+        listed = set(images.loc[images["split"] == split, "image"])
+        if lacking := [name for name in ContestFolder(Path(root)).list_images(split) if name not in listed]:
+            raise damaged(path, f"it lacks {len(lacking)} images of {split}_images/ (the first: {lacking[0]})")
     return images.astype({"height": "int64", "width": "int64"})
 
 

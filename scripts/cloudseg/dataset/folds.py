@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cloudseg.files import damaged, read_table
+
 LabelSet = tuple[bool, ...]
 
 WEIGHT_BINS = 3
@@ -96,6 +98,44 @@ def _strata(holds: np.ndarray, least: int) -> np.ndarray:
     return columns
 
 
+def read_folds(path: str | Path, images: Sequence[str]) -> pd.DataFrame:
+    r"""Read the table of folds that ``write_table`` wrote from :func:`make_folds`.
+
+    Parameters
+    ----------
+    path : the table (TSV).
+    images : names of all training images, as the pixel store has them.
+
+    Returns
+    -------
+    DataFrame : image and fold (int), in the order of the file: each of ``images`` once and no other.
+
+    Raises
+    ------
+    ValueError : if the file is cut short or holds other images.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "folds.tsv").write_text("image\tfold\nb.jpg\t0\na.jpg\t1\n")
+    ...     read_folds(f"{folder}/folds.tsv", ["a.jpg", "b.jpg"]).to_dict("list")
+    {'image': ['b.jpg', 'a.jpg'], 'fold': [0, 1]}
+    """
+    table = read_table(path, dtype={"image": "str", "fold": "int64"}, keep_default_na=False)
+    if list(table.columns) != ["image", "fold"]:
+        raise damaged(path, f"it has the columns {', '.join(table.columns)}, not image and fold")
+    known, found = set(images), set(table["image"])
+    for names, what in (
+        ([name for name in table["image"] if name not in known], "are not in the pixel store"),
+        (table["image"][table["image"].duplicated()].tolist(), "are listed twice"),
+        ([name for name in images if name not in found], "are lacking"),
+    ):
+        if names:
+            raise damaged(path, f"{len(names)} images {what} (first: {names[0]})")
+    return table
+
+
 def read_weights(path: str | Path) -> dict[str, float]:
     """Read the weights of the training images from the table of scores that the rule ``shift`` writes.
 
@@ -111,7 +151,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
     ------
     ValueError : naming the columns that the table lacks.
     """
-    table = pd.read_csv(path, sep="\t", dtype={"image": "str", "split": "str"}, keep_default_na=False, na_values="")
+    table = read_table(path, dtype={"image": "str", "split": "str"}, keep_default_na=False, na_values="")
     if missing := {"image", "split", "weight"} - set(table.columns):
         raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; run the rule shift again")
     train = table[table["split"] == "train"]

@@ -1,11 +1,14 @@
 """Choose a level and a minimum size per class, and say honestly what the choice scores."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
+from cloudseg.files import damaged, read_text
 from cloudseg.postprocess import level
 
 # A tuned decision is the best of the mean over its neighbourhood: so many levels and min sizes to each side.
@@ -130,6 +133,44 @@ def decide(
     if decision["how"] != "fixed" and nested:
         plain["nested"] = {int(fold): settled(chosen) for fold, chosen in nested.items()}
     return plain, _with_means(pd.DataFrame(rows, columns=["what", "class", "fold", *KINDS, "images"]))
+
+
+def read_decision(path: str | Path, classes: Sequence[str]) -> dict[str, Any]:
+    r"""Read the decision of an ensemble.
+
+    Parameters
+    ----------
+    path : ``decision.yaml``, as :func:`decide` returns it.
+    classes : names of the classes that it must decide on.
+
+    Raises
+    ------
+    ValueError : if the file is cut short, or does not give each class a ``level`` and a ``min_size``.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> text = "how: fixed\nimages: 2\nclasses:\n  Fish: {level: 128, threshold: 0.502, min_size: 0}\n"
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "decision.yaml").write_text(text)
+    ...     read_decision(f"{folder}/decision.yaml", ["Fish"])["classes"]["Fish"]["level"]
+    128
+    """
+    text = read_text(path)
+    try:
+        decision = yaml.safe_load(text)
+        decided = [decision["classes"], *decision.get("nested", {}).values()]
+        whole = all(_decides_on(classes, one) for one in decided)
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, f"not a whole decision ({error!r})") from error
+    if not whole:
+        raise damaged(path, f"each of {', '.join(classes)} needs a whole level and min_size, {decided} came")
+    return decision
+
+
+def _decides_on(classes: Sequence[str], decided: Mapping[str, Mapping[str, Any]]) -> bool:
+    keys = ("level", "min_size")
+    return decided.keys() == set(classes) and all(isinstance(one[key], int) for one in decided.values() for key in keys)
 
 
 KINDS = ["fixed", "tuned", "nested"]

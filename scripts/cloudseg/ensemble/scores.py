@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from cloudseg import stores
+from cloudseg.files import damaged, read_table
 from cloudseg.postprocess import remove_small_components
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
@@ -64,6 +65,45 @@ def image_scores(
     with ThreadPoolExecutor(threads) as pool:
         scored = list(tqdm(pool.map(score, range(len(ids))), total=len(ids), unit=" images", disable=None))
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
+
+
+def read_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataFrame:
+    """Read the table of scores that :func:`cloudseg.ensemble.decisions.decide` returned, all text in its `fold` column.
+
+    Parameters
+    ----------
+    path : ``scores.tsv``.
+    decision : that of the ensemble; where it is of no images, there is no row.
+
+    Raises
+    ------
+    ValueError : if the file is cut short: the mean over everything is its last row.
+    """
+    scores = read_table(path, dtype={"class": str, "fold": str})
+    if lacking := {"what", "class", "fold", "fixed", "tuned", "nested", "images"} - set(scores.columns):
+        raise damaged(path, f"it has no column {', '.join(sorted(lacking))}")
+    if decision["images"] and scores[["class", "fold"]].tail(1).to_numpy().tolist() != [["all", "all"]]:
+        raise damaged(path, "its last row is not the mean over classes and folds")
+    return scores
+
+
+def read_image_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataFrame:
+    """Read the table that :func:`image_scores` returned.
+
+    Parameters
+    ----------
+    path : ``images.tsv`` of an ensemble.
+    decision : that of the ensemble; it says of how many images and classes there must be a row.
+
+    Raises
+    ------
+    ValueError : if the file is cut short.
+    """
+    scores = read_table(path, dtype={"image": str, "class": str}, keep_default_na=False)
+    rows = decision["images"] * len(decision["classes"])
+    if list(scores.columns) != IMAGE_COLUMNS or len(scores) != rows:
+        raise damaged(path, f"it has {len(scores)} rows of {', '.join(scores.columns)}; {rows} were written")
+    return scores
 
 
 def _counts(

@@ -1,6 +1,12 @@
 """Choose the device that a job computes on, and make what it computes repeatable."""
 
+import contextlib
 import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
 
 import cv2
 import torch
@@ -56,19 +62,22 @@ def pick(device: str, gpus: int) -> torch.device:
     return torch.device("cpu")
 
 
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device, or the CPU's allocator, had no more memory to give.
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether want of memory, of a device or of the CPU, is what an error, or one behind it, speaks of.
 
     Examples
     --------
     >>> ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), ran_out_of_memory(ValueError("batch"))
     (True, False)
     """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # torch has a class for devices alone; these are the words of its CPU allocator, and of oneDNN's
-    words = "can't allocate memory", "could not create a memory", "std::bad_alloc"
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+    # torch has a class for devices alone; these are the words of its CPU allocator, of oneDNN and of C++
+    words = "can't allocate memory", "could not create a primitive", "could not create a memory", "std::bad_alloc"
+    while error is not None:
+        said = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+        if said or isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def settle(threads: int, device: torch.device) -> None:
@@ -95,8 +104,8 @@ def precision_type(precision: str, device: torch.device) -> torch.dtype:
 
     Parameters
     ----------
-    precision : ``float32``, ``bf16``, ``fp16``, or ``auto``: bfloat16 on CUDA devices that have it, else
-        float32.
+    precision : ``float32``, ``bf16``, ``fp16``, or ``auto``: on CUDA bfloat16 where the device has it, else float16;
+        float32 on the CPU.
     device : where the network is.
 
     Examples
@@ -104,7 +113,69 @@ def precision_type(precision: str, device: torch.device) -> torch.dtype:
     >>> precision_type("auto", torch.device("cpu"))
     torch.float32
     """
+    if precision == "auto" and device.type == "cuda":
+        precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if precision == "auto":
-        has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if has_bfloat16 else torch.float32
+        return torch.float32
     return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+class BusyClock:
+    """Counts the seconds in which a device has work.
+
+    On CUDA between events in its own queue, so that the host does not wait; on the CPU by the clock.
+
+    Parameters
+    ----------
+    device : to watch.
+
+    Examples
+    --------
+    >>> clock = BusyClock(torch.device("cpu"))
+    >>> with clock.working():
+    ...     time.sleep(0.01)
+    >>> clock.seconds() >= 0.01
+    True
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Begin at zero."""
+        self._device, self._seconds = device, 0.0
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Count what the block asks the device for."""
+        if self._device.type == "cuda":
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            yield
+            stop.record()
+            self._events.append((start, stop))
+        else:
+            started = time.perf_counter()
+            yield
+            self._seconds += time.perf_counter() - started
+
+    def seconds(self) -> float:
+        """Return the seconds so far; waits for the device."""
+        if self._events:
+            torch.cuda.synchronize(self._device)
+            self._seconds += sum(start.elapsed_time(stop) for start, stop in self._events) / 1e3
+            self._events.clear()
+        return self._seconds
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes that this process has held at once, on a CUDA device or, on the CPU, of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    units = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss counts bytes there, KiB on Linux
+    return units * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def name(device: torch.device) -> str:
+    """Return what kind of device this is, in its maker's words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()

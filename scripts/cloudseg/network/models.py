@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import google_crc32c
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import safe_open
@@ -172,16 +173,20 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
 
     Raises
     ------
-    ValueError : if the file is cut short or is no safetensors file.
+    ValueError : if the file is cut short, is no safetensors file, or fails the checksum of :func:`write_state`.
     """
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("cloudseg", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 (no mapping)
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises a class of its own that it does not export
         raise ValueError(f"{path}: not a whole safetensors file ({error}); make it again") from error
+    written = about.pop("checksum", None)  # the files of others have none
+    if written not in (None, _checksum(state, about)):
+        raise ValueError(f"{path}: its content is not what was written (checksum); make it again")
+    return state, about
 
 
 def write_state(state: dict[str, torch.Tensor], path: str | Path, about: dict) -> None:
@@ -194,5 +199,15 @@ def write_state(state: dict[str, torch.Tensor], path: str | Path, about: dict) -
     about : plain values, kept as one JSON text: safetensors writes several in a random order.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    about = about | {"checksum": _checksum(state, about)}
     with atomic(path) as temporary:
         save_file(state, temporary, metadata={"cloudseg": json.dumps(about, sort_keys=True)})
+
+
+def _checksum(state: dict[str, torch.Tensor], about: dict) -> int:
+    """Return the CRC-32C of names, types, shapes and values of tensors, which safetensors does not guard."""
+    crc = google_crc32c.value(json.dumps(about, sort_keys=True).encode())
+    for key, value in sorted(state.items()):
+        crc = google_crc32c.extend(crc, f"{key} {value.dtype} {list(value.shape)}".encode())
+        crc = google_crc32c.extend(crc, value.contiguous().view(-1).view(torch.uint8).numpy())
+    return crc

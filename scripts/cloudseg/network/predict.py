@@ -1,9 +1,7 @@
 """Predict the validation and test images of a trained fold, in several views, into probability stores."""
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from cloudseg import files, stores
+from cloudseg.background import STUCK_AFTER, Background, named
 from cloudseg.network import devices
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.models import Segmenter, build_model, load_strictly, read_state
@@ -53,7 +52,8 @@ def predict(
     views : as :func:`cloudseg.network.views.recipe_views` gives them: ``{"view": name, "scale": s, "weight": w}``,
         both 1 when left out, or with ``moves``. Of the weights only ratios matter.
     size : height and width of the submission grid.
-    batch : images that the network takes at once. Other batches give other last bits.
+    batch : images that the network takes at once. Other batches give other last bits. When the device has no memory
+        for so many, all stores are begun anew with half as many.
     normalisation : ``mean`` and ``std`` of the recipe.
     precision : of the recipe.
     threads : numerical threads.
@@ -61,8 +61,9 @@ def predict(
 
     Raises
     ------
-    ValueError : if a checkpoint is of other classes than the pixels, a view is not known, or one shows the images
-        smaller than the decoder takes them. An error of the writing thread ends the job with its own message.
+    ValueError : if a checkpoint is of other classes than the pixels, a view is not known, one shows the images
+        smaller than the decoder takes them, or an image cannot be read. An error of the writing thread ends the job,
+        too, and names the store and the images that it was writing.
     """
     device = torch.device(device)
     devices.settle(threads, device)
@@ -75,52 +76,109 @@ def predict(
         "valid": (group["train/image"], valid, [ids["train"][position] for position in valid]),
         "test": (group["test/image"], list(range(len(ids["test"]))), ids["test"]),
     }
-    # What decides the bytes besides the checkpoint: a store begun with other settings is begun anew
-    settings = files.digest(
-        {
-            "pixels": attrs,
-            # A scale of 1 left out, so that stores from before there were scales are the same
-            "views": [{key: view[key] for key in view if key != "scale" or view[key] != 1} for view in views],
-            "size": size,
-            "batch": batch,
-            "normalisation": normalisation,
-            "precision": str(dtype),
-            "threads": threads,
-            "device": device.type,
-        }
-    )
+    height, width = group["train/image"].shape[1:3]
+    # What decides the bytes besides checkpoint and batch: a store begun with other settings is begun anew
+    decides = {
+        "pixels": attrs,
+        # A scale of 1 left out, so that stores from before there were scales are the same
+        "views": [{key: view[key] for key in view if key != "scale" or view[key] != 1} for view in views],
+        "size": size,
+        "normalisation": normalisation,
+        "precision": str(dtype),
+        "threads": threads,
+        "device": device.type,
+    }
 
-    def block(model: Segmenter, channels: int, array: Any, positions: Sequence[int], rows: slice) -> np.ndarray:
-        prepare = partial(normalise, **normalisation, channels=channels)
+    def write_stores(batch: int) -> None:
+        settings = files.digest({**decides, "batch": batch})
+        for name, checkpoint in checkpoints.items():
+            model, trained = load_checkpoint(checkpoint, attrs["classes"])
+            if (side := smallest_side(views, (height, width))) < (least := DECODERS[trained["decoder"]].minimum):
+                raise ValueError(
+                    f"{pixels}: images of {height}x{width}, which a view of `tta` shrinks to sides of {side} pixels; "
+                    f"{trained['decoder']} takes at least {least}; raise its `scale`"
+                )
+            model.to(device, memory_format=torch.channels_last)
+            prepare = partial(normalise, **normalisation, channels=trained.get("channels", 3))
+            run = files.sha256(checkpoint)
+            for split, (array, positions, names) in splits.items():
+                spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
+                about = {"ids": names, "classes": attrs["classes"], "run": run, "settings": settings}
+                writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about)
+                write_shards(writer, partial(block, model, prepare, array, positions, names, batch), names)
+                print(f"{name}, {split}: {len(names)} images", flush=True)
+
+    def block(
+        model: Segmenter,
+        prepare: Callable[[torch.Tensor], torch.Tensor],
+        array: Any,
+        positions: Sequence[int],
+        names: Sequence[str],
+        batch: int,
+        rows: slice,
+    ) -> np.ndarray:
         black, white = (
             prepare(torch.full((1, 1, 1, 3), value, dtype=torch.uint8, device=device)) for value in (0, 255)
         )
         parts = []
         for start in range(rows.start, rows.stop, batch):
-            chosen = positions[start : min(start + batch, rows.stop)]
-            image = np.concatenate([stores.images(array, slice(at, at + 1)) for at in chosen])
+            chosen = range(start, min(start + batch, rows.stop))
+            image = np.concatenate([read(array, positions[row], names[row]) for row in chosen])
             image = prepare(torch.from_numpy(image).to(device))
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 mean = mean_of_views(model, image, views, black, white)
             parts.append(quantise(resize(mean, size)).cpu().numpy())
         return np.concatenate(parts)
 
-    for name, checkpoint in checkpoints.items():
-        model, trained = load_checkpoint(checkpoint, attrs["classes"])
-        height, width = group["train/image"].shape[1:3]
-        if (side := smallest_side(views, (height, width))) < (least := DECODERS[trained["decoder"]].minimum):
-            raise ValueError(
-                f"{pixels}: images of {height}x{width}, which a view of `tta` shrinks to sides of {side} pixels; "
-                f"{trained['decoder']} takes at least {least}; raise its `scale`"
-            )
-        model.to(device, memory_format=torch.channels_last)
-        run = files.sha256(checkpoint)
-        for split, (array, positions, names) in splits.items():
-            spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
-            about = {"ids": names, "classes": attrs["classes"], "run": run, "settings": settings}
-            writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about)
-            write_shards(writer, partial(block, model, trained.get("channels", 3), array, positions))
-            print(f"{name}, {split}: {len(names)} images", flush=True)
+    def read(array: Any, position: int, name: str) -> np.ndarray:
+        try:
+            return stores.images(array, slice(position, position + 1))
+        except ValueError as error:
+            raise named(f"{pixels}, image {name}", error) from error
+
+    with_fitting_batch(write_stores, batch, device)
+
+
+def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:
+    """Do work with a batch that the device has memory for: when it runs out, do it anew with half as many.
+
+    Parameters
+    ----------
+    work : what to do with a number of images at once.
+    batch : to begin with, at least 1.
+    device : for messages.
+
+    Raises
+    ------
+    Exception : whatever ``work`` raised; for want of memory only when one image was too much.
+
+    Examples
+    --------
+    >>> def work(batch):
+    ...     if batch > 3:
+    ...         raise torch.OutOfMemoryError
+    ...     print(f"done with {batch}")
+    >>> with_fitting_batch(work, 15, torch.device("cpu"))
+    cpu has no memory for 15 images at once: beginning anew with 7
+    cpu has no memory for 7 images at once: beginning anew with 3
+    done with 3
+    """
+    while True:
+        try:
+            return work(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not devices.ran_out_of_memory(error):
+                raise
+            if batch == 1:
+                error.add_note(
+                    f"{device} has no memory for one image: predict on a larger device, let no other job share it, or "
+                    "take views of a smaller `scale` in the recipe's `tta`"
+                )
+                raise
+        # After the block, since until then the error keeps the tensors of the batch that was too large
+        print(f"{device} has no memory for {batch} images at once: beginning anew with {batch // 2}", flush=True)
+        batch //= 2
+        torch.cuda.empty_cache()
 
 
 def load_checkpoint(checkpoint: str | Path, classes: Sequence[str]) -> tuple[Segmenter, dict[str, Any]]:
@@ -347,25 +405,33 @@ def quantise(probability: torch.Tensor) -> torch.Tensor:
     return (probability.float() * 255).add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
-def write_shards(writer: stores.Writer, make: Callable[[slice], np.ndarray]) -> None:
+def write_shards(
+    writer: stores.Writer,
+    make: Callable[[slice], np.ndarray],
+    names: Sequence[str],
+    *,
+    stuck_after: float = STUCK_AFTER,
+) -> None:
     """Make the missing shards of a store and write each in the background while the next is made.
 
     Parameters
     ----------
     writer : of a store that is one array.
     make : range of images to their block.
+    names : of all images, for errors.
+    stuck_after : seconds after which writing a shard counts as stuck.
 
     Raises
     ------
-    Exception : whatever ``make`` or the writing thread raised; the store is then not finished.
+    Exception : whatever ``make`` raised, or the writing thread, which names the store and the images that it was
+        writing; the store is then not finished.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="shards") as thread:
-        waiting: deque[Future] = deque()
+    with Background(QUEUED, stuck_after=stuck_after, name="shards") as writing:
         for rows in writer.missing():
             block = make(rows)
-            if len(waiting) == QUEUED:
-                waiting.popleft().result()
-            waiting.append(thread.submit(writer.write, rows, block))
-        for future in waiting:
-            future.result()
+            more = rows.stop - rows.start - 1
+            about = (
+                f"{writer.path}, image{'s' if more else ''} {names[rows.start]}{f' and {more} more' if more else ''}"
+            )
+            writing.submit(about, writer.write, rows, block)
     writer.finish()

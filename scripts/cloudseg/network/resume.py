@@ -5,14 +5,15 @@ It lies beside the run's outputs and is no output of the rule: Snakemake deletes
 
 import contextlib
 import signal
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cloudseg import files
+from cloudseg.background import STUCK_AFTER, Background
 
 NAME = "training.state"
 
@@ -27,17 +28,20 @@ class StateFile:
     ----------
     path : of the file.
     digest : of everything that decides the result of an epoch. A file of another digest is ignored.
+    stuck_after : seconds after which a write counts as stuck.
     """
 
-    def __init__(self, path: str | Path, digest: str) -> None:
+    def __init__(self, path: str | Path, digest: str, *, stuck_after: float = STUCK_AFTER) -> None:
         """Begin to write; call :meth:`close` at the end."""
         self.path, self._digest = Path(path), digest
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="state")
-        self._waiting: Future | None = None
+        self._writing = Background(1, stuck_after=stuck_after, name="state")
 
     def read(self) -> dict[str, Any] | None:
         """Return the state, or None when there is none that belongs to this training and is whole."""
         try:
+            with zipfile.ZipFile(self.path) as archive:
+                if broken := archive.testzip():  # torch.load skips the checksums
+                    raise zipfile.BadZipFile(f"{broken} fails its checksum")
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
@@ -56,10 +60,13 @@ class StateFile:
         ----------
         state : tensors and plain values, which are copied before this returns.
         unchanging : more of them, that nobody will change and that need no copy.
+
+        Raises
+        ------
+        Exception : as of :meth:`cloudseg.background.Background.submit`, with the path.
         """
         copy = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
-        self.wait()
-        self._waiting = self._thread.submit(self._write, copy)
+        self._writing.submit(str(self.path), self._write, copy)
 
     def _write(self, state: dict[str, Any]) -> None:
         with files.atomic(self.path) as temporary:
@@ -67,16 +74,11 @@ class StateFile:
 
     def wait(self) -> None:
         """Return when the last state lies on the disk."""
-        if self._waiting is not None:
-            self._waiting.result()
-            self._waiting = None
+        self._writing.wait()
 
     def close(self) -> None:
         """Finish the last write."""
-        try:
-            self.wait()
-        finally:
-            self._thread.shutdown()
+        self._writing.close()
 
 
 def _copied(value: Any) -> Any:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
 from cloudseg import stores
+from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.network.augment import Augmentation
 from cloudseg.network.batches import Key
@@ -54,6 +54,7 @@ class PixelSamples(Dataset):
     ) -> None:
         """Open the store."""
         group = stores.read(store)
+        self._store, self._names = store, group.attrs.asdict()["ids"]["train"]
         self._image, self._mask = group["train/image"], group["train/mask"]
         self._size = size if size != self._image.shape[1:3] else None
         self._images = list(images)
@@ -63,6 +64,10 @@ class PixelSamples(Dataset):
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._images)
+
+    def name(self, place: int) -> str:
+        """Return the store and the name of the image at one place, for messages."""
+        return f"{self._store}, image {self._names[self._images[place]]}"
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the image and mask at one place, as drawn in one epoch."""
@@ -217,14 +222,10 @@ def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[
 
     Raises
     ------
-    ValueError : if the table has no such fold, or images that the store lacks, or one image twice.
+    ValueError : if the table has no such fold, is cut short, or does not hold each image of the store once.
     """
-    table = pd.read_csv(folds, sep="\t", dtype={"image": str, "fold": int}, keep_default_na=False)
+    table = read_folds(folds, ids)
     positions = {name: position for position, name in enumerate(ids)}
-    if absent := [name for name in table["image"] if name not in positions]:
-        raise ValueError(f"{folds}: {len(absent)} images are not in the pixel store (first: {absent[0]})")
-    if len(twice := table["image"][table["image"].duplicated()]):
-        raise ValueError(f"{folds}: {len(twice)} images are listed twice (first: {twice.iloc[0]})")
     if fold not in set(table["fold"]):
         raise ValueError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
     validates = table["fold"] == fold

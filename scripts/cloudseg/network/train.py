@@ -5,10 +5,8 @@ import importlib.metadata
 import json
 import math
 import platform
-import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from cloudseg import files, stores
@@ -25,17 +22,16 @@ from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
 from cloudseg.network.batches import Batches
 from cloudseg.network.decoders import DECODERS
-from cloudseg.network.losses import Loss, build_loss
-from cloudseg.network.models import Segmenter, build_model, write_state
+from cloudseg.network.learner import Learner
+from cloudseg.network.loader import Loader
+from cloudseg.network.models import build_model, write_state
+from cloudseg.network.ranks import ALONE, Team
 from cloudseg.network.resume import NAME, StateFile, leaving_on_signal
 from cloudseg.network.samples import (
     CHANNELS,
     PixelSamples,
     draw,
     fold_images,
-    normalise,
-    quiet_worker,
-    unpack,
 )
 from cloudseg.network.schedules import FOR_ALL_EPOCHS, SCHEDULES, reductions
 
@@ -57,9 +53,12 @@ def train(
     keep_state: bool = True,
     threads: int = 1,
     workers: int = 0,
-    device: str | torch.device = "cpu",
+    team: Team = ALONE,
+    too_much: Sequence[int] = (),
 ) -> None:
     """Train a network on all folds but one and keep its best and its last epoch.
+
+    This is what one process does, be it alone or one of several: :func:`cloudseg.network.attempts.train_on` begins it.
 
     Parameters
     ----------
@@ -72,6 +71,8 @@ def train(
     recipe : all of
 
         - ``batch`` (images), ``drop_last`` (leave out a last batch that is not full), ``epochs``;
+        - ``gpus``: the size of ``team``, which shares each batch; ``micro_batch``: images that a device sees at once,
+          the gradients of the pieces being summed, or None for all of its share;
         - ``learning_rate`` (peak), ``warmup`` (epochs of linear warm-up, may be a fraction), ``schedule``: a name
           of :data:`cloudseg.network.schedules.SCHEDULES`, with ``plateau_patience`` (epochs) and
           ``plateau_factor`` (0 to 1) for ``plateau``, which counts epochs as ``best_by`` does;
@@ -82,7 +83,9 @@ def train(
           ``submission_size``, in training and validation alike;
         - ``augmentation``: steps; ``canvas``: the size at which they are applied, for the record; ``channels``:
           ``rgb`` or ``gray``; ``normalise``: ``mean`` and ``std`` of the three colours;
-        - ``precision``: ``auto``, ``float32``, ``bf16`` or ``fp16``.
+        - ``precision``: ``auto``, ``float32``, ``bf16`` or ``fp16``; ``channels_last`` and ``compile``: how the network
+          is laid out and whether torch compiles it; ``ema``: decay of the moving average of the weights that is
+          validated and kept in place of the last ones, or None.
     outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
@@ -90,9 +93,10 @@ def train(
     submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
     code : changes when this code means another result; a state of another number is not gone on from.
     keep_state : leave the state of the last epoch beside ``last``, so that more epochs go on from there.
-    threads : numerical threads.
-    workers : loader processes; the result does not depend on them.
-    device : where to compute, as picked by :func:`cloudseg.network.devices.pick`.
+    threads : numerical threads of each process.
+    workers : loader processes of each process; the result does not depend on them.
+    team : this process's place among those that train together, and its device.
+    too_much : numbers of images at once that have been tried and that the memory was not enough for, for the record.
 
     Raises
     ------
@@ -106,11 +110,14 @@ def train(
 
     ``valid_dice`` in the history is a signal for training, not a score: threshold 0.5, no minimum size, at
     training size, 1 for a class absent from both mask and prediction; mean over images, then over classes.
+
+    Several devices see the batches that one would see. What counts over the images that a device sees at once then
+    counts over fewer: the losses over a batch, and on the CPU BatchNorm (on CUDA it is synchronised). Without these
+    the losses are those of one device, but for the order of sums.
     """
     started = time.perf_counter()
-    device = torch.device(device)
+    device = team.device
     devices.settle(threads, device)
-    dtype = devices.precision_type(recipe["precision"], device)
 
     # Data
     group = stores.read(pixels)
@@ -121,7 +128,11 @@ def train(
     train_images, valid_images = fold_images(folds, fold, attrs["ids"]["train"])
     if len(train_images) < 2:
         raise ValueError(f"{folds}: fold {fold} leaves {len(train_images)} images to train on; two are needed")
-    train_batches = Batches(len(train_images), recipe["batch"], shuffle_seed=seed, drop_last=recipe["drop_last"])
+    at_once = recipe["micro_batch"] or -(-recipe["batch"] // team.size)
+    share = {"rank": team.rank, "ranks": team.size, "most": at_once}
+    train_batches = Batches(
+        len(train_images), recipe["batch"], shuffle_seed=seed, drop_last=recipe["drop_last"], **share
+    )
     if not len(train_batches):
         raise ValueError(
             f"{folds}: fold {fold} leaves {len(train_images)} images to train on and `drop_last` keeps only batches "
@@ -133,20 +144,19 @@ def train(
         _require_same_images(canvas_pixels, pixels)
     transform = build_transform(recipe["augmentation"])
     train_samples = PixelSamples(canvas_pixels or pixels, train_images, transform=transform, seed=seed, size=size)
-    train_loader = _loader(train_samples, train_batches, workers, device)
-    valid_batches = Batches(len(valid_images), recipe["batch"])
-    valid_loader = _loader(PixelSamples(pixels, valid_images), valid_batches, 0, device)
+    train_loader = Loader(train_samples, train_batches, workers, device)
+    own_images = slice(team.rank, None, team.size)
+    valid_samples = PixelSamples(pixels, valid_images[own_images])
+    valid_loader = Loader(valid_samples, Batches(len(valid_samples), at_once), 0, device)
 
     # Network
     torch.manual_seed(seed)
     channels = CHANNELS[recipe["channels"]]
     model = build_model(encoder, decoder, len(classes), weights=weights, channels=channels)
-    model.to(device, memory_format=torch.channels_last)  # a quarter faster than planes, on the CPU too
     if recipe["loss_grid"] == "submission" and submission_size is None:
         raise ValueError("loss_grid: submission needs the size of the submission grid; none came")
-    loss_of = build_loss(recipe["loss"], tuple(submission_size) if recipe["loss_grid"] == "submission" else None)
-    optimiser = torch.optim.AdamW(_parameter_groups(model, recipe["weight_decay"]), fused=True)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    loss_grid = tuple(submission_size) if recipe["loss_grid"] == "submission" else None
+    learner = Learner(model, recipe, len(classes), team, loss_grid)
     about = {"encoder": encoder, "decoder": decoder, "classes": classes}
     if channels != 3:  # a file that does not say is for three, as all were once
         about["channels"] = channels
@@ -156,7 +166,7 @@ def train(
     decides = {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code}
     decides |= {"recipe": {key: value for key, value in recipe.items() if key != "epochs"}, "data": data}
     decides |= {"weights": files.sha256(weights), "loss_size": submission_size and list(submission_size)}
-    decides |= {"device": device.type, "precision": str(dtype), "torch": torch.__version__}
+    decides |= {"device": device.type, "precision": str(learner.dtype), "torch": torch.__version__}
     state_file = StateFile(Path(outputs["last"]).with_name(NAME), files.digest(decides))
 
     # Epochs
@@ -168,20 +178,21 @@ def train(
     best = {"epoch": 0, "value": -math.inf}
     best_network: dict[str, torch.Tensor] = {}
     resumed: list[dict[str, int]] = []
+    trained: list[float] = []  # seconds of the epochs of this process, in training
+    spent: list[float] = []  # and in all
     state = state_file.read()
     if state is not None and state["epochs"] != recipe["epochs"] and recipe["schedule"] in FOR_ALL_EPOCHS:
-        print(f"{state_file.path}: of {state['epochs']} epochs, and {recipe['schedule']} depends on their number")
+        team.say(f"{state_file.path}: of {state['epochs']} epochs, and {recipe['schedule']} depends on their number")
         state = None
     if state is not None and len(state["history"]) <= recipe["epochs"]:
         history, values, best = state["history"], state["values"], state["best"]
         resumed = [*state["resumed"], {"after": len(history), "of": state["epochs"]}]
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        scaler.load_state_dict(state["scaler"])
+        learner.load_state_dict(state["learner"])
         best_network = state["best_network"]
-        write_state(best_network, outputs["best"], {**about, "epoch": best["epoch"]})
-        files.write_table(pd.DataFrame(history), outputs["history"])
-        print(f"going on after epoch {len(history)}, from {state_file.path}")
+        if team.leads:
+            write_state(best_network, outputs["best"], {**about, "epoch": best["epoch"]})
+            files.write_table(pd.DataFrame(history), outputs["history"])
+        team.say(f"going on after epoch {len(history)}, from {state_file.path}")
     del state
 
     def enough() -> bool:
@@ -195,32 +206,27 @@ def train(
             epoch = len(history) + 1
             epoch_started = time.perf_counter()
             train_batches.epoch = epoch
-            torch.manual_seed(draw(seed, epoch, len(train_images)))  # dropout; no sample has this place
-            model.train()
+            # Dropout; no sample has these places
+            torch.manual_seed(draw(seed, epoch, len(train_images) + team.rank))
+            learner.model.train()
             peak = recipe["learning_rate"]
             if recipe["schedule"] == "plateau":
                 peak *= recipe["plateau_factor"] ** reductions(values, recipe["plateau_patience"])
             total, seen = torch.zeros((), device=device), 0
-            progress = tqdm(train_loader, f"epoch {epoch}/{recipe['epochs']}", leave=False, disable=None)
-            for step, (image, mask) in enumerate(progress, start=(epoch - 1) * len(train_batches)):
-                rate = peak * schedule(step, steps, warmup)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                image, target = _to_network(image, mask, len(classes), recipe, device)
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    logits = model(image)
-                loss = loss_of(logits, target)
-                scaler.scale(loss).backward()
-                scaler.unscale_(optimiser)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe["clip"])
-                scaler.step(optimiser)
-                scaler.update()
-                optimiser.zero_grad()
-                total += loss.detach() * len(image)
-                seen += len(image)
-            train_loss = _finite(total.item() / seen, "training", epoch, recipe)
+            quiet = None if team.leads else True  # None: on a terminal alone
+            progress = tqdm(train_loader, f"epoch {epoch}/{recipe['epochs']}", leave=False, disable=quiet)
+            for number, (image, mask) in enumerate(progress):
+                rate = peak * schedule((epoch - 1) * len(train_batches) + number, steps, warmup)
+                images, pieces = train_batches.images(number), train_batches.pieces(number)
+                total += learner.learn(image, mask, rate=rate, images=images, pieces=pieces)
+                seen += images
+            train_loss = _finite(team.sum(total).item() / seen, "training", epoch, recipe)
+            trained.append(time.perf_counter() - epoch_started)
 
-            valid_loss, dice = _validate(model, valid_loader, loss_of, len(classes), recipe, dtype, device)
+            team.average_buffers(learner.model)
+            if learner.kept is not learner.model:
+                team.average_buffers(learner.kept)
+            valid_loss, dice = _validate(learner, valid_loader, team, len(valid_images), own_images)
             _finite(valid_loss, "validation", epoch, recipe)
             history.append(
                 {
@@ -233,33 +239,36 @@ def train(
                     "seconds": round(time.perf_counter() - epoch_started, 2),
                 }
             )
-            files.write_table(pd.DataFrame(history), outputs["history"])
+            spent.append(time.perf_counter() - epoch_started)
             values.append(float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss)
             if values[-1] > best["value"]:
                 best = {"epoch": epoch, "value": values[-1]}
-                best_network = {
-                    key: value.detach().to("cpu", copy=True) for key, value in model.network.state_dict().items()
-                }
-                write_state(best_network, outputs["best"], {**about, "epoch": epoch})
-            print(
+                kept = learner.kept.network.state_dict()
+                best_network = {key: value.detach().to("cpu", copy=True) for key, value in kept.items()}
+            team.say(
                 "epoch {epoch}/{epochs}: learning rate {learning_rate:.2g}, loss {train_loss:.4f} train "
                 "{valid_loss:.4f} valid, Dice {valid_dice:.4f}, {seconds:.1f} s{mark}".format(
                     **history[-1], epochs=recipe["epochs"], mark=" (best)" if best["epoch"] == epoch else ""
-                ),
-                flush=True,
+                )
             )
-            state_file.write(
-                {
-                    **{"epochs": recipe["epochs"], "history": history, "values": values, "best": best},
-                    **{"resumed": resumed, "model": model.state_dict()},
-                    **{"optimiser": optimiser.state_dict(), "scaler": scaler.state_dict()},
-                },
-                unchanging={"best_network": best_network},
-            )
+            if team.leads:
+                files.write_table(pd.DataFrame(history), outputs["history"])
+                if best["epoch"] == epoch:
+                    write_state(best_network, outputs["best"], {**about, "epoch": epoch})
+                state_file.write(
+                    {
+                        **{"epochs": recipe["epochs"], "history": history, "values": values, "best": best},
+                        **{"resumed": resumed, "learner": learner.state_dict()},
+                    },
+                    unchanging={"best_network": best_network},
+                )
+    machines = _machines(team, learner.busy.seconds(), sum(spent))
+    if not team.leads:
+        return
     if enough():
         print(f"stopped: no better epoch in {recipe['patience']}")
     epoch = len(history)
-    write_state(model.network.state_dict(), outputs["last"], {**about, "epoch": epoch})
+    write_state(learner.kept.network.state_dict(), outputs["last"], {**about, "epoch": epoch})
 
     # Record
     record = {
@@ -277,11 +286,19 @@ def train(
         "data": data,
         "images": {"train": len(train_images), "valid": len(valid_images)},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": str(learner.dtype).removeprefix("torch."),
+        "batch": {
+            "images": recipe["batch"],
+            "devices": team.size,
+            "at_once": at_once,
+            "pieces": train_batches.pieces(0),
+            "too_much": list(too_much),
+        },
         "epochs": {"run": epoch, "best": best["epoch"], "resumed": resumed},
         "sha256": {name: files.sha256(outputs[name]) for name in ("best", "last")},
         "seconds": round(time.perf_counter() - started, 1),
-        "machine": _machine(device),
+        "images_per_second": round(len(trained) * seen / sum(trained), 2) if trained else None,
+        "devices": machines,
         "versions": _versions(),
         "commit": _commit(),
     }
@@ -327,55 +344,20 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
             )
 
 
-def _loader(samples: PixelSamples, batches: Batches, workers: int, device: torch.device) -> DataLoader:
-    return DataLoader(
-        samples,
-        batch_sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=quiet_worker,
-        generator=torch.Generator(),  # else each pass draws a number from the state that dropout uses
-    )
+def _validate(learner: Learner, loader: Loader, team: Team, count: int, places: slice) -> tuple[float, np.ndarray]:
+    """Return the mean loss of the validation images and their mean Dice per class, (classes,).
 
-
-def _to_network(
-    image: torch.Tensor, mask: torch.Tensor, classes: int, recipe: Mapping[str, Any], device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
-    return normalise(image, **recipe["normalise"], channels=CHANNELS[recipe["channels"]]), unpack(mask, classes)
-
-
-def _parameter_groups(model: Segmenter, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay the weights of convolutions; pulling biases and norms towards zero only hurts."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
-    ]
-
-
-@torch.no_grad()
-def _validate(
-    model: Segmenter,
-    loader: DataLoader,
-    loss_of: Loss,
-    classes: int,
-    recipe: Mapping[str, Any],
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[float, np.ndarray]:
-    """Return the mean loss of the validation images and their mean Dice per class, (classes,)."""
-    model.eval()
-    total, dice = 0.0, []
+    Of the ``count`` images this process looks at those at ``places``; all processes get the same numbers.
+    """
+    learner.kept.eval()
+    total = torch.zeros((), dtype=torch.float64)
+    dice = [torch.zeros(0, learner.classes, dtype=torch.float64, device=team.device)]  # there may be no images for all
     for image, mask in loader:
-        image, target = _to_network(image, mask, classes, recipe, device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(image)
-        total += loss_of(logits, target).item() * len(image)
-        dice.append(dice_per_class(logits, target).cpu())
-    dice_NC = torch.cat(dice).numpy()
-    return total / len(dice_NC), dice_NC.mean(axis=0)
+        loss, logits, target = learner.validate(image, mask)
+        total += loss.item() * len(image)
+        dice.append(dice_per_class(logits, target))
+    dice_NC = team.collect(torch.cat(dice), places, count).cpu().numpy()
+    return team.sum(total).item() / count, dice_NC.mean(axis=0)
 
 
 def _finite(loss: float, which: str, epoch: int, recipe: Mapping[str, Any]) -> float:
@@ -388,15 +370,23 @@ def _finite(loss: float, which: str, epoch: int, recipe: Mapping[str, Any]) -> f
     return loss
 
 
-def _machine(device: torch.device) -> dict[str, Any]:
-    units = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss counts bytes there, KiB on Linux
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
-    name = platform.processor() or platform.machine()
-    machine = {"device": device.type, "name": name, "peak_memory_mib": round(peak)}
-    if device.type == "cuda":
-        machine["name"] = torch.cuda.get_device_name(device)
-        machine["peak_device_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20)
-    return machine
+def _machines(team: Team, busy: float, seconds: float) -> list[dict[str, Any]]:
+    """Return each device of a team with its peak memory and the share of the epochs' seconds in which it was busy."""
+    own = torch.tensor([[devices.peak_memory(team.device), busy / seconds if seconds else math.nan]])
+    rows = team.collect(own.double(), slice(team.rank, team.rank + 1), team.size).tolist()
+    if team.size > 1:
+        peaks = [peak / 2**20 for peak, _ in rows]
+        apart = max(peaks) / min(peaks) - 1
+        team.say(f"peak memory of the ranks: {', '.join(f'{peak:.0f}' for peak in peaks)} MiB, {apart:.1%} apart")
+    return [
+        {
+            "device": team.device.type,
+            "name": devices.name(torch.device(team.device.type, number)),
+            "peak_memory_mib": round(peak / 2**20),
+            "busy": None if math.isnan(share) else round(share, 3),
+        }
+        for number, (peak, share) in enumerate(rows)
+    ]
 
 
 def _versions() -> dict[str, str]:

@@ -7,10 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cloudseg import files, stores
+from cloudseg import stores
 from cloudseg.network.augment import build_transform
 from cloudseg.network.samples import CHANNELS, PixelSamples, unpack
-from cloudseg.report.pictures import GAP, legend, outlined, tiled
+from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 
 
 def augmented_sheet(
@@ -51,8 +51,7 @@ def augmented_sheet(
             tiles.append(outlined(tile, unpack(mask[None], len(classes))[0].byte().numpy()))
     columns = 1 + draws
     sheet = np.vstack([legend(classes, columns * (width + GAP) - GAP), tiled(tiles, columns)])
-    with files.atomic(out) as temporary:
-        cv2.imwrite(str(temporary), sheet[:, :, ::-1])
+    write_picture(sheet, out)
 
 
 def _spread(masks: Any, count: int) -> list[int]:

@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from cloudseg import stores
 from cloudseg.dataset.contest import ContestFolder, Labels, load_image
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.network import devices
+from cloudseg.network.batches import Batches
+from cloudseg.network.loader import Loader
 from cloudseg.network.losses import build_loss
 from cloudseg.network.models import Segmenter, build_model
-from cloudseg.network.samples import PixelSamples, normalise, quiet_worker, unpack
+from cloudseg.network.samples import PixelSamples, normalise, unpack
 from cloudseg.postprocess import decode_rle
 
 DIARY_MINUTES = {"original": 24, "decode, then resize": 20, "resized store": 11}
@@ -58,6 +60,10 @@ class FileSamples(Dataset):
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._images)
+
+    def name(self, place: int) -> str:
+        """Return the file of the image at one place, for messages."""
+        return str(self._folder.images("train") / self._images[place]["image"])
 
     def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one image (H, W, 3) and its mask (H, W, B), both uint8."""
@@ -137,20 +143,13 @@ def loading_table(
     learn = _learning(model, classes, normalisation, device)
     jobs = {}
     for name, samples in ways.items():
-        loader = DataLoader(
-            samples,
-            batch_size=batch,
-            num_workers=workers,
-            persistent_workers=workers > 0,  # else every pass would time their start
-            pin_memory=device.type == "cuda",
-            worker_init_fn=quiet_worker,
-        )
+        loader = Loader(samples, Batches(len(samples), batch), workers, device)
         jobs |= {(name, "loader"): partial(_pass, loader, None), (name, "epoch"): partial(_pass, loader, learn)}
     seconds = _medians(jobs, repeats)
     number = len(ways["original"])
     rows = []
     for name, samples in ways.items():
-        row = {"way": name, "size": "x".join(map(str, samples[0][0].shape[:2])), "images": number}
+        row = {"way": name, "size": "x".join(map(str, samples[0, 0][0].shape[:2])), "images": number}
         for what in ("loader", "epoch"):
             row[f"{what}_seconds"] = seconds[name, what] / number
             row[f"{what}_ratio"] = seconds[name, what] / seconds["original", what]
@@ -236,23 +235,17 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     rows = rows.head(len(rows) - len(rows) % batch)  # a last batch of one would stop BatchNorm
     position = {name: place for place, name in enumerate(stored)}
     return {
-        "original": FileSamples(root, rows, attrs["classes"]),
-        "decode, then resize": FileSamples(root, rows, attrs["classes"], size),
-        "resized store": _FirstEpoch(PixelSamples(pixels, [position[name] for name in rows["image"]])),
+        "original": _AnyEpoch(root, rows, attrs["classes"]),
+        "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
+        "resized store": PixelSamples(pixels, [position[name] for name in rows["image"]]),
     }
 
 
-class _FirstEpoch(Dataset):
-    """Samples by their place alone."""
+class _AnyEpoch(FileSamples):
+    """Samples by (epoch, place), the same in all epochs."""
 
-    def __init__(self, samples: PixelSamples) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._samples[0, place]
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().__getitem__(key[1])
 
 
 def _learning(
@@ -276,7 +269,7 @@ def _learning(
 
 
 def _pass(
-    loader: DataLoader, learn: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
+    loader: Loader, learn: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
 ) -> None:
     """Go through a loader once, or through its first batches alone, learning from each or not."""
     for image, mask in itertools.islice(loader, batches):

@@ -38,8 +38,14 @@ def dataset_sheet(truth: str | Path, root: str | Path, out: str | Path, *, image
         tile = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         tiles.append(outlined(tile, stores.images(masks, slice(row, row + 1))[0]))
     sheet = np.vstack([legend(classes, columns * width + (columns - 1) * GAP), tiled(tiles, columns)])
+    write_picture(sheet, out)
+
+
+def write_picture(picture: np.ndarray, out: str | Path) -> None:
+    """Write an (H, W, 3) RGB uint8 picture atomically, in the format of its suffix."""
     with files.atomic(out) as temporary:
-        cv2.imwrite(str(temporary), sheet[:, :, ::-1])
+        if not cv2.imwrite(str(temporary), picture[:, :, ::-1]):  # all that OpenCV says of a full disk
+            raise OSError(f"{out}: could not be written")
 
 
 def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:

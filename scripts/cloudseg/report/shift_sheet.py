@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg import files, stores
+from cloudseg import stores
 from cloudseg.dataset.pixels import resize_image
-from cloudseg.report.pictures import COLOURS, GAP, LINE, legend, tiled
+from cloudseg.report.pictures import COLOURS, GAP, LINE, legend, tiled, write_picture
 from cloudseg.shift import GRID, Shift
 
 INK, PALE = (40, 40, 40), (215, 215, 215)
@@ -31,7 +31,7 @@ def shift_roc(shift: Shift, out: str | Path) -> None:
     _text(head, shift.verdict, MARGIN, LINE, size=0.6)
     counted = legend([f"{split}: {shift.count(split)} images" for split in ("train", "test")], width - MARGIN + GAP)
     counted = cv2.copyMakeBorder(counted, 0, 0, MARGIN - GAP, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))
-    _save(np.vstack([head, counted, np.hstack(panels)]), out)
+    write_picture(np.vstack([head, counted, np.hstack(panels)]), out)
 
 
 def shift_sheet(shift: Shift, pixels: str | Path, out: str | Path, *, images: int = 8, columns: int = 4) -> None:
@@ -59,7 +59,7 @@ def shift_sheet(shift: Shift, pixels: str | Path, out: str | Path, *, images: in
             pixel = stores.images(store["train/image"], slice(row, row + 1))[0]
             tiles.append(_captioned(pixel, f"{image}  score {score:.2f}  weight {weight:.2f}"))
         parts += [legend([f"{name} training images{note}"], width), _padded(tiled(tiles, columns), width)]
-    _save(np.vstack(parts), out)
+    write_picture(np.vstack(parts), out)
 
 
 def _roc_panel(shift: Shift) -> np.ndarray:
@@ -124,8 +124,3 @@ def _padded(picture: np.ndarray, width: int) -> np.ndarray:
 
 def _text(picture: np.ndarray, text: str, x: int, y: int, *, size: float = 0.5) -> None:
     cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
-
-
-def _save(picture: np.ndarray, out: str | Path) -> None:
-    with files.atomic(out) as temporary:
-        cv2.imwrite(str(temporary), picture[:, :, ::-1])

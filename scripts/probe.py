@@ -1,0 +1,15 @@
+import sys
+
+from cloudseg import logged
+from cloudseg.files import read_table, write_table
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.network.probe import NAMES, join, page
+
+        # An experiment may be called `none`, or by a number
+        options = {"dtype": dict.fromkeys(NAMES, str), "keep_default_na": False, "na_values": [""]}
+        table = join([read_table(path, **options) for path in snakemake.input.tables])
+        write_table(table, snakemake.output.table)
+        for stream in (sys.stdout, sys.__stdout__):
+            print(page(table), file=stream)

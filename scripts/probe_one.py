@@ -1,0 +1,29 @@
+from cloudseg import logged
+from cloudseg.experiments import whole_recipe
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.network.lease import leased
+
+        with leased(snakemake) as device:
+            import pandas as pd
+
+            from cloudseg.files import write_table
+            from cloudseg.network.probe import NAMES, OWN_MEMORY, probe
+
+            wildcards, params = snakemake.wildcards, snakemake.params
+            # On the CPU a trial must not take more than the job was granted: the machine would swap
+            granted = None if device.type == "cuda" else snakemake.resources.mem_mb - OWN_MEMORY
+            rows = probe(
+                encoder=wildcards.encoder,
+                decoder=wildcards.decoder,
+                size=params.pixels_size,
+                classes=params.classes,
+                recipe=whole_recipe(params.recipe),
+                device=device,
+                threads=params.threads,
+                submission_size=params.submission_size,
+                memory=params.memory or granted,
+            )
+            experiment = {name: wildcards[name] for name in NAMES}
+            write_table(pd.DataFrame([experiment | row for row in rows]).convert_dtypes(), snakemake.output.table)
