@@ -10,10 +10,9 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from network_fixtures import RECIPE, write_folds, write_pixels
+from network_fixtures import RECIPE, result, write_folds, write_pixels
 from torch import nn
 
-from cloudseg import files
 from cloudseg.network import attempts, ranks, resume
 from cloudseg.network import train as training
 from cloudseg.network.batches import Batches, pieces, smaller
@@ -41,11 +40,6 @@ def job(inputs, out, **recipe):
         **{"folds": inputs / "folds.tsv", "fold": 0, "weights": inputs / "weights.safetensors"},
         **{"recipe": RECIPE | recipe, "outputs": {name: out / file for name, file in outputs.items()}},
     }
-
-
-def result(out):
-    history = pd.read_csv(out / "history.tsv", sep="\t").drop(columns="seconds")
-    return files.sha256(out / "best.safetensors"), files.sha256(out / "last.safetensors"), history.to_dict("records")
 
 
 def without_batchnorm(encoder, decoder, classes, **options):

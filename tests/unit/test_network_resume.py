@@ -6,10 +6,9 @@ import os
 import signal
 import time
 
-import pandas as pd
 import pytest
 import torch
-from network_fixtures import RECIPE, write_folds, write_pixels
+from network_fixtures import RECIPE, result, write_folds, write_pixels
 
 from cloudseg import files
 from cloudseg.network import resume
@@ -41,11 +40,6 @@ def settings(inputs, out, **recipe):
 def run(inputs, out, **recipe):
     train(**settings(inputs, out, **recipe))
     return result(out)
-
-
-def result(out):
-    history = pd.read_csv(out / "history.tsv", sep="\t").drop(columns="seconds").to_dict("records")
-    return files.sha256(out / "best.safetensors"), files.sha256(out / "last.safetensors"), history
 
 
 def lose_outputs(out):

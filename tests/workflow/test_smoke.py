@@ -46,6 +46,15 @@ def test_every_run_trained_three_epochs_and_kept_what_the_design_says(smoke):
         stores.verify(run / "best-test.zarr")
 
 
+def test_all_folds_take_the_same_memory(smoke):
+    """Each trains in a process of its own: nothing is left over from the fold before."""
+    for experiment in (smoke.results / "runs").glob("*/*/*/*"):
+        records = [json.loads(path.read_text()) for path in sorted(experiment.glob("fold*/run.json"))]
+        peaks = [record["devices"][0]["peak_memory_mib"] for record in records]
+        assert len(peaks) == 2
+        assert max(peaks) <= 1.05 * min(peaks)
+
+
 def test_validation_images_were_not_trained_on(smoke):
     folds = pd.read_csv(smoke.results / "dataset/folds.tsv", sep="\t")
     for run in (smoke.results / "runs").glob("*/*/*/*/fold*"):
