@@ -75,6 +75,8 @@ rule probe_one:
         submission_size=PLAN.loss_size,
         threads=PLAN.threads,
         memory=PLAN.settings["probe_memory"],
+        device=PLAN.settings["device"],
+        cpu_instead=PLAN.cpu_instead(),
         code=CODE["training"],
     script:
         "../scripts/probe_one.py"

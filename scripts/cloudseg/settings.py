@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
-from cloudseg.network.batches import LEAST, pieces
+from cloudseg.network.batches import LEAST, images_at_once, pieces
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.transforms import augmentation_problems
 from cloudseg.network.views import recipe_views, smallest_side
@@ -86,7 +86,7 @@ def _view_problems(name: str, recipe: dict[str, Any]) -> list[str]:
 
 def _batch_problems(name: str, recipe: dict[str, Any]) -> list[str]:
     batch, gpus = recipe["batch"], recipe["gpus"]
-    at_once = recipe["micro_batch"] or -(-batch // gpus)
+    at_once = images_at_once(recipe)
     if pieces(batch, gpus, at_once):
         return []
     return [

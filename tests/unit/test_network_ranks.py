@@ -1,5 +1,6 @@
 """Several processes that train one network do what one would, and none is left when another fails."""
 
+import copy
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from torch import nn
 from cloudseg.network import attempts, ranks, resume
 from cloudseg.network import train as training
 from cloudseg.network.batches import Batches, pieces, smaller
+from cloudseg.network.learner import Learner, convert_sync_batchnorm
 from cloudseg.network.models import Segmenter, build_model
 from cloudseg.network.ranks import Team, run_together
 from cloudseg.network.weights import initial_weights
@@ -150,6 +152,46 @@ def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path,
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
+def learn_in_two_ways(team, path):
+    """Make four steps, and two of them again from the state between, in another network."""
+
+    def learner():
+        torch.manual_seed(1)
+        return Learner(build_model("resnet18", "linknet", 2), RECIPE | {"gpus": 3}, 2, team)
+
+    def step(learns, seed):
+        generator = torch.Generator().manual_seed(10 * seed + team.rank)
+        image = torch.randint(256, (2, 32, 32, 3), dtype=torch.uint8, generator=generator)
+        learns.learn(image, image[..., :1] >> 6, rate=0.01, images=6)
+
+    whole, cut = learner(), learner()
+    step(whole, 1)
+    cut.load_state_dict(copy.deepcopy(whole.state_dict()))
+    for learns in (whole, cut):
+        step(learns, 2)
+    same = [torch.equal(*pair) for pair in zip(whole.model.parameters(), cut.model.parameters(), strict=True)]
+    path.with_name(f"{team.rank}.json").write_text(json.dumps(same))
+
+
+def test_the_first_step_of_a_resumed_training_adds_up_gradients_in_the_same_order(tmp_path):
+    """Of three ranks, since the sum of two is the same in any order; of gradients that fill several buckets."""
+    run_together(learn_in_two_ways, 3, CPU, path=tmp_path / "same")
+    for rank in range(3):
+        assert all(json.loads((tmp_path / f"{rank}.json").read_text()))
+
+
+@pytest.mark.parametrize("encoder", ["tu-test_efficientnet", "tu-test_resnet", "resnet18"])
+def test_synchronised_norms_compute_what_the_others_do(encoder):
+    """Of torch's own converter timm's norms lose their activations."""
+    model = build_model(encoder, "fpn", 2).eval()
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        before = model(image)
+        after = convert_sync_batchnorm(model)(image)
+    assert any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    torch.testing.assert_close(before, after)
+
+
 def begin(work, inputs, out):
     """Train with two ranks in a process of its own; return it and its ranks, once they are training."""
     arguments = (work, 2, CPU)
@@ -214,6 +256,31 @@ def test_out_of_memory_begins_anew_with_half_the_images_at_once(inputs, tmp_path
     said = capsys.readouterr().out
     assert f"not enough memory for {too_much[-1]} images at once" in said
     assert "beginning anew with 2" in said
+
+
+def test_what_began_anew_goes_on_so(inputs, tmp_path, monkeypatch):
+    """A memory that was too small in the third epoch is not tried again after a kill."""
+    recipe = {"batch": 8, "epochs": 4}
+    real, calls = training._validate, []
+
+    def validate(learner, *arguments):
+        calls.append(0)
+        if len(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(learner, *arguments)
+
+    monkeypatch.setattr(training, "_validate", validate)
+    with pytest.raises(KeyboardInterrupt):
+        attempts.train_on("cpu", **job(inputs, tmp_path / "cut", **recipe))
+    monkeypatch.undo()
+    attempts.train_on("cpu", **job(inputs, tmp_path / "cut", **recipe))
+    record = json.loads((tmp_path / "cut/run.json").read_text())
+    assert record["epochs"]["resumed"] == [{"after": 2, "of": 4}]
+    assert (record["batch"]["at_once"], record["batch"]["too_much"]) == (4, [8])
+    attempts.train_on("cpu", **job(inputs, tmp_path / "whole", **recipe, micro_batch=4))
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
 def test_what_began_anew_is_the_training_of_that_many_images_at_once(inputs, tmp_path, monkeypatch):

@@ -287,7 +287,7 @@ def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch
     run(inputs, tmp_path / "all", epochs=1, batch=7)
     run(inputs, tmp_path / "full", epochs=1, batch=7, drop_last=True)
     assert sizes == [7, 2, 7]
-    with pytest.raises(ValueError, match=r"leaves 9 images to train on and `drop_last` keeps only batches of 10"):
+    with pytest.raises(ValueError, match=r"the 9 images that fold 0 .* make no batch of 10, and `drop_last`"):
         run(inputs, tmp_path / "none", batch=10, drop_last=True)
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from cloudseg.network.batches import smaller
+from cloudseg.network.batches import images_at_once, smaller
 from cloudseg.network.devices import ran_out_of_memory
 from cloudseg.network.ranks import Team, run_together
-from cloudseg.network.train import train
+from cloudseg.network.train import open_state, train
 
 
 def train_on(device: str | torch.device, *, recipe: Mapping[str, Any], **job: Any) -> None:
@@ -21,7 +21,8 @@ def train_on(device: str | torch.device, *, recipe: Mapping[str, Any], **job: An
     ----------
     device : where to compute, as picked by :func:`cloudseg.network.devices.pick`; with ``gpus`` above 1 in the recipe
         as many of its type, the first of those that this process sees.
-    recipe, job : what :func:`cloudseg.network.train.train` takes, but its ``team`` and ``too_much``.
+    recipe, job : what :func:`cloudseg.network.train.train` takes, but its ``team``, ``at_once`` and ``too_much``. One
+        that was stopped goes on with as many images at once as its state says.
 
     Raises
     ------
@@ -34,32 +35,38 @@ def train_on(device: str | torch.device, *, recipe: Mapping[str, Any], **job: An
             f"the recipe asks for gpus: {size}, and this job was granted {torch.cuda.device_count()}; allow as many "
             f"(`--resources gpu={size}`) or lower `gpus`"
         )
-    too_much: list[int] = []
+    state_file = open_state(recipe=recipe, device=device, **job)
+    begun = state_file.read(lambda said: None)  # the training will say it
+    state_file.close()
+    at_once = begun["at_once"] if begun else images_at_once(recipe)
+    too_much = begun["too_much"] if begun else []
+    del begun
     while True:
+        attempt = {"recipe": recipe, "at_once": at_once, "too_much": too_much, **job}
         try:
             if size > 1:
-                run_together(train, size, device, recipe=recipe, too_much=too_much, **job)
+                run_together(train, size, device, **attempt)
             else:
-                train(team=Team(0, 1, device), recipe=recipe, too_much=too_much, **job)
+                train(team=Team(0, 1, device), **attempt)
             return
         except Exception as error:
             if not ran_out_of_memory(error):
                 raise
             said = str(error).partition("\n")[0]
         # Below the handler: the traceback of the error keeps all that the training held
-        too_much.append(recipe["micro_batch"] or -(-recipe["batch"] // size))
-        half = smaller(recipe["batch"], size, too_much[-1])
+        too_much = [*too_much, at_once]
+        half = smaller(recipe["batch"], size, at_once)
         if half is None:
             raise ValueError(
-                f"{device}: not enough memory for a batch of {recipe['batch']} on {size} device(s) with "
-                f"{too_much[-1]} images at once ({said}); choose a smaller size or network, or leave it more memory"
+                f"{device}: not enough memory for a batch of {recipe['batch']} on {size} device(s) with {at_once} "
+                f"images at once ({said}); choose a smaller size or network, or leave it more memory"
             )
-        if device.type == "cuda":
+        if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
         print(
-            f"{device}: not enough memory for {too_much[-1]} images at once ({said}); beginning anew with {half}, "
-            "a different training: see `batch` in run.json",
+            f"{device}: not enough memory for {at_once} images at once ({said}); beginning anew with {half}, a "
+            "different training: see `batch` in run.json",
             flush=True,
         )
-        recipe = {**recipe, "micro_batch": half}
+        at_once = half

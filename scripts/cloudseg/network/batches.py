@@ -1,6 +1,7 @@
 """The order in which a training sees its images, and how a batch is shared among devices and taken in pieces."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,18 @@ def smaller(batch: int, ranks: int, most: int) -> int | None:
     """
     half = -(-most // 2)
     return half if half < most and pieces(batch, ranks, half) else None
+
+
+def images_at_once(recipe: Mapping[str, Any]) -> int:
+    """Return how many images of a batch a recipe lets each device see at once.
+
+    Examples
+    --------
+    >>> images_at_once({"batch": 16, "gpus": 2, "micro_batch": None})
+    8
+    """
+    share = -(-recipe["batch"] // recipe["gpus"])
+    return min(share, recipe["micro_batch"] or share)
 
 
 class Batches:

@@ -70,8 +70,9 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     >>> ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), ran_out_of_memory(ValueError("batch"))
     (True, False)
     """
-    # torch has a class for devices alone; these are the words of its CPU allocator, of oneDNN and of C++
-    words = "can't allocate memory", "could not create a primitive", "could not create a memory", "std::bad_alloc"
+    # torch has a class for its own allocator alone; these are the words of CUDA and its libraries, of the CPU's
+    # allocator, of oneDNN and of C++
+    words = "out of memory", "ALLOC_FAILED", "can't allocate memory", "could not create a", "std::bad_alloc"
     while error is not None:
         said = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
         if said or isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -50,7 +51,7 @@ class Learner:
         self.busy = devices.BusyClock(team.device)
         self.loss_of = build_loss(recipe["loss"], loss_grid)
         if team.size > 1 and team.device.type == "cuda":  # it exists there alone
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
         # Channels last is a quarter faster than planes, on the CPU too
         layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
         self.model = model.to(team.device, memory_format=layout)
@@ -133,7 +134,8 @@ class Learner:
 
     def _join(self, image: torch.Tensor) -> None:
         self._joined = self._team.joined(self.model, self._to_network(image))
-        self._forward = torch.compile(self._joined) if self._recipe["compile"] else self._joined
+        # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
+        self._forward = torch.compile(self._joined, dynamic=False) if self._recipe["compile"] else self._joined
 
     def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))

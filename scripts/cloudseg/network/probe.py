@@ -26,7 +26,7 @@ import tabulate
 import torch
 
 from cloudseg.network import devices
-from cloudseg.network.batches import LEAST, Batches, pieces
+from cloudseg.network.batches import LEAST, Batches, images_at_once, pieces
 from cloudseg.network.learner import Learner
 from cloudseg.network.models import build_model
 from cloudseg.network.ranks import Team
@@ -185,7 +185,7 @@ def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended
     """Return the part of a summary that is about a recipe: whether its whole step fits, or in which pieces it does."""
     batch, gpus = recipe["batch"], recipe["gpus"]
     share = -(-batch // gpus)
-    at_once = recipe["micro_batch"] or share
+    at_once = images_at_once(recipe)
     row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:

@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from cloudseg.background import STUCK_AFTER
 from cloudseg.network.devices import ran_out_of_memory
 from cloudseg.network.resume import leaving_on_signal
 from cloudseg.processes import end_with_parent
 
 OUT_OF_MEMORY = 12  # the exit code of a process whose device has no memory left (ENOMEM)
-TIMEOUT = datetime.timedelta(minutes=10)  # for what the ranks say to each other; the others wait for a slow one
+# For what the ranks say to each other: the one that is stuck must have the time to say with which file
+TIMEOUT = datetime.timedelta(seconds=STUCK_AFTER + 300)
 FAILED = "failed"  # in the folder of a team: the rank that failed first, as a link's target
 GRACE = 10  # seconds that a rank has to end by itself when another has failed
 
@@ -87,9 +89,13 @@ class Team:
         model.eval()  # which changes no statistics and draws no random numbers
         model(image).sum().backward()
         unused = any(parameter.grad is None for parameter in model.parameters())
+        joined = nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused, forward_sync_buffers=False)
+        # The first pass decides which gradients are summed together: none of the training's may be the first, else a
+        # resumed one would add up its first step in another order
+        joined(image).sum().backward()
         model.zero_grad()
         model.train()
-        return nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused, forward_sync_buffers=False)
+        return joined
 
 
 ALONE = Team(0, 1, torch.device("cpu"))
@@ -160,9 +166,10 @@ def _first_to_fail(processes: list, folder: Path) -> tuple[int, int] | None:
         if any(process.exitcode for process in ended):
             codes = {rank: process.exitcode for rank, process in enumerate(processes) if process.exitcode}
             # Who was killed could not say so; the others fail soon after, since it answers no more
-            killed = [rank for rank, code in codes.items() if code < 0]
+            silent = [rank for rank, code in codes.items() if code == OUT_OF_MEMORY or code < 0]
+            silent.sort(key=lambda rank: codes[rank], reverse=True)
             first = folder / FAILED
-            rank = killed[0] if killed else int(first.readlink().name) if first.is_symlink() else next(iter(codes))
+            rank = silent[0] if silent else int(first.readlink().name) if first.is_symlink() else next(iter(codes))
             processes[rank].join(GRACE)
             return rank, processes[rank].exitcode or 1
     return None
@@ -203,6 +210,7 @@ def _run_one(
 
 def _end(processes: list) -> None:
     """End what still runs; ranks that hear a signal say how far they came."""
+    processes = [process for process in processes if process.pid is not None]  # all others were never started
     for process in processes:
         if process.is_alive():
             process.terminate()

@@ -5,6 +5,7 @@ It lies beside the run's outputs and is no output of the rule: Snakemake deletes
 
 import contextlib
 import signal
+import threading
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -36,8 +37,13 @@ class StateFile:
         self.path, self._digest = Path(path), digest
         self._writing = Background(1, stuck_after=stuck_after, name="state")
 
-    def read(self) -> dict[str, Any] | None:
-        """Return the state, or None when there is none that belongs to this training and is whole."""
+    def read(self, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+        """Return the state, or None when there is none that belongs to this training and is whole; ``say`` why.
+
+        Raises
+        ------
+        OSError, MemoryError : if it cannot be read, though it may be whole.
+        """
         try:
             with zipfile.ZipFile(self.path) as archive:
                 if broken := archive.testzip():  # torch.load skips the checksums
@@ -45,11 +51,13 @@ class StateFile:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             return None
+        except (OSError, MemoryError):  # the file may be whole: days of work must not be given up for that
+            raise
         except Exception as error:  # torch names no class for a file that was cut short
-            print(f"{self.path}: not a whole state ({type(error).__name__}); training from the beginning")
+            say(f"{self.path}: not a whole state ({type(error).__name__}); training from the beginning")
             return None
         if state.pop("digest") != self._digest:
-            print(f"{self.path}: of another recipe, other data or other code; training from the beginning")
+            say(f"{self.path}: of another recipe, other data or other code; training from the beginning")
             return None
         return state
 
@@ -77,8 +85,9 @@ class StateFile:
         self._writing.wait()
 
     def close(self) -> None:
-        """Finish the last write."""
-        self._writing.close()
+        """Finish the last write, whatever signals come."""
+        with _ignoring_signals():
+            self._writing.close()
 
 
 def _copied(value: Any) -> Any:
@@ -109,9 +118,20 @@ def leaving_on_signal(about: Callable[[], str]) -> Iterator[None]:
         print(f"{signal.Signals(number).name}: {about()}", flush=True)
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    with _handling_signals(leave):
+        yield
+
+
+@contextlib.contextmanager
+def _handling_signals(handler: Any) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+def _ignoring_signals() -> contextlib.AbstractContextManager:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return _handling_signals(signal.SIG_IGN) if in_main_thread else contextlib.nullcontext()

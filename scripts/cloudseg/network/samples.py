@@ -123,7 +123,9 @@ def normalise(image_NHWC: torch.Tensor, mean: Sequence[float], std: Sequence[flo
         mean, std = ([value] for value in grey_normalisation(mean, std))
     scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
     shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-    image = image * scale.float().to(image_NHWC.device) + shift.float().to(image_NHWC.device)
+    # Not waited for, else each batch would wait for the one before
+    scale, shift = (each.float().to(image_NHWC.device, non_blocking=True) for each in (scale, shift))
+    image = image * scale + shift
     return image.permute(0, 3, 1, 2)
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cloudseg import files, stores
 from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
-from cloudseg.network.batches import Batches
+from cloudseg.network.batches import Batches, images_at_once
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.learner import Learner
 from cloudseg.network.loader import Loader
@@ -54,6 +54,7 @@ def train(
     threads: int = 1,
     workers: int = 0,
     team: Team = ALONE,
+    at_once: int | None = None,
     too_much: Sequence[int] = (),
 ) -> None:
     """Train a network on all folds but one and keep its best and its last epoch.
@@ -96,6 +97,8 @@ def train(
     threads : numerical threads of each process.
     workers : loader processes of each process; the result does not depend on them.
     team : this process's place among those that train together, and its device.
+    at_once : images that a device sees at once; None is what the recipe says, as
+        :func:`cloudseg.network.batches.images_at_once` reads it.
     too_much : numbers of images at once that have been tried and that the memory was not enough for, for the record.
 
     Raises
@@ -128,15 +131,18 @@ def train(
     train_images, valid_images = fold_images(folds, fold, attrs["ids"]["train"])
     if len(train_images) < 2:
         raise ValueError(f"{folds}: fold {fold} leaves {len(train_images)} images to train on; two are needed")
-    at_once = recipe["micro_batch"] or -(-recipe["batch"] // team.size)
+    at_once = at_once or images_at_once(recipe)
     share = {"rank": team.rank, "ranks": team.size, "most": at_once}
     train_batches = Batches(
         len(train_images), recipe["batch"], shuffle_seed=seed, drop_last=recipe["drop_last"], **share
     )
     if not len(train_batches):
+        why, lower = f"are too few for {team.size} devices", "`gpus`"
+        if recipe["drop_last"]:
+            why = f"make no batch of {recipe['batch']}, and `drop_last` keeps no other"
+            lower = "`batch`, or set `drop_last: false`"
         raise ValueError(
-            f"{folds}: fold {fold} leaves {len(train_images)} images to train on and `drop_last` keeps only batches "
-            f"of {recipe['batch']}; lower `batch` or set `drop_last: false`"
+            f"{folds}: the {len(train_images)} images that fold {fold} leaves to train on {why}; lower {lower}"
         )
     if (recipe["canvas"] is None) != (canvas_pixels is None):
         raise ValueError(f"the recipe's canvas is {recipe['canvas']} and its pixels are {canvas_pixels}; give both")
@@ -162,12 +168,24 @@ def train(
         about["channels"] = channels
 
     # State
-    data = files.digest({"pixels": attrs, "folds": Path(folds).read_text(encoding="utf-8")})
-    decides = {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code}
-    decides |= {"recipe": {key: value for key, value in recipe.items() if key != "epochs"}, "data": data}
-    decides |= {"weights": files.sha256(weights), "loss_size": submission_size and list(submission_size)}
-    decides |= {"device": device.type, "precision": str(learner.dtype), "torch": torch.__version__}
-    state_file = StateFile(Path(outputs["last"]).with_name(NAME), files.digest(decides))
+    state_file = open_state(
+        encoder=encoder,
+        decoder=decoder,
+        pixels=pixels,
+        folds=folds,
+        fold=fold,
+        weights=weights,
+        recipe=recipe,
+        outputs=outputs,
+        seed=seed,
+        submission_size=submission_size,
+        code=code,
+        threads=threads,
+        device=device,
+    )
+    if team.leads:
+        for path in (*outputs.values(), state_file.path):
+            files.remove_leftovers(path)
 
     # Epochs
     schedule = SCHEDULES[recipe["schedule"]]
@@ -178,11 +196,15 @@ def train(
     best = {"epoch": 0, "value": -math.inf}
     best_network: dict[str, torch.Tensor] = {}
     resumed: list[dict[str, int]] = []
+    busy = 0.0  # seconds in which the device had work
     trained: list[float] = []  # seconds of the epochs of this process, in training
     spent: list[float] = []  # and in all
-    state = state_file.read()
+    state = state_file.read(team.say)
     if state is not None and state["epochs"] != recipe["epochs"] and recipe["schedule"] in FOR_ALL_EPOCHS:
         team.say(f"{state_file.path}: of {state['epochs']} epochs, and {recipe['schedule']} depends on their number")
+        state = None
+    if state is not None and state["at_once"] != at_once:
+        team.say(f"{state_file.path}: of {state['at_once']} images at once; training from the beginning")
         state = None
     if state is not None and len(state["history"]) <= recipe["epochs"]:
         history, values, best = state["history"], state["values"], state["best"]
@@ -194,6 +216,8 @@ def train(
             files.write_table(pd.DataFrame(history), outputs["history"])
         team.say(f"going on after epoch {len(history)}, from {state_file.path}")
     del state
+    if team.sum(torch.tensor(len(history))).item() != team.size * len(history):
+        raise ValueError(f"{state_file.path}: the processes of this training read different states; run it again")
 
     def enough() -> bool:
         return bool(recipe["patience"]) and len(history) - best["epoch"] >= recipe["patience"]
@@ -201,7 +225,7 @@ def train(
     def when_stopped() -> str:
         return f"stopped in epoch {len(history) + 1}; the next run goes on after epoch {len(history)}"
 
-    with contextlib.closing(state_file), leaving_on_signal(when_stopped):
+    with leaving_on_signal(when_stopped), contextlib.closing(state_file):
         while len(history) < recipe["epochs"] and not enough():
             epoch = len(history) + 1
             epoch_started = time.perf_counter()
@@ -240,6 +264,7 @@ def train(
                 }
             )
             spent.append(time.perf_counter() - epoch_started)
+            busy = learner.busy.seconds()
             values.append(float(dice.mean()) if recipe["best_by"] == "dice" else -valid_loss)
             if values[-1] > best["value"]:
                 best = {"epoch": epoch, "value": values[-1]}
@@ -258,11 +283,12 @@ def train(
                 state_file.write(
                     {
                         **{"epochs": recipe["epochs"], "history": history, "values": values, "best": best},
-                        **{"resumed": resumed, "learner": learner.state_dict()},
+                        **{"resumed": resumed, "at_once": at_once, "too_much": list(too_much)},
+                        "learner": learner.state_dict(),
                     },
                     unchanging={"best_network": best_network},
                 )
-    machines = _machines(team, learner.busy.seconds(), sum(spent))
+    machines = _machines(team, busy, sum(spent))
     if not team.leads:
         return
     if enough():
@@ -283,7 +309,7 @@ def train(
         "canvas_pixels": None if canvas_pixels is None else str(canvas_pixels),
         "folds": str(folds),
         "weights": {"path": str(weights), "sha256": files.sha256(weights)},
-        "data": data,
+        "data": _data(pixels, folds),
         "images": {"train": len(train_images), "valid": len(valid_images)},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "precision": str(learner.dtype).removeprefix("torch."),
@@ -305,6 +331,46 @@ def train(
     files.write_text(outputs["run"], json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     if not keep_state:
         state_file.path.unlink(missing_ok=True)
+
+
+def open_state(
+    *,
+    encoder: str,
+    decoder: str,
+    pixels: str | Path,
+    folds: str | Path,
+    fold: int,
+    weights: str | Path,
+    recipe: Mapping[str, Any],
+    outputs: Mapping[str, str | Path],
+    seed: int,
+    device: torch.device,
+    submission_size: Sequence[int] | None = None,
+    code: int = 0,
+    threads: int = 1,
+    **_: Any,
+) -> StateFile:
+    """Return the file of a training's state, which knows by a digest of all that decides an epoch what is its own.
+
+    Parameters
+    ----------
+    encoder, decoder, pixels, folds, fold, weights, recipe, outputs, seed, submission_size, code, threads : as of
+        :func:`train`; its others change nothing. Of the recipe all but ``epochs`` counts.
+    device : of the team.
+    """
+    decides = {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code}
+    decides |= {"recipe": {key: value for key, value in recipe.items() if key != "epochs"}}
+    decides |= {"data": _data(pixels, folds), "weights": files.sha256(weights)}
+    decides |= {"loss_size": submission_size and list(submission_size), "device": device.type}
+    decides |= {"precision": str(devices.precision_type(recipe["precision"], device)), "torch": torch.__version__}
+    return StateFile(Path(outputs["last"]).with_name(NAME), files.digest(decides))
+
+
+def _data(pixels: str | Path, folds: str | Path) -> str:
+    """Return a digest of the images, their labels and the split."""
+    return files.digest(
+        {"pixels": stores.read(pixels).attrs.asdict(), "folds": Path(folds).read_text(encoding="utf-8")}
+    )
 
 
 def dice_per_class(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
