@@ -34,6 +34,7 @@ CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
 STEPS = [{"name": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip", "RandomBrightnessContrast")]
 IMAGES, BATCH, SUBMISSION = 32, 8, (350, 525)
+OUTPUTS = ("best-valid", "best-test", "last-valid", "last-test")
 MOST_SHARE, LEAST_RATIO = 0.07, 0.9
 
 
@@ -105,24 +106,26 @@ def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
 
 def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repeats: int) -> bool:
     about = {"encoder": ENCODER, "decoder": decoder, "classes": CLASSES}
-    write_state(model.network.state_dict(), folder / "best.safetensors", about)
+    checkpoints = {name: folder / f"{name}.safetensors" for name in ("best", "last")}
+    for path in checkpoints.values():
+        write_state(model.network.state_dict(), path, about)
     group = stores.read(folder / "pixels.zarr")
     image = normalise(torch.from_numpy(stores.images(group["test/image"], slice(None))), **NORM)
     model.eval()
 
     @torch.inference_mode()
     def forward() -> None:
-        for _ in range(2 * len(VIEWS)):  # as many passes as the prediction of both splits
+        for _ in range(2 * len(checkpoints) * len(VIEWS)):  # as many passes as the prediction of both splits
             for start in range(0, IMAGES, BATCH):
                 model(image[start : start + BATCH])
 
     def whole() -> None:
         predict(
-            checkpoints={"best": folder / "best.safetensors"},
+            checkpoints=checkpoints,
             pixels=folder / "pixels.zarr",
             folds=folder / "folds.tsv",
             fold=0,
-            outputs={f"best-{split}": folder / f"{split}.zarr" for split in ("valid", "test")},
+            outputs={name: folder / f"{name}.zarr" for name in OUTPUTS},
             views=[{"view": name} for name in VIEWS],
             size=SUBMISSION,
             batch=BATCH,

@@ -1,3 +1,4 @@
+import shutil
 import threading
 
 import numpy as np
@@ -8,6 +9,7 @@ from network_fixtures import write_folds, write_pixels
 from torch import nn
 
 from cloudseg import files, stores
+from cloudseg.background import Background
 from cloudseg.network import models, predict
 from cloudseg.network.augment import build_transform
 from cloudseg.network.samples import normalise
@@ -311,6 +313,69 @@ def test_less_memory_than_a_batch_takes_begins_anew_with_half_of_it(inputs, tmp_
         assert ours.attrs["settings"] == theirs.attrs["settings"]
 
 
+@pytest.mark.parametrize("stopped_at", ["best-valid", "last-test"])
+def test_a_prediction_killed_with_part_of_a_batch_goes_on_with_it(inputs, tmp_path, monkeypatch, stopped_at, capsys):
+    size = 2 * 20 * 30
+    monkeypatch.setattr(stores, "SHARD_BYTES", 2 * size)  # five images in shards of two, two and one; three in two
+    limit_memory(monkeypatch, images=1)
+    expected = run(inputs, tmp_path / "whole", batch=4)
+    write, written = stores.Writer.write, []
+
+    def fail_at_the_second(writer, rows, block, name=""):
+        if writer.path.name == f"{stopped_at}.zarr" and rows.start == 2:
+            raise OSError("no space left on device")
+        write(writer, rows, block, name)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left on device"):
+        patch.setattr(stores.Writer, "write", fail_at_the_second)
+        run(inputs, tmp_path / "cut", batch=4)
+    assert "beginning anew with 1\n" in capsys.readouterr().out
+
+    def note(writer, rows, block, name=""):
+        written.append((writer.path.stem, rows))
+        write(writer, rows, block, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.Writer, "write", note)
+        resumed = run(inputs, tmp_path / "cut", batch=4)
+    assert "beginning anew" not in capsys.readouterr().out
+    assert (stopped_at, slice(0, 2)) not in written
+    for name in OUTPUTS:
+        assert bytes_of(expected[name]) == bytes_of(resumed[name])
+
+
+@pytest.mark.parametrize("spoiled", ["{", "[]", '{"attributes": 1}', "", None])
+def test_only_what_the_same_prediction_left_decides_the_batch(inputs, tmp_path, monkeypatch, spoiled):
+    """A part of another run, one that is not to be read, and one that a batch of two began before memory ran out."""
+    limit_memory(monkeypatch, images=1)
+    expected = run(inputs, tmp_path / "whole", batch=1)
+    for batch, last in ((2, "best-test"), (1, "best-valid")):
+
+        def stop(writer, *arguments, last=last):
+            if writer.path.stem == last:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(predict, "write_shards", stop)
+            run(inputs, tmp_path / "new", batch=batch)
+    assert (tmp_path / "new/best-test.zarr.part").exists()
+    shutil.copytree(tmp_path / "new", tmp_path / "again")
+    part = tmp_path / "new/best-valid.zarr.part/zarr.json"
+    begun = part.read_text()
+    if spoiled is None:
+        part.write_text(begun.replace(files.sha256(inputs / "best.safetensors"), "0" * 64))
+    else:
+        part.write_text(spoiled)
+    asked = []
+    monkeypatch.setattr(predict, "with_fitting_batch", lambda work, batch, device: (asked.append(batch), work(1)))
+    outputs = run(inputs, tmp_path / "new", batch=2)
+    assert asked == [2]
+    for name in OUTPUTS:
+        assert bytes_of(expected[name]) == bytes_of(outputs[name])
+    run(inputs, tmp_path / "again", batch=2)
+    assert asked == [2, 1]
+
+
 def test_less_memory_than_an_image_takes_ends_the_job(inputs, tmp_path, monkeypatch):
     limit_memory(monkeypatch, images=0)
     with pytest.raises(torch.OutOfMemoryError) as raised:
@@ -337,9 +402,38 @@ def test_writing_goes_on_in_the_background_with_few_blocks_waiting(tmp_path, mon
             gate.set()
         return np.full((1, 4), rows.start, np.uint8)
 
-    predict.write_shards(writer, make, [f"{number}.jpg" for number in range(8)])
+    with Background(predict.QUEUED) as writing:
+        predict.write_shards(writer, make, [f"{number}.jpg" for number in range(8)], writing)
     assert threading.main_thread() not in threads
     assert np.array_equal(stores.read(tmp_path / "s.zarr")[:, 0], np.arange(8))
+
+
+def test_one_thread_finishes_the_stores_that_were_made_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "SHARD_BYTES", 2)
+    spec = stores.Spec((4, 1), "uint8", ("image", "x"))
+    writers = [stores.Writer(tmp_path / name, {"": spec}, {}) for name in ("a", "b", "c")]
+    ended, finish = [], stores.Writer.finish
+
+    def slow(writer):
+        finish(writer)
+        ended.append((writer.path.name, threading.current_thread()))
+
+    monkeypatch.setattr(stores.Writer, "finish", slow)
+
+    def make(rows):
+        if len(made) == 5:
+            raise RuntimeError("3.jpg is odd")
+        made.append(rows)
+        return np.zeros((2, 1), np.uint8)
+
+    made = []
+    with pytest.raises(RuntimeError, match=r"3\.jpg is odd"), Background(predict.QUEUED) as writing:
+        for writer in writers:
+            predict.write_shards(writer, make, list("0123"), writing)
+    (first, thread), (second, same) = ended
+    assert (first, second) == ("a", "b")
+    assert thread is same is not threading.main_thread()
+    assert stores.Writer(tmp_path / "c", {"": spec}, {}).missing() == [slice(2, 4)]  # what was made is kept
 
 
 def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
@@ -392,6 +486,24 @@ def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
     image = normalise(image, **NORM, channels=1)
     expected = predict.quantise(predict.resize(predict.mean_of_views(model.eval(), image, ALL), (20, 30)))[0].numpy()
     assert np.abs(stores.read(outputs["last-test"])[0].astype(int) - expected).max() <= 1
+
+
+def test_checkpoints_of_one_kind_share_a_network(inputs, tmp_path):
+    first = predict.load_checkpoint(inputs / "best.safetensors", ["a", "b"])
+    first[0].to(memory_format=torch.channels_last).train()
+    model, about = predict.load_checkpoint(inputs / "last.safetensors", ["a", "b"], first)
+    alone, the_same = predict.load_checkpoint(inputs / "last.safetensors", ["a", "b"])
+    assert model is first[0]
+    assert about == the_same
+    assert not model.training
+    assert alone is not model
+    shared = model.state_dict()
+    assert all(torch.equal(value, shared[key]) for key, value in alone.state_dict().items())
+    grey = models.build_model("tu-test_resnet", "fpn", 2, channels=1)
+    models.write_state(grey.network.state_dict(), tmp_path / "grey.safetensors", {**about, "channels": 1})
+    assert predict.load_checkpoint(tmp_path / "grey.safetensors", ["a", "b"], first)[0] is not model
+    with pytest.raises(ValueError, match=r"last.safetensors: trained on the classes \['a', 'b'\]"):
+        predict.load_checkpoint(inputs / "last.safetensors", ["a", "c"], first)
 
 
 def test_a_checkpoint_of_other_classes_is_refused(inputs, tmp_path):

@@ -150,7 +150,8 @@ def shards(folder, write, make=lambda rows: np.zeros((2, 4), np.uint8)):
     stores.SHARD_BYTES = 8  # two images
     writer = stores.Writer(folder / "s.zarr", {"": stores.Spec((16, 4), "uint8", ("image", "x"))}, {})
     writer.write = write
-    write_shards(writer, make, [f"{number}.jpg" for number in range(16)], stuck_after=SOON)
+    with Background(2, stuck_after=SOON) as writing:
+        write_shards(writer, make, [f"{number}.jpg" for number in range(16)], writing)
 
 
 def shard_raises(folder):
@@ -167,6 +168,18 @@ def last_shard_raises(folder):
             raise ZeroDivisionError
 
     shards(folder, write)
+
+
+def finishing_raises(folder):
+    """A shard that vanishes between its writing and the end of its store, while the next store is begun."""
+    stores.SHARD_BYTES = 8
+    writers = [
+        stores.Writer(folder / name, {"": stores.Spec((2, 4), "uint8", ("image", "x"))}, {}) for name in ("s.zarr", "t")
+    ]
+    writers[0].write = lambda rows, block: None
+    with Background(2, stuck_after=SOON) as writing:
+        for writer in writers:
+            write_shards(writer, lambda rows: np.zeros((2, 4), np.uint8), ["0.jpg", "1.jpg"], writing)
 
 
 def shard_stuck(folder):
@@ -248,6 +261,7 @@ SCENARIOS = {
         r"PermissionError: \[Errno 13\] \S+s.zarr, images 4.jpg and 1 more: Permission denied: 's.zarr/c/2'",
     ),
     last_shard_raises: (1, r"RuntimeError: \S+s.zarr, images 14.jpg and 1 more: ZeroDivisionError"),
+    finishing_raises: (1, r"StoreError: \S+s.zarr: \S+s.zarr.part: the array lacks images 0 to 1; write them first"),
     shard_stuck: (1, r"TimeoutError: \S+s.zarr, images 0.jpg and 1 more: not done in 1 s, with 1 more waiting; check"),
     main_raises_while_a_shard_is_stuck: (
         1,

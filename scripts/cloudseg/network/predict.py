@@ -1,5 +1,6 @@
 """Predict the validation and test images of a trained fold, in several views, into probability stores."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from cloudseg import files, stores
-from cloudseg.background import STUCK_AFTER, Background, named
+from cloudseg.background import Background, named
 from cloudseg.network import devices
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.models import Segmenter, build_model, load_strictly, read_state
@@ -53,7 +54,8 @@ def predict(
         both 1 when left out, or with ``moves``. Of the weights only ratios matter.
     size : height and width of the submission grid.
     batch : images that the network takes at once. Other batches give other last bits. When the device has no memory
-        for so many, all stores are begun anew with half as many.
+        for so many, all stores are begun anew with half as many; a run that goes on with what such a one left
+        takes as many as that did.
     normalisation : ``mean`` and ``std`` of the recipe.
     precision : of the recipe.
     threads : numerical threads.
@@ -89,10 +91,28 @@ def predict(
         "device": device.type,
     }
 
-    def write_stores(batch: int) -> None:
+    runs = {name: files.sha256(checkpoint) for name, checkpoint in checkpoints.items()}
+
+    def about(name: str, split: str, batch: int) -> dict[str, Any]:
         settings = files.digest({**decides, "batch": batch})
+        return {"ids": splits[split][2], "classes": attrs["classes"], "run": runs[name], "settings": settings}
+
+    def batch_begun_with() -> int:
+        begun = [(name, split, _attrs_begun(outputs[f"{name}-{split}"])) for name in checkpoints for split in splits]
+        begun = [each for each in begun if each[2] is not None]
+        halves = [batch >> times for times in range(batch.bit_length())]
+        fitting = [half for half in halves if any(found == about(name, split, half) for name, split, found in begun)]
+        # The smallest, since a store that was begun before memory ran out may lie there as well
+        return min(fitting, default=batch)
+
+    def write_stores(batch: int) -> None:
+        with Background(QUEUED, name="shards") as writing:
+            write_each(batch, writing)
+
+    def write_each(batch: int, writing: Background) -> None:
+        loaded = None
         for name, checkpoint in checkpoints.items():
-            model, trained = load_checkpoint(checkpoint, attrs["classes"])
+            loaded = model, trained = load_checkpoint(checkpoint, attrs["classes"], loaded)
             if (side := smallest_side(views, (height, width))) < (least := DECODERS[trained["decoder"]].minimum):
                 raise ValueError(
                     f"{pixels}: images of {height}x{width}, which a view of `tta` shrinks to sides of {side} pixels; "
@@ -100,12 +120,10 @@ def predict(
                 )
             model.to(device, memory_format=torch.channels_last)
             prepare = partial(normalise, **normalisation, channels=trained.get("channels", 3))
-            run = files.sha256(checkpoint)
             for split, (array, positions, names) in splits.items():
                 spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
-                about = {"ids": names, "classes": attrs["classes"], "run": run, "settings": settings}
-                writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about)
-                write_shards(writer, partial(block, model, prepare, array, positions, names, batch), names)
+                writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about(name, split, batch))
+                write_shards(writer, partial(block, model, prepare, array, positions, names, batch), names, writing)
                 print(f"{name}, {split}: {len(names)} images", flush=True)
 
     def block(
@@ -127,8 +145,9 @@ def predict(
             image = prepare(torch.from_numpy(image).to(device))
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 mean = mean_of_views(model, image, views, black, white)
-            parts.append(quantise(resize(mean, size)).cpu().numpy())
-        return np.concatenate(parts)
+            # One by one, which takes a processor half the time of a whole batch, whose planes at this size are large
+            parts += [quantise(resize(one, size)) for one in mean.split(1)]
+        return torch.cat(parts).cpu().numpy()
 
     def read(array: Any, position: int, name: str) -> np.ndarray:
         try:
@@ -136,7 +155,15 @@ def predict(
         except ValueError as error:
             raise named(f"{pixels}, image {name}", error) from error
 
-    with_fitting_batch(write_stores, batch, device)
+    with_fitting_batch(write_stores, batch_begun_with(), device)
+
+
+def _attrs_begun(path: str | Path) -> Any:
+    """Return the attributes of what a stopped writer left of a store; None where there is nothing to be read."""
+    try:
+        return json.loads(Path(f"{path}.part", "zarr.json").read_bytes())["attributes"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:
@@ -181,18 +208,22 @@ def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.de
         torch.cuda.empty_cache()
 
 
-def load_checkpoint(checkpoint: str | Path, classes: Sequence[str]) -> tuple[Segmenter, dict[str, Any]]:
+def load_checkpoint(
+    checkpoint: str | Path, classes: Sequence[str], loaded: tuple[Segmenter, dict[str, Any]] | None = None
+) -> tuple[Segmenter, dict[str, Any]]:
     """Build the network of a checkpoint, ready to predict, and say what it is.
 
     Parameters
     ----------
     checkpoint : file written by :func:`cloudseg.network.train.train`.
     classes : names that its planes must have.
+    loaded : what an earlier call returned for the same classes and is not needed any more: when its network is of the
+        same kind, that one gets the weights, which saves building it again.
 
     Returns
     -------
-    (Segmenter, dict) : the network in evaluation mode, on the CPU; its ``encoder``, ``decoder``, ``classes`` and,
-        where these are not 3, the ``channels`` of the images that it takes.
+    (Segmenter, dict) : the network in evaluation mode, on the CPU or where the one of ``loaded`` is; its ``encoder``,
+        ``decoder``, ``classes`` and, where these are not 3, the ``channels`` of the images that it takes.
 
     Raises
     ------
@@ -203,9 +234,16 @@ def load_checkpoint(checkpoint: str | Path, classes: Sequence[str]) -> tuple[Seg
         raise ValueError(f"{checkpoint}: not a checkpoint of cloudseg; train this run again")
     if about["classes"] != list(classes):
         raise ValueError(f"{checkpoint}: trained on the classes {about['classes']}, the images have {classes}")
-    model = build_model(about["encoder"], about["decoder"], len(classes), channels=about.get("channels", 3))
+    if loaded is not None and _kind(loaded[1]) == _kind(about):
+        model = loaded[0]
+    else:
+        model = build_model(**_kind(about), classes=len(classes))
     load_strictly(model.network, state, checkpoint)
     return model.eval(), about
+
+
+def _kind(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {"encoder": about["encoder"], "decoder": about["decoder"], "channels": about.get("channels", 3)}
 
 
 @torch.inference_mode()
@@ -252,6 +290,7 @@ def mean_of_views(
         probability = probability * weight
         mean = probability if mean is None else mean + probability
         covered = covered + weight
+    mean = mean.contiguous()  # as planes, which are faster to resize than what a network leaves
     if isinstance(covered, float):
         return mean
     if not covered.min() > 0:
@@ -401,37 +440,31 @@ def quantise(probability: torch.Tensor) -> torch.Tensor:
     >>> quantise(torch.tensor([0.0, 0.5, 0.7, 1.0]))
     tensor([  0, 128, 179, 255], dtype=torch.uint8)
     """
-    # Making a byte of a number that is not negative drops its fraction, which is floor
-    return (probability.float() * 255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+    # Making an integer of a number that is not negative drops its fraction, which is floor; torch makes a byte of a
+    # float one by one, and by way of an int16 in half the time
+    return (probability.float() * 255).add_(0.5).clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
 def write_shards(
-    writer: stores.Writer,
-    make: Callable[[slice], np.ndarray],
-    names: Sequence[str],
-    *,
-    stuck_after: float = STUCK_AFTER,
+    writer: stores.Writer, make: Callable[[slice], np.ndarray], names: Sequence[str], writing: Background
 ) -> None:
-    """Make the missing shards of a store and write each in the background while the next is made.
+    """Make the missing shards of a store and have each written, and the store finished, while the next is made.
 
     Parameters
     ----------
     writer : of a store that is one array.
     make : range of images to their block.
     names : of all images, for errors.
-    stuck_after : seconds after which writing a shard counts as stuck.
+    writing : what writes; it may have more to write, before and after.
 
     Raises
     ------
-    Exception : whatever ``make`` raised, or the writing thread, which names the store and the images that it was
-        writing; the store is then not finished.
+    Exception : whatever ``make`` raised; the store is then not finished. Or an error of what was submitted earlier,
+        which names the store and the images; those of this store may come up later, when ``writing`` is closed.
     """
-    with Background(QUEUED, stuck_after=stuck_after, name="shards") as writing:
-        for rows in writer.missing():
-            block = make(rows)
-            more = rows.stop - rows.start - 1
-            about = (
-                f"{writer.path}, image{'s' if more else ''} {names[rows.start]}{f' and {more} more' if more else ''}"
-            )
-            writing.submit(about, writer.write, rows, block)
-    writer.finish()
+    for rows in writer.missing():
+        block = make(rows)
+        more = rows.stop - rows.start - 1
+        about = f"{writer.path}, image{'s' if more else ''} {names[rows.start]}{f' and {more} more' if more else ''}"
+        writing.submit(about, writer.write, rows, block)
+    writing.submit(str(writer.path), writer.finish)
