@@ -200,9 +200,10 @@ def test_nothing_is_left_and_nothing_written_elsewhere(story):
 
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from slurm_here import clean_environment, Slurm
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell starts in the background ignores
 with Slurm(Path(sys.argv[1])) as slurm:
     slurm.ask("sbatch", "--output", sys.argv[1] + "/job", "--wrap", "kill -STOP $$")
     while not any(event.what == "step" for event in slurm.events()):

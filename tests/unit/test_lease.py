@@ -165,7 +165,8 @@ def idle_share(seen, counts, starts, ends):
     return idle / waited
 
 
-def test_a_job_for_two_is_not_overtaken_by_jobs_for_one(start, folder):
+def test_a_job_for_two_is_not_overtaken_by_jobs_for_one(start, folder, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # leases that end out of order leave it as it was in the middle
     holders = [contextlib.ExitStack() for _ in range(2)]
     for holder in holders:
         holder.enter_context(lease(1, pool=["a", "b"], folder=folder))
