@@ -1,6 +1,6 @@
 """Compare a training step and a prediction with what the network alone costs.
 
-    python tests/benchmarks/training.py [--size 96x144] [--decoder fpn] [--repeats 5]
+    python tests/benchmarks/training.py [--size 96x144] [--decoder fpn] [--repeats 3]
 
 One numerical thread, medians over repeats that alternate, random weights and pixels. The bars: at most 7 % of
 a training step's CPU seconds outside forward, backward and the optimiser (reading, augmenting, normalising,
@@ -33,7 +33,7 @@ ENCODER = "tu-tf_efficientnet_lite0"
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
 STEPS = [{"name": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip", "RandomBrightnessContrast")]
-IMAGES, BATCH, SUBMISSION = 32, 8, (350, 525)
+IMAGES, BATCH, SUBMISSION = 96, 8, (350, 525)
 OUTPUTS = ("best-valid", "best-test", "last-valid", "last-test")
 MOST_SHARE, LEAST_RATIO = 0.07, 0.9
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="96x144")
     parser.add_argument("--decoder", default="fpn")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     size = tuple(map(int, arguments.size.split("x")))
     devices.settle(1, torch.device("cpu"))
