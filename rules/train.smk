@@ -75,6 +75,7 @@ rule probe_one:
         submission_size=PLAN.loss_size,
         threads=PLAN.threads,
         memory=PLAN.settings["probe_memory"],
+        # Here, unlike elsewhere, where it runs is what is measured
         device=PLAN.settings["device"],
         cpu_instead=PLAN.cpu_instead(),
         code=CODE["training"],
