@@ -534,14 +534,15 @@ class Plan:
 
     def _checked_ensembles(self) -> dict[str, Ensemble]:
         lines, ensembles = [], {}
+        table = self.runs.drop(columns="line")
+        columns = {name: table[name].to_numpy() for name in table}
         for name, wish in self.settings["ensembles"].items():
             queries = wish["members"]
             if isinstance(queries, str):
                 queries = [{"query": queries, "weight": 1}]
             try:
-                table = self.runs.drop(columns="line")
                 # Rows of the sheet that differ in `folds` alone share their runs, and one query takes a run once.
-                chosen = [select(table, one["query"]).drop_duplicates([*KEY, "fold"]) for one in queries]
+                chosen = [table[select(columns, one["query"])].drop_duplicates([*KEY, "fold"]) for one in queries]
                 groups = [(rows, one["weight"]) for rows, one in zip(chosen, queries, strict=True)]
                 ensembles[name] = self._ensemble(groups, wish)
             except ValueError as error:
