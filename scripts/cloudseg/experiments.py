@@ -12,6 +12,8 @@ import json
 import math
 import os
 import re
+from collections import Counter
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from cloudseg.settings import (
 )
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
-CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 2, "ensemble": 1, "shift": 1, "report": 1}
+CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 2, "ensemble": 2, "shift": 1, "report": 2}
 
 # Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
 PACKAGED_WEIGHTS = {
@@ -43,6 +45,8 @@ PACKAGED_WEIGHTS = {
 }
 
 RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
+
+RunKey = tuple[tuple[str, ...], int]  # an experiment (encoder, decoder, size, recipe) and a fold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +56,16 @@ class Member:
     run: str  # encoder/decoder/size/recipe/fold{fold}
     fold: int
     checkpoint: str  # best or last
-    weight: float
+    test_weight: float  # its experiment's weight, shared among the experiment's folds and checkpoints
+    valid_weight: float  # shared among the checkpoints alone: one fold of an experiment has not seen an image
 
     def store(self, split: str) -> str:
         """Return the path of the store of `split` (valid or test)."""
         return f"<results>/runs/{self.run}/{self.checkpoint}-{split}.zarr"
+
+    def weight(self, split: str) -> float:
+        """Return the weight, not normalised, among the stores that are blended for an image of `split`."""
+        return self.test_weight if split == "test" else self.valid_weight
 
 
 @dataclasses.dataclass(frozen=True)
@@ -418,7 +427,11 @@ class Plan:
     def blend_members(self, wildcards: Any) -> list[dict[str, Any]]:
         """Return name, fold and weight of each store of a blend, in the order of `blend_stores`."""
         return [
-            {"store": f"{member.run}/{member.checkpoint}", "fold": member.fold, "weight": member.weight}
+            {
+                "store": f"{member.run}/{member.checkpoint}",
+                "fold": member.fold,
+                "weight": member.weight(wildcards.split),
+            }
             for member in self._blended(wildcards)
         ]
 
@@ -525,7 +538,7 @@ class Plan:
             selected = self.runs[self.runs["line"] == row["line"]]
             for checkpoint in ("best", "last"):
                 ensembles[experiment_name(row, checkpoint)] = Ensemble(
-                    members=_members([(selected, 1.0)], [checkpoint]),
+                    members=_members([(_run_keys(selected), 1.0)], [checkpoint]),
                     folds=tuple(selected["fold"]),
                     sharpen=None,
                     decision=self.settings["decision"],
@@ -536,14 +549,15 @@ class Plan:
         lines, ensembles = [], {}
         table = self.runs.drop(columns="line")
         columns = {name: table[name].to_numpy() for name in table}
+        runs = _run_keys(table)
         for name, wish in self.settings["ensembles"].items():
             queries = wish["members"]
             if isinstance(queries, str):
                 queries = [{"query": queries, "weight": 1}]
             try:
-                # Rows of the sheet that differ in `folds` alone share their runs, and one query takes a run once.
-                chosen = [table[select(columns, one["query"])].drop_duplicates([*KEY, "fold"]) for one in queries]
-                groups = [(rows, one["weight"]) for rows, one in zip(chosen, queries, strict=True)]
+                # A query takes a run once: rows of the sheet that differ in `folds` alone share their runs.
+                chosen = [dict.fromkeys(compress(runs, select(columns, one["query"]))) for one in queries]
+                groups = [(list(keys), one["weight"]) for keys, one in zip(chosen, queries, strict=True)]
                 ensembles[name] = self._ensemble(groups, wish)
             except ValueError as error:
                 lines.append(f"ensembles.{name}: {error}")
@@ -553,14 +567,17 @@ class Plan:
         refuse(lines)
         return ensembles
 
-    def _ensemble(self, groups: list[tuple[pd.DataFrame, float]], wish: dict[str, Any]) -> Ensemble:
-        selected = pd.concat([rows for rows, _ in groups])
-        double = selected[selected.duplicated([*KEY, "fold"])]
-        if len(double):
-            run = "/".join(map(str, double.iloc[0][[*KEY, "fold"]]))
-            raise ValueError(f"one run is selected twice: {run}; make the queries exclude each other")
-        trained = [set(rows["fold"]) for selection, _ in groups for _, rows in selection.groupby(KEY)]
-        folds = tuple(sorted(set.intersection(*trained)))
+    def _ensemble(self, groups: list[tuple[list[RunKey], float]], wish: dict[str, Any]) -> Ensemble:
+        selected = [run for runs, _ in groups for run in runs]
+        if len(set(selected)) < len(selected):
+            experiment, fold = next(run for run in selected if selected.count(run) > 1)
+            raise ValueError(
+                f"one run is selected twice: {'/'.join(experiment)}/{fold}; make the queries exclude each other"
+            )
+        trained: dict[tuple[str, ...], set[int]] = {}
+        for experiment, fold in selected:
+            trained.setdefault(experiment, set()).add(fold)
+        folds = tuple(sorted(set.intersection(*trained.values())))
         decision = wish.get("decision", self.settings["decision"])
         if decision["how"] != "fixed" and not folds:
             raise ValueError(f"nothing to {decision['how']} on: no fold was trained by all members; use `how: fixed`")
@@ -590,15 +607,29 @@ def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     return schema.with_defaults(recipe, RECIPE)
 
 
-def _members(groups: list[tuple[pd.DataFrame, float]], checkpoints: list[str]) -> tuple[Member, ...]:
-    """Share each experiment's weight among its folds and checkpoints; sorted, so that row order is no change."""
-    members = []
-    for selection, weight in groups:
-        for key, rows in selection.groupby(KEY):
-            share = weight / (len(rows) * len(checkpoints))
-            for fold in rows["fold"]:
-                run = "/".join([*key, f"fold{fold}"])
-                members += [Member(run, int(fold), checkpoint, share) for checkpoint in checkpoints]
+def _run_keys(runs: pd.DataFrame) -> list[RunKey]:
+    """Return experiment and fold of each row of the table of runs."""
+    return [(row[:-1], int(row[-1])) for row in runs[[*KEY, "fold"]].itertuples(index=False, name=None)]
+
+
+def _members(groups: list[tuple[list[RunKey], float]], checkpoints: list[str]) -> tuple[Member, ...]:
+    """Share each experiment's weight among the stores that are blended; sorted, so that row order is no change.
+
+    A test image is blended from all folds of an experiment, a validation image from the one fold that has not seen it,
+    and on both the experiment weighs the same: what the queries that select some of its folds give it, summed.
+    """
+    weights: dict[tuple[str, ...], float] = {}
+    shares: dict[RunKey, float] = {}
+    for runs, weight in groups:
+        folds = Counter(experiment for experiment, _ in runs)
+        for experiment in folds:
+            weights[experiment] = weights.get(experiment, 0) + weight
+        shares |= {run: weight / (folds[run[0]] * len(checkpoints)) for run in runs}
+    members = [
+        Member("/".join([*experiment, f"fold{fold}"]), fold, checkpoint, share, weights[experiment] / len(checkpoints))
+        for (experiment, fold), share in shares.items()
+        for checkpoint in checkpoints
+    ]
     return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
 
 

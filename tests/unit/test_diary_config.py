@@ -107,8 +107,10 @@ def test_the_decisions_are_those_of_the_diary(plan):
 
 def test_one_unet_and_three_fpns_weigh_as_four_models(plan):
     members = plan.ensembles["kit"].members
-    weights = {(member.run.split("/")[1], member.fold): member.weight for member in members}
+    weights = {(member.run.split("/")[1], member.fold): member.test_weight for member in members}
     assert weights == {("unet", 0): 1, **{("fpn", fold): 1 for fold in range(3)}}
+    out_of_fold = {member.run.split("/")[1]: member.valid_weight for member in members if member.fold == 0}
+    assert out_of_fold == {"unet": 1, "fpn": 3}
     decision = plan.ensembles["kit"].decision
     assert (decision["threshold"], decision["min_size"]) == (0.3, 1)
 

@@ -3,11 +3,14 @@ import datetime
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cloudseg.experiments import Plan, whole_recipe
 
@@ -191,6 +194,16 @@ def test_runs_are_the_rows_times_their_folds(tmp_path):
     assert len(made.runs) == 6  # the two rows that differ in folds alone share fold 0
 
 
+def shares(made, split, fold=None, name="all"):
+    """What each experiment weighs among the stores that are blended: of all test images, or the images of a fold."""
+    members = made.blend_members(wildcards(ensemble=name, split=split))
+    blended = [member for member in members if fold is None or member["fold"] == fold]
+    weights = Counter()
+    for member in blended:
+        weights[member["store"].rpartition("/fold")[0]] += member["weight"]
+    return {experiment: weight / sum(weights.values()) for experiment, weight in weights.items()}
+
+
 def test_weights_act_per_experiment_and_are_shared_by_folds_and_checkpoints():
     def change(config):
         config["ensembles"]["all"] = {
@@ -199,12 +212,69 @@ def test_weights_act_per_experiment_and_are_shared_by_folds_and_checkpoints():
         }
 
     members = plan(change).ensembles["all"].members
-    weights = {(member.run.split("/")[1], member.fold, member.checkpoint): member.weight for member in members}
+    weights = {(member.run.split("/")[1], member.fold, member.checkpoint): member.test_weight for member in members}
     assert weights == {
         **{("fpn", fold, mark): 3 / 4 for fold in (0, 1) for mark in ("best", "last")},
         **{("unet", 0, mark): 1 / 2 for mark in ("best", "last")},
     }
     assert plan(change).ensembles["all"].folds == (0,)
+    out_of_fold = plan(change).blend_members(wildcards(ensemble="all", split="valid"))
+    assert [member["weight"] for member in out_of_fold] == [3 / 2, 3 / 2, 1 / 2, 1 / 2]
+
+
+def test_an_experiment_of_three_folds_weighs_the_same_out_of_fold_and_on_test(tmp_path):
+    def change(config):
+        config["ensembles"]["all"]["members"] = [
+            {"query": "decoder == 'unet' and fold == 0", "weight": 1},
+            {"query": "decoder == 'fpn'", "weight": 3},
+        ]
+
+    sheet = SHEET + ROW.replace("\t2\t", "\t3\t") + ROW.replace("fpn", "unet")
+    made = plan(change, sheet=sheet, folder=tmp_path)
+    wanted = {"tu-test_resnet/unet/64x96/quick": 0.25, "tu-test_resnet/fpn/64x96/quick": 0.75}
+    assert shares(made, "test") == pytest.approx(wanted)
+    assert shares(made, "valid", 0) == pytest.approx(wanted)
+
+
+def test_queries_that_part_the_folds_of_an_experiment_add_up_to_its_weight(tmp_path):
+    def change(config):
+        config["ensembles"]["all"]["members"] = [
+            {"query": "decoder == 'fpn' and fold == 0", "weight": 2},
+            {"query": "decoder == 'fpn' and fold > 0", "weight": 1},
+            {"query": "decoder == 'unet'", "weight": 1},
+        ]
+
+    sheet = SHEET + ROW.replace("\t2\t", "\t3\t") + ROW.replace("fpn", "unet")
+    made = plan(change, sheet=sheet, folder=tmp_path)
+    assert made.ensembles["all"].folds == (0, 1)  # each image of both has a network of both experiments
+    for fold in (None, 0, 1):
+        found = shares(made, "test" if fold is None else "valid", fold)
+        assert found == pytest.approx({"tu-test_resnet/fpn/64x96/quick": 0.75, "tu-test_resnet/unet/64x96/quick": 0.25})
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_experiment_of_any_sheet_weighs_the_same_out_of_fold_and_on_test(data, tmp_path):
+    experiments = st.tuples(st.sampled_from(["fpn", "unet", "linknet"]), st.sampled_from(["64x96", "96x96"]))
+    # Rows that differ in the number of folds alone are one experiment
+    counts = st.lists(st.integers(1, 4), min_size=1, max_size=2, unique=True)
+    sheet = data.draw(st.dictionaries(experiments, counts, min_size=1))
+    rows = [
+        ROW.replace("fpn", decoder).replace("64x96", size).replace("\t2\t", f"\t{folds}\t")
+        for (decoder, size), several in sheet.items()
+        for folds in several
+    ]
+    members, weights = [], st.floats(0.01, 100)
+    for decoder in sorted({decoder for decoder, _ in sheet}):
+        most = max(max(several) for (other, _), several in sheet.items() if other == decoder)
+        cut = data.draw(st.integers(1, 4))
+        for side in ["fold <", "fold >="] if cut < most else ["fold <"]:
+            members.append({"query": f"decoder == '{decoder}' and {side} {cut}", "weight": data.draw(weights)})
+    checkpoints = data.draw(st.sampled_from([["best"], ["best", "last"]]))
+    ensemble = {"members": members, "checkpoints": checkpoints}
+    made = plan(setting("ensembles.all", ensemble), sheet=SHEET + "".join(rows), folder=tmp_path)
+    for fold in made.ensembles["all"].folds:
+        assert shares(made, "valid", fold) == pytest.approx(shares(made, "test"))
 
 
 def test_out_of_fold_stores_are_those_of_the_common_folds():
