@@ -8,6 +8,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
+from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.experiments import CODE, Plan
 from cloudseg.processes import import_from
 
@@ -21,6 +22,14 @@ except ValueError as error:
 
 pathvars:
     **PLAN.folders,
+
+
+# Snakemake removes what a rule will make, and another workflow may have moved <results> onto a folder of the user's.
+if PLAN.makes_images:
+    try:
+        refuse_foreign_images(Path(workflow.pathvars.apply(PLAN.raw)))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:

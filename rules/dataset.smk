@@ -40,6 +40,7 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
             runtime=240,
         params:
             competition=PLAN.settings["dataset"]["competition"],
+            root=PLAN.settings["dataset"]["root"],
         script:
             "../scripts/fetch.py"
 

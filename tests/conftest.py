@@ -98,6 +98,7 @@ PARTS = {
         ["test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_module.py", "test_real_data.py"],
         "smoke and bad input",
     ),
+    **{"test_contest_folder.py": "smoke and bad input"},
     **{"test_diary.py": "diary subset"},
     **dict.fromkeys(["test_kills.py", "test_damage.py", "test_ranks.py"], "kills"),
 }

@@ -20,6 +20,7 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
+from cloudseg.dataset.fetch import missing_files, read_mark, root_problems
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.views import recipe_views
 from cloudseg.queries import select
@@ -100,7 +101,7 @@ class Plan:
         self.folds: int = settings["folds"]["count"]
         self.submission_size: tuple[int, int] = pair(settings["submission_size"])
         self.name = settings["name"] + ("-smoke" if self.smoke else "")
-        refuse(folder_problems(Path("results", self.name)))
+        refuse([*folder_problems(Path("results", self.name)), *self._download_problems()])
 
         sheet = self._found("experiments", home)
         if sheet is None:
@@ -121,6 +122,11 @@ class Plan:
         """Return the table that a config key names, in the working directory or beside the Snakefile."""
         paths = [Path(folder, self.settings[key]) for folder in (".", home)]
         return next((path for path in paths if path.is_file()), None)
+
+    def _download_problems(self) -> list[str]:
+        """Look whether the folder that a download goes into is one of its own."""
+        dataset = self.settings["dataset"]
+        return root_problems(dataset["root"], "results") if dataset["source"] == "kaggle" else []
 
     # What the Snakefile needs
 
@@ -159,12 +165,11 @@ class Plan:
     @property
     def raw(self) -> str:
         """The folder with the images and CSV files."""
-        dataset = self.settings["dataset"]
-        return "<results>/dataset/raw" if dataset["source"] == "demo" else dataset["root"]
+        return "<results>/dataset/raw" if self.makes_images else self.settings["dataset"]["root"]
 
     @property
     def makes_images(self) -> bool:
-        """Whether the folder of images is made by the workflow, not by the user."""
+        """Whether the folder of images is made by the workflow: the demo's images, or links to the contest's."""
         return self.settings["dataset"]["source"] != "path"
 
     @property
@@ -178,12 +183,15 @@ class Plan:
     def listing(self) -> str:
         """A digest of the names, sizes and times of the user's files, so that a changed file reruns the check.
 
-        Folders that the workflow makes itself are described by what they are made from.
+        What the workflow makes or downloads itself is described by what it is made from.
         """
         dataset = self.settings["dataset"]
-        if dataset["source"] != "path":
-            return json.dumps(self.demo if dataset["source"] == "demo" else dataset["competition"])
         root = Path(dataset["root"])
+        if dataset["source"] == "demo":
+            return json.dumps(self.demo)
+        # Files that the download makes are not there yet when the workflow is parsed for the first time
+        if dataset["source"] == "kaggle" and (missing_files(root) or "competition" in read_mark(root)):
+            return json.dumps(dataset["competition"])
         files = [entry for folder in ("train_images", "test_images") for entry in _files(root / folder)]
         files += [entry for entry in _files(root) if entry.name in ("train.csv", "sample_submission.csv")]
         entries = [f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}" for entry in files]

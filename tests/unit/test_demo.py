@@ -47,7 +47,7 @@ def small(tmp_path_factory):
 
 def test_layout_and_names(small):
     folders = [small / "train_images", small / "test_images"]
-    assert sorted(small.iterdir()) == sorted([*folders, small / "train.csv", small / "sample_submission.csv"])
+    assert sorted(small.glob("[!.]*")) == sorted([*folders, small / "train.csv", small / "sample_submission.csv"])
     names = [path.name for folder in folders for path in folder.iterdir()]
     assert len(names) == len(set(names)) == 9
     assert all(re.fullmatch(r"[0-9a-f]{7}\.jpg", name) for name in names)

@@ -26,6 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cloudseg.dataset.fetch import write_mark
 from cloudseg.postprocess import encode_rle
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -84,7 +85,7 @@ def make_demo(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     make_demo(Path(folder, "demo"), train=2, test=1, height=70, width=105)
-    ...     print(*sorted(path.name for path in Path(folder, "demo").iterdir()))
+    ...     print(*sorted(path.name for path in Path(folder, "demo").glob("[!.]*")))
     sample_submission.csv test_images train.csv train_images
     """
     root = Path(root)
@@ -114,6 +115,7 @@ def make_demo(
         _write_csv(part / "train.csv", [(name, rles) for split, name, rles in written if split == "train"])
         unknown = ["1 1"] * len(CLASSES)
         _write_csv(part / "sample_submission.csv", [(name, unknown) for split, name, _ in written if split == "test"])
+        write_mark(part, images="demo")
         if root.exists():
             root.rmdir()
         part.replace(root)

@@ -1,54 +1,137 @@
-"""Download a contest's files with the Kaggle command line."""
+"""Download a contest's files with the Kaggle command line; nothing that somebody else made is ever removed."""
 
+import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from cloudseg.files import FULL, write_text
+
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
 NEEDED = ("train_images", "test_images", "train.csv", "sample_submission.csv")
+# Hidden, so that the dataset check does not list it: tells a folder that this package made from the user's.
+MARK = ".cloudseg.json"
+DOWNLOADS = ".cloudseg-download"
+# An archive of JPEGs is about as large as they are; run-length labels shrink to a quarter.
+MOST_EXPANSION = 50
+COPIED_AT_ONCE = 2**20
 
 
 def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None = None) -> None:
-    """Download the files of a Kaggle competition into `root`; the folder appears whole or not at all.
+    """Make sure that `root` holds the files of a Kaggle competition: those that are there, else downloaded ones.
+
+    Files that are there are used as they are. A download goes into a new or an empty folder only; it lies in
+    `{root}/.cloudseg-download` until it is whole, and is kept when it breaks off.
 
     Parameters
     ----------
     competition : its name in its Kaggle address.
-    root : the folder to make. The download lies in `{root}.part` and is kept when it breaks off.
+    root : the folder. Nothing in it is changed, overwritten or removed.
     environment : environment variables; those of this process by default.
 
     Raises
     ------
-    ValueError : without credentials (the message has the two lines to type), when the command line fails, or
-        when the archive holds something else than the contest's layout.
+    ValueError : if `root` holds other files, or another competition's; without credentials (the message has the two
+        lines to type); when the command line fails; when the archive is no whole archive, does not fit on the disk, or
+        holds something else than the contest's layout.
     """
     environment = dict(os.environ if environment is None else environment)
-    if not has_credentials(environment):
+    _refuse_other_competition(root, competition)
+    whole = root / DOWNLOADS / "whole"
+    if not whole.is_dir():  # else an earlier call was stopped while it moved what it had unpacked
+        if not missing_files(root):
+            print(f"{root}: the contest's files are there and are used as they are")
+            return
+        _refuse_foreign_files(root)
+        if not has_credentials(environment):
+            raise ValueError(
+                f"{root}: no images there, and no Kaggle credentials to fetch them with. Accept the rules of "
+                f"{competition} on its Kaggle page, make a token on your account's settings page, then type:\n"
+                "  export KAGGLE_API_TOKEN=...\n"
+                "  snakemake submission.csv --configfile config/kaggle.yaml"
+            )
+        _download(competition, root / DOWNLOADS, environment)
+        _unpack(competition, root / DOWNLOADS)
+    _move_into_place(whole, root)
+    write_mark(root, competition=competition)
+    shutil.rmtree(root / DOWNLOADS)
+
+
+def link(root: Path, folder: Path) -> None:
+    """Make `folder` hold links to the contest's files in `root`: a folder of ours stands for the user's.
+
+    Parameters
+    ----------
+    root : the folder with the files. Where it is given relative to the working directory, so are the links.
+    folder : is made; what an earlier call left in it is replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = root.resolve() if root.is_absolute() else Path(os.path.relpath(root.resolve(), folder.resolve()))
+    for name in NEEDED:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target / name)
+    write_mark(folder, links_to=str(root))
+
+
+def missing_files(root: Path) -> list[str]:
+    """Return which parts of the contest's layout a folder lacks."""
+    return [name for name in NEEDED if not (root / name).exists()]
+
+
+def write_mark(folder: Path, **facts: str) -> None:
+    """Mark a folder as made by this package."""
+    about = {"made_by": "cloudseg", **facts}
+    write_text(folder / MARK, json.dumps(about, indent=2) + "\n")
+
+
+def read_mark(folder: Path) -> dict[str, str]:
+    """Return what the mark of a folder says; nothing when this package did not make it."""
+    try:
+        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) and mark.get("made_by") == "cloudseg" else {}
+
+
+def refuse_foreign_images(folder: Path) -> None:
+    """Raise unless a workflow may replace a folder: it is not there, is empty, or was made by a job.
+
+    Raises
+    ------
+    ValueError : if the folder holds what somebody else made.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as name:
+    ...     write_mark(Path(name), images="demo")
+    ...     refuse_foreign_images(Path(name))
+    """
+    # Snakemake leaves the time stamp in each folder that a job has finished
+    own = (folder / ".snakemake_timestamp").is_file() or bool(read_mark(folder))
+    if folder.exists() and not own and not (folder.is_dir() and not any(folder.iterdir())):
         raise ValueError(
-            f"{root}: no images there, and no Kaggle credentials to fetch them with. Accept the rules of "
-            f"{competition} on its Kaggle page, make a token on your account's settings page, then type:\n"
-            "  export KAGGLE_API_TOKEN=...\n"
-            "  snakemake submission.csv --configfile config/kaggle.yaml"
+            f"{folder}: would be replaced by this workflow's images, and it did not make what is there; move it away, "
+            "or let <results> be a folder of its own"
         )
-    part = root.with_name(root.name + ".part")
-    part.mkdir(parents=True, exist_ok=True)
-    _download(competition, part, environment)
-    archive = part / f"{competition}.zip"
-    unpacked = part / "unpacked"
-    shutil.rmtree(unpacked, ignore_errors=True)
-    with zipfile.ZipFile(archive) as file:
-        _refuse_escapes(archive, file)
-        file.extractall(unpacked)  # names were checked one line above
-    missing = [name for name in NEEDED if not (unpacked / name).exists()]
-    if missing:
-        raise ValueError(f"{archive}: holds no {', '.join(missing)}; is {competition} a contest with this layout?")
-    shutil.rmtree(root, ignore_errors=True)
-    unpacked.replace(root)
-    shutil.rmtree(part)
+
+
+def root_problems(root: str, results: str) -> list[str]:
+    """Say why a download may not go into `root`: it must hold neither this directory nor home, nor lie in results."""
+    path, here, home = Path(root).resolve(), Path().resolve(), Path.home().resolve()
+    if here.is_relative_to(path) or home.is_relative_to(path):
+        what = "the working directory" if here.is_relative_to(path) else "your home folder"
+        return [f"dataset.root: {root!r} holds {what}; give a folder of its own, such as data/clouds"]
+    if path.is_relative_to(Path(results).resolve()):
+        return [f"dataset.root: {root!r} lies where results are written; give a folder of its own, such as data/clouds"]
+    if path.exists() and not path.is_dir():
+        return [f"dataset.root: {root!r} is a file; give a folder"]
+    return []
 
 
 def has_credentials(environment: Mapping[str, str]) -> bool:
@@ -66,11 +149,39 @@ def has_credentials(environment: Mapping[str, str]) -> bool:
     return bool(environment.get("KAGGLE_API_TOKEN") or by_name or any(file.is_file() for file in files))
 
 
+def _refuse_other_competition(root: Path, competition: str) -> None:
+    other = read_mark(root).get("competition", competition)
+    if other != competition:
+        raise ValueError(
+            f"{root}: holds the files of {other}, expected those of {competition}; give another `root`, or remove the "
+            "folder"
+        )
+
+
+def _refuse_foreign_files(root: Path) -> None:
+    """Raise when a download would mix with the files of somebody else."""
+    found = sorted(path.name for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
+    if not found:
+        return
+    if present := [name for name in NEEDED if name in found]:
+        raise ValueError(
+            f"{root}: holds {', '.join(present)}, but no {', '.join(missing_files(root))}; nothing was changed. "
+            "Complete it, or give a new or empty folder as `root` to download into"
+        )
+    some = ", ".join(found if len(found) < 4 else [*found[:3], "..."])
+    raise ValueError(
+        f"{root}: holds other files ({some}) and none of the contest's; "
+        "nothing was changed. Give a new or empty folder as `root` to download into"
+    )
+
+
 def _download(competition: str, folder: Path, environment: Mapping[str, str]) -> None:
     beside = Path(sys.executable).with_name("kaggle")
     command = str(beside) if beside.exists() else shutil.which("kaggle", path=environment.get("PATH"))
     if command is None:
         raise ValueError("the command kaggle is missing: pip install -r envs/requirements.lock")
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(  # noqa: S603  # a list of words, no shell; the name's form is checked by the schema
         [command, "competitions", "download", "-c", competition, "-p", str(folder)],
         env=dict(environment),
@@ -79,6 +190,9 @@ def _download(competition: str, folder: Path, environment: Mapping[str, str]) ->
         check=False,
     )
     if done.returncode:
+        for path in new:
+            if not any(path.iterdir()):
+                path.rmdir()
         said = (done.stdout + done.stderr).strip()
         for name in CREDENTIALS:
             if environment.get(name):
@@ -87,7 +201,81 @@ def _download(competition: str, folder: Path, environment: Mapping[str, str]) ->
         raise ValueError(f"kaggle competitions download -c {competition} failed:\n  {last_lines}")
 
 
-def _refuse_escapes(archive: Path, file: zipfile.ZipFile) -> None:
-    for name in file.namelist():
-        if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name:
-            raise ValueError(f"{archive}: the entry {name!r} would leave the folder; nothing was unpacked")
+def _unpack(competition: str, folder: Path) -> None:
+    """Unpack the archive of a download into its folder `whole`, which appears only when it is."""
+    archive, unpacking = folder / f"{competition}.zip", folder / "unpacking"
+    shutil.rmtree(unpacking, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            entries = file.infolist()
+            _refuse_unsafe_entries(archive, entries)
+            _refuse_too_large(archive, entries)
+            for entry in entries:
+                _extract(archive, file, entry, unpacking)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # RuntimeError: a password
+        shutil.rmtree(unpacking, ignore_errors=True)
+        raise ValueError(
+            f"{archive}: not a whole archive ({error}); remove it and run the same command again"
+        ) from None
+    if missing := missing_files(unpacking):
+        shutil.rmtree(unpacking, ignore_errors=True)
+        raise ValueError(f"{archive}: holds no {', '.join(missing)}; is {competition} a contest with this layout?")
+    unpacking.rename(folder / "whole")
+
+
+def _refuse_unsafe_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Raise for names that leave the folder, and for links and devices."""
+    for entry in entries:
+        path = Path(entry.filename)
+        if path.is_absolute() or ".." in path.parts or "\\" in entry.orig_filename:
+            raise ValueError(f"{archive}: the entry {entry.filename!r} would leave the folder; nothing was unpacked")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise ValueError(
+                f"{archive}: the entry {entry.filename!r} is neither file nor folder; nothing was unpacked"
+            )
+
+
+def _refuse_too_large(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    """Raise before anything is written if the files would not fit, or are far larger than their archive."""
+    unpacked, packed = sum(entry.file_size for entry in entries), archive.stat().st_size
+    free = shutil.disk_usage(archive.parent).free
+    if unpacked > MOST_EXPANSION * packed:
+        raise ValueError(
+            f"{archive}: {packed:,} bytes would unpack to {unpacked:,}, expected at most {MOST_EXPANSION} times that;"
+            " nothing was unpacked. Is it the contest's archive?"
+        )
+    if unpacked + FULL > free:
+        raise ValueError(
+            f"{archive}: unpacks to {unpacked:,} bytes, and its disk has {free:,} left; nothing was unpacked. Make "
+            "room, or give a `root` on another disk"
+        )
+
+
+def _extract(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    """Write one entry below `folder`, and no more bytes than it said it has."""
+    path = folder / entry.filename
+    if entry.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with file.open(entry) as source, path.open("xb") as target:
+        while piece := source.read(COPIED_AT_ONCE):
+            written += len(piece)
+            if written > entry.file_size:
+                break
+            target.write(piece)
+    if written != entry.file_size:
+        raise zipfile.BadZipFile(
+            f"{entry.filename} has other than the {entry.file_size} bytes that {archive.name} says"
+        )
+
+
+def _move_into_place(whole: Path, root: Path) -> None:
+    """Move what was unpacked into `root`; a call that was stopped in between is gone on with."""
+    entries = sorted(whole.iterdir())
+    if clash := [path.name for path in entries if (root / path.name).exists()]:
+        raise ValueError(f"{root}: {', '.join(clash)} appeared during the download; nothing was replaced. Move it away")
+    for path in entries:
+        path.rename(root / path.name)
