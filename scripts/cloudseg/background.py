@@ -8,8 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-STUCK_AFTER = 600.0
-"""Seconds without progress after which whatever is waited for counts as stuck."""
+from cloudseg.watchdog import STUCK_AFTER, wait_while_running
 
 
 class Background:
@@ -21,7 +20,7 @@ class Background:
     Parameters
     ----------
     most : things that may be unfinished at once, the one that is being done among them; at least 1.
-    stuck_after : seconds that the owner waits for one thing.
+    stuck_after : seconds that the owner waits for one thing; those in which the process is stopped do not count.
     name : of the thread.
 
     Examples
@@ -99,7 +98,7 @@ class Background:
         task = self._unfinished[0]
         # A handler of a signal may raise between any two lines here, so nothing may depend on their being run once:
         # the flag is asked first, and the lock is one that only this thread takes
-        if not task.done and not task.running.acquire(timeout=self._stuck_after):
+        if not task.done and not wait_while_running(task.wait, self._stuck_after):
             self._told = True
             raise TimeoutError(
                 f"{task.about}: not done in {self._stuck_after:g} s, with {len(self._unfinished) - 1} more waiting; "
@@ -121,6 +120,9 @@ class _Task:
         self.running = threading.Lock()
         self.running.acquire()
         self._call = function, arguments
+
+    def wait(self, seconds: float) -> bool:
+        return self.running.acquire(timeout=seconds)
 
     def run(self) -> None:
         function, arguments = self._call

@@ -35,3 +35,47 @@ def end_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), f"process {os.getpid()} cannot be made to end with its parent {parent}")
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def state_of(process: int) -> str:
+    """Return the state of a process as one letter of the kernel's (``man 5 proc``), such as ``T`` for stopped.
+
+    Returns
+    -------
+    str : empty where there is no such process, or no ``/proc``.
+
+    Examples
+    --------
+    >>> state_of(os.getpid()) in ("R", "")
+    True
+    """
+    return _stat(process)[0]
+
+
+def cpu_seconds(process: int) -> float:
+    """Return the CPU time of a process and of all processes that it started and that run, in seconds.
+
+    Returns
+    -------
+    float : 0 where there is no such process, or no ``/proc``.
+
+    Examples
+    --------
+    >>> cpu_seconds(os.getpid()) > 0 or sys.platform != "linux"
+    True
+    """
+    running = {int(path.name): _stat(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    family = {process}
+    while children := {pid for pid, (_, parent, _) in running.items() if parent in family} - family:
+        family |= children
+    return sum(running[pid][2] for pid in family & running.keys())
+
+
+def _stat(process: int) -> tuple[str, int, float]:
+    """Return the state of a process, its parent and its CPU seconds, those of its dead children among them."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return "", 0, 0.0
+    fields = text.rpartition(")")[2].split()  # the name of the program, in parentheses, may hold anything
+    return fields[0], int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pandas as pd
@@ -192,11 +193,17 @@ def test_synchronised_norms_compute_what_the_others_do(encoder):
     torch.testing.assert_close(before, after)
 
 
-def begin(work, inputs, out):
+def in_a_group_of_its_own(**job):
+    """Train with two ranks, so that all of them can be stopped at once."""
+    os.setpgid(0, 0)
+    run_together(**job)
+
+
+def begin(work, inputs, out, **options):
     """Train with two ranks in a process of its own; return it and its ranks, once they are training."""
-    arguments = (work, 2, CPU)
+    settings = job(inputs, out, gpus=2, epochs=200, schedule="constant") | options
     process = multiprocessing.get_context("spawn").Process(
-        target=run_together, args=arguments, kwargs=job(inputs, out, gpus=2, epochs=200, schedule="constant")
+        target=in_a_group_of_its_own, kwargs={"work": work, "size": 2, "device": CPU, **settings}
     )
     process.start()
     deadline = time.monotonic() + 60
@@ -227,6 +234,57 @@ def test_a_rank_that_is_killed_ends_the_job_with_its_name(inputs, tmp_path, capf
     assert "RuntimeError: rank 1 of 2 was killed by SIGKILL; the others were ended" in capfd.readouterr().err
     _, alive = psutil.wait_procs(found, timeout=20)
     assert alive == []
+
+
+def test_what_was_stopped_as_a_whole_goes_on_and_a_rank_that_is_stopped_alone_is_named(inputs, tmp_path, capfd):
+    process, found = begin(slow_train, inputs, tmp_path / "cut", stuck_after=2)
+    history = tmp_path / "cut/history.tsv"
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(5)
+    before = history.stat().st_mtime_ns
+    os.killpg(process.pid, signal.SIGCONT)
+    deadline = time.monotonic() + 60
+    while history.stat().st_mtime_ns == before:
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    found[1].suspend()
+    process.join(60)
+    assert process.exitcode == 1
+    said = capfd.readouterr().err
+    assert f"no rank of 2 made a step in 2 s: rank 1 (process {found[1].pid}) is stopped, and the others wait" in said
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert alive == []
+
+
+def compute_and_hang(team, folder, **job):
+    """Train; the second rank computes for long in the first epoch, and waits for what never comes in the second."""
+    real, calls = training._validate, []
+
+    def validate(*arguments):
+        calls.append(0)
+        ends = time.monotonic() + 3
+        while len(calls) == 1 and team.rank == 1 and time.monotonic() < ends:
+            pass
+        if len(calls) == 2 and team.rank == 1:
+            (folder / "computed").touch()
+            wait_for_ever()
+        return real(*arguments)
+
+    training._validate = validate
+    training.train(team=team, **job)
+
+
+def wait_for_ever():
+    threading.Event().wait()
+
+
+def test_a_rank_that_computes_does_not_stand_still_and_one_that_hangs_shows_its_stack(inputs, tmp_path, capfd):
+    settings = job(inputs, tmp_path / "hung", gpus=2, epochs=3)
+    with pytest.raises(RuntimeError, match=r"no rank of 2 made a step in \d s; the fewest are those of rank .*1"):
+        run_together(compute_and_hang, 2, CPU, stuck_after=1, folder=tmp_path, **settings)
+    assert (tmp_path / "computed").exists()
+    assert "in wait_for_ever" in capfd.readouterr().err
 
 
 def short_of_memory(team, **job):

@@ -90,6 +90,37 @@ def worker_stopped(folder):
         pass
 
 
+def stop_all_for(seconds):
+    """Have all processes of a scenario stopped for a while, as Ctrl-Z or a suspended Slurm job does."""
+    code = "import os, signal, sys, time; group = int(sys.argv[1]); os.killpg(group, signal.SIGSTOP); "
+    code += "time.sleep(float(sys.argv[2])); os.killpg(group, signal.SIGCONT)"
+    subprocess.Popen([sys.executable, "-S", "-c", code, str(os.getpgid(0)), str(seconds)], start_new_session=True)
+
+
+def all_stopped_while_a_batch_is_waited_for(folder, workers=2):
+    def happens():
+        stop_all_for(3 * SOON)
+        time.sleep(0.5)
+
+    assert len(list(loader(folder, workers, happens))) == 4
+    print("went on")
+
+
+def all_stopped_while_this_process_reads(folder):
+    all_stopped_while_a_batch_is_waited_for(folder, workers=0)
+
+
+def all_stopped_while_a_shard_is_written(folder):
+    def write(rows, block):
+        if rows.start == 4:
+            stop_all_for(3 * SOON)
+            time.sleep(0.5)
+        if rows.start == 6:
+            print("went on")
+
+    shards(folder, write, finish=False)
+
+
 def this_process_hangs(folder):
     for _ in loader(folder, 0, for_ever):
         pass
@@ -146,10 +177,11 @@ def damaged_image_in_prediction(folder):
     )
 
 
-def shards(folder, write, make=lambda rows: np.zeros((2, 4), np.uint8)):
+def shards(folder, write, make=lambda rows: np.zeros((2, 4), np.uint8), finish=True):
     stores.SHARD_BYTES = 8  # two images
     writer = stores.Writer(folder / "s.zarr", {"": stores.Spec((16, 4), "uint8", ("image", "x"))}, {})
     writer.write = write
+    writer.finish = writer.finish if finish else lambda: None
     with Background(2, stuck_after=SOON) as writing:
         write_shards(writer, make, [f"{number}.jpg" for number in range(16)], writing)
 
@@ -250,6 +282,9 @@ SCENARIOS = {
     ),
     worker_hangs: (1, rf"RuntimeError: no batch came in 1 s: worker .*while it read \S+{IMAGE}.*disk"),
     worker_stopped: (1, rf"RuntimeError: no batch came in 1 s: worker .*while it read \S+{IMAGE}"),
+    all_stopped_while_a_batch_is_waited_for: (0, "^went on$"),
+    all_stopped_while_this_process_reads: (0, "^went on$"),
+    all_stopped_while_a_shard_is_written: (0, "^went on$"),
     this_process_hangs: (1, rf"OSError: \S+{IMAGE}: nothing came in 1 s"),
     main_raises_while_a_worker_is_stopped: (1, "RuntimeError: train1.jpg is odd"),
     damaged_sample: (1, rf"StoreError: \S+{IMAGE}: \S+train/image/c/0/0/0/0: image 9 cannot be read"),

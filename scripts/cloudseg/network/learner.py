@@ -90,6 +90,7 @@ class Learner:
             whole = images or len(image)
             parts = list(zip(image.tensor_split(pieces), mask.tensor_split(pieces), strict=True))
             for number, part in enumerate(parts, start=1):
+                self._team.count_step()
                 with self._joins_gradients(number == pieces):
                     loss, count = self._loss(*part), len(part[0])
                     # DistributedDataParallel divides the sum of the gradients by the number of processes
@@ -107,6 +108,7 @@ class Learner:
     @torch.no_grad()
     def validate(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss of some images, their logits and their targets; the network must be in evaluation mode."""
+        self._team.count_step()
         with self.busy.working():
             logits, target = self._logits(self.kept, self._to_network(image)), self._to_target(mask)
             return self.loss_of(logits, target), logits, target

@@ -2,6 +2,8 @@
 
 import atexit
 import contextlib
+import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -17,9 +19,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from cloudseg.background import STUCK_AFTER, named
+from cloudseg.background import named
 from cloudseg.network.batches import Key
 from cloudseg.network.samples import quiet_worker
+from cloudseg.watchdog import STUCK_AFTER, tick_of
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -38,7 +41,8 @@ class Loader:
     batches : lists of keys; gone through anew in each pass.
     workers : loader processes, which live until the loader goes; 0 loads in this process.
     device : where the batches will go.
-    stuck_after : seconds to wait for a batch, in the main thread of a process.
+    stuck_after : seconds to wait for a batch, in the main thread of a process; those in which the process is stopped
+        do not count.
 
     Raises
     ------
@@ -239,7 +243,7 @@ def _end_all_workers() -> None:
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in a block that takes longer, in the main thread.
+    """Raise TimeoutError in a block that takes longer while this process runs, in the main thread.
 
     A timeout of torch's does not cover all of its waiting: to open a batch it asks the worker, which may be stopped.
     """
@@ -247,11 +251,16 @@ def _alarm(seconds: float) -> Iterator[None]:
         yield
         return
 
+    # Short alarms are counted: of all that fall into the time in which a process is stopped, it hears one
+    tick = tick_of(seconds)
+    rings, last = itertools.count(1), math.ceil(seconds / tick)
+
     def ring(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"nothing came in {seconds:g} s")
+        if next(rings) == last:
+            raise TimeoutError(f"nothing came in {seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, ring)
-    left = signal.setitimer(signal.ITIMER_REAL, seconds)
+    left = signal.setitimer(signal.ITIMER_REAL, tick, tick)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -17,15 +18,19 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from cloudseg.background import STUCK_AFTER
 from cloudseg.network.devices import ran_out_of_memory
 from cloudseg.network.resume import leaving_on_signal
-from cloudseg.processes import end_with_parent
+from cloudseg.processes import cpu_seconds, end_with_parent, state_of
+from cloudseg.watchdog import IDLE, STUCK_AFTER, tick_of
 
 OUT_OF_MEMORY = 12  # the exit code of a process whose device has no memory left (ENOMEM)
-# For what the ranks say to each other: the one that is stuck must have the time to say with which file
-TIMEOUT = datetime.timedelta(seconds=STUCK_AFTER + 300)
+RANKS_STUCK_AFTER = STUCK_AFTER + 300
+"""Seconds without a step of any rank; the one that waits for a file has the time to say for which."""
+HOPELESS = 4  # times as long, even ranks that compute stand still: NCCL computes while it waits
+# Of torch's collectives. They look at the wall clock, which goes on while a job is stopped, so `_Steps` decides instead
+NO_TIMEOUT = datetime.timedelta(days=365)
 FAILED = "failed"  # in the folder of a team: the rank that failed first, as a link's target
+STACK = signal.SIGUSR1  # has a rank write down where it stands
 GRACE = 10  # seconds that a rank has to end by itself when another has failed
 
 
@@ -37,6 +42,7 @@ class Team:
     rank : from 0; rank 0 alone writes files.
     size : how many there are; 1 for a process that trains alone, which then has nobody to talk to.
     device : on which this process computes.
+    steps : of each rank, shared by all; None where nobody counts them.
 
     Examples
     --------
@@ -44,9 +50,10 @@ class Team:
     tensor([1., 2.])
     """
 
-    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+    def __init__(self, rank: int, size: int, device: torch.device, steps: Any = None) -> None:
         """Know one's place."""
         self.rank, self.size, self.device = rank, size, device
+        self._steps = steps
 
     @property
     def leads(self) -> bool:
@@ -58,11 +65,17 @@ class Team:
         if self.leads:
             print(text, flush=True)
 
+    def count_step(self) -> None:
+        """Note that this process goes on, for whoever watches the ranks."""
+        if self._steps is not None:
+            self._steps[self.rank] += 1
+
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum over all ranks, the same bits on each."""
         values = values.to(self.device)  # NCCL sums what lies on its devices alone
         if self.size > 1:
             distributed.all_reduce(values)
+        self.count_step()
         return values
 
     def collect(self, values: torch.Tensor, places: slice, count: int) -> torch.Tensor:
@@ -101,7 +114,14 @@ class Team:
 ALONE = Team(0, 1, torch.device("cpu"))
 
 
-def run_together(work: Callable[..., None], size: int, device: torch.device, **job: Any) -> None:
+def run_together(
+    work: Callable[..., None],
+    size: int,
+    device: torch.device,
+    *,
+    stuck_after: float = RANKS_STUCK_AFTER,
+    **job: Any,
+) -> None:
     """Run a function in several processes at once, ``work(team=..., **job)``, and end them all when one fails.
 
     They print to where this process prints, and never outlive it.
@@ -111,23 +131,26 @@ def run_together(work: Callable[..., None], size: int, device: torch.device, **j
     work : of a module, so that another process can import it.
     size : processes; on CUDA each has the device of its number, on the CPU they share it.
     device : its type counts.
+    stuck_after : seconds in which no rank calls :meth:`Team.count_step` and none computes; those in which this process
+        is stopped do not count.
     job : what can be pickled.
 
     Raises
     ------
     torch.OutOfMemoryError : if the memory of a device was not enough for one of them.
-    RuntimeError : if one failed or was killed; what it said stands above, in the log.
+    RuntimeError : if one failed or was killed (what it said stands above, in the log), or all stand still.
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+    steps = context.RawArray("q", size)
     with tempfile.TemporaryDirectory() as folder:
-        common = work, size, device, os.getpid(), Path(folder), job
+        common = work, size, device, os.getpid(), Path(folder), steps, job
         processes = [context.Process(target=_run_one, args=(rank, *common)) for rank in range(size)]
         try:
             with leaving_on_signal(lambda: f"stopping {size} processes"):
                 with _printing_as_here():
                     for process in processes:
                         process.start()
-                failed = _first_to_fail(processes, Path(folder))
+                failed = _first_to_fail(processes, Path(folder), _Steps(processes, steps, stuck_after))
         finally:
             _end(processes)
     if failed is not None:
@@ -156,11 +179,69 @@ def _printing_as_here() -> Iterator[None]:
             os.close(copy)
 
 
-def _first_to_fail(processes: list, folder: Path) -> tuple[int, int] | None:
+class _Steps:
+    """Watches whether ranks make steps, by the time in which this process runs.
+
+    A rank that is stopped alone is found, since the others wait for it in their next step. A job that is stopped as a
+    whole is not late when it goes on, whatever the clock says: nobody looked in the meantime.
+    """
+
+    def __init__(self, processes: list, counts: Any, stuck_after: float) -> None:
+        self._processes, self._counts, self._stuck_after = processes, counts, stuck_after
+        self.tick = tick_of(stuck_after)
+        self._before: tuple[int, ...] = ()
+        self._still = 0.0
+        self._computed: float | None = None  # seconds, halfway to being stuck
+
+    def look(self, passed: float) -> None:
+        """Raise RuntimeError if there was no step for too long; ``passed`` seconds after the last look."""
+        counts = *self._counts, sum(process.is_alive() for process in self._processes)
+        if counts != self._before:
+            self._before, self._still, self._computed = counts, 0.0, None
+            return
+        self._still += min(passed, 2 * self.tick)
+        # Until all have made their first, they import torch and read what the training begins with
+        limit = self._stuck_after if all(self._counts) else max(self._stuck_after, RANKS_STUCK_AFTER)
+        if self._computed is None and self._still >= limit / 2:
+            self._computed = self._computing()
+        if self._still >= limit and (self._stopped() or self._idle(limit / 2) or self._still >= HOPELESS * limit):
+            raise RuntimeError(self._in_words())
+
+    def _alive(self) -> dict[int, int]:
+        """Return the process of each rank that runs."""
+        return {rank: process.pid for rank, process in enumerate(self._processes) if process.is_alive()}
+
+    def _stopped(self) -> list[int]:
+        return [rank for rank, pid in self._alive().items() if state_of(pid) in ("T", "t")]
+
+    def _computing(self) -> float:
+        return sum(cpu_seconds(pid) for pid in self._alive().values())
+
+    def _idle(self, seconds: float) -> bool:
+        """Whether no rank computed in the last seconds, as one that compiles its network does."""
+        return self._computing() - self._computed < IDLE * seconds
+
+    def _in_words(self) -> str:
+        alive = self._alive()
+        still = f"no rank of {len(self._processes)} made a step in {self._still:.0f} s"
+        if stopped := self._stopped():
+            who = ", ".join(f"rank {rank} (process {alive[rank]})" for rank in stopped)
+            return f"{still}: {who} is stopped, and the others wait for it; stop and continue all of a job at once"
+        for pid in alive.values():
+            os.kill(pid, STACK)
+        time.sleep(1)  # for the stacks to be written
+        fewest = min(self._counts[rank] for rank in alive)
+        behind = ", ".join(f"{rank} (process {pid})" for rank, pid in alive.items() if self._counts[rank] == fewest)
+        return f"{still}; the fewest are those of rank {behind}; where each of them is stands above, in the log"
+
+
+def _first_to_fail(processes: list, folder: Path, steps: _Steps) -> tuple[int, int] | None:
     """Wait until all have ended well, or one has not; return its rank and its exit code."""
     waiting = {process.sentinel: process for process in processes}
     while waiting:
-        ended = [waiting.pop(sentinel) for sentinel in connection.wait(list(waiting))]
+        began = time.monotonic()
+        ended = [waiting.pop(sentinel) for sentinel in connection.wait(list(waiting), steps.tick)]
+        steps.look(time.monotonic() - began)
         for process in ended:
             process.join()
         if any(process.exitcode for process in ended):
@@ -176,10 +257,18 @@ def _first_to_fail(processes: list, folder: Path) -> tuple[int, int] | None:
 
 
 def _run_one(
-    rank: int, work: Callable[..., None], size: int, device: torch.device, parent: int, folder: Path, job: dict
+    rank: int,
+    work: Callable[..., None],
+    size: int,
+    device: torch.device,
+    parent: int,
+    folder: Path,
+    steps: Any,
+    job: dict,
 ) -> None:
     """Be one rank."""
     end_with_parent(parent)
+    faulthandler.register(STACK)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
     device = torch.device(device.type, rank) if device.type == "cuda" else device
@@ -188,15 +277,16 @@ def _run_one(
     if sys.platform == "linux":  # they are on one machine: no other network has to be there
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
+    os.environ.setdefault("TORCH_NCCL_ENABLE_MONITORING", "0")  # it ends what was stopped for eight minutes
     try:
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             init_method=(folder / "meeting").absolute().as_uri(),
             rank=rank,
             world_size=size,
-            timeout=TIMEOUT,
+            timeout=NO_TIMEOUT,
         )
-        work(team=Team(rank, size, device), **job)
+        work(team=Team(rank, size, device, steps), **job)
         distributed.destroy_process_group()
     except Exception as error:
         with contextlib.suppress(FileExistsError):

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from cloudseg import files
-from cloudseg.background import STUCK_AFTER, Background
+from cloudseg.background import Background
+from cloudseg.watchdog import STUCK_AFTER
 
 NAME = "training.state"
 
