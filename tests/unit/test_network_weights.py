@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import timm
 import torch
 
 from cloudseg.experiments import PACKAGED_WEIGHTS
-from cloudseg.network import models, weights
+from cloudseg.network import encoders, models, weights
 
 torch.set_num_threads(1)  # for networks this small a second thread mostly waits
 LITE = "tu-tf_efficientnet_lite0"
@@ -143,3 +144,20 @@ def test_broken_files_are_named(tmp_path):
     Path(path).write_bytes(np.arange(50, dtype=np.uint8).tobytes())
     with pytest.raises(ValueError, match=r"text\.safetensors: not a whole safetensors file"):
         made(tmp_path, "tu-test_resnet", f"file:{path}")
+
+
+def test_the_table_of_encoders_is_that_of_the_installed_libraries():
+    table = json.loads(encoders.TABLE.read_text(encoding="utf-8"))
+    assert table == encoders.installed_table(), "run: python -m cloudseg.network.encoders"
+
+
+def test_no_name_that_timm_would_load_from_a_place_is_an_encoder():
+    for place in (
+        "hf-hub:timm/resnet18",
+        "hf_hub:timm/resnet18",
+        "local-dir:here",
+        "resnet18.local-dir:here",
+        "../here",
+    ):
+        with pytest.raises(ValueError, match="no encoder is called"):
+            encoders.require_encoder(f"tu-{place}")

@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from cloudseg.files import atomic
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.encoders import require_encoder
+from cloudseg.network.headers import KEY, parse_metadata
 from cloudseg.network.names import require
 
 
@@ -70,7 +72,7 @@ def build_model(
 
     Raises
     ------
-    ValueError : for an unknown decoder, an encoder that smp cannot combine with it, or weights that do not
+    ValueError : for an unknown decoder or encoder, an encoder that smp cannot combine with it, or weights that do not
         fit the encoder key by key.
 
     Examples
@@ -80,6 +82,7 @@ def build_model(
     torch.Size([2, 4, 40, 50])
     """
     require(decoder, DECODERS, "decoder")
+    require_encoder(encoder)
     try:
         network = smp.create_model(
             decoder, encoder_name=encoder, encoder_weights=None, classes=classes, in_channels=channels
@@ -173,18 +176,20 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
 
     Raises
     ------
-    ValueError : if the file is cut short, is no safetensors file, or fails the checksum of :func:`write_state`.
+    ValueError : if the file is cut short, is no safetensors file, fails the checksum of :func:`write_state`, or says
+        of itself what no checkpoint says.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("cloudseg", "{}"))
+            written = (file.metadata() or {}).get(KEY, "{}")
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises a class of its own that it does not export
         raise ValueError(f"{path}: not a whole safetensors file ({error}); make it again") from error
-    written = about.pop("checksum", None)  # the files of others have none
-    if written not in (None, _checksum(state, about)):
+    about = parse_metadata(written, path)
+    checksum = about.pop("checksum", None)  # the files of others have none
+    if checksum not in (None, _checksum(state, about)):
         raise ValueError(f"{path}: its content is not what was written (checksum); make it again")
     return state, about
 
@@ -201,7 +206,7 @@ def write_state(state: dict[str, torch.Tensor], path: str | Path, about: dict) -
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     about = about | {"checksum": _checksum(state, about)}
     with atomic(path) as temporary:
-        save_file(state, temporary, metadata={"cloudseg": json.dumps(about, sort_keys=True)})
+        save_file(state, temporary, metadata={KEY: json.dumps(about, sort_keys=True)})
 
 
 def _checksum(state: dict[str, torch.Tensor], about: dict) -> int:

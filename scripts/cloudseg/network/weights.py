@@ -7,15 +7,13 @@ from pathlib import Path
 
 import huggingface_hub
 import segmentation_models_pytorch as smp
-import timm
 import torch
-from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
 from torch import nn
 
 from cloudseg import files
+from cloudseg.network.encoders import encoders, require_encoder
 from cloudseg.network.models import load_strictly, read_state, write_state
-from cloudseg.network.names import require
 
 # ImageNet weights that come as Python packages: encoder to package, file in it, SHA-256 of the file.
 PACKAGED = {
@@ -85,29 +83,6 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     else:
         module = _from_hub(encoder)
     write_state(module.state_dict(), out, told)
-
-
-def require_encoder(encoder: str) -> None:
-    """Raise unless smp, or timm by a ``tu-`` name, has an encoder.
-
-    Parameters
-    ----------
-    encoder : such as ``efficientnet-b2``, ``tu-resnet18`` or ``tu-resnet18.a1_in1k``.
-
-    Raises
-    ------
-    ValueError : with the nearest names of both.
-
-    Examples
-    --------
-    >>> require_encoder("efficientnet_b2")
-    Traceback (most recent call last):
-    ...
-    ValueError: no encoder is called 'efficientnet_b2'; nearest: efficientnet-b2, tu-efficientnet_b2, efficientnet-b7
-    """
-    if encoder.startswith("tu-") and timm.is_model(encoder.removeprefix("tu-")):
-        return
-    require(encoder, [*smp_encoders, *(f"tu-{name}" for name in timm.list_models())], "encoder")
 
 
 def packaged_state(encoder: str) -> tuple[Path, dict[str, torch.Tensor]]:
@@ -189,11 +164,7 @@ def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _from_hub(encoder: str) -> nn.Module:
-    if encoder.startswith("tu-"):
-        exists = timm.models.is_model_pretrained(encoder.removeprefix("tu-"))
-    else:
-        exists = "imagenet" in smp_encoders[encoder]["pretrained_settings"]
-    if not exists:
+    if not encoders()[encoder]:
         raise ValueError(
             f"there are no ImageNet weights for the encoder {encoder}; set `start: none` or `start: file:PATH`"
         )
