@@ -69,23 +69,27 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def typed(value: Any, schema: dict[str, Any]) -> Any:
-    """Return `value` with the words that ``--config key=value`` hands over as text turned into the schema's type.
+    """Return `value` with its numbers as the schema means them.
+
+    ``--config key=value`` hands words over as text, YAML reads 2e-3 as text, and tables have 2.0 for 2.
 
     Examples
     --------
-    >>> typed({"smoke": "true"}, {"properties": {"smoke": {"type": "boolean"}}})
-    {'smoke': True}
+    >>> kinds = {"smoke": "boolean", "rate": "number", "folds": "integer"}
+    >>> numbers = {"properties": {key: {"type": kind} for key, kind in kinds.items()}}
+    >>> typed({"smoke": "true", "rate": "2e-3", "folds": 2.0}, numbers)
+    {'smoke': True, 'rate': 0.002, 'folds': 2}
     """
+    form = _form(value, schema)
     if isinstance(value, dict):
-        known = schema.get("properties", {})
-        return {key: typed(item, known.get(key, {})) for key, item in value.items()}
-    if isinstance(value, str) and schema.get("type") in ("boolean", "integer", "number"):
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
-        return parsed if isinstance(parsed, bool | int | float) else value
-    return value
+        return {key: typed(item, _child(key, form)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item, form.get("items", {})) for item in value]
+    kinds = {kind for one in [schema, *schema.get("anyOf", [])] for kind in _kinds(one)}
+    if isinstance(value, str) and kinds & {"boolean", "integer", "number"} and "string" not in kinds:
+        value = _parsed(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole and "integer" in kinds and "number" not in kinds else value
 
 
 def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
@@ -96,19 +100,16 @@ def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
     >>> with_defaults({}, {"properties": {"a": {"default": 1}}})
     {'a': 1}
     """
+    schema = _form(value, schema)
     if isinstance(value, list):
-        return [with_defaults(item, schema.get("items", _branch(value, schema).get("items", {}))) for item in value]
+        return [with_defaults(item, schema.get("items", {})) for item in value]
     if not isinstance(value, dict):
         return value
     filled = dict(value)
     for key, child in schema.get("properties", {}).items():
         if key not in filled and "default" in child:
             filled[key] = copy.deepcopy(child["default"])
-    others = schema.get("additionalProperties")
-    return {
-        key: with_defaults(item, schema.get("properties", {}).get(key, others if isinstance(others, dict) else {}))
-        for key, item in filled.items()
-    }
+    return {key: with_defaults(item, _child(key, schema)) for key, item in filled.items()}
 
 
 def canonical(value: Any, schema: dict[str, Any]) -> Any:
@@ -120,7 +121,7 @@ def canonical(value: Any, schema: dict[str, Any]) -> Any:
     {'b': 2}
     """
     if isinstance(value, dict):
-        children = schema.get("properties", {})
+        children = _form(value, schema).get("properties", {})
         return {
             key: canonical(value[key], children.get(key, {}))
             for key in sorted(value)
@@ -129,12 +130,12 @@ def canonical(value: Any, schema: dict[str, Any]) -> Any:
             or value[key] != with_defaults(children[key]["default"], children[key])
         }
     if isinstance(value, list):
-        return [canonical(item, schema.get("items", _branch(value, schema).get("items", {}))) for item in value]
+        return [canonical(item, _form(value, schema).get("items", {})) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def problems(value: Any, schema: dict[str, Any]) -> list[str]:
-    """List everything in which `value` breaks `schema`, one line each: place, what came, what was expected.
+    """List everything in which `value` breaks `schema`, one line each: place, what was expected, what came.
 
     Examples
     --------
@@ -143,7 +144,7 @@ def problems(value: Any, schema: dict[str, Any]) -> list[str]:
     """
     validator = Validator(schema)
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
-    return [line for error in errors for line in _lines(error)]
+    return list(dict.fromkeys(line for error in errors for line in _lines(error)))
 
 
 def table_of_keys(schema: dict[str, Any]) -> str:
@@ -165,57 +166,100 @@ def table_of_keys(schema: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _branch(value: Any, schema: dict[str, Any]) -> dict[str, Any]:
-    kind = {list: "array", dict: "object"}.get(type(value))
-    return next((branch for branch in schema.get("anyOf", []) if branch.get("type") == kind), {})
+def _form(value: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return which of the forms that a schema allows (`anyOf`) a value has, or the schema itself."""
+    kind = {dict: "object", list: "array", str: "string"}.get(type(value))
+    return next((branch for branch in schema.get("anyOf", []) if branch.get("type") == kind), schema)
+
+
+def _child(key: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a key's value."""
+    others = schema.get("additionalProperties")
+    return schema.get("properties", {}).get(key, others if isinstance(others, dict) else {})
+
+
+def _kinds(schema: dict[str, Any]) -> list[str]:
+    """Return the types that a schema allows."""
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _parsed(word: str) -> Any:
+    """Return the number or truth value that a word means, or the word."""
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", word):
+        return float(word)
+    try:
+        parsed = yaml.safe_load(word)
+    except yaml.YAMLError:
+        return word
+    return parsed if isinstance(parsed, bool | int | float) else word
+
+
+# Types in the words of a person, and what counts what
+WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+WORDS |= {"array": "a list", "object": "a mapping (key: value)", "null": "null"}
+BOUNDS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than"}
+COUNTS = {"minItems": "at least", "maxItems": "at most", "minLength": "at least", "minProperties": "at least"}
 
 
 def _lines(error: jsonschema.ValidationError) -> Iterator[str]:
     place = ".".join(str(part) for part in error.absolute_path)
     at = f"{place}: " if place else ""
-    came, wanted = error.instance, error.validator_value
+    got, wanted, schema = error.instance, error.validator_value, error.schema
+    hint = f"; {schema['hint']}" if "hint" in schema else ""
     match error.validator:
         case "additionalProperties":
-            known = error.schema.get("properties", {})
-            for key in came:
+            known = schema.get("properties", {})
+            for key in got:
                 if key not in known:
                     yield f"{at}unknown key {key!r}{nearest(key, known)}"
         case "required":
             for key in wanted:
-                if key not in came:
+                if key not in got:
                     yield f"{at}the key {key!r} is missing"
         case "enum":
             words = ", ".join(str(word) for word in wanted)
-            yield f"{at}{came!r} came, one of {words} was expected{nearest(came, wanted)}"
+            yield f"{at}expected one of {words}, got {_short(got)}{nearest(got, wanted)}"
         case "anyOf":
-            other = {inner.schema_path[0] for inner in error.context if inner.validator == "type" and not inner.path}
-            branches = [inner for inner in error.context if inner.schema_path[0] not in other] or error.context[:1]
-            for inner in branches:
+            # What is wrong within the form that was meant, if one can tell which
+            meant = [inner for inner in error.context if inner.path or inner.validator not in ("type", "enum")]
+            for inner in meant:
                 yield from _lines(inner)
-        case "propertyNames":
-            yield f"{at}the name {came!r} must match {error.schema.get('pattern', wanted)}"
+            if not meant:
+                yield f"{at}expected {schema['expected']}, got {_short(got)}"
         case "pattern":
-            hint = error.schema.get("description", "")
-            yield f"{at}{came!r} came, text that matches {wanted} was expected. {' '.join(hint.split())}".rstrip()
-        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
-            words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}
-            yield f"{at}{came!r} came, {words.get(error.validator, 'less than')} {wanted} was expected"
+            yield f"{at}expected {schema['expected']}, got {_short(got)}"
         case "type":
-            kinds = " or ".join(wanted) if isinstance(wanted, list) else wanted
-            yield f"{at}{came!r} came, {'an' if kinds[0] in 'aio' else 'a'} {kinds} was expected"
+            quotes = f" (put it in quotes: '{got}')" if "string" in wanted and isinstance(got, int | float) else ""
+            words = " or ".join(WORDS[kind] for kind in _kinds(schema))
+            yield f"{at}expected {words}, got {_short(got)}{quotes}"
+        case name if name in BOUNDS:
+            yield f"{at}expected {BOUNDS[name]} {wanted}, got {got!r}{hint}"
+        case name if name in COUNTS:
+            one, many = ("character", "characters") if name == "minLength" else ("entry", "entries")
+            yield f"{at}expected {COUNTS[name]} {wanted} {one if wanted == 1 else many}, got {len(got)}"
+        case "uniqueItems":
+            twice = next(item for item in got if got.count(item) > 1)
+            yield f"{at}expected different entries, got {_short(twice)} {got.count(twice)} times"
         case _:
             yield f"{at}{error.message}"
+
+
+def _short(value: Any) -> str:
+    """Return a value in a message: on one line, and not longer than one reads."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _keys(schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, child in schema.get("properties", {}).items():
         yield prefix + key, child
         others = child.get("additionalProperties")
-        items = child.get("items", _branch([], child).get("items", {}))
+        items = _form([], child).get("items", {})
         yield from _keys(child, f"{prefix}{key}.")
         if isinstance(others, dict):
             yield from _keys(others, f"{prefix}{key}.{{name}}.")
-        yield from _keys(items, f"{prefix}{key}[].")
+        yield from _keys(_form({}, items), f"{prefix}{key}[].")
 
 
 def _default(child: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Read a config and its experiment sheet, and say everything that is wrong with them."""
 
 import csv
+import itertools
 import json
+import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pandas as pd
 from cloudseg import schema
 from cloudseg.network.batches import LEAST, images_at_once, pieces
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.encoders import encoders
+from cloudseg.network.headers import start_problem
 from cloudseg.network.transforms import augmentation_problems
 from cloudseg.network.views import recipe_views, smallest_side
 
@@ -20,12 +24,21 @@ KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
 # Class names that are columns of the images table, or stand for the mean over classes.
 NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
+SILENT_LOSSES = {"dice", "tversky"}  # 0 for a class of which a batch has no pixel
 POSTED = ("best", "last", "single")
 # What contest notebooks chose from, and `how: grid` does.
 GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": [0, 100, 1200, 5000, 10000]}
 SMOKE_IMAGES = {"train": 24, "test": 8}
 SMOKE_RECIPE = {"epochs": 3, "batch": 4, "micro_batch": None, "warmup": 0.5, "compile": False}
 SMOKE_SHRINKS = (8, 4, 2)  # what sizes are divided by, the first that leaves the decoders enough
+DEEPEST = 50  # levels of a config: some twenty steps of an augmentation within each other
+MOST_ENTRIES = 1_000_000  # of a config; a YAML alias within an alias can stand for many more
+# The contest's submission, and what its notebooks chose from: the defaults of `demo` and `kaggle`
+CONTEST_SIZE = "350x525"
+CONTEST_MIN_SIZE = 5000
+CONTEST_MIN_SIZES = [
+    *(0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000)
+]
 DEMO_SIZE = (1400, 2100)  # of the originals of the demo, as of the contest's
 EXPERIMENT = schema.load("experiments")
 
@@ -38,9 +51,10 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
     ValueError : all problems of the config, one line each.
     """
     known = schema.load("config")
+    refuse(list(nesting_problems(config)))
     settings = schema.typed(json.loads(json.dumps(config, default=str)), known)
     refuse(schema.problems(settings, known))
-    settings = schema.with_defaults(settings, known)
+    settings = schema.with_defaults(_spelled_out(settings), known)
     lines = []
     dataset = settings["dataset"]
     dataset["root"] = Path(dataset["root"]).as_posix()
@@ -49,19 +63,88 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
     for name in sorted(NO_CLASS & set(dataset["classes"])):
         lines.append(f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise")
     for name, recipe in settings["recipes"].items():
-        kind, _, source = recipe["start"].partition(":")
-        if kind == "file" and not Path(source).is_file():
-            lines.append(f"recipes.{name}.start: {source!r} is no file")
-        found = [f"recipes.{name}.augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
-        lines += found or _view_problems(name, recipe)
-        lines += _batch_problems(name, recipe)
+        lines += [f"recipes.{name}.{line}" for line in _recipe_problems(recipe)]
     for place, decision in _decisions(settings):
-        for key in ("threshold", "min_size"):
-            if isinstance(decision[key], dict) and set(decision[key]) != set(dataset["classes"]):
-                came, wanted = ", ".join(decision[key]), ", ".join(dataset["classes"])
-                lines.append(f"{place}.{key}: one number per class was expected ({wanted}), got {came}")
+        lines += [f"{place}.{line}" for line in _per_class_problems(decision, dataset["classes"])]
+    lines += _fill_sizes(settings)
     refuse(lines)
     return smoke_settings(settings) if settings["smoke"] else settings
+
+
+def nesting_problems(config: dict[str, Any]) -> Iterator[str]:
+    """Yield what cannot even be read: a config that is nested too deeply or too large, keys that are no text."""
+    found: list[tuple[Any, tuple[Any, ...]]] = [(config, ())]
+    for count in itertools.count(1):
+        if not found:
+            return
+        value, place = found.pop()
+        if len(place) > DEEPEST or count > MOST_ENTRIES:
+            what = f"nested more than {DEEPEST} levels deep" if len(place) > DEEPEST else "too large to read"
+            yield f"{'.'.join(map(str, place[:8]))}: {what}; is an alias (*) or a list within itself by mistake?"
+            return
+        children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, child in children:
+            if isinstance(key, str | int | float | bool):
+                found.append((child, (*place, key)))
+            else:
+                yield f"{'.'.join(map(str, (*place, key)))}: a key must be text; put it in quotes"
+
+
+def _spelled_out(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings in which a view or a query that is one word stands as the mapping that it means."""
+    for recipe in settings["recipes"].values():
+        if isinstance(recipe.get("tta"), list):
+            recipe["tta"] = [{"view": view} if isinstance(view, str) else view for view in recipe["tta"]]
+    for wish in settings["ensembles"].values():
+        if isinstance(wish["members"], list):
+            wish["members"] = [{"query": one} if isinstance(one, str) else one for one in wish["members"]]
+    return settings
+
+
+def _recipe_problems(recipe: dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a recipe beyond its schema."""
+    kind, _, source = recipe["start"].partition(":")
+    if kind == "file" and not Path(source).is_file():
+        yield f"start: {source!r} is no file"
+    if set(recipe["loss"]) <= SILENT_LOSSES:
+        yield (
+            f"loss: {' and '.join(recipe['loss'])} alone says nothing about a class that a batch lacks, so the network "
+            "never learns to leave one empty; add a loss per pixel, such as {bce: 1, dice: 1}"
+        )
+    found = [f"augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
+    yield from found or _view_problems(recipe)
+    yield from _batch_problems(recipe)
+
+
+def _per_class_problems(decision: dict[str, Any], classes: list[str]) -> Iterator[str]:
+    """Give the numbers in a list of a decision to the classes in their order; yield where they do not fit."""
+    for key in ("threshold", "min_size"):
+        if isinstance(decision[key], list) and len(decision[key]) == len(classes):
+            decision[key] = dict(zip(classes, decision[key], strict=True))
+        if isinstance(decision[key], list):
+            yield f"{key}: expected {len(classes)} numbers, one per class ({', '.join(classes)}), got {decision[key]}"
+        elif isinstance(decision[key], dict) and set(decision[key]) != set(classes):
+            yield f"{key}: expected one number per class ({', '.join(classes)}), got {', '.join(decision[key])}"
+
+
+def _fill_sizes(settings: dict[str, Any]) -> list[str]:
+    """Fill in the sizes that are the contest's for its images and others for one's own; list what must be said."""
+    own = settings["dataset"]["source"] == "path"
+    if own and settings["submission_size"] is None:
+        return [
+            "submission_size: the key is missing; write the height x width of the masks in your submission, such as "
+            "`submission_size: 512x512` (the size of the images, unless a contest asks for another): all "
+            "probabilities, minimum sizes and scores are of that grid"
+        ]
+    settings["submission_size"] = settings["submission_size"] or CONTEST_SIZE
+    if settings["min_sizes"] is None:
+        height, width = pair(settings["submission_size"])
+        contest = math.prod(pair(CONTEST_SIZE))
+        settings["min_sizes"] = sorted({size * height * width // contest for size in CONTEST_MIN_SIZES})
+    for _, decision in _decisions(settings):
+        if decision["min_size"] is None:
+            decision["min_size"] = 0 if own else CONTEST_MIN_SIZE
+    return []
 
 
 def folder_problems(results: Path) -> list[str]:
@@ -76,21 +159,21 @@ def folder_problems(results: Path) -> list[str]:
     ]
 
 
-def _view_problems(name: str, recipe: dict[str, Any]) -> list[str]:
+def _view_problems(recipe: dict[str, Any]) -> list[str]:
     try:
         recipe_views(recipe)
     except ValueError as error:
-        return [f"recipes.{name}.tta: {error}"]
+        return [f"tta: {error}"]
     return []
 
 
-def _batch_problems(name: str, recipe: dict[str, Any]) -> list[str]:
+def _batch_problems(recipe: dict[str, Any]) -> list[str]:
     batch, gpus = recipe["batch"], recipe["gpus"]
     at_once = images_at_once(recipe)
     if pieces(batch, gpus, at_once):
         return []
     return [
-        f"recipes.{name}.batch: {batch} images on {gpus} device(s), at most {at_once} at once, leave fewer than "
+        f"batch: {batch} images on {gpus} device(s), at most {at_once} at once, leave fewer than "
         f"{LEAST} in a piece; choose a multiple of {gpus * max(LEAST, min(at_once, batch // gpus))}"
     ]
 
@@ -199,6 +282,13 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     lines = []
     if row["recipe"] not in settings["recipes"]:
         lines.append(f"no recipe {row['recipe']!r}{schema.nearest(row['recipe'], settings['recipes'])}")
+    if row["encoder"] not in encoders():
+        models = [
+            name for name in encoders() if "." not in name
+        ]  # not the names of each set of weights, which are many
+        lines.append(f"no encoder {row['encoder']!r}{schema.nearest(row['encoder'], models)}")
+    elif row["recipe"] in settings["recipes"]:
+        lines += _weights_problems(row["encoder"], row["recipe"], settings)
     if row["decoder"] not in DECODERS:
         known = ", ".join(DECODERS)
         lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
@@ -214,8 +304,17 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
                     f"{row['recipe']} makes {row['size']} {side} pixels small (recipes.{row['recipe']}.tta)"
                 )
     if row["folds"] > settings["folds"]["count"]:
-        lines.append(f"folds: {row['folds']} came, at most {settings['folds']['count']} was expected (folds.count)")
+        lines.append(f"folds: expected at most {settings['folds']['count']} (folds.count), got {row['folds']}")
     return lines
+
+
+def _weights_problems(encoder: str, recipe: str, settings: dict[str, Any]) -> list[str]:
+    """Look whether an encoder can have the initial weights of a recipe."""
+    start = settings["recipes"][recipe]["start"]
+    if start == "imagenet" and not encoders()[encoder] and not settings["smoke"]:
+        return [f"there are no ImageNet weights for {encoder}; set recipes.{recipe}.start to none or file:PATH"]
+    problem = start_problem(start.removeprefix("file:"), encoder) if start.startswith("file:") else None
+    return [f"recipes.{recipe}.start: {problem}"] if problem else []
 
 
 def _start_problems(path: Path, table: pd.DataFrame, settings: dict[str, Any]) -> list[str]:

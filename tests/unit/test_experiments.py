@@ -1,5 +1,6 @@
 import copy
 import datetime
+import json
 import os
 import subprocess
 import sys
@@ -51,14 +52,17 @@ def setting(path, value):
     [
         (setting("recipes.quick.epoch", 3), "recipes.quick: unknown key 'epoch' (nearest: epochs)"),
         (setting("nam", 3), "unknown key 'nam' (nearest: name)"),
-        (setting("decision.threshold", 1.5), "decision.threshold: 1.5 came, at most 1"),
+        (setting("decision.threshold", 1.5), "decision.threshold: expected at most 1, got 1.5"),
         (
             setting("decision.threshold", {"Fish": 0.5}),
-            "one number per class was expected (Fish, Flower, Gravel, Sugar)",
+            "decision.threshold: expected one number per class (Fish, Flower, Gravel, Sugar), got Fish",
         ),
-        (setting("decision.min_size", -1), "decision.min_size: -1 came, at least 0"),
-        (setting("folds.count", 1), "folds.count: 1 came, at least 2"),
-        (setting("submission_size", "0x0"), "submission_size: '0x0' came"),
+        (setting("decision.min_size", -1), "decision.min_size: expected at least 0, got -1"),
+        (setting("folds.count", 1), "folds.count: expected at least 2, got 1"),
+        (
+            setting("submission_size", "0x0"),
+            "submission_size: expected height x width in pixels, such as 350x525, got '0x0'",
+        ),
         (setting("submission", "al"), "submission: no ensemble 'al' (nearest: all)"),
         (
             setting("ensembles.all.members", "decoder == 'psp'"),
@@ -71,23 +75,32 @@ def setting(path, value):
             setting("ensembles.all.members", [{"query": "fold == 0"}, {"query": "decoder == 'fpn'"}]),
             "one run is selected twice: tu-tf_efficientnet_lite0/fpn/96x144/quick/0",
         ),
-        (setting("ensembles.all.sharpen", 0), "ensembles.all.sharpen: 0 came, more than 0"),
+        (setting("ensembles.all.sharpen", 0), "ensembles.all.sharpen: expected more than 0, got 0"),
         (setting("ensembles.all.members", [{"query": "fold == 0", "weight": -1}]), "more than 0"),
         (setting("dataset", {"source": "path", "root": "/nowhere"}), "dataset.root: '/nowhere' is no folder"),
-        (setting("dataset.classes", [str(n) for n in range(65)]), "is too long"),
-        (setting("recipes.quick.start", "imagnet"), "recipes.quick.start: 'imagnet' came"),
+        (
+            setting("dataset.classes", [str(n) for n in range(65)]),
+            "dataset.classes: expected at most 64 entries, got 65",
+        ),
+        (setting("recipes.quick.start", "imagnet"), "recipes.quick.start: expected imagenet, none, file:PATH"),
         (setting("recipes.quick.start", "file:/nowhere.safetensors"), "'/nowhere.safetensors' is no file"),
         (setting("recipes.quick.start", "run:fpn/64x96/quick"), "which the sheet does not train"),
-        (setting("recipes.quick.tta", []), "recipes.quick.tta: [] should be non-empty"),
+        (setting("recipes.quick.tta", []), "recipes.quick.tta: expected at least 1 entry, got 0"),
         (setting("recipes.quick.loss", {"bse": 1}), "unknown key 'bse' (nearest: bce)"),
         (setting("experiments", "nowhere.tsv"), "nowhere.tsv: no such experiment sheet"),
-        (setting("name", "../demo"), "name: '../demo' came"),
-        (setting("device", "gpu"), "one of auto, cuda, cpu was expected"),
-        (setting("name", "demo\n"), "name: 'demo\\n' came"),
-        (setting("decision.threshold", float("nan")), "decision.threshold: nan came"),
-        (setting("recipes.quick.learning_rate", float("inf")), "learning_rate: inf came"),
-        (setting("seed", datetime.date(2019, 11, 4)), "seed: '2019-11-04' came"),
-        (setting("dataset", {"source": "path", "root": "a{x}"}), "dataset.root: 'a{x}' came"),
+        (
+            setting("name", "../demo"),
+            "name: expected a name of lower-case letters, digits and hyphens, such as my-clouds, got '../demo'",
+        ),
+        (setting("device", "gpu"), "device: expected one of auto, cuda, cpu, got 'gpu'"),
+        (setting("name", "demo\n"), "such as my-clouds, got 'demo\\n'"),
+        (
+            setting("decision.threshold", float("nan")),
+            "decision.threshold: expected a number from 0.001 to 1, or one per class, such as 0.5",
+        ),
+        (setting("recipes.quick.learning_rate", float("inf")), "learning_rate: expected a number, got inf"),
+        (setting("seed", datetime.date(2019, 11, 4)), "seed: expected a whole number, got '2019-11-04'"),
+        (setting("dataset", {"source": "path", "root": "a{x}"}), "dataset.root: expected a folder without any of"),
         (setting("min_sizes", [10**30]), "at most 2000000000"),
         (setting("dataset.classes", ["all", "image"]), "'all' has a meaning of its own"),
         (
@@ -102,9 +115,12 @@ def setting(path, value):
         ),
         (
             setting("recipes.quick.tta", [{"view": "turned"}]),
-            "one of identity, horizontal, vertical, both was expected",
+            "tta.0.view: expected one of identity, horizontal, vertical, both, got 'turned'",
         ),
-        (setting("recipes.quick.tta", "recipes"), "one of recipe was expected"),
+        (
+            setting("recipes.quick.tta", "recipes"),
+            "tta: expected `recipe` or a list of views, such as [identity, horizontal]",
+        ),
         (
             lambda config: config["recipes"]["quick"].update(tta="recipe", augmentation=[{"name": "ElasticTransform"}]),
             "recipes.quick.tta: augmentation, step 1: ElasticTransform",
@@ -113,8 +129,11 @@ def setting(path, value):
             setting("recipes.quick.tta", [{"view": "identity", "scale": 0.25}]),
             "a view of recipe quick makes 96x144 24 pixels small",
         ),
-        (setting("recipes.quick.schedule", "cosin"), "was expected (nearest: cosine"),
-        (setting("recipes.quick.canvas", "x4"), "recipes.quick.canvas: 'x4' came"),
+        (setting("recipes.quick.schedule", "cosin"), "got 'cosin' (nearest: cosine"),
+        (
+            setting("recipes.quick.canvas", "x4"),
+            "recipes.quick.canvas: expected height x width in pixels, such as 700x1050, got 'x4'",
+        ),
     ],
 )
 def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
@@ -129,16 +148,24 @@ def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
     [
         (ROW.replace("fpn", "unett"), "line 2: no decoder 'unett' (nearest: unet"),
         (ROW.replace("quick", "quik"), "line 2: no recipe 'quik' (nearest: quick)"),
-        (ROW.replace("64x96", "0x0"), "line 2: size: '0x0' came"),
-        (ROW.replace("64x96", "x0"), "line 2: size: 'x0' came"),
+        (
+            ROW.replace("64x96", "0x0"),
+            "line 2: size: expected height x width in pixels, such as 384x576, or xN",
+        ),
+        (ROW.replace("64x96", "x0"), "line 2: size: expected height x width in pixels"),
         (ROW.replace("fpn", "pan"), "line 2: pan takes images of at least"),
-        (ROW.replace("\t2\t", "\t5\t"), "line 2: folds: 5 came, at most 4"),
-        (ROW.replace("\t2\t", "\t0\t"), "line 2: folds: 0 came, at least 1"),
-        (ROW.replace("\t2\t", "\ttwo\t"), "line 2: folds: 'two' came, an integer"),
+        (ROW.replace("\t2\t", "\t5\t"), "line 2: folds: expected at most 4 (folds.count), got 5"),
+        (ROW.replace("\t2\t", "\t0\t"), "line 2: folds: expected at least 1, got 0"),
+        (ROW.replace("\t2\t", "\ttwo\t"), "line 2: folds: expected a whole number, got 'two'"),
         (ROW + "\n" + ROW, "line 4: the same experiment as line 2"),
-        (ROW + ROW.replace("tu-test_resnet", "tu-test-resnet"), "line 3: differs only in punctuation from line 2"),
+        (ROW.replace("tu-test_resnet", "resnet43"), "line 2: no encoder 'resnet43' (nearest: "),
+        (ROW.replace("tu-test_resnet", "tu-resnet18.a1"), "line 2: no encoder 'tu-resnet18.a1' (nearest: tu-resnet18"),
+        (
+            ROW.replace("tu-test_resnet", "resnext101_32x4d"),
+            "line 2: there are no ImageNet weights for resnext101_32x4d",
+        ),
         (ROW.replace("\t\n", "\tnote\tmore\n"), "line 2: 7 cells, the header has 6"),
-        (ROW.replace("tu-test_resnet", "../x"), "line 2: encoder: '../x' came"),
+        (ROW.replace("tu-test_resnet", "../x"), "line 2: encoder: expected the name of an encoder, such as resnet34"),
         ("", "no experiments"),
     ],
 )
@@ -146,6 +173,115 @@ def test_bad_sheets_are_refused_with_their_line(rows, complaint, tmp_path):
     with pytest.raises(ValueError, match=r"sheet\.tsv") as error:
         plan(sheet=SHEET + rows, folder=tmp_path)
     assert complaint in str(error.value)
+
+
+def test_rows_whose_names_of_files_would_be_the_same_are_refused(tmp_path):
+    rows = ROW.replace("quick", "a_b") + ROW.replace("quick", "a-b")
+    with pytest.raises(ValueError, match="line 3: differs only in punctuation from line 2"):
+        plan(setting("recipes", {"a_b": {}, "a-b": {}}), sheet=SHEET + rows, folder=tmp_path)
+
+
+def test_a_whole_number_may_be_written_with_a_point(tmp_path):
+    def change(config):
+        config["folds"]["count"] = 4.0
+        config["recipes"]["quick"] |= {"epochs": 10.0, "micro_batch": 4.0}
+        config["min_sizes"] = [0.0, 50.0]
+        config["decision"] = {"min_size": {"Fish": 1.0, "Flower": 2, "Gravel": 3, "Sugar": 4}}
+
+    made = plan(change, sheet=SHEET + ROW.replace("\t2\t", "\t2.0\t"), folder=tmp_path)
+    numbers = [made.folds, *made.settings["min_sizes"], *made.settings["decision"]["min_size"].values()]
+    numbers += [*made.experiments["folds"].tolist(), *(made._recipe("quick")[key] for key in ("epochs", "micro_batch"))]
+    assert numbers == [4, 0, 50, 1, 2, 3, 4, 2, 10, 4]
+    assert all(type(number) is int for number in numbers)
+    assert [made._recipe("quick")["learning_rate"], made.runs["fold"].tolist()] == [0.002, [0, 1]]
+
+
+@pytest.mark.parametrize("text", ["2e-3", "2.E-3", ".2e-2", "0.002"])
+def test_numbers_with_an_exponent_are_numbers(text):
+    made = plan(setting("recipes.quick", yaml.safe_load(f"{{learning_rate: {text}, ema: 9e-1}}")))
+    assert (made._recipe("quick")["learning_rate"], made._recipe("quick")["ema"]) == (0.002, 0.9)
+
+
+def test_short_forms_mean_what_the_long_ones_do():
+    def short(config):
+        config["recipes"]["quick"]["tta"] = ["identity", {"view": "both", "scale": 0.5}]
+        config["ensembles"]["all"]["members"] = ["decoder == 'fpn'", {"query": "decoder == 'unet'", "weight": 2}]
+        config["decision"] = {"threshold": [0.1, 0.2, 0.3, "4e-1"], "min_size": [1, 2, 3, 4]}
+
+    def long(config):
+        config["recipes"]["quick"]["tta"] = [{"view": "identity"}, {"view": "both", "scale": 0.5}]
+        queries = [{"query": "decoder == 'fpn'"}, {"query": "decoder == 'unet'", "weight": 2}]
+        config["ensembles"]["all"]["members"] = queries
+        classes = ["Fish", "Flower", "Gravel", "Sugar"]
+        config["decision"] = {
+            "threshold": dict(zip(classes, [0.1, 0.2, 0.3, 0.4], strict=True)),
+            "min_size": dict(zip(classes, [1, 2, 3, 4], strict=True)),
+        }
+
+    one, other = plan(short), plan(long)
+    assert one.settings == other.settings
+    assert one.ensembles == other.ensembles
+
+
+def own_data(folder, **dataset):
+    def change(config):
+        config["dataset"] = {"source": "path", "root": str(folder), **dataset}
+        del config["decision"]
+        del config["ensembles"]["fpn"]
+
+    return change
+
+
+def test_images_of_ones_own_inherit_no_number_of_the_contest(tmp_path):
+    with pytest.raises(ValueError, match="submission_size: the key is missing; write the height x width of the masks"):
+        plan(own_data(tmp_path))
+
+    def change(config):
+        own_data(tmp_path)(config)
+        config["submission_size"] = "175x1050"
+
+    made = plan(change)
+    assert made.decision(wildcards(ensemble="all"))["min_sizes"] == [0, 0, 0, 0]
+    assert made.settings["min_sizes"] == plan().settings["min_sizes"]  # as large a grid as the contest's
+    assert plan().submission_size == (350, 525)
+    assert plan(lambda config: config.pop("decision")).settings["decision"]["min_size"] == 5000
+
+    def small(config):
+        own_data(tmp_path)(config)
+        config["submission_size"] = "35x53"
+
+    assert plan(small).settings["min_sizes"][:3] + plan(small).settings["min_sizes"][-1:] == [0, 2, 5, 302]
+
+
+def test_a_start_file_is_looked_at_before_anything_runs(tmp_path):
+    path = tmp_path / "start.safetensors"
+    change = setting("recipes.quick.start", f"file:{path}")
+
+    def complaint():
+        with pytest.raises(ValueError, match=r"line 2: recipes\.quick\.start: .*start\.safetensors: ") as error:
+            plan(change, sheet=SHEET + ROW, folder=tmp_path)
+        return str(error.value)
+
+    def write(metadata, header=None, shape=(3,)):
+        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 12]}
+        table = json.dumps({"__metadata__": metadata, "a": tensor} if header is None else header).encode()
+        path.write_bytes(len(table).to_bytes(8, "little") + table + bytes(12))
+
+    path.write_bytes(b"PK\x03\x04" + bytes(1000))
+    assert "no safetensors file (the header is cut short); save the weights with safetensors" in complaint()
+    for header in ([], {}, {"a": 3}, {"a": {"data_offsets": "0"}}, {"a": {"data_offsets": [0, 1e999]}}):
+        write({}, header)
+        assert "no safetensors file" in complaint()
+    write({"cloudseg": '{"encoder": "resnet34"}'})
+    assert "the weights of resnet34, not of tu-test_resnet" in complaint()
+    for metadata in (3, [], {"cloudseg": 3}, {"cloudseg": "[" * 100000}, {"cloudseg": '{"encoder": ["resnet34"]}'}):
+        write(metadata)
+        complaint()
+    for metadata in ({}, {"format": "pt"}, {"cloudseg": '{"encoder": "tu-test_resnet"}'}):
+        write(metadata)
+        plan(change, sheet=SHEET + ROW, folder=tmp_path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "no safetensors file (it is cut short)" in complaint()
 
 
 def test_columns_that_the_plan_adds_are_reserved(tmp_path):
@@ -173,6 +309,45 @@ def test_a_run_cannot_start_from_itself(tmp_path):
 def test_missing_column_is_named(tmp_path):
     with pytest.raises(ValueError, match="the columns folds are missing"):
         plan(sheet="encoder\tdecoder\tsize\trecipe\nx\tfpn\tx4\tquick\n", folder=tmp_path)
+
+
+def nested(levels):
+    step = {"name": "NoOp"}
+    for _ in range(levels):
+        step = {"name": "OneOf", "transforms": [step]}
+    return [step]
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused_in_words():
+    plan(setting("recipes.quick.augmentation", nested(20)))
+    circle = {"name": "OneOf"}
+    circle["transforms"] = [circle]
+    for steps in (nested(300), nested(100_000), [circle]):
+        with pytest.raises(ValueError, match="nested more than 50 levels deep") as error:
+            plan(setting("recipes.quick.augmentation", steps))
+        assert "recipes.quick.augmentation.0.transforms" in str(error.value)
+        assert len(str(error.value)) < 400
+
+
+def test_a_config_that_aliases_make_endless_is_refused():
+    config = copy.deepcopy(DEMO)
+    config["pathvars"] = yaml.safe_load(
+        "{a0: &a0 [1, 1]" + "".join(f", a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)) + "}"
+    )
+    with pytest.raises(ValueError, match="too large to read"):
+        Plan(config, REPO)
+
+
+def test_keys_that_are_no_text_are_named():
+    with pytest.raises(ValueError, match=r"pathvars\.2019-11-04: a key must be text; put it in quotes"):
+        plan(setting("pathvars", {datetime.date(2019, 11, 4): "x"}))
+
+
+def test_a_problem_is_said_once():
+    with pytest.raises(ValueError, match="5 problems") as error:
+        Plan({"name": "x"}, REPO)
+    lines = str(error.value).splitlines()
+    assert len(lines) == len(set(lines)) == 6
 
 
 def test_all_problems_are_said_at_once():
@@ -397,7 +572,10 @@ def test_listing_notices_a_changed_image(tmp_path):
         (tmp_path / folder).mkdir()
     image = tmp_path / "train_images/a.jpg"
     image.write_bytes(b"one")
-    change = setting("dataset", {"source": "path", "root": str(tmp_path)})
+
+    def change(config):
+        config |= {"dataset": {"source": "path", "root": str(tmp_path)}, "submission_size": "350x525"}
+
     before = plan(change).listing
     (tmp_path / "notes.txt").write_text("not part of the layout")
     assert plan(change).listing == before

@@ -42,6 +42,20 @@ def test_every_optional_key_has_a_default_or_belongs_to_a_choice():
     }
 
 
+def nodes(node):
+    """Every mapping within a schema."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+    return [*([node] if isinstance(node, dict) else []), *(below for child in children for below in nodes(child))]
+
+
+@pytest.mark.parametrize("name", ["config", "experiments"])
+def test_patterns_and_choices_of_forms_are_told_in_words_with_an_example(name):
+    found = [node for node in nodes(schema.load(name)) if isinstance(node.get("pattern"), str) or "anyOf" in node]
+    assert len(found) >= 2
+    assert [node for node in found if not isinstance(node.get("expected"), str)] == []
+    assert [node["expected"] for node in found if "^" in node["expected"]] == []
+
+
 def test_readme_has_the_tables_of_the_schemas():
     page = (REPO / "config/README.md").read_text(encoding="utf-8")
     assert page == schema.with_tables(page), "run: python -m cloudseg.schema config/README.md"
@@ -57,7 +71,7 @@ def test_defaults_satisfy_their_own_schema_and_are_copies():
     assert filled["ensembles"]["x"]["members"][0]["weight"] == 1
     before = copy.deepcopy(CONFIG)
     filled["recipes"]["a"]["loss"]["bce"] = 7
-    filled["min_sizes"].append(-1)
+    filled["recipes"]["a"]["tta"].append(-1)
     assert before == CONFIG
     assert schema.problems({"min_size": 3, "how": "tune", "threshold": 1}, CONFIG["properties"]["decision"]) == []
 

@@ -98,9 +98,9 @@ def test_an_unknown_encoder_is_named_before_any_training(own_data):
 @pytest.mark.parametrize(
     ("key", "value", "complaint"),
     [
-        ("submission_size", "0x0", "'0x0' came"),
+        ("submission_size", "0x0", "got '0x0'"),
         ("folds", {"count": 1}, "at least 2"),
-        ("decision", {"threshold": 1.5}, "at most 1"),
+        ("decision", {"threshold": 1.5}, "expected at most 1, got 1.5"),
         ("dataset", {"source": "path", "root": "nowhere"}, "'nowhere' is no folder"),
     ],
 )

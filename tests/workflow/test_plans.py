@@ -79,9 +79,9 @@ def test_batches_that_cannot_be_shared_are_found_before_anything_runs(workflow, 
     ("words", "complaint"),
     [
         (["--config", "smok=true"], "unknown key 'smok' (nearest: smoke)"),
-        (["--config", "device=gpu"], "one of auto, cuda, cpu was expected"),
+        (["--config", "device=gpu"], "expected one of auto, cuda, cpu, got 'gpu'"),
         (["--config", "experiments=nowhere.tsv"], "nowhere.tsv: no such experiment sheet"),
-        (["--config", "seed=-1"], "seed: -1 came, at least 0"),
+        (["--config", "seed=-1"], "seed: expected at least 0, got -1"),
     ],
 )
 def test_a_bad_config_ends_in_one_screen_and_writes_nothing(workflow, words, complaint):

@@ -16,6 +16,7 @@ def test_real_images_to_submission(workflow):
     config = {
         "name": "real",
         "dataset": {"source": "path", "root": str(root)},
+        "submission_size": "350x525",
         "folds": {"count": 2},
         "recipes": {"brief": {"epochs": 3, "batch": 2}},
         "experiments": "sheet.tsv",
