@@ -47,13 +47,17 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
 
 rule check:
     input:
+        # What is in a folder of the user decides, not its times
         raw=PLAN.raw if PLAN.makes_images else ancient(PLAN.raw),
     output:
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/{split}.tsv",
     log:
-        "<logs>/check.log",
+        "<logs>/check/{split}.log",
     benchmark:
-        "<logs>/check.benchmark.tsv"
+        "<logs>/check/{split}.benchmark.tsv"
+    wildcard_constraints:
+        split="train|test",
+    priority: 100
     conda:
         "../envs/workflow.yaml"
     threads: 8
@@ -63,7 +67,7 @@ rule check:
     params:
         classes=PLAN.classes,
         submission_size=PLAN.submission_size,
-        listing=PLAN.listing,
+        contents=PLAN.contents,
         code=CODE["dataset"],
     script:
         "../scripts/check.py"
@@ -71,7 +75,7 @@ rule check:
 
 rule folds:
     input:
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/train.tsv",
         weights=PLAN.fold_weights,
     output:
         folds="<results>/dataset/folds.tsv",
@@ -94,14 +98,18 @@ rule folds:
 
 rule pixels:
     input:
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/{split}.tsv",
+        train=PLAN.original_sizes,
         raw=ancient(PLAN.raw),
     output:
-        pixels=directory("<results>/dataset/{size}.zarr"),
+        pixels=directory("<results>/dataset/{split}/{size}.zarr"),
     log:
-        "<logs>/pixels/{size}.log",
+        "<logs>/pixels/{split}-{size}.log",
     benchmark:
-        "<logs>/pixels/{size}.benchmark.tsv"
+        "<logs>/pixels/{split}-{size}.benchmark.tsv"
+    wildcard_constraints:
+        split="train|test",
+    priority: 100
     conda:
         "../envs/workflow.yaml"
     threads: 8
@@ -114,14 +122,14 @@ rule pixels:
         classes=PLAN.classes,
         code=CODE["dataset"],
     message:
-        "pixels at {wildcards.size}: about {resources.disk_mb} MB on disk"
+        "pixels of the {wildcards.split} images at {wildcards.size}: about {resources.disk_mb} MB on disk"
     script:
         "../scripts/pixels.py"
 
 
 rule truth:
     input:
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.raw),
     output:
         truth=directory("<results>/dataset/truth.zarr"),

@@ -87,7 +87,7 @@ rule submit:
     input:
         blend="<ensembles>/{ensemble}/test.zarr",
         decision="<ensembles>/{ensemble}/decision.yaml",
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/test.tsv",
         raw=ancient(PLAN.raw),
     output:
         submission="<ensembles>/{ensemble}/submission.csv",

@@ -1,21 +1,19 @@
-# Probabilities: best and last checkpoint of a run, its validation fold and the test images, in one job.
+# Probabilities: of the best and last checkpoint of a run, for its validation fold or for the test images.
 
 
 rule predict:
     input:
         best="<run>/best.safetensors",
         last="<run>/last.safetensors",
-        pixels="<results>/dataset/{size}.zarr",
-        folds="<results>/dataset/folds.tsv",
+        pixels=PLAN.predicted_pixels,
+        folds=PLAN.predicted_folds,
     output:
-        best_valid=directory("<run>/best-valid.zarr"),
-        best_test=directory("<run>/best-test.zarr"),
-        last_valid=directory("<run>/last-valid.zarr"),
-        last_test=directory("<run>/last-test.zarr"),
+        best=directory("<run>/best-{split}.zarr"),
+        last=directory("<run>/last-{split}.zarr"),
     log:
-        "<run>/predict.log",
+        "<run>/predict-{split}.log",
     benchmark:
-        "<run>/predict.benchmark.tsv"
+        "<run>/predict-{split}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: PLAN.threads
@@ -30,6 +28,6 @@ rule predict:
         threads=PLAN.threads,
         code=CODE["prediction"],
     message:
-        "predict {wildcards.encoder} {wildcards.decoder} {wildcards.size} {wildcards.recipe} fold {wildcards.fold}: about {resources.disk_mb} MB on disk"
+        "predict {wildcards.encoder} {wildcards.decoder} {wildcards.size} {wildcards.recipe} fold {wildcards.fold} {wildcards.split}: about {resources.disk_mb} MB on disk"
     script:
         "../scripts/predict.py"

@@ -46,8 +46,10 @@ rule augmented:
 
 rule shift:
     input:
-        images="<results>/dataset/images.tsv",
-        pixels=PLAN.shift_store,
+        train="<results>/dataset/train.tsv",
+        test="<results>/dataset/test.tsv",
+        train_pixels=f"<results>/dataset/train/{PLAN.smallest_size}.zarr",
+        test_pixels=f"<results>/dataset/test/{PLAN.smallest_size}.zarr",
     output:
         scores="<results>/report/shift/scores.tsv",
         summary="<results>/report/shift/shift.json",
@@ -104,9 +106,9 @@ rule leaderboard:
 
 rule loading:
     input:
-        images="<results>/dataset/images.tsv",
+        images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.raw),
-        pixels=f"<results>/dataset/{PLAN.studied['size']}.zarr",
+        pixels=f"<results>/dataset/train/{PLAN.studied['size']}.zarr",
     output:
         table="<results>/report/loading.tsv",
         page=report("<results>/report/loading.md", category="Studies"),
@@ -136,7 +138,7 @@ rule loading:
 rule quantising:
     input:
         checkpoint=f"{PLAN.studied_run}/last.safetensors",
-        pixels=f"<results>/dataset/{PLAN.studied['size']}.zarr",
+        pixels=f"<results>/dataset/train/{PLAN.studied['size']}.zarr",
         folds="<results>/dataset/folds.tsv",
         truth="<results>/dataset/truth.zarr",
     output:

@@ -26,7 +26,7 @@ rule weights:
 
 rule train:
     input:
-        pixels="<results>/dataset/{size}.zarr",
+        pixels="<results>/dataset/train/{size}.zarr",
         canvas=PLAN.canvas_store,
         folds="<results>/dataset/folds.tsv",
         weights=PLAN.initial_weights,

@@ -13,9 +13,9 @@ if __name__ == "__main__":
             predict(
                 checkpoints={"best": snakemake.input.best, "last": snakemake.input.last},
                 pixels=snakemake.input.pixels,
-                folds=snakemake.input.folds,
+                folds=snakemake.input.get("folds") or None,
                 fold=int(snakemake.wildcards.fold),
-                outputs={name.replace("_", "-"): path for name, path in snakemake.output.items()},
+                outputs=dict(snakemake.output.items()),
                 views=recipe_views(recipe),
                 size=tuple(snakemake.params.submission_size),
                 batch=recipe["micro_batch"] or recipe["batch"],

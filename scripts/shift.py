@@ -1,3 +1,5 @@
+import pandas as pd
+
 from cloudseg import logged
 
 if __name__ == "__main__":
@@ -6,13 +8,14 @@ if __name__ == "__main__":
         from cloudseg.report.shift_sheet import shift_roc, shift_sheet
         from cloudseg.shift import measure_shift, write_shift
 
+        files = snakemake.input
         found = measure_shift(
-            snakemake.input.pixels,
-            read_images(snakemake.input.images),
+            {"train": files.train_pixels, "test": files.test_pixels},
+            pd.concat([read_images(path) for path in (files.train, files.test)], ignore_index=True),
             seed=snakemake.params.seed,
             threads=snakemake.threads,
         )
         print(found.verdict)
         write_shift(found, scores=snakemake.output.scores, summary=snakemake.output.summary)
         shift_roc(found, snakemake.output.roc)
-        shift_sheet(found, snakemake.input.pixels, snakemake.output.sheet)
+        shift_sheet(found, files.train_pixels, snakemake.output.sheet)

@@ -5,7 +5,7 @@ from cloudseg.dataset.pixels import build_truth
 if __name__ == "__main__":
     with logged(snakemake):
         build_truth(
-            read_images(snakemake.input.images, snakemake.input.raw),
+            read_images(snakemake.input.images, snakemake.input.raw, "train"),
             snakemake.input.raw,
             snakemake.output.truth,
             classes=snakemake.params.classes,

@@ -20,7 +20,9 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
-from cloudseg.dataset.fetch import missing_files, read_mark, root_problems
+from cloudseg.dataset.contents import digest_contents
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.fetch import root_problems
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.views import recipe_views
 from cloudseg.queries import select
@@ -38,7 +40,7 @@ from cloudseg.settings import (
 )
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
-CODE = {"demo": 1, "dataset": 1, "training": 1, "prediction": 2, "ensemble": 2, "shift": 1, "report": 2}
+CODE = {"demo": 1, "dataset": 2, "training": 1, "prediction": 2, "ensemble": 2, "shift": 1, "report": 2}
 
 # Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
 PACKAGED_WEIGHTS = {
@@ -173,29 +175,28 @@ class Plan:
         return self.settings["dataset"]["source"] != "path"
 
     @property
+    def is_demo(self) -> bool:
+        """Whether the images are drawn by the workflow, not brought by the user or fetched."""
+        return self.settings["dataset"]["source"] == "demo"
+
+    @property
     def demo(self) -> dict[str, float]:
         """How many demo images of each split to make, and how far the test images are shifted, if they are."""
         dataset = self.settings["dataset"]
         shift = {"shift": dataset["shift"]} if dataset["shift"] else {}
         return {split: dataset[split] for split in ("train", "test")} | shift
 
-    @functools.cached_property
-    def listing(self) -> str:
-        """A digest of the names, sizes and times of the user's files, so that a changed file reruns the check.
+    def contents(self, wildcards: Any) -> str:
+        """Return a digest of a split's images and table, so that a change of them, and nothing else, reruns the check.
 
-        What the workflow makes or downloads itself is described by what it is made from.
+        Snakemake asks again before the job runs, when a contest's files have been fetched. The demo's are described by
+        what they are made from.
         """
-        dataset = self.settings["dataset"]
-        root = Path(dataset["root"])
-        if dataset["source"] == "demo":
+        if self.is_demo:
             return json.dumps(self.demo)
-        # Files that the download makes are not there yet when the workflow is parsed for the first time
-        if dataset["source"] == "kaggle" and (missing_files(root) or "competition" in read_mark(root)):
-            return json.dumps(dataset["competition"])
-        files = [entry for folder in ("train_images", "test_images") for entry in _files(root / folder)]
-        files += [entry for entry in _files(root) if entry.name in ("train.csv", "sample_submission.csv")]
-        entries = [f"{entry.path} {entry.stat().st_size} {entry.stat().st_mtime_ns}" for entry in files]
-        return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
+        root = Path(self.settings["dataset"]["root"])
+        name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:12]
+        return digest_contents(root, wildcards.split, Path(f".snakemake/cloudseg/{name}-{wildcards.split}.json"))
 
     @functools.cached_property
     def images(self) -> dict[str, int]:
@@ -203,16 +204,19 @@ class Plan:
         counts = {}
         for split in ("train", "test"):
             expected = self.settings["dataset"][split]
-            folder = Path(self.settings["dataset"]["root"], f"{split}_images")
-            demo = self.settings["dataset"]["source"] == "demo"
-            counts[split] = expected if demo else len(_files(folder)) or expected
+            folder = ContestFolder(Path(self.settings["dataset"]["root"]))
+            counts[split] = expected if self.is_demo else len(folder.list_images(split)) or expected
         return counts
 
     @property
-    def shift_store(self) -> str:
-        """The pixel store that adversarial validation looks at: the smallest there is."""
-        sizes = {*self.experiments["size"], *self.canvases}
-        return f"<results>/dataset/{min(sizes, key=self._pixels)}.zarr"
+    def smallest_size(self) -> str:
+        """The size at which adversarial validation looks at the images."""
+        return min(sorted({*self.experiments["size"], *self.canvases}), key=self._pixels)
+
+    def original_sizes(self, wildcards: Any) -> list[str]:
+        """Return the table of the training images, which the test images must be as large as, where a size divides."""
+        divides = wildcards.split == "test" and wildcards.size.startswith("x")
+        return ["<results>/dataset/train.tsv"] if divides else []
 
     @property
     def fold_weights(self) -> str | list[str]:
@@ -303,7 +307,7 @@ class Plan:
     def canvas_store(self, wildcards: Any) -> str | list[str]:
         """Return the pixel store that a training augments at; no input when that is the one of its size."""
         canvas = self.settings["recipes"][wildcards.recipe]["canvas"]
-        return [] if canvas is None else f"<results>/dataset/{canvas}.zarr"
+        return [] if canvas is None else f"<results>/dataset/train/{canvas}.zarr"
 
     @property
     def augmented(self) -> list[str]:
@@ -314,7 +318,16 @@ class Plan:
         """Return the pixel store that a recipe augments; of several sizes the largest."""
         sizes = self.experiments.loc[self.experiments["recipe"] == wildcards.recipe, "size"]
         canvas = self.settings["recipes"][wildcards.recipe]["canvas"]
-        return f"<results>/dataset/{canvas or max(sizes, key=self._pixels)}.zarr"
+        return f"<results>/dataset/train/{canvas or max(sizes, key=self._pixels)}.zarr"
+
+    def predicted_pixels(self, wildcards: Any) -> str:
+        """Return the pixel store that a prediction reads: validation images are training images."""
+        images = "test" if wildcards.split == "test" else "train"
+        return f"<results>/dataset/{images}/{wildcards.size}.zarr"
+
+    def predicted_folds(self, wildcards: Any) -> str | list[str]:
+        """Return the table that says which images validate; no input where test images are predicted."""
+        return [] if wildcards.split == "test" else "<results>/dataset/folds.tsv"
 
     def augmentation(self, wildcards: Any) -> dict[str, Any]:
         """Return what a picture of a recipe's augmentation needs of it."""
@@ -384,9 +397,9 @@ class Plan:
     # Disk space, shown by a dry run (measured: images shrink to 0.8 of their bytes, probabilities to 0.15)
 
     def pixel_megabytes(self, wildcards: Any) -> int:
-        """Return about how many MB the pixel store of a size takes."""
+        """Return about how many MB the pixel store of a split takes at a size."""
         height, width = self._pixels(wildcards.size)
-        return 1 + int(sum(self.images.values()) * height * width * 3 * 0.8 / 1e6)
+        return 1 + int(self.images[wildcards.split] * height * width * 3 * 0.8 / 1e6)
 
     def probability_megabytes(self, images: float) -> int:
         """Return about how many MB the probabilities of so many images take."""
@@ -394,8 +407,9 @@ class Plan:
         return 1 + int(images * len(self.classes) * height * width * 0.15 / 1e6)
 
     def prediction_megabytes(self, wildcards: Any) -> int:
-        """Return about how many MB the four stores of a run take."""
-        return self.probability_megabytes(2 * (self.images["train"] / self.folds + self.images["test"]))
+        """Return about how many MB the two stores take that a run has of a split."""
+        images = self.images["test"] if wildcards.split == "test" else self.images["train"] / self.folds
+        return self.probability_megabytes(2 * images)
 
     def blend_megabytes(self, wildcards: Any) -> int:
         """Return about how many MB a blend takes."""
@@ -412,8 +426,12 @@ class Plan:
             ensemble: str = ""
             split: str = ""
 
-        pixels = sum(self.pixel_megabytes(Wildcards(size=size)) for size in {*self.runs["size"], *self.canvases})
-        runs = len(self.runs.drop_duplicates([*KEY, "fold"])) * self.prediction_megabytes(None)
+        sizes = {"train": {*self.runs["size"], *self.canvases}, "test": self.runs["size"]}
+        stored = [Wildcards(size=size, split=split) for split in sizes for size in set(sizes[split])]
+        pixels = sum(map(self.pixel_megabytes, stored))
+        tested = {member.run for name in self.settings["ensembles"] for member in self.ensembles[name].members}
+        runs = len(self._run_folders) * self.prediction_megabytes(Wildcards(split="valid"))
+        runs += len(tested) * self.prediction_megabytes(Wildcards(split="test"))
         valid = sum(self.blend_megabytes(Wildcards(ensemble=name, split="valid")) for name in self.ensembles)
         test = len(self.settings["ensembles"]) * self.probability_megabytes(self.images["test"])
         return pixels + runs + valid + test
@@ -644,10 +662,6 @@ def _members(groups: list[tuple[list[RunKey], float]], checkpoints: list[str]) -
 def _folder(row: dict[str, Any], fold: int) -> str:
     """Return the folder of one run of a row of the sheet."""
     return f"<results>/runs/{'/'.join(row[key] for key in KEY)}/fold{fold}"
-
-
-def _files(folder: Path) -> list[os.DirEntry]:
-    return [entry for entry in os.scandir(folder) if entry.is_file()] if folder.is_dir() else []
 
 
 def _packaged(encoder: str) -> bool:

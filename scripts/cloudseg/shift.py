@@ -6,7 +6,7 @@ of the images and scores the others. If both sets come from one distribution, it
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +71,13 @@ class Shift:
         return int((self.images["split"] == split).sum())
 
 
-def measure_shift(pixels: str | Path, images: pd.DataFrame, *, seed: int, threads: int = 1) -> Shift:
-    """Measure how far the training images of a pixel store differ from its test images.
+def measure_shift(pixels: Mapping[str, str | Path], images: pd.DataFrame, *, seed: int, threads: int = 1) -> Shift:
+    """Measure how far the training images differ from the test images.
 
     Parameters
     ----------
-    pixels : group with `train/image` and `test/image` (image, y, x, 3) uint8 RGB and the attribute `ids`.
-    images : the images table of the dataset check; its digests say which files are the same picture.
+    pixels : the pixel stores of `train` and `test`, at one size.
+    images : the images tables of the dataset check, together; their digests say which files are the same picture.
     seed : any whole number from 0.
     threads : blocks of images that are read at the same time. The result does not depend on it.
 
@@ -85,17 +85,18 @@ def measure_shift(pixels: str | Path, images: pd.DataFrame, *, seed: int, thread
     ------
     ValueError : if a set has fewer than ``LEAST`` different pictures, or an image is not in the table.
     """
-    ids = stores.read(pixels).attrs["ids"]
-    rows = [(image, split) for split in ("train", "test") for image in ids[split]]
+    splits = ("train", "test")
+    rows = [(image, split) for split in splits for image in stores.read(pixels[split]).attrs["ids"]]
     table = pd.DataFrame(rows, columns=["image", "split"])
     digests = images.set_index(["split", "image"])["digest"].to_dict()
     keys = list(zip(table["split"], table["image"], strict=True))
-    if unknown := [image for split, image in keys if (split, image) not in digests]:
+    if unknown := [key for key in keys if key not in digests]:
+        split, image = unknown[0]
         raise ValueError(
-            f"{pixels}: its image {unknown[0]} is not in the images table ({len(unknown)} of {len(table)}); "
+            f"{pixels[split]}: its image {image} is not in the images table ({len(unknown)} of {len(table)}); "
             "both must come from one dataset: remove the store and run the job that makes it again"
         )
-    features = np.concatenate([read_features(pixels, split, threads=threads) for split in ("train", "test")])
+    features = np.concatenate([read_features(pixels[split], threads=threads) for split in splits])
     found = discriminate(features, table["split"].eq("train").to_numpy(), [digests[key] for key in keys], seed=seed)
     table["score"], table["weight"] = found.score, found.weight
     return Shift(found.auc, found.low, found.high, table, found.curve, seed)
@@ -114,9 +115,9 @@ def write_shift(shift: Shift, *, scores: str | Path, summary: str | Path) -> Non
     files.write_text(summary, json.dumps(content, indent=2) + "\n")
 
 
-def read_features(pixels: str | Path, split: str, *, threads: int = 1) -> np.ndarray:
-    """Describe all images of a split: (image, feature) float64. Memory is that of one shard per thread."""
-    array = stores.read(pixels)[f"{split}/image"]
+def read_features(pixels: str | Path, *, threads: int = 1) -> np.ndarray:
+    """Describe all images of a pixel store: (image, feature) float64. Memory is that of one shard per thread."""
+    array = stores.read(pixels)["image"]
     per_shard = array.shards[0]
 
     def describe_block(start: int) -> list[np.ndarray]:

@@ -68,10 +68,10 @@ def demo_probabilities(results: Path, images: int) -> np.ndarray:
     blocks: list[np.ndarray] = []
     for checkpoint in checkpoints:
         record = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))
-        pixels = stores.read(results / "dataset" / Path(record["pixels"]).name)
+        pixels = stores.read(results / "dataset/test" / Path(record["pixels"]).name)
         model, _ = load_checkpoint(checkpoint, pixels.attrs["classes"])
-        for row in range(pixels["test/image"].shape[0]):
-            image = torch.from_numpy(stores.images(pixels["test/image"], slice(row, row + 1)))
+        for row in range(pixels["image"].shape[0]):
+            image = torch.from_numpy(stores.images(pixels["image"], slice(row, row + 1)))
             image = normalise(image, **record["recipe"]["normalise"])
             blocks.append(resize(mean_of_views(model, image, [{"view": "identity"}]), SUBMISSION).numpy())
             if len(blocks) == images:

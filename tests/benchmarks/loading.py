@@ -67,10 +67,12 @@ def main() -> None:
 def compare_loading(root: Path, scratch: Path) -> bool:
     images, report = check_dataset(root, classes=CLASSES, size_of_submission=(350, 525), workers=2)
     report.raise_for_errors()
-    build_pixels(images, root, scratch / "a.zarr", size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2)
+    build_pixels(
+        images, root, scratch / "a.zarr", split="train", size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2
+    )
     group = stores.read(scratch / "a.zarr")
-    image, mask = group["train/image"], group["train/mask"]
-    paths = [root / "train_images" / name for name in group.attrs["ids"]["train"]]
+    image, mask = group["image"], group["mask"]
+    paths = [root / "train_images" / name for name in group.attrs["ids"]]
 
     def from_store(row: int) -> None:
         stores.images(image, slice(row, row + 1))
@@ -187,7 +189,7 @@ def report_peak(root: Path, out: Path) -> None:
     ``getrusage`` would report the peak of the process that started this one if that is higher.
     """
     images = read_images(root / "images.tsv")
-    build_pixels(images, root, out, size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2)
+    build_pixels(images, root, out, split="train", size=f"{SIZE[0]}x{SIZE[1]}", classes=CLASSES, threads=2)
     status = Path("/proc/self/status").read_text()
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 

@@ -34,7 +34,6 @@ CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
 STEPS = [{"name": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip", "RandomBrightnessContrast")]
 IMAGES, BATCH, SUBMISSION = 96, 8, (350, 525)
-OUTPUTS = ("best-valid", "best-test", "last-valid", "last-test")
 MOST_SHARE, LEAST_RATIO = 0.07, 0.9
 
 
@@ -62,11 +61,11 @@ def write_inputs(folder: Path, size: tuple[int, int], images: int = IMAGES, fold
     coarse = rng.integers(0, 256, (images, size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
     image = coarse.repeat(8, axis=1).repeat(8, axis=2)
     mask = image[..., 0] >> 4
-    blocks = {"train/image": image, "train/mask": mask, "test/image": image}
+    blocks = {"image": image, "mask": mask}
     dims = ("image", "y", "x", "band")
     specs = {name: stores.Spec(block.shape, "uint8", dims[: block.ndim]) for name, block in blocks.items()}
     ids = [f"{number}.jpg" for number in range(images)]
-    writer = stores.Writer(folder / "pixels.zarr", specs, {"ids": {"train": ids, "test": ids}, "classes": CLASSES})
+    writer = stores.Writer(folder / "pixels.zarr", specs, {"ids": ids, "classes": CLASSES})
     for name, block in blocks.items():
         for rows in writer.missing(name):
             writer.write(rows, block[rows], name)
@@ -110,12 +109,12 @@ def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repea
     for path in checkpoints.values():
         write_state(model.network.state_dict(), path, about)
     group = stores.read(folder / "pixels.zarr")
-    image = normalise(torch.from_numpy(stores.images(group["test/image"], slice(None))), **NORM)
+    image = normalise(torch.from_numpy(stores.images(group["image"], slice(None))), **NORM)
     model.eval()
 
     @torch.inference_mode()
     def forward() -> None:
-        for _ in range(2 * len(checkpoints) * len(VIEWS)):  # as many passes as the prediction of both splits
+        for _ in range(len(checkpoints) * len(VIEWS)):  # as many passes as the prediction
             for start in range(0, IMAGES, BATCH):
                 model(image[start : start + BATCH])
 
@@ -123,9 +122,7 @@ def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repea
         predict(
             checkpoints=checkpoints,
             pixels=folder / "pixels.zarr",
-            folds=folder / "folds.tsv",
-            fold=0,
-            outputs={name: folder / f"{name}.zarr" for name in OUTPUTS},
+            outputs={name: folder / f"{name}.zarr" for name in checkpoints},
             views=[{"view": name} for name in VIEWS],
             size=SUBMISSION,
             batch=BATCH,

@@ -38,9 +38,10 @@ FROG = [  # what the forum's kit did on a canvas of 700x1050
 
 
 def write_pixels(path, *, train=10, test=3, size=(32, 48), classes=("a", "b"), dtype="uint8", seed=0, enlarged=1):
-    """Write a pixel store of random blocks: a class is where the image is bright, in one channel each.
+    """Write a pixel store of training images, and one of test images beside it (:func:`pixels_of_test`).
 
-    ``enlarged`` repeats each pixel that often along both axes, and nothing else changes.
+    They hold random blocks: a class is where the image is bright, in one channel each. ``enlarged`` repeats each pixel
+    that often along both axes, and nothing else changes.
     """
     rng = np.random.default_rng(seed)
     shape = (*size, 3)
@@ -56,26 +57,26 @@ def write_pixels(path, *, train=10, test=3, size=(32, 48), classes=("a", "b"), d
         return pixels.repeat(enlarged, axis=1).repeat(enlarged, axis=2)
 
     images, masks = zip(*(scene() for _ in range(train)), strict=True)
-    blocks = {
-        "train/image": enlarge(np.stack(images)),
-        "train/mask": enlarge(np.stack(masks).astype(dtype)),
-        "test/image": enlarge(np.stack([scene()[0] for _ in range(test)])),
-    }
+    blocks = {"image": enlarge(np.stack(images)), "mask": enlarge(np.stack(masks).astype(dtype))}
+    write_store(path, blocks, [f"train{number}.jpg" for number in range(train)], classes)
+    test_images = {"image": enlarge(np.stack([scene()[0] for _ in range(test)]))}
+    write_store(pixels_of_test(path), test_images, [f"test{number}.jpg" for number in range(test)], classes)
+    return blocks
+
+
+def pixels_of_test(path):
+    """Return where :func:`write_pixels` puts the test images of a store."""
+    return path.with_name(f"test-{path.name}")
+
+
+def write_store(path, blocks, ids, classes):
     dims = ("image", "y", "x", "channel")
     specs = {name: stores.Spec(block.shape, str(block.dtype), dims[: block.ndim]) for name, block in blocks.items()}
-    attrs = {
-        "ids": {
-            "train": [f"train{number}.jpg" for number in range(train)],
-            "test": [f"test{number}.jpg" for number in range(test)],
-        },
-        "classes": list(classes),
-    }
-    writer = stores.Writer(path, specs, attrs)
+    writer = stores.Writer(path, specs, {"ids": ids, "classes": list(classes)})
     for name, block in blocks.items():
         for rows in writer.missing(name):
             writer.write(rows, block[rows], name)
     writer.finish()
-    return blocks
 
 
 def result(out):

@@ -174,11 +174,11 @@ def test_the_entry_reads_the_weights_of_the_rule_shift(repo, tmp_path):
     weights = read_weights(tmp_path / "scores.tsv")
     assert weights == dict(zip(images["image"], np.arange(30) / 14.5, strict=True))
     write_table(images.assign(height=4, width=4, labels="")[["image", "split", "height", "width", "digest", "labels",
-                                                             *classes]], tmp_path / "images.tsv")  # fmt: skip
+                                                             *classes]], tmp_path / "train.tsv")  # fmt: skip
     for inputs, expected in (({"weights": tmp_path / "scores.tsv"}, weights), ({"weights": []}, None), ({}, None)):
         job = SimpleNamespace(
             log=[str(tmp_path / "job.log")],
-            input=type("Input", (dict,), {"images": tmp_path / "images.tsv"})(inputs),
+            input=type("Input", (dict,), {"images": tmp_path / "train.tsv"})(inputs),
             output=SimpleNamespace(folds=tmp_path / "folds.tsv"),
             params=SimpleNamespace(classes=classes, folds=3, seed=0),
         )

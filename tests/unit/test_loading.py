@@ -18,7 +18,7 @@ def dataset(small_images, tmp_path_factory):
     pixels = tmp_path_factory.mktemp("pixels") / "64x96.zarr"
     images, report = check_dataset(small_images, classes=CLASSES, size_of_submission=(35, 52), workers=1)
     report.raise_for_errors()
-    build_pixels(images, small_images, pixels, size="64x96", classes=CLASSES)
+    build_pixels(images, small_images, pixels, split="train", size="64x96", classes=CLASSES)
     return {"images": images, "root": small_images, "pixels": pixels}
 
 
@@ -30,7 +30,7 @@ def timed(dataset, **options):
 def test_resizing_files_gives_the_samples_of_the_store(dataset):
     rows = dataset["images"].query("split == 'train'")
     resized = loading.FileSamples(dataset["root"], rows, CLASSES, (64, 96))
-    ids = stores.read(dataset["pixels"]).attrs["ids"]["train"]
+    ids = stores.read(dataset["pixels"]).attrs["ids"]
     stored = PixelSamples(dataset["pixels"], range(len(ids)))
     assert len(resized) == len(stored) == 12
     for place, name in enumerate(rows["image"]):

@@ -207,10 +207,10 @@ def test_the_sheet_shows_each_image_untouched_and_then_as_drawn(tmp_path):
     for row, image in ((0, 0), (1, 3)):
         top = row * (64 + pictures.GAP)
         tiles = [sheet[top : top + 64, left : left + 96] for left in range(0, sheet.shape[1], 96 + pictures.GAP)]
-        untouched = np.all(tiles[0] == blocks["train/image"][image], axis=2)
+        untouched = np.all(tiles[0] == blocks["image"][image], axis=2)
         assert 0.4 < untouched.mean() < 1  # all but the outlines
         for tile in tiles[1:]:
-            mirrored = np.all(tile == blocks["train/image"][image][:, ::-1], axis=2)
+            mirrored = np.all(tile == blocks["image"][image][:, ::-1], axis=2)
             assert 0.4 < mirrored.mean() < 1
     grey = cv2.imread(str(tmp_path / "grey.png"))[pictures.LINE :]
     assert (np.ptp(grey, axis=2) == 0).mean() > 0.4

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from network_fixtures import write_folds, write_pixels
+from network_fixtures import pixels_of_test, write_folds, write_pixels
 from torch import nn
 
 from cloudseg import files, stores
@@ -216,17 +216,20 @@ def inputs(tmp_path_factory):
     return folder
 
 
-def run(inputs, folder, **options):
+def run(inputs, folder, only=("valid", "test"), **options):
     outputs = {name: folder / f"{name}.zarr" for name in OUTPUTS}
     settings = {"views": ALL, "size": (20, 30), "batch": 2, "normalisation": NORM} | options
-    predict.predict(
-        checkpoints={name: inputs / f"{name}.safetensors" for name in ("best", "last")},
-        pixels=inputs / "pixels.zarr",
-        folds=inputs / "folds.tsv",
-        fold=1,
-        outputs=outputs,
-        **settings,
-    )
+    splits = {
+        "valid": {"pixels": inputs / "pixels.zarr", "folds": inputs / "folds.tsv", "fold": 1},
+        "test": {"pixels": pixels_of_test(inputs / "pixels.zarr")},
+    }
+    for split in only:
+        predict.predict(
+            checkpoints={name: inputs / f"{name}.safetensors" for name in ("best", "last")},
+            outputs={name: outputs[f"{name}-{split}"] for name in ("best", "last")},
+            **splits[split],
+            **settings,
+        )
     return outputs
 
 
@@ -237,7 +240,7 @@ def bytes_of(path):
 def test_stores_hold_the_images_in_order(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(stores, "SHARD_BYTES", 3 * 2 * 20 * 30)  # three images: shards and batches end apart
     outputs = run(inputs, tmp_path)
-    pixels = zarr.open(inputs / "pixels.zarr", mode="r")
+    pixels = {"valid": inputs / "pixels.zarr", "test": pixels_of_test(inputs / "pixels.zarr")}
     for name, path in outputs.items():
         checkpoint, split = name.split("-")
         store = stores.read(path)
@@ -248,7 +251,7 @@ def test_stores_hold_the_images_in_order(inputs, tmp_path, monkeypatch):
         assert (store.shape, store.dtype) == ((len(expected_ids[split]), 2, 20, 30), np.uint8)
         model, _ = predict.load_checkpoint(inputs / f"{checkpoint}.safetensors", ["a", "b"])
         for row, image_id in enumerate(store.attrs["ids"]):  # one image at a time, by way of Zarr itself
-            array = pixels["train/image" if split == "valid" else "test/image"]
+            array = zarr.open(pixels[split], mode="r")["image"]
             image = array[int("".join(filter(str.isdigit, image_id)))][None]
             mean = predict.mean_of_views(model, normalise(torch.from_numpy(image), **NORM), ALL)
             alone = predict.quantise(predict.resize(mean, (20, 30)))[0].numpy()
@@ -337,10 +340,10 @@ def test_a_prediction_killed_with_part_of_a_batch_goes_on_with_it(inputs, tmp_pa
 
     with monkeypatch.context() as patch:
         patch.setattr(stores.Writer, "write", note)
-        resumed = run(inputs, tmp_path / "cut", batch=4)
+        resumed = run(inputs, tmp_path / "cut", only=[stopped_at.partition("-")[2]], batch=4)
     assert "beginning anew" not in capsys.readouterr().out
     assert (stopped_at, slice(0, 2)) not in written
-    for name in OUTPUTS:
+    for name in (name for name in OUTPUTS if name.endswith(stopped_at.partition("-")[2])):
         assert bytes_of(expected[name]) == bytes_of(resumed[name])
 
 
@@ -349,7 +352,7 @@ def test_only_what_the_same_prediction_left_decides_the_batch(inputs, tmp_path, 
     """A part of another run, one that is not to be read, and one that a batch of two began before memory ran out."""
     limit_memory(monkeypatch, images=1)
     expected = run(inputs, tmp_path / "whole", batch=1)
-    for batch, last in ((2, "best-test"), (1, "best-valid")):
+    for batch, last in ((2, "last-valid"), (1, "best-valid")):
 
         def stop(writer, *arguments, last=last):
             if writer.path.stem == last:
@@ -358,7 +361,7 @@ def test_only_what_the_same_prediction_left_decides_the_batch(inputs, tmp_path, 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(predict, "write_shards", stop)
             run(inputs, tmp_path / "new", batch=batch)
-    assert (tmp_path / "new/best-test.zarr.part").exists()
+    assert (tmp_path / "new/last-valid.zarr.part").exists()
     shutil.copytree(tmp_path / "new", tmp_path / "again")
     part = tmp_path / "new/best-valid.zarr.part/zarr.json"
     begun = part.read_text()
@@ -369,11 +372,11 @@ def test_only_what_the_same_prediction_left_decides_the_batch(inputs, tmp_path, 
     asked = []
     monkeypatch.setattr(predict, "with_fitting_batch", lambda work, batch, device: (asked.append(batch), work(1)))
     outputs = run(inputs, tmp_path / "new", batch=2)
-    assert asked == [2]
+    assert asked == [2, 2]  # for the validation images, then for the test images
     for name in OUTPUTS:
         assert bytes_of(expected[name]) == bytes_of(outputs[name])
     run(inputs, tmp_path / "again", batch=2)
-    assert asked == [2, 1]
+    assert asked == [2, 2, 1, 2]
 
 
 def test_less_memory_than_an_image_takes_ends_the_job(inputs, tmp_path, monkeypatch):
@@ -444,12 +447,12 @@ def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
     ]
     views = [*views_of(steps), {"view": "both", "scale": 1.25, "weight": 2}]
     outputs = run(inputs, tmp_path, views=views)
-    pixels = zarr.open(inputs / "pixels.zarr", mode="r")
+    pixels = zarr.open(pixels_of_test(inputs / "pixels.zarr"), mode="r")
     model, _ = predict.load_checkpoint(inputs / "last.safetensors", ["a", "b"])
     black, white = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8), **NORM) for value in (0, 255))
     store = stores.read(outputs["last-test"])
     for row in range(3):
-        image = normalise(torch.from_numpy(pixels["test/image"][row][None]), **NORM)
+        image = normalise(torch.from_numpy(pixels["image"][row][None]), **NORM)
         total, weights = 0, 0
         for view in views:
             probability, seen = predict.probability_of_view(model, image, view, black, white)
@@ -479,10 +482,10 @@ def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
     about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"], "channels": 1}
     models.write_state(model.network.state_dict(), tmp_path / "best.safetensors", about)
     models.write_state(model.network.state_dict(), tmp_path / "last.safetensors", about)
-    for name in ("pixels.zarr", "folds.tsv"):
+    for name in ("pixels.zarr", "test-pixels.zarr", "folds.tsv"):
         (tmp_path / name).symlink_to(inputs / name)
     outputs = run(tmp_path, tmp_path / "out")
-    image = torch.from_numpy(zarr.open(inputs / "pixels.zarr", mode="r")["test/image"][:1])
+    image = torch.from_numpy(zarr.open(pixels_of_test(inputs / "pixels.zarr"), mode="r")["image"][:1])
     image = normalise(image, **NORM, channels=1)
     expected = predict.quantise(predict.resize(predict.mean_of_views(model.eval(), image, ALL), (20, 30)))[0].numpy()
     assert np.abs(stores.read(outputs["last-test"])[0].astype(int) - expected).max() <= 1

@@ -52,8 +52,8 @@ def test_a_sample_is_what_the_store_holds(tmp_path):
     assert len(data) == 2
     image, mask = data[0, 1]
     assert data.name(1) == f"{tmp_path / 'p.zarr'}, image train9.jpg"
-    assert np.array_equal(image.numpy(), blocks["train/image"][9])
-    assert np.array_equal(mask.numpy()[..., 0], blocks["train/mask"][9])
+    assert np.array_equal(image.numpy(), blocks["image"][9])
+    assert np.array_equal(mask.numpy()[..., 0], blocks["mask"][9])
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_masks_unpack_to_their_classes(tmp_path, dtype, classes):
     blocks = write_pixels(tmp_path / "p.zarr", train=2, classes=[f"c{i}" for i in range(classes)], dtype=dtype)
     _, mask = samples.PixelSamples(tmp_path / "p.zarr", [0, 1])[0, 1]
     planes = samples.unpack(mask[None], classes)[0]
-    packed = blocks["train/mask"][1]
+    packed = blocks["mask"][1]
     assert planes.dtype == torch.float32
     assert planes.shape == (classes, 32, 48)
     for number in range(classes):
@@ -106,8 +106,8 @@ def test_a_canvas_is_resized_after_augmentation(tmp_path, dtype, classes):
     data = samples.PixelSamples(tmp_path / "canvas.zarr", [0, 1], transform=mirror, size=(32, 48))
     image, mask = data[0, 1]
     assert shapes == [(64, 96, 3)]
-    assert np.array_equal(image.numpy(), plain["train/image"][1][:, ::-1])
-    assert np.array_equal(mask.numpy().view(dtype)[..., 0], plain["train/mask"][1][:, ::-1])
+    assert np.array_equal(image.numpy(), plain["image"][1][:, ::-1])
+    assert np.array_equal(mask.numpy().view(dtype)[..., 0], plain["mask"][1][:, ::-1])
 
 
 def test_masks_shrink_by_area_each_class_for_itself():

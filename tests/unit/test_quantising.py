@@ -124,7 +124,7 @@ def run(inputs, **options):
 
 def test_rounded_is_what_prediction_stores(inputs, tmp_path):
     curves, summary = run(inputs)
-    outputs = {f"best-{split}": tmp_path / f"{split}.zarr" for split in ("valid", "test")}
+    outputs = {"best": tmp_path / "valid.zarr"}
     predict.predict(
         checkpoints={"best": inputs / "best.safetensors"},
         pixels=inputs / "pixels.zarr",
@@ -136,7 +136,7 @@ def test_rounded_is_what_prediction_stores(inputs, tmp_path):
         batch=2,
         normalisation=NORM,
     )
-    store = stores.read(outputs["best-valid"])
+    store = stores.read(outputs["best"])
     planes = stores.images(store, slice(0, 5))
     truth = np.concatenate(
         [

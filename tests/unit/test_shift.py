@@ -22,15 +22,17 @@ from cloudseg.shift import FEATURES, Shift, describe, discriminate, measure_shif
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory):
-    """The images table and the pixel store of a small demo, by the shift of its test images."""
+    """The images table and the pixel stores of a small demo, by the shift of its test images."""
     made = {}
     for shift in (0, 0.3):
         folder = tmp_path_factory.mktemp("shift")
         make_demo(folder / "raw", train=14, test=8, height=96, width=144, shift=shift, workers=2)
         images, _ = check_dataset(folder / "raw", classes=CLASSES, size_of_submission=(96, 144))
-        build_pixels(images, folder / "raw", folder / "pixels.zarr", size="64x96", classes=CLASSES)
-        write_table(images, folder / "images.tsv")
-        made[shift] = images, folder / "pixels.zarr"
+        pixels = {split: folder / f"{split}.zarr" for split in ("train", "test")}
+        for split, out in pixels.items():
+            build_pixels(images, folder / "raw", out, split=split, size="64x96", classes=CLASSES)
+            write_table(images[images["split"] == split], out.with_suffix(".tsv"))
+        made[shift] = images, pixels
     return made
 
 
@@ -191,8 +193,8 @@ def test_a_black_image_of_any_size_has_finite_features(shape):
 
 def test_features_keep_the_order_of_the_store(demos):
     _, pixels = demos[0]
-    features = read_features(pixels, "test")
-    array = stores.read(pixels)["test/image"]
+    features = read_features(pixels["test"])
+    array = stores.read(pixels["test"])["image"]
     assert features.shape == (8, len(FEATURES))
     np.testing.assert_array_equal(features[7], describe(stores.images(array, slice(7, 8))[0]))
 
@@ -202,7 +204,10 @@ def test_the_entry_writes_a_table_a_summary_and_two_pictures(demos, repo, tmp_pa
     names = {"scores": "scores.tsv", "summary": "shift.json", "roc": "roc.png", "sheet": "sheet.png"}
     job = SimpleNamespace(
         log=[str(tmp_path / "job.log")],
-        input=SimpleNamespace(pixels=pixels, images=pixels.with_name("images.tsv")),
+        input=SimpleNamespace(
+            **{f"{split}_pixels": path for split, path in pixels.items()},
+            **{split: path.with_suffix(".tsv") for split, path in pixels.items()},
+        ),
         output=SimpleNamespace(**{key: tmp_path / "out" / name for key, name in names.items()}),
         params=SimpleNamespace(seed=4),
         threads=2,
@@ -226,10 +231,9 @@ def test_the_entry_writes_a_table_a_summary_and_two_pictures(demos, repo, tmp_pa
 def test_the_sheet_shows_each_image_once_the_most_test_like_first(tmp_path):
     ids = {"train": list("abcde"), "test": list("vwxyz")}
     spec = stores.Spec((5, 16, 24, 3), "uint8", ("image", "y", "x", "band"))
-    writer = stores.Writer(tmp_path / "p.zarr", {"train/image": spec, "test/image": spec}, {"ids": ids})
+    writer = stores.Writer(tmp_path / "p.zarr", {"image": spec}, {"ids": ids["train"]})
     block = np.repeat(np.arange(5, dtype=np.uint8) * 50 + 20, 16 * 24 * 3).reshape(spec.shape)
-    for name in ("train/image", "test/image"):
-        writer.write(slice(0, 5), block, name)
+    writer.write(slice(0, 5), block, "image")
     writer.finish()
     rows = [(image, split) for split in ids for image in ids[split]]
     images = pd.DataFrame(rows, columns=["image", "split"])

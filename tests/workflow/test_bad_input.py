@@ -17,7 +17,7 @@ def own_data(workflow, small_images):
 def stop(workflow):
     printed = workflow.run("--cores", "2", *workflow.words, check=False)
     assert "rule folds" not in printed
-    assert not (workflow.folder / "results/tiny/dataset/images.tsv").exists()
+    assert not list((workflow.folder / "results/tiny/dataset").glob("*.zarr*"))
     assert not (workflow.folder / "submission.csv").exists()
     assert "Traceback" not in printed
     return printed
@@ -66,7 +66,7 @@ def test_wrong_columns(own_data):
 def test_byte_order_mark_and_dos_line_ends_work(own_data):
     path = own_data.folder / "images/train.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    own_data.run("--cores", "2", "results/tiny/dataset/images.tsv", *own_data.words)
+    own_data.run("--cores", "2", "results/tiny/dataset/train.tsv", *own_data.words)
 
 
 def test_a_file_where_a_folder_should_be(own_data):

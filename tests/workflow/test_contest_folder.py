@@ -17,7 +17,7 @@ def main():
         sys.exit("503 for " + os.environ["KAGGLE_API_TOKEN"])
     shutil.copy(os.environ["ARCHIVE"], f"{sys.argv[6]}/{sys.argv[4]}.zip")
 '''
-TARGET = ("results/tiny/dataset/images.tsv", "--configfile", "config.yaml")
+TARGET = ("results/tiny/dataset/train.tsv", "--configfile", "config.yaml")
 MODULE = """
 module cloudseg:
     snakefile: "{repo}/Snakefile"

@@ -28,7 +28,7 @@ DATASET = Path("results/tiny/dataset")
 RUN = Path("results/tiny/runs/tu-test_resnet/fpn/64x96/tiny/fold0")
 ENSEMBLE = Path("results/tiny/ensembles/all")
 STORES = [
-    *(DATASET / "64x96.zarr", DATASET / "truth.zarr", RUN / "best-valid.zarr", RUN / "last-test.zarr"),
+    *(DATASET / "train/64x96.zarr", DATASET / "truth.zarr", RUN / "best-valid.zarr", RUN / "last-test.zarr"),
     *(ENSEMBLE / "valid.zarr", ENSEMBLE / "surface.zarr"),
 ]
 PREDICTED = ["best-valid", "best-test", "last-valid", "last-test"]
@@ -42,7 +42,8 @@ def read_decided_classes(path, good):
 
 
 TEXTS = {
-    DATASET / "images.tsv": lambda path, good: read_images(path, good / "images"),
+    DATASET / "train.tsv": lambda path, good: read_images(path, good / "images", "train"),
+    DATASET / "test.tsv": lambda path, good: read_images(path, good / "images", "test"),
     DATASET / "folds.tsv": lambda path, good: fold_images(
         path, 0, zarr.open(good / DATASET / "truth.zarr").attrs["ids"]
     ),
@@ -314,7 +315,7 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize(
     ("made", "free"),
-    [([DATASET / "64x96.zarr"], 150), ([RUN / f"{mark}.zarr" for mark in PREDICTED], 900)],
+    [([DATASET / "train/64x96.zarr"], 150), ([RUN / f"{mark}.zarr" for mark in PREDICTED], 900)],
     ids=["pixels", "predict"],
 )
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(good, wanted, repo, disk, made, free):

@@ -61,7 +61,8 @@ def diary(tmp_path_factory, make_workflow, repo):
 
 def test_the_whole_diary_is_49_trainings(workflow, repo):
     planned = workflow.planned("--configfile", str(repo / "config/diary.yaml"))
-    assert (planned["train"], planned["predict"], planned["submit"]) == (49, 49, 13)
+    assert (planned["train"], planned["submit"]) == (49, 13)
+    assert planned["predict"] == 49 + 33  # validation images of all, test images of what is submitted
     finals = ["final-unet", "final-unet-fpn", "final-unet-640", "final-fpn"]
     files = [f"results/diary/ensembles/{name}/submission.csv" for name in finals]
     planned = workflow.planned(*files, "submission.csv", "--configfile", str(repo / "config/diary.yaml"))
@@ -124,13 +125,13 @@ def test_two_more_folds_are_two_more_trainings(diary):
     assert more != diary.sheet
     (diary.folder / "more.tsv").write_text(more)
     planned = changed(diary, lambda config: config.update(experiments="more.tsv"))
-    assert (planned["train"], planned["predict"]) == (2, 2)
+    assert (planned["train"], planned["predict"]) == (2, 2 * 2)  # validation and test images
     assert not {"pixels", "weights", "folds"} & set(planned)
 
 
 def test_a_loss_weight_reruns_the_runs_that_use_it(diary):
     planned = changed(diary, lambda config: config["recipes"]["frog"].update(loss={"bce": 2, "dice": 1}))
-    assert (planned["train"], planned["predict"]) == (5, 5)
+    assert (planned["train"], planned["predict"]) == (5, 2 * 5)
     planned = changed(diary, lambda config: config["recipes"]["flips_focaldice"].update(loss={"focal": 2, "dice": 1}))
-    assert (planned["train"], planned["predict"]) == (1, 1)
+    assert (planned["train"], planned["predict"]) == (1, 2)
     assert planned["blend"] == 4  # the experiment's best and last, and the one ensemble it is in, both splits

@@ -66,10 +66,42 @@ def test_a_changed_image_reruns_the_check_and_what_depends_on_it(finished):
     assert {"check", "folds", "pixels", "truth", "train", "predict", "blend", "submit"} <= set(planned)
 
 
-def test_an_added_image_reruns_the_check(finished):
+def test_a_touched_or_copied_dataset_and_stray_files_plan_nothing(finished):
+    images, aside = finished.folder / "images", finished.folder / "aside"
+    images.rename(aside)
+    shutil.copytree(aside, images, copy_function=shutil.copyfile)  # as cp -r or a clone does: all times are new
+    (images / "train_images/.DS_Store").write_text("stray")
+    (images / "test_images/notes.txt").write_text("stray")
+    table = images / "train.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes().replace(b"\n", b"\r\n"))
+    try:
+        assert finished.planned("--configfile", "config.yaml") == {}
+    finally:
+        shutil.rmtree(images)
+        aside.rename(images)
+
+
+def test_one_more_test_image_trains_nothing(finished):
+    table = finished.folder / "images/sample_submission.csv"
+    before = table.read_bytes()
     path = next((finished.folder / "images/test_images").iterdir())
     added = path.with_name("added.jpg")
     shutil.copy(path, added)
+    table.write_bytes(before + before[before.index(path.name.encode()) :].replace(path.name.encode(), b"added.jpg"))
     planned = finished.planned("--configfile", "config.yaml")
     added.unlink()
-    assert planned["check"] == 1
+    table.write_bytes(before)
+    one = ("check", "pixels", "blend", "submit", "submission", "all")
+    assert planned == dict.fromkeys(one, 1) | {"predict": 2}
+
+
+def test_a_changed_label_is_noticed(finished):
+    table = finished.folder / "images/train.csv"
+    before = table.read_bytes()
+    lines = before.decode().splitlines()
+    lines[1] = lines[1].partition(",")[0] + ",1 1"
+    table.write_text("\n".join(lines) + "\n")
+    planned = finished.planned("--configfile", "config.yaml")
+    table.write_bytes(before)
+    assert {"check", "folds", "truth", "train"} <= set(planned)
+    assert planned["pixels"] == 1

@@ -1,10 +1,10 @@
 """What a dry run plans, for each config and each change of one."""
 
 import pytest
-from own_data import CONFIG, settle, write_config
+from own_data import CONFIG, SHEET, settle, write_config
 
 DEMO = {
-    **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
+    **{"demo": 1, "weights": 1, "check": 2, "folds": 1, "pixels": 2, "truth": 1, "train": 4, "predict": 8},
     **{
         "blend": 8,
         "surface": 6,
@@ -30,7 +30,7 @@ def test_the_users_command_plans_the_same(workflow):
 def test_submission_alone_plans_only_its_members(workflow):
     planned = workflow.planned("submission.csv")
     assert planned == {
-        **{"demo": 1, "weights": 1, "check": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 4, "predict": 4},
+        **{"demo": 1, "weights": 1, "check": 2, "folds": 1, "pixels": 2, "truth": 1, "train": 4, "predict": 8},
         **{"blend": 2, "surface": 1, "decide": 1, "submit": 1, "submission": 1},
     }
 
@@ -38,7 +38,7 @@ def test_submission_alone_plans_only_its_members(workflow):
 def test_contest(workflow, repo):
     printed = workflow.run("-n", "--configfile", str(repo / "config/kaggle.yaml"))
     planned = workflow.counted(printed)
-    assert (planned["fetch"], planned["pixels"], planned["train"], planned["predict"]) == (1, 3, 20, 20)
+    assert (planned["fetch"], planned["pixels"], planned["train"], planned["predict"]) == (1, 2 * 3, 20, 2 * 20)
     assert "MB on disk" in printed
     assert "MB of stores in results/kaggle" in printed
 
@@ -64,6 +64,17 @@ def test_a_training_asks_for_the_gpus_and_cores_of_its_recipe(workflow, small_im
     train = workflow.run(*words, "--until", "train").rpartition("rule train:")[2]
     assert "gpu=3" in train
     assert "threads: 9" in train
+
+
+def test_what_is_scored_alone_does_not_predict_test_images(workflow, small_images):
+    settle(workflow.folder, small_images)
+    (workflow.folder / "sheet.tsv").write_text(SHEET + "tu-test_resnet\tunet\t64x96\ttiny\t2\n")
+    write_config(workflow.folder, CONFIG | {"ensembles": {"all": {"members": "decoder == 'fpn'"}}})
+    printed = workflow.run("-n", "--configfile", "config.yaml")
+    assert workflow.counted(printed)["predict"] == 4 + 2
+    assert "fpn/64x96/tiny/fold0/best-test.zarr" in printed
+    assert "unet/64x96/tiny/fold0/best-valid.zarr" in printed
+    assert "unet/64x96/tiny/fold0/best-test.zarr" not in printed
 
 
 def test_batches_that_cannot_be_shared_are_found_before_anything_runs(workflow, small_images):

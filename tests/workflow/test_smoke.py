@@ -99,7 +99,7 @@ def test_changing_what_predicts_does_not_train(smoke, repo):
     assert planned(lambda config: None) == {}
     views = planned(lambda config: config["recipes"]["quick"].update(tta=[{"view": "identity"}]))
     assert "train" not in views
-    assert views["predict"] == 4
+    assert views["predict"] == 8  # validation and test images of four runs
     decision = planned(lambda config: config["ensembles"]["all"].update(decision={"threshold": 0.7}))
     assert decision == {"decide": 1, "submit": 1, "submission": 1, "leaderboard": 1, "all": 1}
     loss = planned(lambda config: config["recipes"]["quick"].update(loss={"bce": 2, "dice": 1}))

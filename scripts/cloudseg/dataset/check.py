@@ -1,5 +1,6 @@
 """Check a data set before anything is made from it, and list all that is wrong with it at once."""
 
+import contextlib
 import difflib
 import hashlib
 import textwrap
@@ -24,11 +25,13 @@ from cloudseg.dataset.contest import (
     scan_table,
     split_label,
 )
-from cloudseg.files import damaged, read_table
+from cloudseg.files import damaged, read_table, sha256
 from cloudseg.postprocess import decode_rle
 
 FACTS = ["image", "split", "height", "width", "digest", "labels"]
 """The columns of the images table before those of the classes."""
+
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 MOST_CLASSES = 64  # a mask keeps one bit per class in the widest integer there is
 
@@ -250,9 +253,14 @@ def _count(findings: Sequence[Finding], word: str) -> str:
 
 
 def check_dataset(
-    root: str | Path, *, classes: Sequence[str], size_of_submission: tuple[int, int], workers: int = 1
+    root: str | Path,
+    *,
+    classes: Sequence[str],
+    size_of_submission: tuple[int, int],
+    splits: Sequence[Split] = SPLITS,
+    workers: int = 1,
 ) -> tuple[pd.DataFrame, Report]:
-    """Check every image and every label of a data set in the contest's layout.
+    """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
     Every image is decoded and every label is drawn, so what passes will not fail later. Memory is that of
     ``workers`` images.
@@ -262,6 +270,8 @@ def check_dataset(
     root : folder with ``train_images/``, ``test_images/``, ``train.csv`` and ``sample_submission.csv``.
     classes : names of the classes, 1 to 64.
     size_of_submission : (height, width) in pixels; images of other proportions get a warning.
+    splits : what is checked: ``"train"`` (``train_images/`` and ``train.csv``), ``"test"`` (``test_images/`` and
+        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
     workers : threads, 1 or more.
 
     Returns
@@ -275,15 +285,16 @@ def check_dataset(
     folder = ContestFolder(Path(root))
     report = Report(folder.root)
     classes = _check_classes(classes, report)
-    names = {split: _list(folder, split, report) for split in ("train", "test")}
-    for name in sorted(set(names["train"]) & set(names["test"])):
+    names = {split: _list(folder, split, report) for split in SPLITS if split in splits}
+    for name in sorted(set(folder.list_images("train")) & set(folder.list_images("test"))):
         report.findings.append(Finding(SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
 
-    rows = _check_table(folder.train_table, names["train"], classes, report)
-    _check_sample(folder, names["test"], classes, report)
+    rows = _check_table(folder.train_table, names["train"], classes, report) if "train" in names else None
+    if "test" in names:
+        _check_sample(folder, names["test"], classes, report)
     labels = Labels(folder.train_table, rows or {})
 
-    files = [(split, name) for split in ("train", "test") for name in names[split]]
+    files = [(split, name) for split in names for name in names[split]]
     with ThreadPoolExecutor(workers) as pool:
         looks = list(pool.map(lambda file: _look(folder, *file, labels), files))
     for look in looks:
@@ -291,12 +302,13 @@ def check_dataset(
     images = _tabulate(looks, classes)
     if rows is not None:
         _check_labels(images, rows, classes, report)
-    _check_pictures(images, size_of_submission, report)
-    report.seen += _sum_up(images, classes)
+    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"])
+    _check_pictures(images, size_of_submission, elsewhere, report)
+    report.seen += _sum_up(images, classes, list(names))
     return images, report
 
 
-def read_images(path: str | Path, root: str | Path | None = None) -> pd.DataFrame:
+def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
     """Read a table that ``write_table`` wrote from :func:`check_dataset`'s images, with the same types.
 
     Plain ``read_csv`` would take a digest of digits alone for a number.
@@ -304,7 +316,8 @@ def read_images(path: str | Path, root: str | Path | None = None) -> pd.DataFram
     Parameters
     ----------
     path : the table (TSV).
-    root : the data set that was checked, all of whose images must be in the table; None does not ask.
+    root : the data set that was checked, all of whose images of ``split`` must be in the table; None does not ask.
+    split : whose images the table holds.
 
     Raises
     ------
@@ -317,7 +330,7 @@ def read_images(path: str | Path, root: str | Path | None = None) -> pd.DataFram
     if lacking := [name for name in FACTS if name not in names]:
         raise damaged(path, f"it has no column {', '.join(lacking)}")
     images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
-    for split in ("train", "test") if root is not None else ():
+    if root is not None:
         listed = set(images.loc[images["split"] == split, "image"])
         if lacking := [name for name in ContestFolder(Path(root)).list_images(split) if name not in listed]:
             raise damaged(path, f"it lacks {len(lacking)} images of {split}_images/ (the first: {lacking[0]})")
@@ -480,8 +493,25 @@ def _check_labels(
             report.findings.append(Finding(NEVER, "train.csv", label))
 
 
-def _check_pictures(images: pd.DataFrame, size_of_submission: tuple[int, int], report: Report) -> None:
-    first: dict[str, str] = {}
+def _train_images_like(folder: ContestFolder, names: Sequence[str]) -> dict[str, str]:
+    """Return digest to file of those training images that are as many bytes long as a test image."""
+    sizes = {_size(folder.images("test") / name) for name in names}
+    files = [folder.images("train") / name for name in folder.list_images("train")]
+    alike = [file for file in files if (size := _size(file)) and size in sizes]
+    return {sha256(file): f"train_images/{file.name}" for file in reversed(alike)}
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file; 0 for one that is not there."""
+    with contextlib.suppress(OSError):
+        return file.stat().st_size
+    return 0
+
+
+def _check_pictures(
+    images: pd.DataFrame, size_of_submission: tuple[int, int], elsewhere: Mapping[str, str], report: Report
+) -> None:
+    first = dict(elsewhere)
     for image in images.itertuples():
         file = f"{image.split}_images/{image.image}"
         if image.digest in first:
@@ -503,9 +533,9 @@ def _tabulate(looks: Sequence[_Look], classes: Sequence[str]) -> pd.DataFrame:
     return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
 
 
-def _sum_up(images: pd.DataFrame, classes: Sequence[str]) -> list[str]:
+def _sum_up(images: pd.DataFrame, classes: Sequence[str], splits: Sequence[Split]) -> list[str]:
     lines = []
-    for split in ("train", "test"):
+    for split in splits:
         own = images[images["split"] == split]
         sizes = Counter(f"{height}x{width}" for height, width in zip(own["height"], own["width"], strict=True))
         common = ", ".join(size for size, _ in sizes.most_common(3))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,29 +64,35 @@ class ContestFolder:
         """The rows that a submission must have, in their order; its run-length texts are placeholders."""
         return self.root / "sample_submission.csv"
 
+    def table(self, split: Split) -> Path:
+        """Return the table whose rows name the images of ``split``."""
+        return self.train_table if split == "train" else self.sample_submission
+
     def images(self, split: Split) -> Path:
         """Return the folder with the images of ``split``."""
         return self.root / f"{split}_images"
 
     def list_images(self, split: Split) -> list[str]:
-        """List the image files of ``split`` by name, sorted as text.
+        """List the image files of ``split`` by name, sorted as text; none where there is no folder.
 
         Returns
         -------
         list of str : the files that end in .jpg, .jpeg or .png in either case; what they are is decided by
-            their content when they are read. Hidden files are left out.
+            their content when they are read. Hidden files are left out. A symbolic link that leads nowhere is listed,
+            so that the image that it stands for is missed.
         """
-        return sorted(
-            file.name
-            for file in self.images(split).iterdir()
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-        )
+        return sorted(entry.name for entry in self._entries(split) if _is_image(entry))
 
     def list_others(self, split: Split) -> list[str]:
         """List what else lies in the image folder of ``split``, hidden files left out, sorted as text."""
-        images = set(self.list_images(split))
-        names = (file.name for file in self.images(split).iterdir())
-        return sorted(name for name in names if name not in images and not name.startswith("."))
+        names = (entry.name for entry in self._entries(split) if not _is_image(entry))
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _entries(self, split: Split) -> list[os.DirEntry[str]]:
+        if not self.images(split).is_dir():
+            return []
+        with os.scandir(self.images(split)) as entries:
+            return list(entries)
 
     def submission_rows(self, classes: Collection[str]) -> list[tuple[str, str]]:
         """List the (image, class) pairs of the sample submission, in its order.
@@ -107,6 +114,13 @@ class ContestFolder:
                 raise TableError(self.sample_submission, row.line, reason)
             pairs.append((image, label))
         return pairs
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    hidden = entry.name.startswith(".")
+    if hidden or not entry.name.lower().endswith(SUFFIXES):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,23 +126,25 @@ def build_pixels(
     root: str | Path,
     out: str | Path,
     *,
+    split: Split,
     size: str,
     classes: Sequence[str],
     threads: int = 1,
 ) -> None:
-    """Make the store of all images and masks at one size; go on where a killed run stopped.
+    """Make the store of a split's images, and of their masks, at one size; go on where a killed run stopped.
 
     Memory is that of one shard (32 MiB of pixels) and of one image per thread, whatever the number of images.
 
     Parameters
     ----------
-    images : the images table of the dataset check.
+    images : images tables of the dataset check, one or both: the rows of ``split`` are stored.
     root : the data set that was checked.
-    out : the store to make, a group: ``train/image`` uint8 (image, y, x, band), RGB; ``train/mask``
-        (image, y, x), the smallest unsigned integer with a bit for each class, bit c for class c;
-        ``test/image`` like ``train/image``. Attributes: ``ids`` (split to names, in the order of the rows),
-        ``classes``, ``size`` ("HxW") and ``data``, a digest of all that was read.
-    size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it.
+    out : the store to make, a group: ``image`` uint8 (image, y, x, band), RGB; for training images ``mask``
+        (image, y, x), the smallest unsigned integer with a bit for each class, bit c for class c.
+        Attributes: ``ids`` (names, in the order of the rows), ``classes``, ``size`` ("HxW") and ``data``, a digest
+        of all that was read.
+    split : whose images, ``"train"`` or ``"test"``.
+    size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it; the original size is that of all rows of ``images``.
     classes : names of the classes, 1 to 64.
     threads : images that are decoded at the same time. It does not change a byte of the result.
 
@@ -151,16 +153,13 @@ def build_pixels(
     ValueError : if the size does not fit, or an image or a label is not the one that was checked.
     """
     height, width = parse_size(size, common_size(images))
-    source = _Source(images, root, classes)
+    source = _Source(images, root, split, classes)
     bits = np.min_scalar_type(2 ** len(classes) - 1)
     dims = ("image", "y", "x")
-    ids = {"train": source.ids("train"), "test": source.ids("test")}
-    shapes = {split: (len(names), height, width) for split, names in ids.items()}
-    arrays = {
-        "train/image": Spec((*shapes["train"], 3), "uint8", (*dims, "band")),
-        "train/mask": Spec(shapes["train"], str(bits), dims),
-        "test/image": Spec((*shapes["test"], 3), "uint8", (*dims, "band")),
-    }
+    shape = (len(source.ids), height, width)
+    arrays = {"image": Spec((*shape, 3), "uint8", (*dims, "band"))}
+    if split == "train":
+        arrays["mask"] = Spec(shape, str(bits), dims)
 
     def draw_mask(row: int) -> np.ndarray:
         planes = source.masks(row, (height, width))
@@ -169,12 +168,12 @@ def build_pixels(
             mask |= plane.astype(bits) << bits.type(bit)
         return mask
 
-    attrs = {"ids": ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
+    attrs = {"ids": source.ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
     writer = Writer(out, arrays, attrs, threads=threads)
     with _one_opencv_thread():
-        _fill(writer, "train/image", arrays, lambda row: source.image("train", row, (height, width)), threads)
-        _fill(writer, "train/mask", arrays, draw_mask, threads)
-        _fill(writer, "test/image", arrays, lambda row: source.image("test", row, (height, width)), threads)
+        _fill(writer, "image", arrays, lambda row: source.image(row, (height, width)), threads)
+        if split == "train":
+            _fill(writer, "mask", arrays, draw_mask, threads)
     writer.finish()
 
 
@@ -204,10 +203,9 @@ def build_truth(
     ------
     ValueError : if a label is not the one that was checked.
     """
-    source = _Source(images, root, classes)
-    ids = source.ids("train")
-    arrays = {"": Spec((len(ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
-    attrs = {"ids": ids, "classes": list(classes), "data": source.digest}
+    source = _Source(images, root, "train", classes)
+    arrays = {"": Spec((len(source.ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
+    attrs = {"ids": source.ids, "classes": list(classes), "data": source.digest}
     writer = Writer(out, arrays, attrs, threads=threads)
     with _one_opencv_thread():
         _fill(writer, "", arrays, lambda row: np.stack(source.masks(row, size)), threads)
@@ -215,22 +213,23 @@ def build_truth(
 
 
 class _Source:
-    """Read the images and labels of a checked data set, and make sure that they are the ones checked."""
+    """Read the images and labels of a split of a checked data set, and make sure that they are the ones checked."""
 
-    def __init__(self, images: pd.DataFrame, root: str | Path, classes: Sequence[str]) -> None:
+    def __init__(self, images: pd.DataFrame, root: str | Path, split: Split, classes: Sequence[str]) -> None:
         self._folder = ContestFolder(Path(root))
-        self._rows = {split: images[images["split"] == split].to_dict("records") for split in ("train", "test")}
+        self._split = split
+        images = images[images["split"] == split]
+        self._rows = images.to_dict("records")
         self._classes = list(classes)
-        self._labels = Labels.index(self._folder.train_table, set(self.ids("train")), self._classes)
+        self.ids: list[str] = images["image"].tolist()
+        if split == "train":
+            self._labels = Labels.index(self._folder.train_table, set(self.ids), self._classes)
         self.digest = digest(images[["image", "split", "digest", "labels"]].to_numpy(str).tolist())
 
-    def ids(self, split: Split) -> list[str]:
-        return [row["image"] for row in self._rows[split]]
-
-    def image(self, split: Split, row: int, size: tuple[int, int]) -> np.ndarray:
+    def image(self, row: int, size: tuple[int, int]) -> np.ndarray:
         """Return one image at ``size``, uint8 (height, width, 3)."""
-        known = self._rows[split][row]
-        path = self._folder.images(split) / known["image"]
+        known = self._rows[row]
+        path = self._folder.images(self._split) / known["image"]
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != known["digest"]:
             raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
@@ -239,7 +238,7 @@ class _Source:
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
-        known = self._rows["train"][row]
+        known = self._rows[row]
         texts = self._labels.texts(known["image"])
         if digest_labels(texts) != known["labels"]:
             raise ValueError(

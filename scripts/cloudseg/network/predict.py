@@ -1,4 +1,4 @@
-"""Predict the validation and test images of a trained fold, in several views, into probability stores."""
+"""Predict the validation images of a trained fold, or the test images, in several views, into probability stores."""
 
 import json
 import math
@@ -29,27 +29,25 @@ def predict(
     *,
     checkpoints: Mapping[str, str | Path],
     pixels: str | Path,
-    folds: str | Path,
-    fold: int,
     outputs: Mapping[str, str | Path],
     views: Sequence[Mapping[str, Any]],
     size: tuple[int, int],
     batch: int,
     normalisation: Mapping[str, Sequence[float]],
+    folds: str | Path | None = None,
+    fold: int = 0,
     precision: str = "auto",
     threads: int = 1,
     device: str | torch.device = "cpu",
 ) -> None:
-    """Write a probability store for each checkpoint and split.
+    """Write a probability store for each checkpoint.
 
     Parameters
     ----------
     checkpoints : name (``best``, ``last``) to safetensors file, as written by
         :func:`cloudseg.network.train.train`.
     pixels : pixel store of the size that the network was trained at.
-    folds : table with the columns ``image`` and ``fold``.
-    fold : its images, in the order of the table, are the split ``valid``; ``test`` is all of ``test/``.
-    outputs : ``{checkpoint}-{split}`` to the store to write, (image, class, y, x) uint8.
+    outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8.
     views : as :func:`cloudseg.network.views.recipe_views` gives them: ``{"view": name, "scale": s, "weight": w}``,
         both 1 when left out, or with ``moves``. Of the weights only ratios matter.
     size : height and width of the submission grid.
@@ -57,6 +55,9 @@ def predict(
         for so many, all stores are begun anew with half as many; a run that goes on with what such a one left
         takes as many as that did.
     normalisation : ``mean`` and ``std`` of the recipe.
+    folds : table with the columns ``image`` and ``fold``: the images of ``fold`` are predicted, in the order of the
+        table. None predicts all images of ``pixels``.
+    fold : from 0.
     precision : of the recipe.
     threads : numerical threads.
     device : where to compute.
@@ -72,13 +73,10 @@ def predict(
     dtype = devices.precision_type(precision, device)
     group = stores.read(pixels)
     attrs = group.attrs.asdict()
-    ids = attrs["ids"]
-    _, valid = fold_images(folds, fold, ids["train"])
-    splits = {
-        "valid": (group["train/image"], valid, [ids["train"][position] for position in valid]),
-        "test": (group["test/image"], list(range(len(ids["test"]))), ids["test"]),
-    }
-    height, width = group["train/image"].shape[1:3]
+    array = group["image"]
+    positions = list(range(array.shape[0])) if folds is None else fold_images(folds, fold, attrs["ids"])[1]
+    names = [attrs["ids"][position] for position in positions]
+    height, width = array.shape[1:3]
     # What decides the bytes besides checkpoint and batch: a store begun with other settings is begun anew
     decides = {
         "pixels": attrs,
@@ -93,15 +91,14 @@ def predict(
 
     runs = {name: files.sha256(checkpoint) for name, checkpoint in checkpoints.items()}
 
-    def about(name: str, split: str, batch: int) -> dict[str, Any]:
+    def about(name: str, batch: int) -> dict[str, Any]:
         settings = files.digest({**decides, "batch": batch})
-        return {"ids": splits[split][2], "classes": attrs["classes"], "run": runs[name], "settings": settings}
+        return {"ids": names, "classes": attrs["classes"], "run": runs[name], "settings": settings}
 
     def batch_begun_with() -> int:
-        begun = [(name, split, _attrs_begun(outputs[f"{name}-{split}"])) for name in checkpoints for split in splits]
-        begun = [each for each in begun if each[2] is not None]
+        begun = {name: found for name in checkpoints if (found := _attrs_begun(outputs[name])) is not None}
         halves = [batch >> times for times in range(batch.bit_length())]
-        fitting = [half for half in halves if any(found == about(name, split, half) for name, split, found in begun)]
+        fitting = [half for half in halves if any(found == about(name, half) for name, found in begun.items())]
         # The smallest, since a store that was begun before memory ran out may lie there as well
         return min(fitting, default=batch)
 
@@ -120,28 +117,19 @@ def predict(
                 )
             model.to(device, memory_format=torch.channels_last)
             prepare = partial(normalise, **normalisation, channels=trained.get("channels", 3))
-            for split, (array, positions, names) in splits.items():
-                spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
-                writer = stores.Writer(outputs[f"{name}-{split}"], {"": spec}, about(name, split, batch))
-                write_shards(writer, partial(block, model, prepare, array, positions, names, batch), names, writing)
-                print(f"{name}, {split}: {len(names)} images", flush=True)
+            spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
+            writer = stores.Writer(outputs[name], {"": spec}, about(name, batch))
+            write_shards(writer, partial(block, model, prepare, batch), names, writing)
+            print(f"{name}: {len(names)} images", flush=True)
 
-    def block(
-        model: Segmenter,
-        prepare: Callable[[torch.Tensor], torch.Tensor],
-        array: Any,
-        positions: Sequence[int],
-        names: Sequence[str],
-        batch: int,
-        rows: slice,
-    ) -> np.ndarray:
+    def block(model: Segmenter, prepare: Callable[[torch.Tensor], torch.Tensor], batch: int, rows: slice) -> np.ndarray:
         black, white = (
             prepare(torch.full((1, 1, 1, 3), value, dtype=torch.uint8, device=device)) for value in (0, 255)
         )
         parts = []
         for start in range(rows.start, rows.stop, batch):
             chosen = range(start, min(start + batch, rows.stop))
-            image = np.concatenate([read(array, positions[row], names[row]) for row in chosen])
+            image = np.concatenate([read(positions[row], names[row]) for row in chosen])
             image = prepare(torch.from_numpy(image).to(device))
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 mean = mean_of_views(model, image, views, black, white)
@@ -149,7 +137,7 @@ def predict(
             parts += [quantise(resize(one, size)) for one in mean.split(1)]
         return torch.cat(parts).cpu().numpy()
 
-    def read(array: Any, position: int, name: str) -> np.ndarray:
+    def read(position: int, name: str) -> np.ndarray:
         try:
             return stores.images(array, slice(position, position + 1))
         except ValueError as error:

@@ -169,7 +169,7 @@ def study(
     devices.settle(threads, device)
     dtype = devices.precision_type(precision, device)
     group, masks = stores.read(pixels), stores.read(truth)
-    ids, classes = group.attrs["ids"]["train"], list(group.attrs["classes"])
+    ids, classes = group.attrs["ids"], list(group.attrs["classes"])
     _, valid = fold_images(folds, fold, ids)
     row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
     if unknown := [ids[place] for place in valid if ids[place] not in row_of]:
@@ -190,7 +190,7 @@ def study(
     tallies = {"network": Tally(len(classes)), "blend": Tally(len(classes))}
     for start in tqdm(range(0, len(valid), batch), unit=" batches", disable=None):
         chosen = valid[start : start + batch]
-        block = np.concatenate([stores.images(group["train/image"], slice(place, place + 1)) for place in chosen])
+        block = np.concatenate([stores.images(group["image"], slice(place, place + 1)) for place in chosen])
         image = prepare(torch.from_numpy(block).to(device))
         network = probabilities(image, views)
         members = torch.stack([probabilities(image, [flip]) for flip in FLIPS])

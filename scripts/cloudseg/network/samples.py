@@ -23,7 +23,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class PixelSamples(Dataset):
-    """Images with masks out of ``train/`` of a pixel store, by (epoch, place).
+    """Images with masks out of a pixel store of training images, by (epoch, place).
 
     Samples stay in bytes, a quarter of what floats would take between processes and to the device;
     :func:`normalise` and :func:`unpack` make them into what networks and losses take, there.
@@ -54,8 +54,8 @@ class PixelSamples(Dataset):
     ) -> None:
         """Open the store."""
         group = stores.read(store)
-        self._store, self._names = store, group.attrs.asdict()["ids"]["train"]
-        self._image, self._mask = group["train/image"], group["train/mask"]
+        self._store, self._names = store, group.attrs.asdict()["ids"]
+        self._image, self._mask = group["image"], group["mask"]
         self._size = size if size != self._image.shape[1:3] else None
         self._images = list(images)
         self._transform = transform

@@ -124,11 +124,11 @@ def train(
 
     # Data
     group = stores.read(pixels)
-    attrs, size = group.attrs.asdict(), group["train/image"].shape[1:3]
+    attrs, size = group.attrs.asdict(), group["image"].shape[1:3]
     classes, smallest = attrs["classes"], DECODERS[decoder].minimum
     if min(size) < smallest:
         raise ValueError(f"{pixels}: images of {size[0]}x{size[1]}; {decoder} takes at least {smallest}x{smallest}")
-    train_images, valid_images = fold_images(folds, fold, attrs["ids"]["train"])
+    train_images, valid_images = fold_images(folds, fold, attrs["ids"])
     if len(train_images) < 2:
         raise ValueError(f"{folds}: fold {fold} leaves {len(train_images)} images to train on; two are needed")
     at_once = at_once or images_at_once(recipe)
@@ -399,7 +399,7 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
     """Raise unless two pixel stores hold the same training images and classes, in the same order."""
     canvas, sized = (stores.read(path).attrs.asdict() for path in (canvas_pixels, pixels))
     for what, of in (
-        ("training images", lambda attrs: attrs["ids"]["train"]),
+        ("training images", lambda attrs: attrs["ids"]),
         ("classes", lambda attrs: attrs["classes"]),
         ("files or labels that they were made from", lambda attrs: attrs.get("data")),
     ):

@@ -36,9 +36,9 @@ def augmented_sheet(
     width : of a tile, in pixels; samples are resized to it after augmentation, as to the training size.
     """
     group = stores.read(pixels)
-    classes, (_, height, whole) = group.attrs["classes"], group["train/mask"].shape
+    classes, (_, height, whole) = group.attrs["classes"], group["mask"].shape
     size = (max(1, round(height * width / whole)), width)
-    rows = _spread(group["train/mask"], images)
+    rows = _spread(group["mask"], images)
     plain = PixelSamples(pixels, rows, size=size)
     changed = PixelSamples(pixels, rows, transform=build_transform(recipe["augmentation"]), seed=seed, size=size)
     grey = CHANNELS[recipe["channels"]] == 1

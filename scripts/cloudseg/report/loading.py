@@ -224,8 +224,8 @@ def loading_page(table: pd.DataFrame, about: str) -> str:
 def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int) -> dict[str, Dataset]:
     """Return the samples of the three ways: the same images, whole batches of them."""
     group = stores.read(pixels)
-    attrs, size = group.attrs.asdict(), tuple(group["train/image"].shape[1:3])
-    stored = attrs["ids"]["train"]
+    attrs, size = group.attrs.asdict(), tuple(group["image"].shape[1:3])
+    stored = attrs["ids"]
     rows = chosen_images(images, stored, count)
     if len(rows) < batch:
         raise ValueError(

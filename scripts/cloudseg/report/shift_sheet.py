@@ -40,12 +40,12 @@ def shift_sheet(shift: Shift, pixels: str | Path, out: str | Path, *, images: in
     Parameters
     ----------
     shift : what was found.
-    pixels : the store that it was found in: `train/image` (image, y, x, 3) uint8 RGB and the attribute `ids`.
+    pixels : the pixel store of the training images.
     out : picture to write (.png or .jpg).
     images, columns : how many of either kind (no image is shown twice), and how many side by side.
     """
     store = stores.read(pixels)
-    row_of = {image: row for row, image in enumerate(store.attrs["ids"]["train"])}
+    row_of = {image: row for row, image in enumerate(store.attrs["ids"])}
     train = shift.images[shift.images["split"] == "train"].sort_values("score", kind="stable")
     shown = min(images, len(train) // 2)
     note = "" if train["score"].nunique() > 1 else " (all score alike: in no order)"
@@ -56,7 +56,7 @@ def shift_sheet(shift: Shift, pixels: str | Path, out: str | Path, *, images: in
         tiles = []
         for image, score, weight in zip(chosen["image"], chosen["score"], chosen["weight"], strict=True):
             row = row_of[image]
-            pixel = stores.images(store["train/image"], slice(row, row + 1))[0]
+            pixel = stores.images(store["image"], slice(row, row + 1))[0]
             tiles.append(_captioned(pixel, f"{image}  score {score:.2f}  weight {weight:.2f}"))
         parts += [legend([f"{name} training images{note}"], width), _padded(tiled(tiles, columns), width)]
     write_picture(np.vstack(parts), out)

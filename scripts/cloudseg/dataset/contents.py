@@ -1,0 +1,107 @@
+"""Digests of what a data set holds, so that its contents decide what is made anew, and neither times nor places do."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.files import digest, sha256, write_text
+
+RACY = 2 * 10**9
+"""Nanoseconds for which a file's times are not believed: a file that changes twice within a tick keeps its times."""
+
+Known = dict[str, list[int | str]]
+"""Path to size, mtime, ctime and inode, and then the digest of the file that had these."""
+
+
+def digest_contents(root: str | Path, split: Split, cache: str | Path | None = None) -> str:
+    """Return 64 hexadecimal digits that change with the images of a split and their table, and with nothing else.
+
+    What counts of an image is its name and its bytes, of the table its text without a byte order mark and with
+    either line end. Other files do not count. Files that the cache does not know are read, in parallel.
+
+    Parameters
+    ----------
+    root : a folder in the contest's layout. Files that are missing or cannot be read count as such.
+    split : ``"train"``, with ``train.csv``, or ``"test"``, with ``sample_submission.csv``.
+    cache : file that keeps the digest of each file with its size, times and inode; written where that is possible.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     image = Path(folder, "test_images/a.jpg")
+    ...     image.parent.mkdir()
+    ...     _ = image.write_bytes(b"a picture")
+    ...     before = digest_contents(folder, "test")
+    ...     image.touch()
+    ...     image.with_name(".DS_Store").touch()
+    ...     digest_contents(folder, "test") == before
+    True
+    """
+    folder = ContestFolder(Path(root))
+    names = folder.list_images(split)
+    files = [str(folder.table(split)), *(f"{folder.images(split)}/{name}" for name in names)]
+    known = _read_cache(cache)
+    facts = {file: _facts(file) for file in files}
+    unknown = [file for file in files if file not in known or known[file][:-1] != facts[file]]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        read = dict(zip(unknown, pool.map(_digest_file, unknown), strict=True))
+    digests = {file: read[file] if file in read else known[file][-1] for file in files}
+    before = time.time_ns() - RACY
+    settled = {
+        file: [*facts[file], digests[file]] for file in files if digests[file] and max(facts[file][1:3]) < before
+    }
+    if settled != known:
+        _write_cache(cache, settled)
+    table, *images = digests.values()
+    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a name may be no text
+    return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
+
+
+def _facts(file: str) -> list[int | str]:
+    try:
+        stat = os.stat(file)  # noqa: PTH116  # a path for each of ten thousand files would take half of the time
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _digest_file(file: str) -> str:
+    """Return the SHA-256 of a file, that of a table with plain line ends and without a byte order mark.
+
+    It is empty for a file that cannot be read, of which the dataset check will speak.
+    """
+    try:
+        return _digest_table(file) if file.endswith(".csv") else sha256(file)
+    except OSError:
+        return ""
+
+
+def _digest_table(file: str) -> str:
+    hashed = hashlib.sha256()
+    with Path(file).open("rb") as stream:
+        for number, line in enumerate(stream):
+            text = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+            hashed.update(text.removesuffix(b"\n").removesuffix(b"\r") + b"\n")
+    return hashed.hexdigest()
+
+
+def _read_cache(cache: str | Path | None) -> Known:
+    """Return what an earlier call wrote; nothing where that is not to be read."""
+    try:
+        known = json.loads(Path(cache).read_bytes()) if cache is not None else {}
+        return known if isinstance(known, dict) and all(isinstance(entry, list) for entry in known.values()) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_cache(cache: str | Path | None, known: Known) -> None:
+    """Keep what is known; a folder that cannot be written to costs time and nothing else."""
+    if cache is not None:
+        with contextlib.suppress(OSError):
+            write_text(cache, json.dumps(known, separators=(",", ":")) + "\n")
