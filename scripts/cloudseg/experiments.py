@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections import Counter
+from collections.abc import Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,27 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """Stores that are blended, and how the blend becomes masks."""
+class RunGroup:
+    """The runs that one query of an ensemble selects, and the weight of each of their experiments."""
 
-    members: tuple[Member, ...]
+    runs: tuple[RunKey, ...]
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Runs that are blended, and how the blend becomes masks."""
+
+    groups: tuple[RunGroup, ...]
+    checkpoints: tuple[str, ...]  # of each run
     folds: tuple[int, ...]  # the folds that every member trained: their images are out of fold for all
     sharpen: float | None
     decision: dict[str, Any]
+
+    @functools.cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The stores that are blended, made when a job asks: of thousands of ensembles a run may need one."""
+        return _members(self.groups, self.checkpoints)
 
 
 class Plan:
@@ -564,7 +579,8 @@ class Plan:
             selected = self.runs[self.runs["line"] == row["line"]]
             for checkpoint in ("best", "last"):
                 ensembles[experiment_name(row, checkpoint)] = Ensemble(
-                    members=_members([(_run_keys(selected), 1.0)], [checkpoint]),
+                    groups=(RunGroup(tuple(_run_keys(selected)), 1.0),),
+                    checkpoints=(checkpoint,),
                     folds=tuple(selected["fold"]),
                     sharpen=None,
                     decision=self.settings["decision"],
@@ -583,7 +599,7 @@ class Plan:
             try:
                 # A query takes a run once: rows of the sheet that differ in `folds` alone share their runs.
                 chosen = [dict.fromkeys(compress(runs, select(columns, one["query"]))) for one in queries]
-                groups = [(list(keys), one["weight"]) for keys, one in zip(chosen, queries, strict=True)]
+                groups = [RunGroup(tuple(keys), one["weight"]) for keys, one in zip(chosen, queries, strict=True)]
                 ensembles[name] = self._ensemble(groups, wish)
             except ValueError as error:
                 lines.append(f"ensembles.{name}: {error}")
@@ -593,8 +609,8 @@ class Plan:
         refuse(lines)
         return ensembles
 
-    def _ensemble(self, groups: list[tuple[list[RunKey], float]], wish: dict[str, Any]) -> Ensemble:
-        selected = [run for runs, _ in groups for run in runs]
+    def _ensemble(self, groups: list[RunGroup], wish: dict[str, Any]) -> Ensemble:
+        selected = [run for group in groups for run in group.runs]
         if len(set(selected)) < len(selected):
             experiment, fold = next(run for run in selected if selected.count(run) > 1)
             raise ValueError(
@@ -607,8 +623,7 @@ class Plan:
         decision = wish.get("decision", self.settings["decision"])
         if decision["how"] != "fixed" and not folds:
             raise ValueError(f"nothing to {decision['how']} on: no fold was trained by all members; use `how: fixed`")
-        members = _members(groups, wish["checkpoints"])
-        return Ensemble(members, folds, wish["sharpen"], decision)
+        return Ensemble(tuple(groups), tuple(wish["checkpoints"]), folds, wish["sharpen"], decision)
 
 
 def per_class(value: Any, classes: list[str]) -> list[Any]:
@@ -638,7 +653,7 @@ def _run_keys(runs: pd.DataFrame) -> list[RunKey]:
     return [(row[:-1], int(row[-1])) for row in runs[[*KEY, "fold"]].itertuples(index=False, name=None)]
 
 
-def _members(groups: list[tuple[list[RunKey], float]], checkpoints: list[str]) -> tuple[Member, ...]:
+def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Member, ...]:
     """Share each experiment's weight among the stores that are blended; sorted, so that row order is no change.
 
     A test image is blended from all folds of an experiment, a validation image from the one fold that has not seen it,
@@ -646,11 +661,11 @@ def _members(groups: list[tuple[list[RunKey], float]], checkpoints: list[str]) -
     """
     weights: dict[tuple[str, ...], float] = {}
     shares: dict[RunKey, float] = {}
-    for runs, weight in groups:
-        folds = Counter(experiment for experiment, _ in runs)
+    for group in groups:
+        folds = Counter(experiment for experiment, _ in group.runs)
         for experiment in folds:
-            weights[experiment] = weights.get(experiment, 0) + weight
-        shares |= {run: weight / (folds[run[0]] * len(checkpoints)) for run in runs}
+            weights[experiment] = weights.get(experiment, 0) + group.weight
+        shares |= {run: group.weight / (folds[run[0]] * len(checkpoints)) for run in group.runs}
     members = [
         Member("/".join([*experiment, f"fold{fold}"]), fold, checkpoint, share, weights[experiment] / len(checkpoints))
         for (experiment, fold), share in shares.items()
