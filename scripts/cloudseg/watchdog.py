@@ -5,8 +5,10 @@ was waited for would seem late when it goes on. So a wait is made of short ones,
 asked to was a stop: it counts for no more than twice its length.
 """
 
+import contextlib
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 STUCK_AFTER = 600.0
 """Seconds without progress after which whatever is waited for counts as stuck."""
@@ -51,3 +53,35 @@ def wait_while_running(wait: Callable[[float], bool], seconds: float) -> bool:
             return True
         waited += min(time.monotonic() - began, 2 * tick)
     return False
+
+
+def output_of(command: Sequence[str], seconds: float) -> str:
+    """Run a program and return what it prints, unless it takes longer than some seconds in which this process ran.
+
+    Raises
+    ------
+    OSError : if there is no such program.
+    subprocess.SubprocessError : if it fails, or takes longer; it is killed then.
+
+    Examples
+    --------
+    >>> output_of(["echo", "here"], 10)
+    'here\\n'
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+        said: list[tuple[str, str]] = []
+
+        def ends(tick: float) -> bool:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                said.append(process.communicate(timeout=tick))
+            return bool(said)
+
+        try:
+            if not wait_while_running(ends, seconds):
+                raise subprocess.TimeoutExpired(command, seconds)
+        except BaseException:
+            process.kill()
+            raise
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, *said[0])
+        return said[0][0]

@@ -1,8 +1,14 @@
 import contextlib
+import errno
 import fcntl
+import getpass
 import itertools
+import json
 import os
+import platform
 import random
+import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -15,6 +21,7 @@ import pytest
 
 from cloudseg.network import lease as module
 from cloudseg.network.lease import lease, visible_devices
+from cloudseg.network.locks import Locks
 
 FOUR = ["a", "b", "c", "d"]
 PATIENCE = 60  # seconds, for what should not take one
@@ -214,6 +221,49 @@ def test_a_waiting_job_that_was_stopped_blocks_nobody(start, folder, monkeypatch
     assert stopped.wait(PATIENCE) == 0
 
 
+def odd_tickets():
+    """Yield what no job writes: each differs from a ticket that would have to be waited for in one thing."""
+    now = time.monotonic_ns()
+    sound = {"arrival": 0, "looked": now, "pool": ["a"], "count": 1, "jobs_per_device": 1}
+    in_a_day = now + 86400 * 10**9
+    yield json.dumps(sound | {"looked": in_a_day})
+    for name in ("arrival", "looked", "count", "jobs_per_device"):
+        for value in ("x", None, [], {}, 1.5, True, -1):
+            yield json.dumps(sound | {name: value})
+    for pool in ("a", None, {"a": 1}, [1, "a"], [["a"]], [None], ["a\0"], ["\ud800"], ["a" * 300], []):
+        yield json.dumps(sound | {"pool": pool})
+    yield json.dumps(sound | {"more": 1})
+    yield "[" * 10000
+    yield "9" * 5000
+
+
+def test_a_sound_ticket_has_its_say(folder):
+    """Else the odd ones would prove nothing."""
+    with lease(1, pool=["a"], folder=folder), lease(1, pool=["b"], folder=folder):
+        pass
+    sound = {"arrival": 0, "looked": time.monotonic_ns(), "pool": ["a"], "count": 1, "jobs_per_device": 1}
+    with (folder / "queue0").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(json.dumps(sound))
+        other.flush()
+        with lease(1, pool=["a", "b"], folder=folder) as devices:
+            assert devices == ("b",)
+
+
+def test_a_ticket_makes_no_files(folder):
+    with lease(1, pool=["a"], folder=folder):
+        pass
+    names = [f"x{number}" for number in range(50)]
+    sound = {"arrival": 0, "looked": time.monotonic_ns(), "pool": names, "count": 50, "jobs_per_device": 1}
+    with (folder / "queue0").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(json.dumps(sound))
+        other.flush()
+        with lease(1, pool=["a"], folder=folder):
+            pass
+    assert {file.name for file in folder.glob("device-*")} == {"device-a"}
+
+
 def test_tickets_of_the_dead_and_of_vandals_have_no_say(start, folder):
     with lease(1, pool=["a"], folder=folder):
         dead = start("dead", 1, 1, 0, pool=["a"])
@@ -222,13 +272,140 @@ def test_tickets_of_the_dead_and_of_vandals_have_no_say(start, folder):
         dead.wait()
     with (folder / "queue0").open("r+") as vandal:
         fcntl.flock(vandal, fcntl.LOCK_EX)
-        for text in ("", "no ticket", '{"count": 1}', "[1]"):
+        for text in ("", "no ticket", '{"count": 1}', "[1]", *odd_tickets()):
             vandal.seek(0)
             vandal.truncate()
             vandal.write(text)
             vandal.flush()
             with lease(1, pool=["a"], folder=folder) as devices:
                 assert devices == ("a",)
+
+
+# Whoever stands in the way, and files that vanish
+
+
+SOON = "from cloudseg.network import locks; locks.SAY_AFTER = 0.1\n"
+HOLDS = """
+import fcntl, os, signal, sys
+file = os.open(sys.argv[2] + "/" + sys.argv[1], os.O_RDWR if sys.argv[1] else os.O_RDONLY)
+fcntl.flock(file, fcntl.LOCK_EX)
+print("holds", flush=True)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.parametrize("file", ["mutex", "device-a"])
+def test_a_stopped_process_that_holds_a_lock_is_named_with_what_lets_it_go_on(start, folder, file):
+    with lease_a(folder):
+        pass
+    stopped = start(file, code=HOLDS)
+    assert next_line(stopped) == "holds"
+    job = start("job", 1, 1, 0, code=SOON + JOB, pool=["a"], stderr=subprocess.PIPE)
+    seen = []
+    while not seen or not seen[-1].startswith("waiting for 0 s"):
+        seen.append(next_line(job))
+    host = platform.node()
+    assert f"process {stopped.pid} of {getpass.getuser()} on {host} ({sys.executable} -c " in seen[-1]
+    assert f"which is stopped: `kill -CONT {stopped.pid}` lets it go on" in seen[-1]
+    assert job.stderr.readline().strip() == seen[-1]  # for who looks at the terminal
+    stopped.send_signal(signal.SIGCONT)
+    out, err = job.communicate(timeout=PATIENCE)
+    assert "leased a" in out
+    assert "waiting" not in err  # once
+
+
+def test_a_job_that_holds_a_device_is_named_with_its_beginning(start, folder):
+    holder = start("holder", 1, 1, 600, pool=["a"])
+    assert next_line(holder) == "leased a"
+    job = start("job", 1, 1, 0, code=SOON + JOB, pool=["a"])
+    assert next_line(job) == "waiting for 1 of 1 devices: a"
+    said = next_line(job)
+    assert re.fullmatch(
+        rf"waiting for 0 s: 1 of 1 devices: a is held by process {holder.pid} of {getpass.getuser()} on "
+        rf"{re.escape(platform.node())} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d \(.*\): `kill {holder.pid}` ends it. "
+        "This job goes on by itself",
+        said,
+    )
+    sharing = [start(f"sharing{number}", 1, 2, 600, pool=["b"]) for number in range(2)]
+    assert [next_line(each) for each in sharing] == ["leased b"] * 2
+    third = start("third", 1, 2, 0, code=SOON + JOB, pool=["b"])
+    next_line(third)
+    said = next_line(third)
+    assert all(f"process {each.pid} of" in said for each in sharing)
+    assert "b is shared by" in said
+
+
+def test_who_has_the_folder_to_himself_is_not_waited_for(start, folder):
+    with lease_a(folder):
+        pass
+    assert next_line(start("", code=HOLDS)) == "holds"
+    with lease_a(folder) as devices:
+        assert devices == ("a",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no names that nobody can remove")
+@pytest.mark.parametrize(("holds", "asks"), [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("removed", ["file", "all files", "folder"])
+def test_a_lock_file_that_its_owner_removes_lets_no_second_job_in(start, folder, holds, asks, removed):
+    holder = start("holder", 1, holds, 600, pool=["a"])
+    assert next_line(holder) == "leased a"
+    if removed == "folder":
+        shutil.rmtree(folder)
+    for file in folder.glob("device-*" if removed == "file" else "*"):
+        file.unlink()
+    job = start("job", 1, asks, 0, code=SOON + JOB, pool=["a"])
+    assert next_line(job) == "waiting for 1 of 1 devices: a"
+    said = next_line(job)
+    assert f"by process {holder.pid} of" in said
+    assert "whose lock file was removed" in said or (holds, removed) == (2, "file")  # its slot is still locked
+    holder.kill()
+    assert next_line(job).startswith("leased a after waiting")
+
+
+def test_a_file_that_was_removed_is_not_locked_in_place_of_the_one_that_is_there(folder):
+    with contextlib.closing(Locks(folder)) as first, contextlib.closing(Locks(folder)) as second:
+        assert first.exists("a") is False
+        assert not first.is_locked("a")  # opens it
+        (folder / "a").unlink()
+        assert second.try_lock("a")
+        assert not first.try_lock("a")
+
+
+def test_a_waiting_job_moves_to_the_folder_that_is_there(start, folder):
+    with lease_a(folder):
+        job = start("job", 1, 1, 0.1, pool=["a"])
+        assert next_line(job).startswith("waiting")
+        folder.rename(folder.with_name("old"))
+        assert eventually(lambda: (folder / "queue0").exists())
+    assert next_line(job).startswith("leased a after waiting")
+    assert (folder / "device-a").exists()
+
+
+def test_more_files_of_others_than_a_process_may_open(start, folder):
+    with lease_a(folder):
+        pass
+    for number in range(300):
+        (folder / f"queue{number}").touch()
+        (folder / f"slot{number}-a").touch()
+    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+    with lease(1, jobs_per_device=2, pool=["a"], folder=folder):
+        job = start("job", 1, 1, 0, code=few + JOB, pool=["a"])
+        assert next_line(job).startswith("waiting")
+    assert next_line(job).startswith("leased a")
+
+
+def test_no_room_for_lock_files_is_said_in_one_line(folder, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "open", lambda *a, **b: full() if "dir_fd" in b else os_open(*a, **b))
+        with pytest.raises(ValueError, match=r"locks/mutex: No space left on device; make room there"), lease_a(folder):
+            pass
+
+
+os_open = os.open
 
 
 def test_jobs_share_devices_and_spread_first(start, folder):

@@ -19,7 +19,6 @@ child that computes on a device itself must not outlive the job: it calls `cloud
 """
 
 import contextlib
-import errno
 import fcntl
 import functools
 import itertools
@@ -27,12 +26,14 @@ import json
 import math
 import os
 import shutil
-import stat
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cloudseg.network.locks import LOOK_EVERY, Locks, Waiting
+from cloudseg.watchdog import output_of
 
 if TYPE_CHECKING:
     import torch
@@ -43,9 +44,11 @@ SHARED_FOLDERS = Path("/run/lock"), Path("/tmp")  # noqa: S108 (`_open_folder` c
 # Each is in the environment of that scheduler's jobs: Slurm, PBS and Torque, LSF, Grid Engine, HTCondor, Flux. A
 # Kubernetes pod sees its own devices and its own folders alone: the lease in it works as on a machine of its own.
 SCHEDULERS = "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_JOB_SPOOL_DIR", "_CONDOR_JOB_AD", "FLUX_JOB_ID"
-LOOK_EVERY = 0.05  # seconds, for the first LOOK_OFTEN in the queue; the further back, the less often
-LOOK_OFTEN = 4
+LOOK_OFTEN = 4  # jobs look every LOOK_EVERY seconds; those further back in the queue less often
 STOPPED_AFTER = 10  # seconds without a look: whoever stopped a waiting job (Ctrl-Z) must not block the others
+LONGEST = 240  # bytes of a file's name; file systems take 255
+MOST_NAMED = 8  # devices in a message
+CLAIMED = 8  # places of a device that are guarded against the removal of its lock files: of one job alone, all
 
 
 @contextlib.contextmanager
@@ -54,10 +57,10 @@ def lease(
 ) -> Iterator[tuple[str, ...]]:
     """Hold ``count`` distinct devices while the block runs, and let this process and its children see no others.
 
-    It waits until they are free, and says so in one line. A job to which a scheduler has assigned exactly ``count``
-    devices keeps those and locks nothing; where its allocation shows more, as to a Snakemake that was started in it,
-    the lease is drawn from them. Jobs that should share an allocation of ``count`` devices must be counted by
-    Snakemake (``--resources gpu=N``).
+    It waits until they are free, says so, and after some seconds says who holds them. A job to which a scheduler has
+    assigned exactly ``count`` devices keeps those and locks nothing; where its allocation shows more, as to a Snakemake
+    that was started in it, the lease is drawn from them. Jobs that should share an allocation of ``count`` devices must
+    be counted by Snakemake (``--resources gpu=N``).
 
     Parameters
     ----------
@@ -207,7 +210,7 @@ def _ask_nvidia_smi() -> list[Device]:
         return []
     command = [str(Path(program).resolve()), "--query-gpu=uuid,name", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+        listed = output_of(command, 30)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stdout", None) or getattr(error, "stderr", None) or ""
         print(f"nvidia-smi names no devices: {error} {said if isinstance(said, str) else ''}".strip())
@@ -262,30 +265,57 @@ def _held(pool: list[str], count: int, jobs_per_device: int, folder: Path) -> It
     """Wait for ``count`` of the ``pool`` and hold them while the block runs."""
     arrival = time.monotonic_ns()
     place = ""  # in the queue
-    with contextlib.closing(_Locks(folder)) as locks:
+    waiting, waits = Waiting(), False
+    with contextlib.ExitStack() as stack:
+        locks = stack.enter_context(contextlib.closing(Locks(folder)))
         while True:
-            with locks.mutex():
+            with locks.mutex(waiting):
                 ticket = Ticket(arrival, time.monotonic_ns(), pool, count, jobs_per_device)
                 earlier = [other for other in _waiting(locks, place) if other.arrival < arrival]
                 taken = _take(locks, ticket, earlier)
-                starts_to_wait = not taken and not place
-                if starts_to_wait:
+                if not taken and not (place and locks.has_its_name(place)):
                     place = next(name for name in _queue() if locks.try_lock(name))
                 if not taken:
                     locks.write(place, json.dumps(ticket._asdict()))
             if taken:
                 break
-            if starts_to_wait:
-                print(f"waiting for {count} of {len(pool)} devices: {', '.join(pool)}")
+            if not waits:
+                print(f"waiting for {count} of {len(pool)} devices: {', '.join(pool)}", flush=True)
+            waits = True
+            waiting.say(functools.partial(_in_words, locks, ticket, earlier))
             ahead = sum(not set(pool).isdisjoint(other.pool) for other in earlier)
             time.sleep(LOOK_EVERY * max(1, (1 + ahead) / LOOK_OFTEN))
+            if locks.is_replaced():  # by its owner: who comes now looks into another folder
+                locks.close()
+                locks, place = stack.enter_context(contextlib.closing(Locks(folder))), ""
         locks.close_all_but(itertools.chain(*taken.values()))
-        waited = f" after waiting {(time.monotonic_ns() - arrival) / 1e9:.1f} s" if place else ""
-        print(f"leased {', '.join(taken)}{waited}")
+        waited = f" after waiting {(time.monotonic_ns() - arrival) / 1e9:.1f} s" if waits else ""
+        print(f"leased {', '.join(taken)}{waited}", flush=True)
         yield list(taken)
 
 
-def _take(locks: "_Locks", ticket: Ticket, earlier: list[Ticket]) -> dict[str, list[str]]:
+def _in_words(locks: Locks, ticket: Ticket, earlier: list[Ticket]) -> str:
+    """Say who has the devices that a ticket waits for."""
+    names = ticket.pool[:MOST_NAMED]
+    held = "; ".join(f"{name} is {_use_in_words(locks, name)}" for name in names)
+    more = f"; and {len(ticket.pool) - len(names)} more devices" if len(ticket.pool) > len(names) else ""
+    jobs = len(earlier)
+    queue = f"; {jobs} job{'s' if jobs > 1 else ''} came before this one" if jobs else ""
+    return f"{ticket.count} of {len(ticket.pool)} devices: {held}{more}{queue}. This job goes on by itself"
+
+
+def _use_in_words(locks: Locks, name: str) -> str:
+    device = _file_name("device", name)
+    if busy := _busy_slots(locks, name):
+        return "shared by " + ", ".join(locks.holders(slot) for slot in busy)
+    if locks.is_locked(device):
+        return f"held by {locks.holders(device)}"
+    if locks.claimed_by(device, range(CLAIMED)):
+        return f"held by {locks.holders(device, range(CLAIMED))}, whose lock file was removed"
+    return "free, and kept for a job that came before"
+
+
+def _take(locks: Locks, ticket: Ticket, earlier: list[Ticket]) -> dict[str, list[str]]:
     """Lock all that ``ticket`` wants, the least used first, or nothing; return the lock files of each device."""
     jobs_on = functools.cache(functools.partial(_jobs_on, locks))
     reserved: set[str] = set()
@@ -308,41 +338,72 @@ def _take(locks: "_Locks", ticket: Ticket, earlier: list[Ticket]) -> dict[str, l
     return taken
 
 
-def _lock_device(locks: "_Locks", name: str, jobs_per_device: int) -> list[str]:
+def _lock_device(locks: Locks, name: str, jobs_per_device: int) -> list[str]:
     device = _file_name("device", name)
     if not locks.try_lock(device, fcntl.LOCK_EX if jobs_per_device == 1 else fcntl.LOCK_SH):
         return []
-    if jobs_per_device == 1:
+    if jobs_per_device == 1 and locks.claim(device, range(CLAIMED)):
+        locks.note(device)
         return [device]
-    for slot in range(jobs_per_device):
-        if locks.try_lock(_file_name(f"slot{slot}", name)):
-            return [device, _file_name(f"slot{slot}", name)]
+    for slot in range(jobs_per_device if jobs_per_device > 1 else 0):
+        file = _file_name(f"slot{slot}", name)
+        if locks.try_lock(file):
+            if locks.claim(device, {slot} & set(range(CLAIMED))):
+                locks.note(file)
+                return [device, file]
+            locks.unlock(file)
     locks.unlock(device)
     return []
 
 
-def _jobs_on(locks: "_Locks", name: str) -> float:
+def _jobs_on(locks: Locks, name: str) -> float:
     """Return how many jobs share a device; infinity when one has it alone."""
     device = _file_name("device", name)
-    if not locks.is_locked(device):
+    if not locks.exists(device) or not locks.is_locked(device):  # another job's ticket may name what there is not
         return 0
     if locks.is_locked(device, fcntl.LOCK_SH):
         return math.inf
+    return len(_busy_slots(locks, name))
+
+
+def _busy_slots(locks: Locks, name: str) -> list[str]:
+    busy = []
     slots = (_file_name(f"slot{slot}", name) for slot in itertools.count())
-    return sum(locks.is_locked(slot) for slot in itertools.takewhile(locks.exists, slots))
+    for slot in itertools.takewhile(locks.exists, slots):
+        if locks.is_locked(slot):
+            busy.append(slot)
+        locks.close_file(slot)  # there may be more of them than a process may open
+    return busy
 
 
-def _waiting(locks: "_Locks", own_place: str) -> Iterator[Ticket]:
+def _waiting(locks: Locks, own_place: str) -> Iterator[Ticket]:
     """Yield the tickets of all other jobs that wait and look for devices."""
     for place in itertools.takewhile(locks.exists, _queue()):
-        if place == own_place or not locks.is_locked(place):
+        if place == own_place:
             continue
-        try:
-            ticket = Ticket(**json.loads(locks.read(place)))
-        except (ValueError, TypeError):  # written by something else: it has no say
-            continue
-        if time.monotonic_ns() - ticket.looked < STOPPED_AFTER * 1e9:
+        ticket = _read_ticket(locks.read(place)) if locks.is_locked(place) else None
+        locks.close_file(place)  # there may be more of them than a process may open
+        # One that was written in the future is of another clock, or a lie
+        if ticket and ticket.looked <= time.monotonic_ns() < ticket.looked + STOPPED_AFTER * 1e9:
             yield ticket
+
+
+def _read_ticket(text: bytes) -> Ticket | None:
+    """Return a ticket that another job wrote; None for what no job writes, which has no say."""
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or facts.keys() != set(Ticket._fields):
+        return None
+    ticket = Ticket(**facts)
+    numbers = ticket.arrival, ticket.looked, ticket.count, ticket.jobs_per_device
+    if any(type(number) is not int for number in numbers) or not isinstance(ticket.pool, list):
+        return None
+    names = all(isinstance(name, str) and name.isprintable() for name in ticket.pool)
+    names = names and all(len(_file_name("device", name).encode()) <= LONGEST for name in ticket.pool)
+    sound = 0 <= ticket.arrival <= ticket.looked and 1 <= ticket.count <= len(ticket.pool)
+    return ticket if names and sound and ticket.jobs_per_device >= 1 else None
 
 
 def _queue() -> Iterator[str]:
@@ -354,86 +415,6 @@ def _file_name(kind: str, name: str) -> str:
     return f"{kind}-{name.replace('%', '%25').replace('/', '%2F')}"
 
 
-# The files
-
-
-class _Locks:
-    """The lock files of a folder, each opened once; all locks go when they are closed or the process ends."""
-
-    def __init__(self, folder: Path):
-        self.path = folder
-        self.folder = _open_folder(folder)
-        self.files: dict[str, int] = {}
-        _OPEN.add(self)
-        # systemd-tmpfiles removes old files from /tmp, but leaves a folder alone on which there is a lock
-        fcntl.flock(self.folder, fcntl.LOCK_SH)
-
-    @contextlib.contextmanager
-    def mutex(self) -> Iterator[None]:
-        fcntl.flock(self._open("mutex"), fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            self.unlock("mutex")
-
-    def try_lock(self, name: str, kind: int = fcntl.LOCK_EX) -> bool:
-        try:
-            fcntl.flock(self._open(name), kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def unlock(self, name: str) -> None:
-        fcntl.flock(self.files[name], fcntl.LOCK_UN)
-
-    def is_locked(self, name: str, kind: int = fcntl.LOCK_EX) -> bool:
-        """Say whether others' locks stand in the way of one of this kind; of a file that is not locked here."""
-        if not self.try_lock(name, kind):
-            return True
-        self.unlock(name)
-        return False
-
-    def exists(self, name: str) -> bool:
-        try:
-            self._open(name, create=False)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def read(self, name: str) -> bytes:
-        return os.pread(self.files[name], 1 << 14, 0)
-
-    def write(self, name: str, text: str) -> None:
-        os.ftruncate(self.files[name], os.pwrite(self.files[name], text.encode(), 0))
-
-    def close_all_but(self, names: Iterable[str]) -> None:
-        for name in self.files.keys() - set(names):
-            os.close(self.files.pop(name))
-
-    def close(self) -> None:
-        if self in _OPEN:  # else this is a forked child, which has dropped them
-            _OPEN.remove(self)
-            self.close_all_but(())
-            os.close(self.folder)
-
-    def _open(self, name: str, create: bool = True) -> int:
-        if name not in self.files:
-            self.files[name] = _open_file(self.folder, self.path, name, create)
-        return self.files[name]
-
-
-_OPEN: set[_Locks] = set()
-
-
-def _drop_locks() -> None:
-    # closing a forked copy does not unlock, closing the last one does
-    for locks in list(_OPEN):
-        locks.close()
-
-
-os.register_at_fork(after_in_child=_drop_locks)
-
-
 def _shared_folder() -> Path:
     for folder in SHARED_FOLDERS:
         if folder.is_dir() and folder.stat().st_mode & 0o1777 == 0o1777:
@@ -442,66 +423,3 @@ def _shared_folder() -> Path:
         f"neither of {', '.join(map(str, SHARED_FOLDERS))} is a folder that all users may write to: none can hold the "
         "locks of the devices; `chmod 1777 /tmp`"
     )
-
-
-def _open_folder(path: Path) -> int:
-    with contextlib.suppress(FileExistsError), _no_umask():
-        path.mkdir(0o1777)
-    try:
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except NotADirectoryError:
-        raise ValueError(f"{path}: a link or a file came, expected a folder for device locks; remove it") from None
-    status = os.fstat(folder)
-    of_others = status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022
-    if of_others and not status.st_mode & stat.S_ISVTX:
-        os.close(folder)
-        raise ValueError(
-            f"{path}: mode {stat.S_IMODE(status.st_mode):04o} of user {status.st_uid} came, where others may replace "
-            "the locks of devices; expected mode 1777 (`chmod 1777`) or a folder of root's or your own"
-        )
-    return folder
-
-
-def _open_file(folder: int, path: Path, name: str, create: bool) -> int:
-    """Open a lock file, made with mode 0666 when there is none.
-
-    An existing file is never opened with O_CREAT: where fs.protected_regular is set, the kernel refuses that to all
-    but the owners of the file and of the folder.
-    """
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        try:
-            file = os.open(name, flags, dir_fd=folder)
-        except FileNotFoundError:
-            if not create:
-                raise
-            try:
-                with _no_umask():
-                    file = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
-            except FileExistsError:  # another job was faster
-                file = os.open(name, flags, dir_fd=folder)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise
-        raise ValueError(
-            f"{path / name}: {error.strerror}; expected a file with mode 0666 in a folder with mode 1777: no job can "
-            "use the devices of this machine until its owner (or root) removes it or mends its mode"
-        ) from None
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(file)
-        raise ValueError(
-            f"{path / name}: a special file or a second name of another file came, expected a plain lock file; "
-            "its owner (or root) must remove it"
-        )
-    return file
-
-
-@contextlib.contextmanager
-def _no_umask() -> Iterator[None]:
-    # the mode must be right from the first moment: another user's job may open the file in the next
-    before = os.umask(0)
-    try:
-        yield
-    finally:
-        os.umask(before)

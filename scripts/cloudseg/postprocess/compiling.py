@@ -3,7 +3,11 @@
 A cold compilation takes seconds per public function, loading from numba's cache some hundredths of a second.
 """
 
-from collections.abc import Callable
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,10 @@ try:
     import fcntl
 except ImportError:  # Windows: jobs that start at once may compile the same kernel twice, no more
     fcntl = None
+
+LOOK_EVERY = 0.05  # seconds
+SAY_AFTER = 10.0  # seconds
+WAIT_AT_MOST = 60.0  # seconds; the slowest kernel compiles in some
 
 # A stage is compiled into the kernels that call it. It is not cached by itself, since nobody calls it alone.
 stage = numba.njit(nogil=True)
@@ -27,24 +35,71 @@ _STAMP = tuple(
 
 
 @contextmanager
-def _one_process_at_a_time(folder: str):
+def _one_process_at_a_time(folder: str) -> Iterator[None]:
     """Hold the lock of a cache folder, so that one job compiles and the others find what it made.
 
-    The system frees the lock of a process that dies. Where a lock cannot be had (some network file systems), jobs
-    compile each for themselves: slower, and still right, since numba replaces its files in one step.
+    The system frees the lock of a process that dies. Where a lock cannot be had (some network file systems), or
+    whoever has it does not give it back in time, jobs compile each for themselves: slower, and still right, since
+    numba replaces its files in one step.
     """
+    lock = _lock(Path(folder) / "compiling.lock") if fcntl else None
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = (Path(folder) / "compiling.lock").open("w")
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file that all who compile use, and return it open; None where that takes too long or cannot be."""
+    began, said = time.monotonic(), False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _open(path)
+        while not _try_lock(file, path):
+            waited = time.monotonic() - began
+            if (waited >= SAY_AFTER and not said) or waited >= WAIT_AT_MOST:
+                then = "compiling without it" if waited >= WAIT_AT_MOST else f"waiting up to {WAIT_AT_MOST:g} s"
+                who = "".join(filter(str.isprintable, os.pread(file, 200, 0).decode(errors="replace")))
+                warnings.warn(
+                    f"{path}: locked by another process for {waited:.0f} s (the last to write its name there: "
+                    f"{who or 'none'}); {then}. `fuser -v {path}` names who has it open",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+                said = True
+            if waited >= WAIT_AT_MOST:
+                os.close(file)
+                return None
+            time.sleep(LOOK_EVERY)
+            if not _has_name(file, path):  # removed since it was opened: others lock the one that is there now
+                os.close(file)
+                file = _open(path)
     except OSError:
-        lock = None
-    if lock is None or fcntl is None:
-        yield
-        return
-    with lock:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        return None
+    with suppress(OSError):  # a full disk
+        name = f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+        os.ftruncate(file, os.pwrite(file, name.encode(), 0))
+    return file
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
+def _try_lock(file: int, path: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return _has_name(file, path)
+
+
+def _has_name(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 class kernel:
