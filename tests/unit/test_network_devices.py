@@ -40,7 +40,21 @@ def test_auto_is_half_precision_on_a_gpu_that_has_no_bfloat16(monkeypatch, has, 
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
     assert devices.precision_type("auto", torch.device("cuda")) == expected
     assert devices.precision_type("float32", torch.device("cuda")) == torch.float32
-    assert devices.precision_type("auto", torch.device("cpu")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),  # AMD since Zen 4
+        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),  # Intel since Sapphire Rapids
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),  # emulates it
+        ({"architecture": "aarch64"}, torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_on_a_processor_that_computes_in_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert devices.precision_type("auto", torch.device("cpu")) == expected
+    assert devices.precision_type("float32", torch.device("cpu")) == torch.float32
 
 
 def test_other_words():

@@ -93,6 +93,61 @@ def test_layout_is_an_option_that_changes_no_more_than_rounding(channels_last):
     assert steps(learner(channels_last=channels_last), 3) == pytest.approx(steps(learner(), 3), rel=1e-4)
 
 
+def depthwise():
+    """A network whose depthwise convolution has a class of its own, as those of timm that pad by themselves."""
+
+    class Padded(nn.Conv2d):
+        def forward(self, image):
+            return nn.functional.conv2d(image, self.weight, self.bias, padding=1, groups=self.groups)
+
+    torch.manual_seed(1)
+    layers = nn.Conv2d(3, 8, 3, padding=1), Padded(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)
+    return Segmenter(nn.Sequential(*layers), stride=1)
+
+
+def dtypes_seen(learns):
+    """What the convolutions of the network that learns, and of the one that is kept, compute in during a step."""
+    seen = {}
+
+    def look(key):
+        def hook(layer, arguments, out):
+            seen.setdefault(key, out.dtype)
+
+        return hook
+
+    for which, model in (("model", learns.model), ("kept", learns.kept)):
+        for name, layer in model.network.named_children():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(look((which, name)))
+    learns.learn(*pixels(), rate=0.01)
+    learns.kept.eval()
+    learns.validate(*pixels())
+    return seen
+
+
+def test_depthwise_convolutions_stay_in_float32_when_a_cpu_trains_in_bfloat16():
+    half, single = torch.bfloat16, torch.float32
+    expected = {"0": half, "1": single, "3": half}
+    seen = dtypes_seen(learner(depthwise(), precision="bf16", ema=0.5))
+    assert seen == {(which, name): dtype for which in ("model", "kept") for name, dtype in expected.items()}
+    assert set(dtypes_seen(learner(depthwise(), precision="float32")).values()) == {single}
+
+
+def test_in_float32_no_layer_is_touched():
+    model = depthwise()
+    kinds = [type(layer) for layer in model.modules()]
+    learner(model, precision="float32")
+    assert [type(layer) for layer in model.modules()] == kinds
+
+
+def test_bfloat16_learns_what_float32_does():
+    halves, singles = (learner(depthwise(), precision=precision, ema=0.5) for precision in ("bf16", "float32"))
+    assert steps(halves) == pytest.approx(steps(singles), rel=0.01)
+    assert halves.state_dict()["model"].keys() == singles.state_dict()["model"].keys()
+    for key, value in singles.kept.state_dict().items():  # the average is of its own weights, not those that learn
+        torch.testing.assert_close(halves.kept.state_dict()[key], value, rtol=0.1, atol=0.02)
+
+
 def test_half_precision_learns_with_a_scaler_and_losses_in_float32():
     learns = learner(precision="fp16")
     assert learns.dtype == torch.float16

@@ -218,7 +218,7 @@ def inputs(tmp_path_factory):
 
 def run(inputs, folder, only=("valid", "test"), **options):
     outputs = {name: folder / f"{name}.zarr" for name in OUTPUTS}
-    settings = {"views": ALL, "size": (20, 30), "batch": 2, "normalisation": NORM} | options
+    settings = {"views": ALL, "size": (20, 30), "batch": 2, "normalisation": NORM, "precision": "float32"} | options
     splits = {
         "valid": {"pixels": inputs / "pixels.zarr", "folds": inputs / "folds.tsv", "fold": 1},
         "test": {"pixels": pixels_of_test(inputs / "pixels.zarr")},

@@ -105,20 +105,29 @@ def precision_type(precision: str, device: torch.device) -> torch.dtype:
 
     Parameters
     ----------
-    precision : ``float32``, ``bf16``, ``fp16``, or ``auto``: on CUDA bfloat16 where the device has it, else float16;
-        float32 on the CPU.
+    precision : ``float32``, ``bf16``, ``fp16``, or ``auto``: bfloat16 where the device computes in it, else float16 on
+        CUDA and float32 on the CPU.
     device : where the network is.
 
     Examples
     --------
-    >>> precision_type("auto", torch.device("cpu"))
-    torch.float32
+    >>> precision_type("bf16", torch.device("cpu"))
+    torch.bfloat16
     """
     if precision == "auto" and device.type == "cuda":
         precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if precision == "auto":
-        return torch.float32
+        precision = "bf16" if device.type == "cpu" and cpu_computes_bf16() else "float32"
     return {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+
+
+def cpu_computes_bf16() -> bool:
+    """Return whether this processor multiplies in bfloat16: with AMX or AVX512_BF16, as servers' have since 2022.
+
+    Others emulate it, slower than float32. The answer is the same on all processors of one kind.
+    """
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 class BusyClock:

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from cloudseg.network import devices
 from cloudseg.network.batches import LEAST
 from cloudseg.network.losses import build_loss
+from cloudseg.network.mixed_precision import keep_slow_layers_in_float32
 from cloudseg.network.models import Segmenter
 from cloudseg.network.ranks import Team
 from cloudseg.network.samples import CHANNELS, normalise, unpack
@@ -52,6 +53,7 @@ class Learner:
         self.loss_of = build_loss(recipe["loss"], loss_grid)
         if team.size > 1 and team.device.type == "cuda":  # it exists there alone
             model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
+        model = keep_slow_layers_in_float32(model, team.device, self.dtype)
         # Channels last is a quarter faster than planes, on the CPU too
         layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
         self.model = model.to(team.device, memory_format=layout)

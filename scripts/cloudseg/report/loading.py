@@ -21,6 +21,7 @@ from cloudseg.network import devices
 from cloudseg.network.batches import Batches
 from cloudseg.network.loader import Loader
 from cloudseg.network.losses import build_loss
+from cloudseg.network.mixed_precision import keep_slow_layers_in_float32
 from cloudseg.network.models import Segmenter, build_model
 from cloudseg.network.samples import PixelSamples, normalise, unpack
 from cloudseg.postprocess import decode_rle
@@ -253,6 +254,7 @@ def _learning(
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Return the step of training: a batch of images and masks to better weights."""
     dtype = devices.precision_type("auto", device)
+    model = keep_slow_layers_in_float32(model, device, dtype)
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
