@@ -41,7 +41,7 @@ from cloudseg.settings import (
 )
 
 # Code counts as an input of a rule through these numbers: raise one by hand when its results change.
-CODE = {"demo": 1, "dataset": 2, "training": 1, "prediction": 2, "ensemble": 2, "shift": 1, "report": 2}
+CODE = {"demo": 1, "dataset": 2, "training": 2, "prediction": 2, "ensemble": 2, "shift": 1, "report": 2}
 
 # Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
 PACKAGED_WEIGHTS = {

@@ -17,6 +17,7 @@ from cloudseg.network.batches import LEAST, images_at_once, pieces
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.encoders import encoders
 from cloudseg.network.headers import start_problem
+from cloudseg.network.schedules import FOR_ALL_EPOCHS
 from cloudseg.network.transforms import augmentation_problems
 from cloudseg.network.views import recipe_views, smallest_side
 
@@ -36,6 +37,7 @@ MOST_ENTRIES = 1_000_000  # of a config; a YAML alias within an alias can stand 
 # The contest's submission, and what its notebooks chose from: the defaults of `demo` and `kaggle`
 CONTEST_SIZE = "350x525"
 CONTEST_MIN_SIZE = 5000
+CONTEST_MIN_AREA = 0.025  # of a recipe's validation, as a share of the image: about CONTEST_MIN_SIZE
 CONTEST_MIN_SIZES = [
     *(0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000)
 ]
@@ -114,6 +116,7 @@ def _recipe_problems(recipe: dict[str, Any]) -> Iterator[str]:
     found = [f"augmentation: {line}" for line in augmentation_problems(recipe["augmentation"])]
     yield from found or _view_problems(recipe)
     yield from _batch_problems(recipe)
+    yield from _schedule_problems(recipe)
 
 
 def _per_class_problems(decision: dict[str, Any], classes: list[str]) -> Iterator[str]:
@@ -144,6 +147,9 @@ def _fill_sizes(settings: dict[str, Any]) -> list[str]:
     for _, decision in _decisions(settings):
         if decision["min_size"] is None:
             decision["min_size"] = 0 if own else CONTEST_MIN_SIZE
+    for recipe in settings["recipes"].values():
+        if recipe["validation"]["min_area"] is None:
+            recipe["validation"]["min_area"] = 0 if own else CONTEST_MIN_AREA
     return []
 
 
@@ -176,6 +182,16 @@ def _batch_problems(recipe: dict[str, Any]) -> list[str]:
         f"batch: {batch} images on {gpus} device(s), at most {at_once} at once, leave fewer than "
         f"{LEAST} in a piece; choose a multiple of {gpus * max(LEAST, min(at_once, batch // gpus))}"
     ]
+
+
+def _schedule_problems(recipe: dict[str, Any]) -> Iterator[str]:
+    """Yield that a training would be stopped before its schedule has brought the learning rate down."""
+    if recipe["patience"] and recipe["schedule"] in FOR_ALL_EPOCHS:
+        yield (
+            f"patience: expected 0, got {recipe['patience']}: a training that stops before the end of `schedule: "
+            f"{recipe['schedule']}` leaves its last network unfinished, at a high learning rate; take "
+            "`schedule: plateau` to stop early"
+        )
 
 
 def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

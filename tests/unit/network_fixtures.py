@@ -11,6 +11,7 @@ RECIPE = {
     **{"loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
     **{"gpus": 1, "micro_batch": None, "ema": None, "compile": False, "channels_last": True},
     **{"schedule": "cosine", "plateau_patience": 2, "plateau_factor": 0.5},
+    "validation": {"threshold": 0.5, "min_area": 0.01},
     "augmentation": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}],
     "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
 }

@@ -133,6 +133,15 @@ def setting(path, value):
             setting("recipes.quick.canvas", "x4"),
             "recipes.quick.canvas: expected height x width in pixels, such as 700x1050, got 'x4'",
         ),
+        (
+            setting("recipes.quick.patience", 6),
+            "recipes.quick.patience: expected 0, got 6: a training that stops before the end of `schedule: cosine`",
+        ),
+        (
+            lambda config: config["recipes"]["quick"].update(patience=2, schedule="one_cycle"),
+            "before the end of `schedule: one_cycle`",
+        ),
+        (setting("recipes.quick.validation", {"min_size": 9}), "recipes.quick.validation: unknown key 'min_size'"),
     ],
 )
 def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
@@ -600,3 +609,36 @@ def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):
 def test_parsing_imports_no_torch():
     code = "import sys, cloudseg.experiments; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_decision_changes_no_training_and_the_validation_of_a_recipe_does():
+    run = wildcards(encoder="tu-tf_efficientnet_lite0", decoder="fpn", size="96x144", recipe="quick", fold="0")
+
+    def recipe(change=None):
+        return plan(change).training_recipe(run)
+
+    for change in (
+        setting("decision", {"threshold": 0.6, "min_size": 9000}),
+        setting("decision", {"how": "tune"}),
+        setting("ensembles.fpn.decision", {"how": "grid"}),
+        setting("recipes.quick.validation", {"threshold": 0.5}),  # the default
+    ):
+        assert recipe(change) == recipe()
+    assert whole_recipe(recipe())["validation"] == {"threshold": 0.5, "min_area": 0.025}
+    assert recipe(setting("recipes.quick.validation", {"threshold": 0.6})) != recipe()
+
+
+def test_the_validation_of_own_images_has_no_minimum_size_unless_asked_for(tmp_path):
+    def min_area(**validation):
+        config = copy.deepcopy(DEMO) | {"dataset": {"source": "path", "root": str(tmp_path)}}
+        config |= {"submission_size": "210x315"}
+        config["recipes"]["quick"]["validation"] = validation
+        recipe = Plan(config, REPO).training_recipe(wildcards(recipe="quick"))
+        return whole_recipe(recipe)["validation"]["min_area"]
+
+    assert (min_area(), min_area(min_area=0.01)) == (0, 0.01)
+
+
+def test_patience_is_for_schedules_that_wait():
+    for schedule in ("plateau", "constant"):
+        plan(lambda config, name=schedule: config["recipes"]["quick"].update(patience=2, schedule=name))

@@ -9,9 +9,9 @@ import torch
 from network_fixtures import RECIPE, write_folds, write_pixels
 
 from cloudseg import files
-from cloudseg.network import learner, losses, models, samples
+from cloudseg.network import devices, learner, losses, models, samples
 from cloudseg.network import train as training
-from cloudseg.network.train import dice_per_class, train
+from cloudseg.network.train import train
 from cloudseg.network.weights import initial_weights
 
 NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
@@ -119,7 +119,7 @@ def test_best_is_the_best_epoch(inputs, tmp_path, best_by, column, sign):
 
 def test_early_stopping_waits_for_its_patience(inputs, tmp_path, capsys):
     # nothing moves, so no epoch is better than the first
-    outputs = run(inputs, tmp_path, epochs=9, learning_rate=1e-30, patience=2, best_by="dice")
+    outputs = run(inputs, tmp_path, epochs=9, learning_rate=1e-30, patience=2, best_by="dice", schedule="constant")
     history = pd.read_csv(outputs["history"], sep="\t")
     best = json.loads(outputs["run"].read_text())["epochs"]["best"]
     assert len(history) == best + 2 < 9
@@ -137,6 +137,24 @@ def test_precisions(inputs, tmp_path):
         outputs = run(inputs, tmp_path / precision, epochs=1, precision=precision)
         assert math.isfinite(pd.read_csv(outputs["history"], sep="\t")["train_loss"][0])
         assert all(value.dtype != torch.float16 for value in models.read_state(outputs["last"])[0].values())
+
+
+def test_auto_is_what_the_processor_computes_in_and_a_state_knows(inputs, tmp_path, monkeypatch):
+    digests, precisions = [], []
+    for has in (True, False):
+        monkeypatch.setattr(devices, "cpu_computes_bf16", lambda has=has: has)
+        outputs = run(inputs, tmp_path / str(has), epochs=1, precision="auto")
+        precisions.append(json.loads(outputs["run"].read_text())["precision"])
+        digests.append(torch.load(tmp_path / str(has) / "training.state", weights_only=True)["digest"])
+    assert precisions == ["bfloat16", "float32"]
+    assert digests[0] != digests[1]
+
+
+def test_fewer_epochs_than_were_trained_begin_anew_and_say_so(inputs, tmp_path, capsys):
+    run(inputs, tmp_path, epochs=3, schedule="constant")
+    outputs = run(inputs, tmp_path, epochs=2, schedule="constant")
+    assert len(pd.read_csv(outputs["history"], sep="\t")) == 2
+    assert "of 3 epochs already; training from the beginning" in capsys.readouterr().out
 
 
 def test_progress_is_quiet_outside_a_terminal(inputs, tmp_path, capsys):
@@ -289,15 +307,3 @@ def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch
     assert sizes == [7, 2, 7]
     with pytest.raises(ValueError, match=r"the 9 images that fold 0 .* make no batch of 10, and `drop_last`"):
         run(inputs, tmp_path / "none", batch=10, drop_last=True)
-
-
-def test_dice_against_smp():
-    rng = torch.Generator().manual_seed(0)
-    logits = torch.randn(6, 3, 9, 11, generator=rng)
-    target = (torch.rand(6, 3, 9, 11, generator=rng) > 0.7).float()
-    logits[0, 0], target[0, 0] = -1, 0  # empty, and rightly so
-    logits[1, 0], target[2, 0] = -1, 0
-    counts = smp.metrics.get_stats(logits.sigmoid(), target.long(), mode="multilabel", threshold=0.5)
-    expected = smp.metrics.f1_score(*counts, reduction=None, zero_division=1.0)
-    np.testing.assert_allclose(dice_per_class(logits, target).numpy(), expected.numpy(), atol=1e-6)
-    assert dice_per_class(logits, target)[0, 0] == 1

@@ -69,13 +69,18 @@ class PixelSamples(Dataset):
         """Return the store and the name of the image at one place, for messages."""
         return f"{self._store}, image {self._names[self._images[place]]}"
 
+    def mask(self, place: int) -> np.ndarray:
+        """Return the mask at one place as the store has it, (H, W, B) uint8."""
+        packed = stores.images(self._mask, self._row(place))[0]
+        return packed.view(np.uint8).reshape(*packed.shape, -1)
+
+    def _row(self, place: int) -> slice:
+        return slice(self._images[place], self._images[place] + 1)
+
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the image and mask at one place, as drawn in one epoch."""
         epoch, place = key
-        row = slice(self._images[place], self._images[place] + 1)
-        image = stores.images(self._image, row)[0]
-        packed = stores.images(self._mask, row)[0]
-        mask = packed.view(np.uint8).reshape(*packed.shape, -1)
+        image, mask = stores.images(self._image, self._row(place))[0], self.mask(place)
         if self._transform is not None:
             image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
         if self._size is not None:

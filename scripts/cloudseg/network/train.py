@@ -24,6 +24,7 @@ from cloudseg.network.batches import Batches, images_at_once
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.learner import Learner
 from cloudseg.network.loader import Loader
+from cloudseg.network.metrics import ValidationDecision, dice_per_class, masks_left_out
 from cloudseg.network.models import build_model, write_state
 from cloudseg.network.ranks import ALONE, Team
 from cloudseg.network.resume import NAME, StateFile, leaving_on_signal
@@ -79,7 +80,8 @@ def train(
           ``plateau_factor`` (0 to 1) for ``plateau``, which counts epochs as ``best_by`` does;
         - ``weight_decay`` (AdamW), ``clip`` (largest norm of the gradient);
         - ``patience`` (epochs without a better one before stopping; 0 never stops);
-        - ``best_by``: ``dice`` or ``loss`` of the validation images;
+        - ``best_by``: ``dice`` or ``loss`` of the validation images; ``validation``: the decision by which the Dice is
+          counted, ``threshold`` and ``min_area`` (share of an image);
         - ``loss``: name to weight; ``loss_grid``: ``input`` compares at the training size, ``submission`` at
           ``submission_size``, in training and validation alike;
         - ``augmentation``: steps; ``canvas``: the size at which they are applied, for the record; ``channels``:
@@ -111,8 +113,10 @@ def train(
     that was killed goes on after that epoch and ends with the same bits. One that had finished goes on, too, when
     ``epochs`` has been raised, unless its ``schedule`` depends on their number, as cosine and one_cycle do.
 
-    ``valid_dice`` in the history is a signal for training, not a score: threshold 0.5, no minimum size, at
-    training size, 1 for a class absent from both mask and prediction; mean over images, then over classes.
+    ``valid_dice`` in the history is a signal for training, not a score: by the decision of the recipe, at training
+    size, from one view, 1 for a class absent from both mask and prediction; mean over images, then over classes. The
+    decision is the recipe's own: one of an ensemble may be changed, or tuned, without any training done anew.
+    ``learning_rate`` is that of the last step of an epoch.
 
     Several devices see the batches that one would see. What counts over the images that a device sees at once then
     counts over fewer: the losses over a batch, and on the CPU BatchNorm (on CUDA it is synchronised). Without these
@@ -151,8 +155,10 @@ def train(
     transform = build_transform(recipe["augmentation"])
     train_samples = PixelSamples(canvas_pixels or pixels, train_images, transform=transform, seed=seed, size=size)
     train_loader = Loader(train_samples, train_batches, workers, device)
+    decision = ValidationDecision.of(recipe["validation"], size)
     own_images = slice(team.rank, None, team.size)
     valid_samples = PixelSamples(pixels, valid_images[own_images])
+    _require_masks_to_stay(valid_samples, len(classes), decision, team, pixels)
     valid_loader = Loader(valid_samples, Batches(len(valid_samples), at_once), 0, device)
 
     # Network
@@ -206,7 +212,10 @@ def train(
     if state is not None and state["at_once"] != at_once:
         team.say(f"{state_file.path}: of {state['at_once']} images at once; training from the beginning")
         state = None
-    if state is not None and len(state["history"]) <= recipe["epochs"]:
+    if state is not None and len(state["history"]) > recipe["epochs"]:
+        team.say(f"{state_file.path}: of {len(state['history'])} epochs already; training from the beginning")
+        state = None
+    if state is not None:
         history, values, best = state["history"], state["values"], state["best"]
         resumed = [*state["resumed"], {"after": len(history), "of": state["epochs"]}]
         learner.load_state_dict(state["learner"])
@@ -250,7 +259,7 @@ def train(
             team.average_buffers(learner.model)
             if learner.kept is not learner.model:
                 team.average_buffers(learner.kept)
-            valid_loss, dice = _validate(learner, valid_loader, team, len(valid_images), own_images)
+            valid_loss, dice = _validate(learner, valid_loader, decision, team, len(valid_images), own_images)
             _finite(valid_loss, "validation", epoch, recipe)
             history.append(
                 {
@@ -373,28 +382,6 @@ def _data(pixels: str | Path, folds: str | Path) -> str:
     )
 
 
-def dice_per_class(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the Dice of every image and class at threshold 0.5.
-
-    Parameters
-    ----------
-    logits, target : (N, C, H, W); the target is 0 or 1.
-
-    Returns
-    -------
-    Tensor : (N, C) float64; 2 |A and B| / (|A| + |B|), 1 where both are empty.
-
-    Examples
-    --------
-    >>> dice_per_class(torch.tensor([[[[1.0, 1.0]], [[-1.0, -1.0]]]]), torch.tensor([[[[1, 0]], [[0, 0]]]]))
-    tensor([[0.6667, 1.0000]], dtype=torch.float64)
-    """
-    predicted, truth = logits >= 0, target > 0.5  # a probability of 0.5 is a logit of 0
-    common = (predicted & truth).sum((2, 3)).double()
-    sizes = (predicted.sum((2, 3)) + truth.sum((2, 3))).double()
-    return torch.where(sizes == 0, 1.0, 2 * common / sizes.clamp_min(1))
-
-
 def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
     """Raise unless two pixel stores hold the same training images and classes, in the same order."""
     canvas, sized = (stores.read(path).attrs.asdict() for path in (canvas_pixels, pixels))
@@ -410,18 +397,33 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
             )
 
 
-def _validate(learner: Learner, loader: Loader, team: Team, count: int, places: slice) -> tuple[float, np.ndarray]:
+def _require_masks_to_stay(
+    samples: PixelSamples, classes: int, decision: ValidationDecision, team: Team, pixels: str | Path
+) -> None:
+    """Raise when the minimum size takes away more than half of the masks that are to be found."""
+    counts = [masks_left_out(samples.mask(place), classes, decision.min_size) for place in range(len(samples))]
+    there, left_out = team.sum(torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).sum(0)).tolist()
+    if left_out > there / 2:
+        raise ValueError(
+            f"{pixels}: the recipe's `validation.min_area` ({decision.min_size} pixels at this size) leaves out "
+            f"{left_out} of the {there} masks to be found; set it below the smallest of their areas"
+        )
+
+
+def _validate(
+    learner: Learner, loader: Loader, decision: ValidationDecision, team: Team, count: int, places: slice
+) -> tuple[float, np.ndarray]:
     """Return the mean loss of the validation images and their mean Dice per class, (classes,).
 
     Of the ``count`` images this process looks at those at ``places``; all processes get the same numbers.
     """
     learner.kept.eval()
     total = torch.zeros((), dtype=torch.float64)
-    dice = [torch.zeros(0, learner.classes, dtype=torch.float64, device=team.device)]  # there may be no images for all
+    dice = [torch.zeros(0, learner.classes, dtype=torch.float64)]  # there may be no images for all
     for image, mask in loader:
         loss, logits, target = learner.validate(image, mask)
         total += loss.item() * len(image)
-        dice.append(dice_per_class(logits, target))
+        dice.append(dice_per_class(logits, target, decision))
     dice_NC = team.collect(torch.cat(dice), places, count).cpu().numpy()
     return team.sum(total).item() / count, dice_NC.mean(axis=0)
 
