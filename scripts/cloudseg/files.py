@@ -29,6 +29,10 @@ class DiskFullError(OSError, ValueError):
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` and put it in place when the block ends without an error.
 
+    The bytes are on the disk before they get their name, and the name is on the disk before this returns: after a power
+    cut ``path`` holds the old content or the new one, and is not an empty file. The file has the mode that the umask
+    gives, whatever mode its writer chose.
+
     Parameters
     ----------
     path : the file to write; its folder is made when missing, an existing file is replaced.
@@ -53,11 +57,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
     ['a.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
     try:
+        mode = _mode_of_a_new_file(temporary)
         yield temporary
+        temporary.chmod(mode)
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     except ValueError:  # knows what it speaks of
         raise
     except Exception as error:
@@ -70,6 +78,69 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _mode_of_a_new_file(path: Path) -> int:
+    """Make a file and remove it again: the umask can only be read by setting it, and for all threads."""
+    path.touch(exist_ok=False)
+    mode = path.stat().st_mode
+    path.unlink()
+    return mode
+
+
+def sync(path: str | Path) -> None:
+    """Wait until the bytes of a file, or the names in a folder, are on the disk.
+
+    Parameters
+    ----------
+    path : a file, whoever wrote it, or a folder. File systems that cannot do this for folders are left alone.
+
+    Raises
+    ------
+    OSError : if the disk did not take the bytes, or there is no such file.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not Path(path).is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and those above it, where they are missing, so that a power cut does not lose them.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     make_folder(f"{folder}/a/b")
+    ...     Path(folder, "a/b").is_dir()
+    True
+    """
+    folder = Path(folder)
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        sync(each.parent)
+
+
+def sync_tree(folder: str | Path) -> None:
+    """Wait until everything in a folder, files and names, is on the disk.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     make_folder(f"{folder}/a")
+    ...     sync_tree(folder)
+    """
+    for each, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(each, name))
+        sync(each)
 
 
 def remove_leftovers(path: str | Path) -> None:

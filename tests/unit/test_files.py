@@ -1,12 +1,16 @@
 import hashlib
 import json
 import math
+import os
+import stat
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cloudseg.files import atomic, digest, sha256, write_table, write_text
+from cloudseg.network.models import write_state
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -83,3 +87,17 @@ def test_the_digest_is_that_of_canonical_json():
 def test_values_that_json_cannot_hold_are_refused(value, error):
     with pytest.raises(error):
         digest({"a": value})
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_files_have_the_mode_that_the_umask_gives_whoever_writes_them(tmp_path, umask, mode):
+    """A library that writes private files, as safetensors does, included."""
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "a")
+        write_state({"a": torch.zeros(2)}, tmp_path / "a.safetensors", {})
+        with atomic(tmp_path / "private") as temporary:
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {mode}

@@ -26,6 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cloudseg import files
 from cloudseg.dataset.fetch import write_mark
 from cloudseg.postprocess import encode_rle
 
@@ -116,9 +117,11 @@ def make_demo(
         unknown = ["1 1"] * len(CLASSES)
         _write_csv(part / "sample_submission.csv", [(name, unknown) for split, name, _ in written if split == "test"])
         write_mark(part, images="demo")
+        files.sync_tree(part)
         if root.exists():
             root.rmdir()
         part.replace(root)
+        files.sync(root.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudseg.files import FULL, write_text
+from cloudseg.files import FULL, sync, sync_tree, write_text
 
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
 NEEDED = ("train_images", "test_images", "train.csv", "sample_submission.csv")
@@ -220,7 +220,9 @@ def _unpack(competition: str, folder: Path) -> None:
     if missing := missing_files(unpacking):
         shutil.rmtree(unpacking, ignore_errors=True)
         raise ValueError(f"{archive}: holds no {', '.join(missing)}; is {competition} a contest with this layout?")
+    sync_tree(unpacking)
     unpacking.rename(folder / "whole")
+    sync(folder)
 
 
 def _refuse_unsafe_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
@@ -279,3 +281,4 @@ def _move_into_place(whole: Path, root: Path) -> None:
         raise ValueError(f"{root}: {', '.join(clash)} appeared during the download; nothing was replaced. Move it away")
     for path in entries:
         path.rename(root / path.name)
+    sync(root)
