@@ -13,4 +13,5 @@ if __name__ == "__main__":
             sharpen=snakemake.params.sharpen,
             allow_squeezed=snakemake.params.allow_squeezed,
             threads=snakemake.threads,
+            code=snakemake.params.code,
         )

@@ -17,4 +17,5 @@ if __name__ == "__main__":
             size=snakemake.params.size,
             classes=snakemake.params.classes,
             threads=snakemake.threads,
+            code=snakemake.params.code,
         )

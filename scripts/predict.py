@@ -23,4 +23,5 @@ if __name__ == "__main__":
                 precision=recipe["precision"],
                 threads=snakemake.params.threads,
                 device=device,
+                code=snakemake.params.code,
             )

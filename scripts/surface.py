@@ -10,4 +10,5 @@ if __name__ == "__main__":
             folds=snakemake.params.folds,
             min_sizes=snakemake.params.min_sizes,
             threads=snakemake.threads,
+            code=snakemake.params.code,
         )

@@ -11,4 +11,5 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             size=tuple(snakemake.params.submission_size),
             threads=snakemake.threads,
+            code=snakemake.params.code,
         )

@@ -12,11 +12,20 @@ and the image, and a chunk that is absent is an error where Zarr returns zeros.
 
 A store is written in ``<path>.part`` and renamed when whole; ``complete`` and the count of shard files are
 the last things set. ``complete`` is a digest of the metadata of the group and its arrays, which no codec guards;
-stores from before that say ``true``. :func:`check` believes nothing else.
+stores from before that say ``true``. :func:`check` believes nothing else. Each shard is on the disk before it has its
+name, and all of them before ``complete`` is set, so a power cut leaves no store that only looks whole.
+
+The ``.part`` also says what made it (``made_with``: the number of the code, versions of libraries). A writer goes on
+only with a ``.part`` that it could have begun itself. The finished store does not say it, so that a newer library
+makes no store stale. A lock in the ``.part`` keeps a second process from writing the same store.
 """
 
+import contextlib
+import datetime
+import fcntl
 import json
 import os
+import platform
 import shutil
 import threading
 import warnings
@@ -24,15 +33,16 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import google_crc32c
+import numcodecs
 import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
-from cloudseg.files import atomic, digest
+from cloudseg.files import atomic, digest, make_folder, sync
 
 SHARD_BYTES = 32 * 2**20
 """Raw bytes that a shard holds at most (but always one image)."""
@@ -41,6 +51,7 @@ _LEVEL = 3
 _ZSTD = Zstd(level=_LEVEL, checksum=True)
 _ABSENT = np.uint64(2**64 - 1)  # the specification's offset and length of a chunk that is not there
 _CRC_BYTES = 4
+_LOCK = ".writer"  # in a `.part`: locked by the process that writes it, and says which one that is
 
 
 class StoreError(ValueError):
@@ -91,7 +102,13 @@ class Writer:
         ``"train/image"``, make a group.
     attrs : plain values kept as the attributes of the store. A ``.part`` that holds other arrays or other
         attributes is removed, so whatever decides the content (a digest of the inputs) belongs here.
+    made_with : what else decides the bytes, as :func:`made_with` lists it. A ``.part`` that was made with anything else
+        is removed, too; the finished store does not keep it.
     threads : images that are compressed at the same time within a shard. It does not change a byte.
+
+    Raises
+    ------
+    StoreError : if another process is writing this store; it says which one.
 
     Examples
     --------
@@ -109,24 +126,31 @@ class Writer:
     """
 
     def __init__(
-        self, path: str | Path, arrays: Mapping[str, Spec], attrs: Mapping[str, Any], *, threads: int = 1
+        self,
+        path: str | Path,
+        arrays: Mapping[str, Spec],
+        attrs: Mapping[str, Any],
+        *,
+        made_with: Mapping[str, Any] | None = None,
+        threads: int = 1,
     ) -> None:
         """Begin the store, or take up its ``.part``."""
         if not arrays or ("" in arrays and len(arrays) > 1):
             raise ValueError(f'the arrays of a store are one named "" or several with names; got {sorted(arrays)}')
-        if reserved := {"complete", "shards"} & set(attrs):
+        if reserved := {"complete", "shards", "made_with"} & set(attrs):
             raise ValueError(f"the attributes {sorted(reserved)} are the writer's own; choose other names")
         self.path = Path(path)
-        self.part = self.path.with_name(self.path.name + ".part")
+        self.part = _part_of(self.path)
         self._specs = dict(arrays)
         self._attrs = dict(attrs)
         self._threads = threads
-        metadata = _metadata(self._specs, self._attrs)
-        if _holds(self.part, metadata):
-            for leftover in self.part.rglob(".*"):  # what a killed writer was writing at that moment
-                _remove(leftover)
-        else:
-            _remove(self.part)
+        _lock(self.part)
+        metadata = _metadata(self._specs, _attrs_of_part(attrs, made_with))
+        # Of a store to go on with, only what a killed writer was writing at that moment
+        rejected = self.part.rglob(".*") if _holds(self.part, metadata) else self.part.iterdir()
+        for leftover in [each for each in rejected if each.name != _LOCK]:
+            _remove(leftover)
+        if not (self.part / "zarr.json").exists():
             for name, content in metadata.items():
                 with atomic(self.part / name) as temporary:
                     temporary.write_bytes(content)
@@ -200,6 +224,8 @@ class Writer:
                 lines = ", ".join(f"{rows.start} to {rows.stop - 1}" for rows in ranges[:5])
                 raise StoreError(f"{self.part}: {name or 'the array'} lacks images {lines}; write them first")
             shards += _shards(spec.shape[0], spec.shard)
+        for folder, _, _ in os.walk(self.part):  # names that a killed writer gave may not be on the disk yet
+            sync(folder)
         _remove(self.path)
         documents = _documents(self.part)
         root = documents[""]
@@ -207,7 +233,35 @@ class Writer:
         root["attributes"]["complete"] = digest(documents)
         with atomic(self.part / "zarr.json") as temporary:
             temporary.write_text(json.dumps(root, indent=2), encoding="utf-8")
+        (self.part / _LOCK).unlink(missing_ok=True)
         self.part.replace(self.path)
+        sync(self.path.parent)
+        _unlock(self.part)
+
+
+def made_with(code: int, *modules: Any) -> dict[str, Any]:
+    """Return what made the bytes of a store besides its inputs and settings.
+
+    Parameters
+    ----------
+    code : the number in ``CODE`` of the rule.
+    modules : the libraries whose versions can change the bytes, imported.
+
+    Examples
+    --------
+    >>> sorted(made_with(1, np, zarr))
+    ['code', 'numpy', 'zarr']
+    """
+    return {"code": code} | {module.__name__: str(module.__version__) for module in modules}
+
+
+def begun(path: str | Path, attrs: Mapping[str, Any], made_with: Mapping[str, Any] | None = None) -> bool:
+    """Return whether a stopped :class:`Writer` of these attributes left a ``.part`` for the next one to go on with."""
+    try:
+        found = json.loads((_part_of(Path(path)) / "zarr.json").read_bytes())["attributes"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return found == json.loads(json.dumps(_attrs_of_part(attrs, made_with)))
 
 
 def check(path: str | Path) -> None:
@@ -297,6 +351,64 @@ def verify(path: str | Path) -> None:
             images(array, slice(index, index + 1))
 
 
+def _part_of(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _attrs_of_part(attrs: Mapping[str, Any], made_with: Mapping[str, Any] | None) -> dict[str, Any]:
+    # The codec decides the bytes of every store
+    return {**attrs, "made_with": {**(made_with or {}), "numcodecs": numcodecs.__version__}}
+
+
+_LOCKS: dict[tuple[int, Path], TextIO] = {}  # by process, since a fork copies it: a process may write a store twice
+
+
+def _lock(part: Path) -> None:
+    """Make the folder of a half-written store and lock it for this process, until :func:`_unlock` or its end."""
+    if part.exists() and not part.is_dir():
+        part.unlink()
+    own = _LOCKS.get((os.getpid(), part.absolute()))
+    if own is not None and _is_still_at(own, part / _LOCK):
+        return
+    _unlock(part)
+    while True:
+        make_folder(part)
+        try:
+            file = (part / _LOCK).open("a+", encoding="utf-8")
+        except FileNotFoundError:  # the other writer has just finished: it renamed the folder
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            who = file.read().strip() or "another process"
+            file.close()
+            raise StoreError(
+                f"{part}: {who} is writing this store; let it finish, or end it, then type the same command again"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        if _is_still_at(file, part / _LOCK):
+            break
+        file.close()
+    file.truncate(0)
+    now = datetime.datetime.now().astimezone()
+    file.write(f"process {os.getpid()} on {platform.node()} (since {now:%Y-%m-%d %H:%M})\n")
+    file.flush()
+    _LOCKS[os.getpid(), part.absolute()] = file
+
+
+def _is_still_at(file: TextIO, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
+
+
+def _unlock(part: Path) -> None:
+    if (file := _LOCKS.pop((os.getpid(), part.absolute()), None)) is not None:
+        file.close()
+
+
 def _metadata(specs: Mapping[str, Spec], attrs: Mapping[str, Any]) -> dict[str, bytes]:
     """Let Zarr write the metadata of an empty store into memory: file name to content."""
     kept: dict[str, Any] = {}
@@ -368,7 +480,7 @@ def _arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
     if isinstance(node, zarr.Array):
         return {"": node}
     with warnings.catch_warnings():  # Snakemake leaves a time stamp in each folder that a job made
-        warnings.filterwarnings("ignore", message=r"Object at \.snakemake_timestamp")
+        warnings.filterwarnings("ignore", message=rf"Object at \.snakemake_timestamp|Object at \{_LOCK}")
         found = {name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)}
     return dict(sorted(found.items()))
 

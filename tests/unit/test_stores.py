@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -203,6 +204,72 @@ def test_a_part_of_something_else_is_thrown_away(tmp_path, arrays, attrs):
     build(tmp_path / "a.zarr", arrays, attrs)
     build(tmp_path / "b.zarr", arrays, attrs)
     assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"code": 1}, {"code": 2}),
+        ({"code": 1, "cv2": "4.12"}, {"code": 1, "cv2": "4.13"}),
+        ({"code": 1}, None),
+        (None, {"code": 1}),
+    ],
+)
+def test_what_other_code_or_another_library_began_is_begun_anew(tmp_path, first, second):
+    one = Writer(tmp_path / "a.zarr", {"": IMAGE}, {"seed": 1}, made_with=first)
+    one.write(slice(0, 3), values(IMAGE)[:3])
+    assert stores.begun(tmp_path / "a.zarr", {"seed": 1}, first)
+    assert not stores.begun(tmp_path / "a.zarr", {"seed": 1}, second)
+    assert len(Writer(tmp_path / "a.zarr", {"": IMAGE}, {"seed": 1}, made_with=first).missing()) == 3
+    assert len(Writer(tmp_path / "a.zarr", {"": IMAGE}, {"seed": 1}, made_with=second).missing()) == 4
+
+
+def test_what_another_codec_began_is_begun_anew(tmp_path, monkeypatch):
+    writer = Writer(tmp_path / "a.zarr", {"": IMAGE}, {})
+    writer.write(slice(0, 3), values(IMAGE)[:3])
+    monkeypatch.setattr(stores.numcodecs, "__version__", "99.0.0")
+    assert len(Writer(tmp_path / "a.zarr", {"": IMAGE}, {}).missing()) == 4
+
+
+def test_a_finished_store_does_not_tell_what_made_it(tmp_path):
+    """Versions in its attributes would make everything stale that holds a digest of them."""
+    for name, made_with in (("a.zarr", {"code": 1}), ("b.zarr", {"code": 2})):
+        writer = Writer(tmp_path / name, {"": IMAGE}, {"seed": 1}, made_with=made_with)
+        for rows in writer.missing():
+            writer.write(rows, values(IMAGE)[rows])
+        writer.finish()
+    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+    assert set(stores.read(tmp_path / "a.zarr").attrs) == {"seed", "shards", "complete"}
+
+
+def test_a_second_process_is_told_who_writes_the_store(tmp_path):
+    """As two calls of Snakemake with --nolock are; the kernel frees the lock however the first one ends."""
+    context = multiprocessing.get_context("spawn")
+    writing = context.Event()
+    process = context.Process(target=_write_for_ever, args=(tmp_path / "a.zarr", writing))
+    process.start()
+    assert writing.wait(60)
+    with pytest.raises(
+        StoreError, match=rf"a\.zarr\.part: process {process.pid} on \S+ \(since .*\) is writing this store"
+    ):
+        Writer(tmp_path / "a.zarr", {"": IMAGE}, {})
+    process.kill()
+    process.join(60)
+    writer = Writer(tmp_path / "a.zarr", {"": IMAGE}, {})
+    assert writer.missing() == [slice(3, 6), slice(6, 9), slice(9, 10)]
+    for rows in writer.missing():
+        writer.write(rows, values(IMAGE)[rows])
+    writer.finish()
+    assert [name for name in files(tmp_path) if "/c/" not in name] == ["a.zarr/zarr.json"]
+    build(tmp_path / "a.zarr", {"": IMAGE})  # nothing of the lock is left
+
+
+def _write_for_ever(path: Path, writing) -> None:
+    stores.SHARD_BYTES = 3 * 4 * 6 * 3
+    writer = Writer(path, {"": IMAGE}, {})
+    writer.write(slice(0, 3), values(IMAGE)[:3])
+    writing.set()
+    threading.Event().wait()
 
 
 def test_an_existing_store_or_file_is_replaced(tmp_path):

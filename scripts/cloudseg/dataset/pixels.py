@@ -10,11 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import PIL
 
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, digest_labels
 from cloudseg.files import digest
 from cloudseg.postprocess import decode_rle
-from cloudseg.stores import Spec, Writer
+from cloudseg.stores import Spec, Writer, made_with
 
 
 def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
@@ -130,6 +131,7 @@ def build_pixels(
     size: str,
     classes: Sequence[str],
     threads: int = 1,
+    code: int = 0,
 ) -> None:
     """Make the store of a split's images, and of their masks, at one size; go on where a killed run stopped.
 
@@ -147,6 +149,7 @@ def build_pixels(
     size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it; the original size is that of all rows of ``images``.
     classes : names of the classes, 1 to 64.
     threads : images that are decoded at the same time. It does not change a byte of the result.
+    code : the number of this code, so that what other code began is not gone on with.
 
     Raises
     ------
@@ -169,7 +172,7 @@ def build_pixels(
         return mask
 
     attrs = {"ids": source.ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
-    writer = Writer(out, arrays, attrs, threads=threads)
+    writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
     with _one_opencv_thread():
         _fill(writer, "image", arrays, lambda row: source.image(row, (height, width)), threads)
         if split == "train":
@@ -185,6 +188,7 @@ def build_truth(
     classes: Sequence[str],
     size: tuple[int, int],
     threads: int = 1,
+    code: int = 0,
 ) -> None:
     """Make the store of the true masks at the size of the submission, from the original labels in one step.
 
@@ -198,6 +202,7 @@ def build_truth(
     classes : names of the classes, 1 to 64.
     size : (height, width) of the submission, in pixels.
     threads : masks that are drawn at the same time. It does not change a byte of the result.
+    code : as of :func:`build_pixels`.
 
     Raises
     ------
@@ -206,7 +211,7 @@ def build_truth(
     source = _Source(images, root, "train", classes)
     arrays = {"": Spec((len(source.ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
     attrs = {"ids": source.ids, "classes": list(classes), "data": source.digest}
-    writer = Writer(out, arrays, attrs, threads=threads)
+    writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
     with _one_opencv_thread():
         _fill(writer, "", arrays, lambda row: np.stack(source.masks(row, size)), threads)
     writer.finish()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 from tqdm import tqdm
 
@@ -40,6 +41,7 @@ def blend_stores(
     sharpen: float | None = None,
     allow_squeezed: bool = False,
     threads: int = 1,
+    code: int = 0,
 ) -> None:
     """Write the weighted mean of probability stores as a store of the same kind.
 
@@ -54,6 +56,7 @@ def blend_stores(
     sharpen : the power that probabilities are raised to before the mean is taken; None for the plain mean.
     allow_squeezed : blend stores too whose values look like a sigmoid of a sigmoid.
     threads : stores are read and blended by so many threads; the result does not depend on it.
+    code : the number of this code, so that what other code began is not gone on with.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def blend_stores(
         "run": files.digest([[dict(member) for member in members], sharpen, _runs(paths)]),
     }
     spec = stores.Spec((count, len(classes), *size), "uint8", ("image", "class", "y", "x"))
-    writer = stores.Writer(out, {"": spec}, attrs)
+    writer = stores.Writer(out, {"": spec}, attrs, made_with=stores.made_with(code, np, numba))
     with ThreadPoolExecutor(threads) as pool, tqdm(total=count, unit=" images", disable=None) as bar:
         for rows in writer.missing():
             block = np.empty((rows.stop - rows.start, *spec.shape[1:]), np.uint8)

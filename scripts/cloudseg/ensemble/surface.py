@@ -1,8 +1,10 @@
 """Dice of a blend at every threshold and minimum size, as a store."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numba
 import numpy as np
 from tqdm import tqdm
 
@@ -21,6 +23,7 @@ def write_surface(
     folds: Sequence[int],
     min_sizes: Sequence[int],
     threads: int = 1,
+    code: int = 0,
 ) -> None:
     """Write the sums of Dice per fold, class, level and minimum size.
 
@@ -33,6 +36,7 @@ def write_surface(
     folds : the folds in the order of the first axis.
     min_sizes : ascending, in pixels of the submission grid.
     threads : the result does not depend on it.
+    code : the number of this code, so that what other code began is not gone on with.
 
     Raises
     ------
@@ -55,11 +59,11 @@ def write_surface(
             g = np.concatenate([stores.images(masks, slice(row_of[ids[row]], row_of[ids[row]] + 1)) for row in chosen])
             block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
             sums[fold_row] += block_sums[0]
-    _write(out, sums, counts, min_sizes, folds)
+    _write(out, sums, counts, min_sizes, folds, code)
 
 
 def _write(
-    out: str | Path, sums: np.ndarray, counts: np.ndarray, min_sizes: Sequence[int], folds: Sequence[int]
+    out: str | Path, sums: np.ndarray, counts: np.ndarray, min_sizes: Sequence[int], folds: Sequence[int], code: int
 ) -> None:
     arrays = {"dice_sum": sums, "count": counts, "min_sizes": np.asarray(min_sizes, np.int64)}
     dims = {
@@ -69,7 +73,10 @@ def _write(
     }
     specs = {name: stores.Spec(array.shape, str(array.dtype), dims[name]) for name, array in arrays.items()}
     content = files.digest([sums.sum(axis=(1, 2)).tolist(), counts.tolist()])
-    writer = stores.Writer(out, specs, {"folds": list(folds), "content": content})
+    made_with = stores.made_with(code, np, numba)
+    # `content` holds sums alone, which other values may share
+    made_with |= {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in arrays.items()}
+    writer = stores.Writer(out, specs, {"folds": list(folds), "content": content}, made_with=made_with)
     for name, array in arrays.items():
         for rows in writer.missing(name):
             writer.write(rows, array[rows], name)

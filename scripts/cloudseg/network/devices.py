@@ -189,3 +189,14 @@ def name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
+
+
+def instructions(device: torch.device) -> str:
+    """Return what of a device decides the last bits of a result: the model of a GPU, the instruction set of a CPU.
+
+    Examples
+    --------
+    >>> instructions(torch.device("cpu")) == torch.backends.cpu.get_cpu_capability()
+    True
+    """
+    return name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()

@@ -1,6 +1,5 @@
 """Predict the validation images of a trained fold, or the test images, in several views, into probability stores."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import segmentation_models_pytorch as smp
+import timm
 import torch
 from torch import nn
 from torch.nn import functional
@@ -39,6 +40,7 @@ def predict(
     precision: str = "auto",
     threads: int = 1,
     device: str | torch.device = "cpu",
+    code: int = 0,
 ) -> None:
     """Write a probability store for each checkpoint.
 
@@ -61,6 +63,8 @@ def predict(
     precision : of the recipe.
     threads : numerical threads.
     device : where to compute.
+    code : the number of this code. What was begun with other code, other versions of the libraries or another kind of
+        processor is not gone on with.
 
     Raises
     ------
@@ -89,6 +93,7 @@ def predict(
         "device": device.type,
     }
 
+    made_with = stores.made_with(code, np, torch, smp, timm) | {"processor": devices.instructions(device)}
     runs = {name: files.sha256(checkpoint) for name, checkpoint in checkpoints.items()}
 
     def about(name: str, batch: int) -> dict[str, Any]:
@@ -96,9 +101,12 @@ def predict(
         return {"ids": names, "classes": attrs["classes"], "run": runs[name], "settings": settings}
 
     def batch_begun_with() -> int:
-        begun = {name: found for name in checkpoints if (found := _attrs_begun(outputs[name])) is not None}
         halves = [batch >> times for times in range(batch.bit_length())]
-        fitting = [half for half in halves if any(found == about(name, half) for name, found in begun.items())]
+        fitting = [
+            half
+            for half in halves
+            if any(stores.begun(outputs[name], about(name, half), made_with) for name in checkpoints)
+        ]
         # The smallest, since a store that was begun before memory ran out may lie there as well
         return min(fitting, default=batch)
 
@@ -118,7 +126,7 @@ def predict(
             model.to(device, memory_format=torch.channels_last)
             prepare = partial(normalise, **normalisation, channels=trained.get("channels", 3))
             spec = stores.Spec((len(names), len(attrs["classes"]), *size), "uint8", ("image", "class", "y", "x"))
-            writer = stores.Writer(outputs[name], {"": spec}, about(name, batch))
+            writer = stores.Writer(outputs[name], {"": spec}, about(name, batch), made_with=made_with)
             write_shards(writer, partial(block, model, prepare, batch), names, writing)
             print(f"{name}: {len(names)} images", flush=True)
 
@@ -144,14 +152,6 @@ def predict(
             raise named(f"{pixels}, image {name}", error) from error
 
     with_fitting_batch(write_stores, batch_begun_with(), device)
-
-
-def _attrs_begun(path: str | Path) -> Any:
-    """Return the attributes of what a stopped writer left of a store; None where there is nothing to be read."""
-    try:
-        return json.loads(Path(f"{path}.part", "zarr.json").read_bytes())["attributes"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:
