@@ -18,7 +18,7 @@ from cloudseg.network.decoders import DECODERS
 from cloudseg.network.encoders import encoders
 from cloudseg.network.headers import start_problem
 from cloudseg.network.schedules import FOR_ALL_EPOCHS
-from cloudseg.network.transforms import augmentation_problems
+from cloudseg.network.transforms import augmentation_problems, size_problem
 from cloudseg.network.views import recipe_views, smallest_side
 
 KEY = ["encoder", "decoder", "size", "recipe"]
@@ -305,6 +305,7 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         lines.append(f"no encoder {row['encoder']!r}{schema.nearest(row['encoder'], models)}")
     elif row["recipe"] in settings["recipes"]:
         lines += _weights_problems(row["encoder"], row["recipe"], settings)
+    lines += _augmented_size_problems(row, settings)
     if row["decoder"] not in DECODERS:
         known = ", ".join(DECODERS)
         lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
@@ -322,6 +323,25 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     if row["folds"] > settings["folds"]["count"]:
         lines.append(f"folds: expected at most {settings['folds']['count']} (folds.count), got {row['folds']}")
     return lines
+
+
+def _augmented_size_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Look whether the augmentation of a row keeps the size of its images, where that is known.
+
+    A smoke run has smaller images, and is left alone; the size of `xN` of a user's own images is not known here.
+    """
+    recipe = settings["recipes"].get(row["recipe"])
+    if recipe is None or settings["smoke"]:
+        return []
+    text = recipe["canvas"] or row["size"]
+    if not text.startswith("x"):
+        size = pair(text)
+    elif settings["dataset"]["source"] != "path":
+        size = tuple(int(side / int(text[1:]) + 0.5) for side in DEMO_SIZE)
+    else:
+        return []
+    problem = size_problem(recipe["augmentation"], size)
+    return [f"recipes.{row['recipe']}.augmentation: {problem}"] if problem else []
 
 
 def _weights_problems(encoder: str, recipe: str, settings: dict[str, Any]) -> list[str]:

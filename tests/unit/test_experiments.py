@@ -292,6 +292,27 @@ def test_a_start_file_is_looked_at_before_anything_runs(tmp_path):
     assert "no safetensors file (it is cut short)" in complaint()
 
 
+def test_an_augmentation_that_changes_the_size_is_found_before_anything_runs(tmp_path):
+    crop = {"name": "RandomCrop", "height": 48, "width": 64}
+
+    def change(config):
+        config["recipes"]["quick"]["augmentation"] = [{"name": "OneOf", "transforms": [{"name": "NoOp"}, crop]}]
+
+    where = r"line 2: recipes\.quick\.augmentation: step 1: "
+    for size, came in (("64x96", "64x96"), ("x8", "175x263")):
+        with pytest.raises(ValueError, match=rf"{where}RandomCrop makes 48x64 of {came}"):
+            plan(change, sheet=SHEET + ROW.replace("64x96", size), folder=tmp_path)
+
+    def with_a_canvas(config):
+        change(config)
+        config["recipes"]["quick"]["canvas"] = "48x64"
+
+    plan(with_a_canvas, sheet=SHEET + ROW, folder=tmp_path)
+    for step, problem in (("Mosaic", "needs more than an image and its mask"), ("Resize", "needs height, width")):
+        with pytest.raises(ValueError, match=f"step 1: {step} {problem}"):
+            plan(setting("recipes.quick.augmentation", [{"name": step}]))
+
+
 def test_columns_that_the_plan_adds_are_reserved(tmp_path):
     with pytest.raises(ValueError, match="the column fold has a meaning of its own"):
         plan(sheet=SHEET.replace("note", "fold") + ROW, folder=tmp_path)

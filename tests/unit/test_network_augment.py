@@ -1,3 +1,4 @@
+import inspect
 import warnings
 
 import albumentations
@@ -7,6 +8,16 @@ import pytest
 from network_fixtures import FROG, write_pixels
 
 from cloudseg.network.augment import build_transform
+from cloudseg.network.transforms import (
+    CHOICES,
+    GIVEN,
+    UNUSABLE,
+    VARYING_WITH,
+    _sizes_after,
+    augmentation_problems,
+    size_problem,
+    transforms,
+)
 from cloudseg.report import pictures
 from cloudseg.report.augmented import augmented_sheet
 
@@ -214,3 +225,115 @@ def test_the_sheet_shows_each_image_untouched_and_then_as_drawn(tmp_path):
             assert 0.4 < mirrored.mean() < 1
     grey = cv2.imread(str(tmp_path / "grey.png"))[pictures.LINE :]
     assert (np.ptp(grey, axis=2) == 0).mean() > 0.4
+
+
+# Arguments that transforms cannot do without, or with which they change the size
+ARGUMENTS = {
+    **{name: [{"height": 20, "width": 30}] for name in GIVEN if "height" in GIVEN[name]},
+    "RandomResizedCrop": [{"size": [20, 30]}],
+    "RandomSizedCrop": [{"size": [20, 30], "min_max_height": [10, 20]}],
+    "Crop": [{"x_min": 2, "y_min": 2, "x_max": 32, "y_max": 22}],
+    "CropAndPad": [{"px": 4}, {"px": -4}, {"percent": 0.2}],
+    "GridElasticDeform": [{"num_grid_xy": [2, 2], "magnitude": 2}],
+    "PadIfNeeded": [{"min_height": 40, "min_width": 40}, {"min_height": 32, "min_width": 48}, {}],
+    **{name: [{"max_size": 40}] for name in ("LongestMaxSize", "SmallestMaxSize")},
+    **{name: [{"padding": 3}] for name in ("Pad", "Pad3D")},
+}
+
+
+def sizes_seen(step, size, draws=12):
+    """The sizes that albumentations itself makes, in some draws; nothing in between refuses them."""
+    transform = build_transform([step])._compose
+    image, mask = sample(size)
+    seen = set()
+    for number in range(draws):
+        transform.set_random_seed(number)
+        seen.add(transform(image=image, mask=mask)["image"].shape[:2])
+    return seen
+
+
+@pytest.mark.parametrize("name", sorted(set(transforms()) - set(CHOICES) - UNUSABLE))
+def test_what_every_transform_does_to_the_size_is_known(name):
+    size = (32, 48)
+    for arguments in ARGUMENTS.get(name, [{}]):
+        variants = [{"name": name, "p": 1, **arguments}]
+        for switch in ("fit_output", "keep_size", "crop_border", "pad_if_needed", "keep_ratio", "balanced_scale"):
+            if switch in transforms()[name]:
+                variants += [{**variants[0], switch: value} for value in (True, False)]
+        for step in variants:
+            if name in ("Affine", "Perspective"):
+                step |= {"scale": [0.1, 0.2]}
+            with warnings.catch_warnings(action="ignore"):
+                seen = sizes_seen(step, size)
+            predicted = _sizes_after([step], {size})
+            assert seen <= predicted or None in predicted, (step, seen)
+            assert (seen == {size}) == (predicted == {size}), (step, seen, predicted)
+
+
+@pytest.mark.parametrize("name", sorted(UNUSABLE))
+def test_transforms_that_need_more_than_an_image_cannot_be_used(name):
+    step = {"name": name, "p": 1}
+    if "font_path" not in transforms()[name]:
+        given = {"height": 20, "width": 30, "size": [8, 20, 30], "padding": 2, "min_zyx": [8, 40, 50]}
+        step |= {key: value for key, value in given.items() if key in transforms()[name]}
+        with pytest.raises(ValueError, match="fails on"):
+            build_transform([step])(*sample(planes=1), draw=1)
+    assert f"{name} needs more than an image and its mask" in next(augmentation_problems([step]))
+
+
+def test_odds_that_a_recipe_does_not_say_are_those_of_the_library():
+    for name in ("CenterCrop", "CropNonEmptyMaskIfExists", "RandomCrop", "Resize", "RandomSizedCrop", "PadIfNeeded"):
+        assert inspect.signature(getattr(albumentations, name)).parameters["p"].default == 1
+    for name in ("OneOf", "Sequential"):
+        assert inspect.signature(getattr(albumentations, name)).parameters["p"].default == 0.5
+    assert all(name in transforms() for name in VARYING_WITH)
+
+
+CROP = {"name": "RandomCrop", "height": 20, "width": 30}
+BACK = {"name": "Resize", "height": 32, "width": 48}
+TURN = {"name": "Transpose"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "problem"),
+    [
+        ([], None),
+        (FLIPS, None),
+        ([CROP], "step 1: RandomCrop makes 20x30 of 32x48; end with {name: Resize, height: 32, width: 48}"),
+        ([*FLIPS, CROP, FLIPS[0]], "step 3: RandomCrop makes 20x30"),
+        ([CROP, BACK], None),
+        ([CROP, BACK, TURN], "step 3: Transpose makes 48x32"),
+        ([{**CROP, "p": 0.5}, BACK], None),
+        ([CROP, {**BACK, "p": 0.5}], "step 1: RandomCrop makes 20x30"),
+        ([{**TURN, "p": 0}], None),
+        ([{"name": "RandomScale"}], "step 1: RandomScale makes another size of 32x48"),
+        ([{"name": "Rotate", "crop_border": True}], "step 1: Rotate makes another size"),
+        ([{"name": "PadIfNeeded", "min_height": 32, "min_width": 32}], None),
+        ([{"name": "OneOf", "transforms": [FLIPS[0], TURN]}], "step 1: Transpose"),
+        ([{"name": "OneOf", "transforms": [FLIPS[0], {**TURN, "p": 0}]}], None),
+        ([{"name": "OneOf", "transforms": [{"name": "Sequential", "p": 0.1, "transforms": [CROP, BACK]}]}], None),
+        ([{"name": "OneOf", "transforms": [{"name": "OneOf", "transforms": [TURN]}]}], "step 1: Transpose"),
+        ([{"name": "Sequential", "transforms": [CROP]}, BACK], None),
+        ([{"name": "Sequential", "transforms": [CROP]}], "step 1: RandomCrop"),
+        ([{"name": "SomeOf", "n": 1, "transforms": [CROP, FLIPS[0]]}], "step 1: RandomCrop"),
+        ([{**CROP, "height": 40}, BACK], "step 1: RandomCrop is larger than the image that it gets"),
+        ([CROP, CROP | {"width": 31}, BACK], "step 1: RandomCrop is larger"),
+        ([{**CROP, "height": 40, "pad_if_needed": True}, BACK], None),
+    ],
+)
+def test_a_change_of_size_is_found_without_an_image(steps, problem):
+    found = size_problem(steps, (32, 48))
+    assert (found is None) == (problem is None)
+    assert found is None or problem in found
+    if problem is None:
+        for number in range(20):
+            build_transform(steps)(*sample(), draw=number)
+    else:
+        with pytest.raises(ValueError, match=r"take transforms that keep size|fails on"):
+            for number in range(200):
+                build_transform(steps)(*sample(), draw=number)
+
+
+def test_the_kit_of_the_forum_keeps_the_size_of_its_canvas():
+    assert size_problem(FROG, (700, 1050)) is None
+    assert "step 3: RandomCrop is larger" in size_problem(FROG, (320, 480))

@@ -4,6 +4,7 @@ albumentations seeds itself once per process: under loader workers its draws rep
 Here every call is seeded, so a draw depends on nothing but its number.
 """
 
+import inspect
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -142,7 +143,9 @@ def _transform(step: Mapping[str, Any], parts: Sequence[Any], known: Mapping[str
             raise ValueError("mask_interpolation mixes the classes of neighbours; leave it out")
         if arguments.get("area_for_downscale") == "image_mask":
             raise ValueError("area_for_downscale: image_mask mixes the classes of neighbours; take image")
-        return make(**arguments, strict=True)
+        # Some take no `strict`; a value that they do not know is then the first image's to find
+        strict = {"strict": True} if "strict" in inspect.signature(make).parameters else {}
+        return make(**arguments, **strict)
     # What albumentations checks of other transforms it believes of these
     if not 0 <= (odds := arguments.get("p", 1)) <= 1:
         raise ValueError(f"{name}: p must be from 0 to 1, got {odds}")
