@@ -7,11 +7,13 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
 import weakref
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,6 +30,15 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 PID, PLACE, READING = range(3)  # what a worker notes: who it is, its last sample, and whether it is still on it
 
+QUEUES = 2**20  # bytes of shared memory, ample for the queues, locks and notes of a loader's workers
+PREFETCH = 2  # batches that each worker loads ahead, as many as torch's own loader
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+NO_SHARED_MEMORY = "allocate shared memory", "No space left on device"  # torch has no class for it
+MORE_SHARED_MEMORY = (
+    "set `workers: 0` or fewer than now, or give the container more (`docker run --shm-size=1g`; in Kubernetes an "
+    "emptyDir with `medium: Memory` at /dev/shm)"
+)
+
 
 class Loader:
     """Batches of images and masks, as pairs of tensors, one pass after another.
@@ -39,8 +50,10 @@ class Loader:
     samples : by (epoch, place), such as :class:`cloudseg.network.samples.PixelSamples`; ``samples.name(place)`` says
         which image lies at a place, and in which store.
     batches : lists of keys; gone through anew in each pass.
-    workers : loader processes, which live until the loader goes; 0 loads in this process.
+    workers : loader processes, which live until the loader goes; 0 loads in this process. Fewer are started, and it is
+        said, where the shared memory that batches come through has no room for theirs.
     device : where the batches will go.
+    ranks : processes of this job that load at the same time.
     stuck_after : seconds to wait for a batch, in the main thread of a process; those in which the process is stopped
         do not count.
 
@@ -78,9 +91,11 @@ class Loader:
         workers: int,
         device: str | torch.device,
         *,
+        ranks: int = 1,
         stuck_after: float = STUCK_AFTER,
     ) -> None:
         """Prepare; workers start with the first pass."""
+        workers = _workers_with_room(samples, batches, workers, ranks)
         self._samples = samples
         self._workers, self._stuck_after = workers, stuck_after
         self._watched = _Watched(samples, workers)
@@ -90,6 +105,7 @@ class Loader:
             self._watched,
             batch_sampler=batches,
             num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.device(device).type == "cuda",
             worker_init_fn=_begin,
@@ -133,12 +149,19 @@ class Loader:
             reason = "; ".join(f"worker {note[PID]}, {self._doing(note)}, died" for note in dead)
             reason += f" ({str(error).strip()})"
             advice = "a library crashed, and what it said stands in the output of Snakemake"
+            if "Bus error" in str(error):
+                advice = f"most often {SHARED_MEMORY} has no room for a batch: {MORE_SHARED_MEMORY}"
             if "Killed" in str(error):
                 advice = "most often the memory of the machine or of the job ran out: lower `workers`, or ask for more"
         elif isinstance(error, TimeoutError) and self._workers:
             doing = "; ".join(f"worker {note[PID]}, {self._doing(note)}" for note in self._notes())
             reason = f"no batch came in {self._stuck_after:g} s: {doing}"
             advice = "check that the disk answers, then run the job again"
+        elif self._workers and any(words in str(error) for words in NO_SHARED_MEMORY):
+            free = _free_shared_memory()
+            left = "" if free is None else f", {free / 2**20:.0f} MiB of which are free now"
+            reason = f"no room for a batch of {self._workers} loader processes in {SHARED_MEMORY}{left}"
+            advice = MORE_SHARED_MEMORY
         else:
             return
         self._failure = RuntimeError(f"{reason}; {advice}")
@@ -166,12 +189,47 @@ class Loader:
                 process.kill()  # one that is stopped does not hear SIGTERM
 
 
+def _workers_with_room(samples: Any, batches: Iterable[list[Key]], workers: int, ranks: int) -> int:
+    """Return how many workers there is shared memory for, and say so where these are fewer than are wanted.
+
+    The batches do not depend on it, and a container has 64 MB of it unless it is told otherwise.
+    """
+    free = _free_shared_memory()
+    if not workers or free is None or not hasattr(samples, "nbytes"):
+        return workers
+    batch = samples.nbytes * max(map(len, batches), default=0)
+    # Those that are loaded ahead, the one that is used and the next, which its worker is still writing
+    needs = [ranks * (batch * (PREFETCH * number + 2) + QUEUES) if number else 0 for number in range(workers + 1)]
+    room = [number for number, need in enumerate(needs) if need <= free]
+    if max(room) < workers:
+        text = (
+            f"{SHARED_MEMORY} has {free / 2**20:.0f} MiB free, and the batches of {workers} loader processes"
+            f"{f' for each of {ranks} devices' if ranks > 1 else ''} may take {needs[-1] / 2**20:.0f} MiB: loading "
+            f"with {max(room) or 'none of them, in the training process'}; the weights will be the same. For all of "
+            "them give the container more (`docker run --shm-size=1g`)"
+        )
+        for stream in (sys.stdout, sys.__stderr__):
+            print(text, file=stream, flush=True)
+    return max(room)
+
+
+def _free_shared_memory() -> int | None:
+    """Return the free bytes of the file system through which processes share tensors; None where there is none."""
+    try:
+        found = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
 class _Watched(Dataset):
     """Samples whose errors are returned, with their names; each worker notes what it is on."""
 
     def __init__(self, samples: Any, workers: int) -> None:
         self._samples = samples
-        self.notes = torch.zeros((max(1, workers), 3), dtype=torch.int64).share_memory_()
+        self.notes = torch.zeros((max(1, workers), 3), dtype=torch.int64)
+        if workers:
+            self.notes.share_memory_()
         self._own: np.ndarray | None = None
 
     def begin(self, worker: int) -> None:

@@ -65,6 +65,12 @@ class PixelSamples(Dataset):
         """Return the number of images."""
         return len(self._images)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of one sample."""
+        height, width = self._size or self._image.shape[1:3]
+        return height * width * (3 + self._mask.dtype.itemsize)
+
     def name(self, place: int) -> str:
         """Return the store and the name of the image at one place, for messages."""
         return f"{self._store}, image {self._names[self._images[place]]}"

@@ -154,7 +154,7 @@ def train(
         _require_same_images(canvas_pixels, pixels)
     transform = build_transform(recipe["augmentation"])
     train_samples = PixelSamples(canvas_pixels or pixels, train_images, transform=transform, seed=seed, size=size)
-    train_loader = Loader(train_samples, train_batches, workers, device)
+    train_loader = Loader(train_samples, train_batches, workers, device, ranks=team.size)
     decision = ValidationDecision.of(recipe["validation"], size)
     own_images = slice(team.rank, None, team.size)
     valid_samples = PixelSamples(pixels, valid_images[own_images])
