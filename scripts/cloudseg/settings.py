@@ -108,7 +108,8 @@ def _recipe_problems(recipe: dict[str, Any]) -> Iterator[str]:
     kind, _, source = recipe["start"].partition(":")
     if kind == "file" and not Path(source).is_file():
         yield f"start: {source!r} is no file"
-    if set(recipe["loss"]) <= SILENT_LOSSES:
+    silent = SILENT_LOSSES - ({"dice"} if recipe["dice_over"] == "all" else set())
+    if set(recipe["loss"]) <= silent:
         yield (
             f"loss: {' and '.join(recipe['loss'])} alone says nothing about a class that a batch lacks, so the network "
             "never learns to leave one empty; add a loss per pixel, such as {bce: 1, dice: 1}"

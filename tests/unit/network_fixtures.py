@@ -8,7 +8,7 @@ from cloudseg import files, stores
 RECIPE = {
     **{"batch": 4, "epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 1, "clip": 1},
     **{"patience": 0, "best_by": "dice", "loss": {"bce": 1, "dice": 1}, "precision": "float32"},
-    **{"loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
+    **{"dice_over": "class", "loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
     **{"gpus": 1, "micro_batch": None, "ema": None, "compile": False, "channels_last": True},
     **{"schedule": "cosine", "plateau_patience": 2, "plateau_factor": 0.5},
     "validation": {"threshold": 0.5, "min_area": 0.01},

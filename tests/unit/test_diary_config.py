@@ -9,6 +9,7 @@ import yaml
 
 from cloudseg.experiments import Plan
 from cloudseg.network.transforms import installed_table, transforms
+from cloudseg.network.views import recipe_views
 from cloudseg.settings import KEY
 
 REPO = Path(__file__).parents[2]
@@ -113,6 +114,28 @@ def test_one_unet_and_three_fpns_weigh_as_four_models(plan):
     assert out_of_fold == {"unet": 1, "fpn": 3}
     decision = plan.ensembles["kit"].decision
     assert (decision["threshold"], decision["min_size"]) == (0.3, 1)
+
+
+def test_the_dice_of_a_loss_is_that_of_smp_in_2019(plan):
+    over = {name: recipe["dice_over"] for name, recipe in plan.settings["recipes"].items() if "dice" in recipe["loss"]}
+    assert over == dict.fromkeys(["flips", "flips_focaldice", "flips_grey", "frog"], "all")
+
+
+def test_several_cards_share_a_batch(plan):
+    assert all(recipe["gpus"] > 1 for recipe in plan.settings["recipes"].values())
+
+
+def test_the_second_augmentation_of_the_frog_crops_rotates_and_rescales(plan):
+    """Lines 66 to 68 of the diary: Flip, random_crop_rescale(925, 630), random_crop_rotate_rescale."""
+    frog = plan.settings["recipes"]["frog"]
+    options = frog["augmentation"][2]["transforms"]
+    names = [[part["name"] for part in option.get("transforms", [option])] for option in options]
+    assert names == [["NoOp"], ["RandomCrop", "Resize"], ["RandomCrop", "Resize", "Rotate"]]
+    views = [view["view"] for view in recipe_views(frog)]
+    assert [name for name in views if "Rotate" in name] == [
+        "RandomCrop 630x925, Rotate -30",
+        "RandomCrop 630x925, Rotate 30",
+    ]
 
 
 def test_smoke_keeps_every_experiment_and_shrinks_the_stores():

@@ -663,3 +663,10 @@ def test_the_validation_of_own_images_has_no_minimum_size_unless_asked_for(tmp_p
 def test_patience_is_for_schedules_that_wait():
     for schedule in ("plateau", "constant"):
         plan(lambda config, name=schedule: config["recipes"]["quick"].update(patience=2, schedule=name))
+
+
+def test_dice_alone_is_for_all_classes_together():
+    change = setting("recipes.quick.loss", {"dice": 1})
+    with pytest.raises(ValueError, match="dice alone says nothing about a class that a batch lacks"):
+        plan(change)
+    plan(lambda config: [change(config), setting("recipes.quick.dice_over", "all")(config)])

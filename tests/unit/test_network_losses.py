@@ -64,6 +64,32 @@ def test_terms_are_weighted_and_summed(terms):
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def dice_of_2019(logits, target, eps=1):
+    """smp 0.1: f_score of everything in the batch, without a threshold, in its own words."""
+    p = odds(logits)
+    both = (p * target).sum()
+    false, missed = p.sum() - both, target.sum() - both
+    return 1 - (2 * both + eps) / (2 * both + missed + false + eps)
+
+
+@pytest.mark.parametrize("truth", ["both classes", "one class", "nothing"])
+def test_over_all_the_dice_is_that_of_smp_in_2019(truth):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 2, 5, 7)).astype(np.float32)
+    target = rng.integers(0, 2, (3, 2, 5, 7)).astype(np.float32)
+    target[:, {"both classes": [], "one class": [1], "nothing": [0, 1]}[truth]] = 0
+    loss = build_loss({"bce": 1, "dice": 1}, dice_over="all")
+    pair = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(target)
+    assert loss(*pair).item() == pytest.approx(bce(logits, target) + dice_of_2019(logits, target), rel=1e-5)
+    build_loss({"dice": 1}, dice_over="all")(*pair).backward()
+    assert torch.count_nonzero(pair[0].grad) == logits.size  # an absent class counts by its false alarms
+
+
+def test_what_dice_is_counted_over_is_a_known_word():
+    with pytest.raises(ValueError, match="no dice_over is called 'al'; nearest: all"):
+        build_loss({"dice": 1}, dice_over="al")
+
+
 @pytest.mark.parametrize("terms", [{"bce": 1, "dice": 1}, {"focal": 1, "lovasz": 1, "tversky": 1}])
 @pytest.mark.parametrize("grid", [None, (70, 100)])
 def test_half_precision_logits_give_a_finite_float32_loss(terms, grid):

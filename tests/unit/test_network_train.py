@@ -220,9 +220,9 @@ def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
 def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tmp_path, monkeypatch):
     seen = []
 
-    def build_loss(terms, grid):
+    def build_loss(terms, grid, dice_over):
         seen.append(grid)
-        return losses.build_loss(terms, grid)
+        return losses.build_loss(terms, grid, dice_over)
 
     monkeypatch.setattr(learner, "build_loss", build_loss)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}

@@ -21,6 +21,8 @@ def subset(repo):
     rows = [line.split("\t") for line in lines if line.split("\t")[columns.index("diary_line")] in COVERING]
     for row in rows:
         row[columns.index("folds")] = str(min(int(row[columns.index("folds")]), 2))
+    for name, recipe in config["recipes"].items():
+        recipe["gpus"] = 2 if name == "flips_focal" else 1  # one training of two processes shows that it runs
     # The two losses that the diary did not try, on the grid that it found to be "about the same as multi-scale"
     config["recipes"]["others"] = config["recipes"]["flips"] | {
         **{"loss": {"bce": 1, "lovasz": 1, "tversky": 1}, "loss_grid": "submission", "schedule": "one_cycle"},
@@ -81,6 +83,8 @@ def test_every_run_is_what_its_recipe_says(diary):
         record = json.loads((run / "run.json").read_text())
         recipe = diary.config["recipes"][run.parent.name]
         assert record["recipe"]["loss"] == recipe["loss"]
+        assert record["recipe"]["dice_over"] == recipe.get("dice_over", "class")
+        assert record["batch"]["devices"] == recipe["gpus"]
         assert record["recipe"].get("channels", "rgb") == recipe.get("channels", "rgb")
         stores.verify(run / "last-test.zarr")
     losses = {run.parent.name for run in runs}

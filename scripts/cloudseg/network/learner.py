@@ -50,7 +50,7 @@ class Learner:
         self._recipe, self.classes, self._team = recipe, classes, team
         self.dtype = devices.precision_type(recipe["precision"], team.device)
         self.busy = devices.BusyClock(team.device)
-        self.loss_of = build_loss(recipe["loss"], loss_grid)
+        self.loss_of = build_loss(recipe["loss"], loss_grid, recipe["dice_over"])
         if team.size > 1 and team.device.type == "cuda":  # it exists there alone
             model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
         model = keep_slow_layers_in_float32(model, team.device, self.dtype)

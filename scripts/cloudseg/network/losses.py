@@ -24,7 +24,8 @@ TERMS: dict[str, Callable[[], torch.nn.Module]] = {
 - ``focal``: cross entropy times (1 - q)**2, where q is the probability given to the truth; the mean over all
   pixels and classes (Lin and others 2017, equation 4, without its alpha).
 - ``dice``: 1 - 2 sum(py) / sum(p + y) per class over the whole batch, the mean over classes (Milletari and
-  others 2016). 0 for a class absent from the batch: never use it alone.
+  others 2016). 0 for a class absent from the batch: never use it alone. With ``dice_over: all`` it is
+  :func:`dice_over_all`.
 - ``tversky``: 1 - TP / (TP + 0.3 FP + 0.7 FN) with soft counts, as Dice is counted but a missed pixel costs more
   than a false one (Salehi and others 2017). 0 for a class absent from the batch: never use it alone.
 - ``lovasz``: the Lovasz hinge, the convex extension of 1 - Jaccard on the hinges 1 - z (2y - 1) of all pixels of
@@ -33,7 +34,30 @@ TERMS: dict[str, Callable[[], torch.nn.Module]] = {
 """
 
 
-def build_loss(terms: Mapping[str, float], grid: tuple[int, int] | None = None) -> Loss:
+DICE_OVER = ("class", "all")
+"""What a recipe's ``dice_over`` may name."""
+
+
+def dice_over_all(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return one soft Dice loss of all classes and pixels of a batch, 1 - (2 sum(py) + 1) / (sum(p + y) + 1).
+
+    ``BCEDiceLoss(eps=1.0)`` of smp 0.1 in 2019, less its cross entropy. A large class counts more than a small one, and
+    a class absent from the batch counts by its false alarms.
+
+    Parameters
+    ----------
+    logits, target : (N, C, H, W) float32; the target is 0 or 1.
+
+    Examples
+    --------
+    >>> round(dice_over_all(torch.zeros(1, 2, 2, 2), torch.ones(1, 2, 2, 2)).item(), 4)  # 1 - (2 * 4 + 1) / (4 + 8 + 1)
+    0.3077
+    """
+    p = logits.sigmoid()
+    return 1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1)
+
+
+def build_loss(terms: Mapping[str, float], grid: tuple[int, int] | None = None, dice_over: str = "class") -> Loss:
     """Return the weighted sum of some losses, computed in float32 whatever the network's precision.
 
     Parameters
@@ -42,6 +66,7 @@ def build_loss(terms: Mapping[str, float], grid: tuple[int, int] | None = None) 
         ``bce`` and ``focal`` count over the whole batch, so half a batch is another loss than a whole one.
     grid : (height, width) that logits and targets are resized to before they are compared, by
         :func:`to_grid`; None compares them as they come.
+    dice_over : what ``dice`` is counted over: each ``class``, or ``all`` classes together.
 
     Returns
     -------
@@ -64,7 +89,9 @@ def build_loss(terms: Mapping[str, float], grid: tuple[int, int] | None = None) 
         require(name, TERMS, "loss")
         if not 0 < weight < float("inf"):
             raise ValueError(f"loss {name}: the weight must be above 0, got {weight}")
-    parts = [(float(weight), TERMS[name]()) for name, weight in sorted(terms.items())]
+    require(dice_over, DICE_OVER, "dice_over")
+    make = TERMS | ({"dice": lambda: dice_over_all} if dice_over == "all" else {})
+    parts = [(float(weight), make[name]()) for name, weight in sorted(terms.items())]
 
     def loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # smp's sums overflow float16 and give NaN

@@ -82,8 +82,9 @@ def train(
         - ``patience`` (epochs without a better one before stopping; 0 never stops);
         - ``best_by``: ``dice`` or ``loss`` of the validation images; ``validation``: the decision by which the Dice is
           counted, ``threshold`` and ``min_area`` (share of an image);
-        - ``loss``: name to weight; ``loss_grid``: ``input`` compares at the training size, ``submission`` at
-          ``submission_size``, in training and validation alike;
+        - ``loss``: name to weight; ``dice_over``: ``class`` or ``all``, as of
+          :func:`cloudseg.network.losses.build_loss`; ``loss_grid``: ``input`` compares at the training size,
+          ``submission`` at ``submission_size``, in training and validation alike;
         - ``augmentation``: steps; ``canvas``: the size at which they are applied, for the record; ``channels``:
           ``rgb`` or ``gray``; ``normalise``: ``mean`` and ``std`` of the three colours;
         - ``precision``: ``auto``, ``float32``, ``bf16`` or ``fp16``; ``channels_last`` and ``compile``: how the network
