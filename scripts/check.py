@@ -14,6 +14,7 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             size_of_submission=tuple(snakemake.params.submission_size),
             workers=snakemake.threads,
+            memory=snakemake.resources.mem_mb * 10**6,
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

@@ -10,4 +10,5 @@ if __name__ == "__main__":
             **snakemake.params.images,
             seed=snakemake.params.seed,
             workers=snakemake.threads,
+            memory=snakemake.resources.mem_mb * 10**6,
         )

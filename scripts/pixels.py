@@ -18,4 +18,5 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             threads=snakemake.threads,
             code=snakemake.params.code,
+            memory=snakemake.resources.mem_mb * 10**6,
         )

@@ -12,4 +12,5 @@ if __name__ == "__main__":
             size=tuple(snakemake.params.submission_size),
             threads=snakemake.threads,
             code=snakemake.params.code,
+            memory=snakemake.resources.mem_mb * 10**6,
         )

@@ -2,6 +2,9 @@ import hashlib
 import io
 import os
 import re
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -12,6 +15,7 @@ from PIL import Image
 
 from cloudseg.dataset import check
 from cloudseg.dataset.check import DatasetError, check_dataset, read_images
+from cloudseg.dataset.memory import OVERHEAD
 from cloudseg.files import write_table
 from cloudseg.postprocess import encode_rle
 
@@ -161,7 +165,13 @@ def test_malformed_labels_are_named_with_line_and_pair(folder, text, message):
             "train.csv, line 8: 'Suger' in 'a.jpg_Suger'; did you mean 'Sugar'?",
         ),
         (["a.jpg_,1 1"], check.NO_SUCH_CLASS, "train.csv, line 8: '' in 'a.jpg_'"),
-        (["a.jpg_Fish,1 1"], check.TWICE, "train.csv, line 8: 'a.jpg_Fish', first in line 2"),
+        (["A.JPG_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'A.JPG_Fish'; the folder has 'a.jpg'"),
+        (["a_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'a_Fish'; the folder has 'a.jpg'"),
+        (
+            ["train_images/a.jpg_Fish,1 1"],
+            check.NO_SUCH_IMAGE,
+            "train.csv, line 8: 'train_images/a.jpg_Fish'; the folder has 'a.jpg'",
+        ),
         (["a.jpg_Fish"], check.BAD_ROW, "train.csv, line 8: 1 cells, beginning with 'a.jpg_Fish'"),
         (["a.jpg_Fish,1 1,2"], check.BAD_ROW, "train.csv, line 8: 3 cells, beginning with 'a.jpg_Fish'"),
     ],
@@ -169,6 +179,77 @@ def test_malformed_labels_are_named_with_line_and_pair(folder, text, message):
 def test_rows_that_fit_nothing_are_named(folder, rows, kind, message):
     folder.train += rows
     assert folder.findings() == [(kind, message)]
+
+
+def test_a_name_in_another_unicode_form_is_said_to_be_one(folder):
+    composed, decomposed = "\u00e9.jpg", "e\u0301.jpg"
+    (folder.root / "train_images/a.jpg").rename(folder.root / "train_images" / decomposed)
+    folder.train[:2] = [f"{composed}_Fish,1 3", f"{composed}_Sugar,"]
+    findings = folder.findings()
+    assert [kind for kind, _ in findings] == [check.NO_SUCH_IMAGE] * 2 + [check.NO_ROWS]
+    assert findings[0][1].endswith("; the folder has it in another Unicode form (NFC or NFD)")
+
+
+def test_several_rows_of_an_image_and_a_class_are_united_and_said(folder):
+    folder.train += ["a.jpg_Fish,2 2 9 1", "a.jpg_Fish,-1", "d.jpg_Sugar,40 2 42 1"]
+    images, report = folder.run()
+    report.raise_for_errors()
+    assert [(finding.kind, str(finding)) for finding in report.warnings] == [
+        (check.UNITED, "train.csv: 'a.jpg_Fish' 3 times, lines 2, 8, 9"),
+        (check.UNITED, "train.csv: 'd.jpg_Sugar' 2 times, lines 7, 10"),
+    ]
+    assert images["Fish"][0] == 5  # 1 to 3, 9 and 10
+    assert images["Sugar"][2] == 3
+
+
+def test_a_bad_one_of_several_rows_is_named_by_its_line(folder):
+    folder.train += ["a.jpg_Fish,0 2"]
+    _, report = folder.run()
+    assert [str(finding) for finding in report.errors] == [
+        "train.csv, line 8: a.jpg_Fish (40x60): rle: pair 1 (0 2): start and length must be at least 1"
+    ]
+
+
+@pytest.mark.parametrize("text", ["-1", "NaN", "nan", " -1 ", "None", "null", '""'])
+def test_what_tables_write_for_nothing_is_nothing(folder, text):
+    before, _ = folder.run()
+    folder.train[1] = f"a.jpg_Sugar,{text}"
+    images, report = folder.run()
+    assert not report.findings
+    pd.testing.assert_frame_equal(images, before)
+
+
+def test_two_quotation_marks_that_are_astray_swallow_rows_but_no_memory(tmp_path):
+    import tracemalloc
+
+    folder = Folder(tmp_path / "clouds")
+    names = [f"{index:06}_.jpg" for index in range(20_000)]
+    folder.train += [f"{name}_Fish,1 1" for name in names]
+    folder.train[6] = '"' + folder.train[6]
+    folder.train[-1] += '"'
+    tracemalloc.start()
+    _, report = folder.run(workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    (finding,) = report.errors
+    assert finding.kind is check.BAD_ROW
+    assert str(finding).startswith("train.csv, line 8: one cell in quotation marks from here to line 20007, beginning")
+    assert len(str(finding)) < 250
+    assert peak < 40e6  # of a table of half a megabyte; all its beginnings and ends were ten gigabytes
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "came"),
+    [
+        (['a.jpg_Fish,"1 3', "a.jpg_Sugar,"], 2, "a quotation mark opens a cell that never ends"),
+        (['a.jpg_Fish,"1 3', 'a.jpg_Sugar,"1 1'], 3, "whose quotation marks begin in line 2"),
+    ],
+)
+def test_a_quotation_mark_that_is_astray_is_named_where_it_stands(folder, rows, line, came):
+    folder.train[:2] = rows
+    _, report = folder.run()
+    (finding,) = [finding for finding in report.errors if finding.kind is check.BAD_TABLE]
+    assert (finding.line, came in finding.came) == (line, True)
 
 
 def test_a_wrong_header_is_one_error_not_one_per_image(folder):
@@ -196,6 +277,64 @@ def spoil(data: bytes, how: str) -> bytes:
         case "16 bits":
             return cv2.imencode(".png", np.zeros((*SHAPE, 3), np.uint16))[1].tobytes()
     raise AssertionError(how)
+
+
+def turned(data: bytes, suffix: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(file, suffix, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["jpeg", "png"])
+@pytest.mark.parametrize("file", ["train_images/a.jpg", "test_images/x.jpg"])
+def test_an_image_that_exif_turns_is_refused(folder, file, suffix):
+    """Labels fit the picture either way, so that nobody can tell which way it was labelled."""
+    path = folder.root / file
+    path.write_bytes(turned(path.read_bytes(), suffix))
+    assert folder.findings() == [(check.TURNED, f"{file}: its EXIF orientation is 6")]
+
+
+def test_a_link_to_nothing_is_an_image_that_is_missed(folder):
+    path = folder.root / "train_images/a.jpg"
+    path.unlink()
+    path.symlink_to("../store/a.jpg")
+    assert folder.findings() == [
+        (check.BAD_IMAGE, "train_images/a.jpg: a symbolic link to '../store/a.jpg', which is not there")
+    ]
+
+
+def test_links_and_upper_case_endings_are_fine(folder):
+    aside = folder.root.parent / "aside.bin"
+    (folder.root / "train_images/a.jpg").rename(aside)
+    (folder.root / "train_images/a.JPG").symlink_to(aside)
+    folder.train[:2] = ["a.JPG_Fish,1 3 9 2", "a.JPG_Sugar,"]
+    assert not folder.findings()
+
+
+def test_only_so_many_images_are_decoded_at_once_as_there_is_memory_for(folder, monkeypatch):
+    at_once, most, lock = 0, [], threading.Lock()
+    decode = check.decode_image
+
+    def slow(data):
+        nonlocal at_once
+        with lock:
+            at_once += 1
+            most.append(at_once)
+        time.sleep(0.02)
+        with lock:
+            at_once -= 1
+        return decode(data)
+
+    monkeypatch.setattr(check, "decode_image", slow)
+    folder.run()
+    for images, expected in ((1, 1), (2.5, 2), (100, 5)):
+        most.clear()
+        memory = OVERHEAD + int(images * 8 * SHAPE[0] * SHAPE[1])
+        check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), workers=5, memory=memory)
+        assert len(most) == 5
+        assert max(most) <= expected
 
 
 @pytest.mark.parametrize("how", ["truncated", "without its end", "empty", "text", "16 bits"])
@@ -338,15 +477,61 @@ def test_warnings_do_not_stop(folder):
     _, report = folder.run()
     report.raise_for_errors()
     assert [(finding.kind, str(finding)) for finding in report.warnings] == [
-        (check.IGNORED, "test_images/notes.txt"),
         (check.ALL_BLACK, "train_images/a.jpg"),
-        (check.GREY, "test_images/x.jpg"),
         (check.NO_ROWS, "train_images/b_c.jpg: no row"),
         (check.NO_ROWS, "train_images/d.jpg: no row for Sugar"),
         (check.NEVER, "train.csv: Sugar"),
         (check.SAME_BYTES, "test_images/y.jpg: the same as train_images/d.jpg"),
     ]
-    assert "0 errors, 7 warnings." in str(report)
+    assert [(finding.kind, str(finding)) for finding in report.notes] == [
+        (check.IGNORED, "test_images/notes.txt"),
+        (check.GREY, "test_images/x.jpg"),
+    ]
+    assert "0 errors, 5 warnings, 2 notes." in str(report)
+
+
+def test_what_is_harmless_takes_one_line_after_what_is_not(folder):
+    for index in range(30):
+        (folder.root / f"train_images/grey{index:02}.jpg").write_bytes(jpeg(index, "L"))
+        folder.train += [f"grey{index:02}.jpg_{label}," for label in CLASSES]
+    folder.train[3] = "b_c.jpg_Sugar,"
+    folder.train[5] = "d.jpg_Sugar,"
+    _, report = folder.run()
+    lines = str(report).splitlines()
+    note = "Note: grey images (30), such as train_images/grey00.jpg: grey is repeated in the three channels"
+    assert lines[-2:] == [note, "0 errors, 1 warning, 30 notes."]
+    assert "Warning: classes that no training image holds (1)" in lines[:-2]
+    assert "train_images/grey29.jpg" in report.render(None)
+
+
+def test_a_table_of_masks_alone_lacks_rows_without_harm(folder):
+    folder.train = [row for row in folder.train if not row.endswith(",")]
+    _, report = folder.run()
+    assert not report.errors + report.warnings
+    assert {finding.kind for finding in report.notes} == {check.ONLY_MASKS}
+
+
+@pytest.mark.parametrize("side", ["train", "test"])
+def test_a_split_alone_is_checked_without_the_other(folder, side):
+    images, _ = folder.run()
+    other = {"train": "test", "test": "train"}[side]
+    (folder.root / f"{other}_images" / {"train": "x.jpg", "test": "a.jpg"}[side]).write_bytes(b"")
+    folder.root.joinpath("train.csv" if side == "test" else "sample_submission.csv").unlink()
+    found, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), splits=[side])
+    assert not report.findings
+    pd.testing.assert_frame_equal(found, images[images["split"] == side].reset_index(drop=True))
+
+
+def test_a_test_image_with_the_bytes_or_the_name_of_a_training_image_is_found_by_either_check(folder):
+    folder.run()
+    shutil.copy(folder.root / "train_images/a.jpg", folder.root / "test_images/x.jpg")
+    (folder.root / "train_images/y.jpg").write_bytes(jpeg(77))
+    found = {}
+    for split in ("train", "test"):
+        _, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), splits=[split])
+        found[split] = {(finding.kind, str(finding)) for finding in report.findings}
+        assert (check.SAME_NAME, "train_images/y.jpg: also test_images/y.jpg") in found[split]
+    assert (check.SAME_BYTES, "test_images/x.jpg: the same as train_images/a.jpg") in found["test"]
 
 
 def test_transparency_is_a_warning(folder):
@@ -378,15 +563,15 @@ def test_one_report_lists_all_problems_errors_first(folder):
         "train_images/a.jpg: an empty file",
         "train.csv, line 4: b_c.jpg_Fish (40x60): ",
         "train.csv, line 8: 'q.jpg_Fish'",
-        "train.csv, line 9: 'd.jpg_Fish', first in line 6",
+        "train.csv: 'd.jpg_Fish' 2 times, lines 6, 9",
         "train.csv, line 10: 'Shark' in 'd.jpg_Shark'",
         "test_images/y.jpg: no row for Sugar",
         "test_images/x.jpg",
-        "6 errors, 1 warning.",
+        "5 errors, 1 warning, 1 note.",
     ):
         assert expected in text
-    assert text.index("ERROR") < text.index("Warning: grey images")
-    with pytest.raises(DatasetError, match="found 6 errors"):
+    assert text.index("ERROR") < text.index("Warning: ") < text.index("Note: grey images")
+    with pytest.raises(DatasetError, match="found 5 errors"):
         report.raise_for_errors()
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import warnings
 
@@ -6,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cloudseg.dataset import contest
 from cloudseg.dataset.contest import (
     ContestFolder,
     ImageError,
     Labels,
     TableError,
+    TurnedError,
     decode_image,
+    decoding_bytes,
     digest_labels,
     load_image,
     scan_table,
@@ -51,12 +55,80 @@ def test_jpeg_decodes_as_opencv_decodes_it():
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-def test_the_orientation_in_exif_is_ignored():
-    """Labels number the stored pixels, so a picture that a viewer would turn must stay as it is."""
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_an_orientation_in_exif_is_refused(orientation):
+    """OpenCV and browsers turn such a picture, Pillow does not, and labels fit both ways."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by a quarter
-    pixels, _ = decode_image(encoded(scene(40, 60), ".jpg", exif=exif))
-    assert pixels.shape == (40, 60, 3)
+    exif[0x0112] = orientation
+    with pytest.raises(TurnedError, match=f"its EXIF orientation is {orientation}"):
+        decode_image(encoded(scene(40, 60), ".jpg", exif=exif))
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9, 1000])
+def test_an_orientation_that_turns_nothing_is_fine(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(scene(40, 60), ".jpg", exif=exif)
+    pixels, _ = decode_image(data)
+    assert pixels.shape == cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (40, 60, 3)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_exif_that_nobody_can_read_is_no_orientation():
+    data = encoded(scene(40, 60), ".jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    assert decode_image(data)[0].shape == (40, 60, 3)
+
+
+def test_more_pixels_than_pillow_takes_for_a_bomb_are_read_up_to_a_limit_of_our_own(monkeypatch):
+    file = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(file, "png")  # 200 megapixels in 24 kB
+    assert decoding_bytes(file.getvalue()) == 8 * 200_000_000
+    monkeypatch.setattr(contest, "MOST_PIXELS", 10**8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match="10000x20000 are 200 megapixels, at most 100 are read: cut it into tiles"):
+            decode_image(file.getvalue())
+
+
+def test_a_large_image_is_decoded_in_strips_without_a_seam(monkeypatch):
+    monkeypatch.setattr(contest, "STRIP", 7)
+    image = scene(40, 60)
+    for mode in ("RGB", "L", "P", "RGBA", "1"):
+        picture = Image.fromarray(image).convert(mode)
+        file = io.BytesIO()
+        picture.save(file, "png")
+        np.testing.assert_array_equal(decode_image(file.getvalue())[0], np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize(("options", "a_pixel"), [({}, 8), ({"progressive": True}, 14)])
+def test_the_memory_that_decoding_takes_is_told_by_the_header(options, a_pixel):
+    data = encoded(scene(200, 300), ".jpg", **options)
+    assert decoding_bytes(data[: len(data) // 2]) == 200 * 300 * a_pixel
+    assert decoding_bytes(b"<html>") == decoding_bytes(b"") == 0
+
+
+def test_an_animation_is_refused():
+    file = io.BytesIO()
+    Image.fromarray(scene()).save(file, "png", save_all=True, append_images=[Image.fromarray(scene(seed=1))])
+    with pytest.raises(ImageError, match="an animation of 2 frames"):
+        decode_image(file.getvalue())
+
+
+def test_whatever_is_cut_short_or_flipped_is_an_image_or_an_image_error():
+    rng = np.random.default_rng(0)
+    for suffix in (".png", ".jpg"):
+        data = encoded(scene(), suffix)
+        for stop in range(0, 60):
+            with pytest.raises(ImageError):
+                decode_image(data[:stop])
+            decoding_bytes(data[:stop])
+        for _ in range(300):
+            spoiled = bytearray(data)
+            for place in rng.integers(0, len(data), 3):
+                spoiled[place] = rng.integers(0, 256)
+            with contextlib.suppress(ImageError):
+                decode_image(bytes(spoiled))
+            decoding_bytes(bytes(spoiled))
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
@@ -188,10 +260,10 @@ def test_tables_of_every_make_read_alike(tmp_path, bom, end, quote, last):
         (4, "é.jpg_Fish", 2),
     ]
     labels = Labels.index(path, {"a.jpg", "é.jpg"}, ["Fish", "Sugar"])
-    assert labels.texts("a.jpg") == {"Fish": "1 3 9 2"}
-    assert labels.texts("é.jpg") == {"Fish": "4 4"}
+    assert labels.texts("a.jpg") == {"Fish": ["1 3 9 2"]}
+    assert labels.texts("é.jpg") == {"Fish": ["4 4"]}
     assert labels.texts("c.jpg") == {}
-    assert labels.row("a.jpg", "Sugar").line == 3
+    assert labels.read("a.jpg")["Fish"][0][0].line == 2
 
 
 def test_lines_are_those_of_the_file(tmp_path):
@@ -199,13 +271,13 @@ def test_lines_are_those_of_the_file(tmp_path):
     path.write_text(HEADER + '\na.jpg_Fish,"1 3\n9 2"\n\n\nb.jpg_Fish,5 5,surplus\n')
     rows = list(scan_table(path))
     assert [(row.line, row.cells) for row in rows] == [(3, 2), (7, 3)]
-    assert Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": "1 3\n9 2"}
+    assert Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": ["1 3\n9 2"]}
 
 
 def test_long_labels_are_read(tmp_path):
     text = " ".join(f"{start} 1" for start in range(1, 200_000, 2))
     (tmp_path / "train.csv").write_text(f"{HEADER}a.jpg_Fish,{text}\n")
-    assert Labels.index(tmp_path / "train.csv", {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": text}
+    assert Labels.index(tmp_path / "train.csv", {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": [text]}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +290,8 @@ def test_long_labels_are_read(tmp_path):
         (b"Image_Label;EncodedPixels\n", "line 1: "),
         ("Image_Label,EncodedPixels\n".encode("utf-16"), "line 1: expected text in UTF-8"),
         (HEADER.encode() + b"a.jpg_Fish,1 1\n\xe9.jpg_Fish,1 1\n", "line 3: expected text in UTF-8"),
-        (HEADER.encode() + b'a.jpg_Fish,"1 1\nb.jpg_Fish,1 1\n', "line 3: not a row of CSV"),
+        (HEADER.encode() + b'a.jpg_Fish,"1 1\nb.jpg_Fish,1 1\n', "line 2: a quotation mark opens a cell that"),
+        (b"Image_Label,EncodedPixels\ra.jpg_Fish,1 1\r", "line 1: a line that ends with a carriage return alone"),
     ],
 )
 def test_tables_that_cannot_be_read_are_named_with_the_line(tmp_path, content, message):
@@ -248,10 +321,29 @@ def test_labels_are_split_at_a_known_name(label, expected):
     assert split_label(label, known, ["Fish", "Big_Fish", "b.jpg_x"]) == expected
 
 
+def test_a_cell_of_megabytes_is_split_as_fast_as_a_name():
+    names = {"a_b.jpg"}
+    cell = "a_b.jpg_Fish_" * 200_000
+    assert split_label(cell, names, ["Fish"]) == ("a_b.jpg", cell[8:])
+    assert split_label("_" * 10**6, names, ["Fish"]) == (None, "_" * 10**6)
+
+
+def test_rows_in_another_order_are_the_same_labels(tmp_path):
+    path = tmp_path / "train.csv"
+    digests = set()
+    for rows in (["a.jpg_Fish,1 1", "a.jpg_Fish,5 2"], ["a.jpg_Fish,5 2", "a.jpg_Fish,1 1", "a.jpg_Fish,1 1"]):
+        path.write_text(HEADER + "\n".join(rows) + "\n")
+        digests.add(digest_labels(Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg")))
+    assert len(digests) == 1
+
+
 def test_the_digest_of_labels_changes_with_them():
     digests = {
         digest_labels(texts)
-        for texts in ({}, {"Fish": "1 1"}, {"Fish": "1 2"}, {"Sugar": "1 1"}, {"Fish": "1 1", "Sugar": "1 1"})
+        for texts in (
+            *({}, {"Fish": ["1 1"]}, {"Fish": ["1 2"]}, {"Sugar": ["1 1"]}),
+            *({"Fish": ["1 1"], "Sugar": ["1 1"]}, {"Fish": ["1 1", "1 2"]}),
+        )
     }
-    assert len(digests) == 5
+    assert len(digests) == 6
     assert all(len(text) == 16 for text in digests)

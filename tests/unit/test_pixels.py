@@ -315,6 +315,34 @@ def test_the_bytes_do_not_depend_on_threads(folder, tmp_path):
     assert files(tmp_path / "c.zarr") == files(tmp_path / "d.zarr")
 
 
+def test_several_rows_of_an_image_and_a_class_are_united(folder, tmp_path):
+    one, two = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint8)
+    one[:10, :10], two[5:20, 5:30] = 1, 1
+    table = folder.root / "train.csv"
+    rows = [row for row in table.read_text().splitlines() if not row.startswith("train0.jpg_Fish,")]
+    table.write_text("\n".join([*rows, *(f"train0.jpg_Fish,{encode_rle(mask)}" for mask in (one, two)), ""]))
+    folder.check()
+    masks = stores.images(folder.build(tmp_path / "a.zarr", "40x60")["mask"], slice(0, 1))
+    np.testing.assert_array_equal(masks[0] & 1, one | two)
+    truth = stores.images(folder.build_truth(tmp_path / "truth.zarr", (40, 60)), slice(0, 1))
+    np.testing.assert_array_equal(truth[0, 0], one | two)
+
+
+def test_little_memory_changes_no_byte(folder, tmp_path):
+    folder.build(tmp_path / "a.zarr", threads=4)
+    build_pixels(
+        folder.images,
+        folder.root,
+        tmp_path / "b.zarr",
+        split="train",
+        size="16x24",
+        classes=CLASSES,
+        threads=4,
+        memory=1,
+    )
+    assert files(tmp_path / "a.zarr") == files(tmp_path / "b.zarr")
+
+
 def test_an_interrupted_build_goes_on(folder, tmp_path, monkeypatch):
     folder.build(tmp_path / "whole.zarr")
     decoded = []

@@ -3,13 +3,16 @@
 import contextlib
 import difflib
 import hashlib
+import os
 import textwrap
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import simplejpeg
 
@@ -20,11 +23,14 @@ from cloudseg.dataset.contest import (
     Row,
     Split,
     TableError,
+    TurnedError,
     decode_image,
+    decoding_bytes,
     digest_labels,
     scan_table,
     split_label,
 )
+from cloudseg.dataset.memory import MemoryBudget
 from cloudseg.files import damaged, read_table, sha256
 from cloudseg.postprocess import decode_rle
 
@@ -42,12 +48,16 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """Name a kind of finding: its title, what was expected, how to mend it, and whether it is an error."""
+    """Name a kind of finding: its title, what was expected, how to mend it, and how much it matters.
+
+    An error stops the workflow; what is harmless gets one line for all its findings; the rest are warnings.
+    """
 
     title: str
     expected: str
     mend: str
     error: bool = True
+    harmless: bool = False
 
 
 NO_SUCH_FILE = Kind(
@@ -70,6 +80,13 @@ BAD_IMAGE = Kind(
     "whole JPEG or PNG files of 8 bits per channel, grey or RGB",
     "fetch the file again, or save it as RGB with 8 bits",
 )
+TURNED = Kind(
+    "images that are turned when they are shown",
+    "pictures that are stored upright: by their EXIF orientation some programs turn these and others do not, and "
+    "labels fit both ways",
+    "labelled as a viewer shows them: `mogrify -auto-orient FILE`; labelled as they are stored: "
+    "`exiftool -Orientation#=1 FILE`",
+)
 DAMAGED = Kind(
     "JPEG files with damaged data",
     "data that decodes without a complaint",
@@ -84,7 +101,9 @@ BAD_TABLE = Kind(
     "export the table again, or correct the line",
 )
 BAD_ROW = Kind(
-    "rows that are not two cells", "Image_Label,EncodedPixels", "correct the row (is there a comma too many?)"
+    "rows that are not two cells",
+    "Image_Label,EncodedPixels",
+    "correct the row (is there a comma too many, or a quotation mark astray?)",
 )
 NO_SUCH_IMAGE = Kind(
     "rows that name no image of the folder",
@@ -97,6 +116,12 @@ NO_SUCH_CLASS = Kind(
     "correct the row, or `classes` in the config",
 )
 TWICE = Kind("rows that are there twice", "one row per image and class", "remove one of them")
+UNITED = Kind(
+    "images and classes with several rows",
+    "one row per image and class",
+    "nothing, if each row is an object: their masks are united; else remove those that are wrong",
+    error=False,
+)
 BAD_TEXT = Kind(
     "labels that are malformed",
     "`start length` pairs of whole numbers, from 1 down the columns, ascending, inside the image",
@@ -113,6 +138,13 @@ NO_ROWS = Kind(
     "nothing, if none of the classes is in it: that is how it will be used",
     error=False,
 )
+ONLY_MASKS = Kind(
+    "images and classes without a row",
+    "one row per training image and class in train.csv",
+    "no other row is empty either, so they are taken to be without a pixel",
+    error=False,
+    harmless=True,
+)
 NO_LABELS = Kind(
     "tables without any label",
     "some pixels of some class: with none, every empty submission scores 1",
@@ -128,8 +160,8 @@ NEVER = Kind(
     error=False,
 )
 ALL_BLACK = Kind("images that are all black", "a picture", "nothing, or remove it", error=False)
-GREY = Kind("grey images", "RGB", "nothing: grey is repeated in the three channels", error=False)
-ALPHA = Kind("images with transparency", "RGB", "nothing: the transparency is dropped", error=False)
+GREY = Kind("grey images", "RGB", "grey is repeated in the three channels", error=False, harmless=True)
+ALPHA = Kind("images with transparency", "RGB", "the transparency is dropped", error=False, harmless=True)
 SAME_BYTES = Kind(
     "images with the same bytes as another",
     "each picture once",
@@ -142,7 +174,13 @@ STRETCHED = Kind(
     "nothing: masks are stretched to the size of the submission; or correct that in the config",
     error=False,
 )
-IGNORED = Kind("files that are not used", ".jpg, .jpeg and .png files", "nothing, or convert them", error=False)
+IGNORED = Kind(
+    "files that are not used",
+    ".jpg, .jpeg and .png files",
+    "convert them if they are images",
+    error=False,
+    harmless=True,
+)
 
 
 @dataclass(frozen=True)
@@ -199,21 +237,32 @@ class Report:
 
     @property
     def warnings(self) -> list[Finding]:
-        """The findings that are unusual but legal."""
-        return [finding for finding in self.findings if not finding.kind.error]
+        """The findings that are legal, and may well be a mistake."""
+        return [finding for finding in self.findings if not finding.kind.error and not finding.kind.harmless]
+
+    @property
+    def notes(self) -> list[Finding]:
+        """The findings that are unusual and do no harm."""
+        return [finding for finding in self.findings if finding.kind.harmless]
 
     def render(self, most: int | None = 8) -> str:
-        """Write the report as text, errors first, findings grouped by their kind.
+        """Write the report as text, errors first and what is harmless last, findings grouped by their kind.
 
         Parameters
         ----------
-        most : findings shown of each kind, a warning's kind showing a quarter as many; None shows all.
+        most : findings shown of each kind, a warning's kind showing a quarter as many, and what is harmless in one
+            line; None shows all.
         """
         by_kind: dict[Kind, list[Finding]] = defaultdict(list)
-        for finding in self.errors + self.warnings:
+        for finding in self.errors + self.warnings + self.notes:
             by_kind[finding.kind].append(finding)
         lines = [f"Dataset check of {self.root}", *(f"  {line}" for line in self.seen)]
         for kind, findings in by_kind.items():
+            if kind.harmless:
+                such = f"{'such as ' if len(findings) > 1 else ''}{findings[0]}"
+                lines.append(f"Note: {kind.title} ({len(findings)}), {such}: {kind.mend}")
+                lines += [f"    {finding}" for finding in findings] if most is None else []
+                continue
             shown = len(findings) if most is None else most if kind.error else max(1, most // 4)
             lines += [
                 f"{'ERROR' if kind.error else 'Warning'}: {kind.title} ({len(findings)})",
@@ -224,7 +273,8 @@ class Report:
             if len(findings) > shown:
                 lines.append(f"    ... and {len(findings) - shown} more")
         if self.findings:
-            lines.append(f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}.")
+            notes = f", {_count(self.notes, 'note')}" if self.notes else ""
+            lines.append(f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}{notes}.")
         else:
             lines.append("No problems found.")
         return "\n".join(lines)
@@ -259,11 +309,11 @@ def check_dataset(
     size_of_submission: tuple[int, int],
     splits: Sequence[Split] = SPLITS,
     workers: int = 1,
+    memory: int | None = None,
 ) -> tuple[pd.DataFrame, Report]:
     """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
-    Every image is decoded and every label is drawn, so what passes will not fail later. Memory is that of
-    ``workers`` images.
+    Every image is decoded and every label is drawn, so what passes will not fail later.
 
     Parameters
     ----------
@@ -272,7 +322,9 @@ def check_dataset(
     size_of_submission : (height, width) in pixels; images of other proportions get a warning.
     splits : what is checked: ``"train"`` (``train_images/`` and ``train.csv``), ``"test"`` (``test_images/`` and
         ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
-    workers : threads, 1 or more.
+    workers : threads, 1 or more; each decodes an image.
+    memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
+        the same time; one that takes more than all of it is decoded alone.
 
     Returns
     -------
@@ -289,14 +341,17 @@ def check_dataset(
     for name in sorted(set(folder.list_images("train")) & set(folder.list_images("test"))):
         report.findings.append(Finding(SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
 
-    rows = _check_table(folder.train_table, names["train"], classes, report) if "train" in names else None
+    rows = None
+    if "train" in names:
+        rows = _check_table(folder.train_table, names["train"], classes, report, unite=True)
     if "test" in names:
         _check_sample(folder, names["test"], classes, report)
     labels = Labels(folder.train_table, rows or {})
 
     files = [(split, name) for split in names for name in names[split]]
+    budget = MemoryBudget(memory)
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(pool.map(lambda file: _look(folder, *file, labels), files))
+        looks = list(pool.map(lambda file: _look(folder, *file, labels, budget), files))
     for look in looks:
         report.findings += look.findings
     images = _tabulate(looks, classes)
@@ -345,13 +400,25 @@ class _Look:
     findings: list[Finding]
 
 
-def _look(folder: ContestFolder, split: Split, name: str, labels: Labels) -> _Look:
+def _look(folder: ContestFolder, split: Split, name: str, labels: Labels, budget: MemoryBudget) -> _Look:
     file = f"{split}_images/{name}"
+    path = folder.images(split) / name
     try:
-        data = (folder.images(split) / name).read_bytes()
+        data = path.read_bytes()
+    except OSError as error:
+        gone = path.is_symlink() and not path.exists()
+        came = f"a symbolic link to {str(path.readlink())!r:.80}, which is not there" if gone else str(error.strerror)
+        return _Look(None, [Finding(BAD_IMAGE, file, came)])
+    with budget.take(decoding_bytes(data)):
+        return _look_at(file, data, split, name, labels)
+
+
+def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels) -> _Look:
+    """Decode an image and draw its labels."""
+    try:
         pixels, kind = decode_image(data)
-    except (ImageError, OSError) as error:
-        return _Look(None, [Finding(BAD_IMAGE, file, str(error))])
+    except ImageError as error:
+        return _Look(None, [Finding(TURNED if isinstance(error, TurnedError) else BAD_IMAGE, file, str(error))])
     findings = []
     if complaint := complaint_about_jpeg(data):
         broken = "premature" in complaint.lower()
@@ -370,14 +437,16 @@ def _look(folder: ContestFolder, split: Split, name: str, labels: Labels) -> _Lo
         "labels": "",
     }
     if split == "train":
-        texts = labels.texts(name)
-        facts["labels"] = digest_labels(texts)
-        for label, text in texts.items():
-            try:
-                facts[label] = int(decode_rle(text, (height, width)).sum())
-            except ValueError as error:
-                line = labels.row(name, label).line
-                findings.append(Finding(BAD_TEXT, "train.csv", f"{name}_{label} ({height}x{width}): {error}", line))
+        facts["labels"] = digest_labels(labels.texts(name))
+        for label, rows in labels.read(name).items():
+            mask = np.zeros((height, width), np.uint8)
+            for row, text in rows:
+                try:
+                    mask |= decode_rle(text, (height, width))
+                except ValueError as error:
+                    came = f"{name}_{label} ({height}x{width}): {error}"
+                    findings.append(Finding(BAD_TEXT, "train.csv", came, row.line))
+            facts[label] = int(mask.sum())
     return _Look(facts, findings)
 
 
@@ -413,6 +482,9 @@ def _list(folder: ContestFolder, split: Split, report: Report) -> list[str]:
     if not folder.images(split).is_dir():
         report.findings.append(Finding(NO_SUCH_FILE, place, "no such folder"))
         return []
+    if not os.access(folder.images(split), os.R_OK | os.X_OK):
+        report.findings.append(Finding(NO_SUCH_FILE, place, "this user may not read it"))
+        return []
     names = folder.list_images(split)
     if not names:
         report.findings.append(Finding(NO_IMAGES, place, "no image in it"))
@@ -422,53 +494,96 @@ def _list(folder: ContestFolder, split: Split, report: Report) -> list[str]:
 
 
 def _check_table(
-    path: Path, names: Sequence[str], classes: Sequence[str], report: Report
-) -> dict[str, dict[str, Row]] | None:
-    """Return image to class to row, or None if there is no table to speak of."""
+    path: Path, names: Sequence[str], classes: Sequence[str], report: Report, *, unite: bool
+) -> dict[str, dict[str, list[Row]]] | None:
+    """Return image to class to sound rows, or None if there is no table to speak of.
+
+    Several rows of one image and class are an error, or a warning where their masks are to be united.
+    """
     if not path.is_file():
         report.findings.append(Finding(NO_SUCH_FILE, path.name, "no such file"))
         return None
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 1))
-        last = file.read()
-    if last not in (b"\n", b"\r"):
-        report.findings.append(Finding(CUT_OFF, path.name, "is it whole?"))
     known = set(names)
-    rows: dict[str, dict[str, Row]] = {name: {} for name in names}
+    alike = _names_by_likeness(names)
+    rows: dict[str, dict[str, list[Row]]] = {name: {} for name in names}
     try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 1))
+            last = file.read()
+        if last not in (b"\n", b"\r"):
+            report.findings.append(Finding(CUT_OFF, path.name, "is it whole?"))
         for row in scan_table(path):
-            finding = _check_row(row, path.name, known, classes, rows)
+            finding = _check_row(row, path.name, known, alike, classes, rows)
             if finding:
                 report.findings.append(finding)
     except TableError as error:
         report.findings.append(Finding(BAD_TABLE, path.name, error.reason, error.line))
         return None
+    except OSError as error:
+        report.findings.append(Finding(BAD_TABLE, path.name, str(error.strerror)))
+        return None
+    for image, by_class in rows.items():
+        for label, several in by_class.items():
+            if unite and len(several) > 1:
+                lines = ", ".join(str(row.line) for row in several[:5]) + (", ..." if len(several) > 5 else "")
+                came = f"'{image}_{label}' {len(several)} times, lines {lines}"
+                report.findings.append(Finding(UNITED, path.name, came))
+            for row in () if unite else several[1:]:
+                came = f"'{image}_{label}', first in line {several[0].line}"
+                report.findings.append(Finding(TWICE, path.name, came, row.line))
     return rows
 
 
 def _check_row(
-    row: Row, file: str, known: set[str], classes: Sequence[str], rows: dict[str, dict[str, Row]]
+    row: Row,
+    file: str,
+    known: set[str],
+    alike: Mapping[str, str],
+    classes: Sequence[str],
+    rows: dict[str, dict[str, list[Row]]],
 ) -> Finding | None:
     """Keep a sound row in ``rows``, or say what is wrong with it."""
     cell = f"{row.label!r:.80}"
-    image, label = split_label(row.label, known, classes)
+    if row.swallowed:
+        came = f"one cell in quotation marks from here to line {row.last}, beginning with {cell}"
+        return Finding(BAD_ROW, file, came, row.line)
     if row.cells != 2:
         return Finding(BAD_ROW, file, f"{row.cells} cells, beginning with {cell}", row.line)
+    image, label = split_label(row.label, known, classes)
     if image is None or image not in known:
         # An empty folder is a finding of its own; that no row fits it says nothing new.
-        return Finding(NO_SUCH_IMAGE, file, cell, row.line) if known else None
+        return Finding(NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
     if label not in classes:
         near = difflib.get_close_matches(label, classes, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return Finding(NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{hint}", row.line)
-    if label in rows[image]:
-        return Finding(TWICE, file, f"{cell}, first in line {rows[image][label].line}", row.line)
-    rows[image][label] = row
+    rows[image].setdefault(label, []).append(row)
     return None
 
 
+def _names_by_likeness(names: Sequence[str]) -> dict[str, str]:
+    """Return names by what is left of them without case, Unicode form and ending, and by that with the ending."""
+    alike = {Path(_plain(name)).stem: name for name in reversed(names)}
+    return alike | {_plain(name): name for name in reversed(names)}
+
+
+def _what_is_alike(image: str | None, alike: Mapping[str, str]) -> str:
+    """Say which image of the folder a name that is not there may mean, and how the two differ."""
+    plain = _plain((image or "").replace("\\", "/").rpartition("/")[2])
+    name = alike.get(plain) or alike.get(Path(plain).stem)
+    if image is None or name is None:
+        return ""
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", image):
+        return "; the folder has it in another Unicode form (NFC or NFD)"
+    return f"; the folder has {name!r:.80}"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report) -> None:
-    rows = _check_table(folder.sample_submission, names, classes, report)
+    rows = _check_table(folder.sample_submission, names, classes, report, unite=False)
     for name, found in (rows or {}).items():
         missing = [label for label in classes if label not in found]
         if missing:
@@ -477,13 +592,15 @@ def _check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence
 
 
 def _check_labels(
-    images: pd.DataFrame, rows: Mapping[str, Mapping[str, Row]], classes: Sequence[str], report: Report
+    images: pd.DataFrame, rows: Mapping[str, Mapping[str, Sequence[Row]]], classes: Sequence[str], report: Report
 ) -> None:
+    every_row = [row for found in rows.values() for several in found.values() for row in several]
+    only_masks = bool(every_row) and not any(row.empty for row in every_row)
     for name, found in rows.items():
         missing = [label for label in classes if label not in found]
         if missing:
             came = "no row" if not found else f"no row for {', '.join(missing)}"
-            report.findings.append(Finding(NO_ROWS, f"train_images/{name}", came))
+            report.findings.append(Finding(ONLY_MASKS if only_masks else NO_ROWS, f"train_images/{name}", came))
     train = images[images["split"] == "train"]
     if len(train) and not (train[list(classes)] > 0).any(axis=None):
         report.findings.append(Finding(NO_LABELS, "train.csv", "no training image has a pixel of any class"))

@@ -1,10 +1,12 @@
 """Read a folder in the layout of the Kaggle contest: images, run-length labels, sample submission."""
 
+import contextlib
 import csv
 import io
 import os
+import struct
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,12 +18,32 @@ from cloudseg.files import digest
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 COLUMNS = ["Image_Label", "EncodedPixels"]
+LONGEST_NAME = 255  # of a file, in characters: no file system that we know of takes more
+
+NOTHING = {"", "-1", "nan", "none", "null"}
+"""What tables write, in either case, for a mask without a pixel."""
+
+MOST_PIXELS = 2**30
+"""Pixels of an image: at 8 bytes each while it is decoded, 9 GB. Pillow's own limit, a sixth of that, is not asked."""
+
+Image.MAX_IMAGE_PIXELS = None
+# Blocks of less than 32 MiB stay with the thread that freed them (glibc's arenas), for all threads together as much as
+# their images took
+Image.core.set_block_size(64 * 2**20)
+
+STRIP = 256  # rows of an image that are turned into RGB at a time
+
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 Split = Literal["train", "test"]
 
 
 class ImageError(ValueError):
     """An image file that cannot be used, and why."""
+
+
+class TurnedError(ImageError):
+    """An image file that programs show in two ways: as it is stored, or turned as its EXIF orientation says."""
 
 
 class TableError(ValueError):
@@ -89,10 +111,11 @@ class ContestFolder:
         return sorted(name for name in names if not name.startswith("."))
 
     def _entries(self, split: Split) -> list[os.DirEntry[str]]:
-        if not self.images(split).is_dir():
+        try:
+            with os.scandir(self.images(split)) as entries:
+                return list(entries)
+        except OSError:  # the dataset check will say why
             return []
-        with os.scandir(self.images(split)) as entries:
-            return list(entries)
 
     def submission_rows(self, classes: Collection[str]) -> list[tuple[str, str]]:
         """List the (image, class) pairs of the sample submission, in its order.
@@ -130,9 +153,12 @@ class Row:
     Parameters
     ----------
     line : line in the file, from 1, at which the row begins.
-    label : the cell ``Image_Label``.
+    label : the cell ``Image_Label``; of a row that is not sound no more than its beginning.
     cells : number of cells, 2 in a sound row.
     start, stop : the bytes of the row in the file.
+    last : line in the file at which the row ends.
+    empty : whether its text says that there is no pixel.
+    swallowed : whether it holds other rows, because a quotation mark is astray.
     """
 
     line: int
@@ -140,6 +166,14 @@ class Row:
     cells: int
     start: int
     stop: int
+    last: int
+    empty: bool
+    swallowed: bool
+
+    @property
+    def sound(self) -> bool:
+        """Whether it is two cells of one row."""
+        return self.cells == 2 and not self.swallowed
 
 
 def scan_table(path: str | Path) -> Iterator[Row]:
@@ -189,13 +223,28 @@ def scan_table(path: str | Path) -> Iterator[Row]:
             start, line = end, reader.line_num + 1
             for cells in reader:
                 if cells:
-                    yield Row(line, cells[0], len(cells), start, end)
+                    # Rows of CSV may go over several lines, but a name does not, and run lengths hold no comma
+                    swallowed = "\n" in cells[0] or any("\n" in cell and "," in cell for cell in cells[1:])
+                    label = cells[0][: LONGEST_NAME * 2] if swallowed else cells[0]
+                    empty = len(cells) == 2 and _is_empty(cells[1])
+                    yield Row(line, label, len(cells), start, end, reader.line_num, empty, swallowed)
                 start, line = end, reader.line_num + 1
         except UnicodeDecodeError as error:
             reason = f"expected text in UTF-8, got {error.object[error.start : error.start + 4]!r}"
             raise TableError(path, reader.line_num + 1, reason) from None
         except csv.Error as error:
-            raise TableError(path, reader.line_num, f"not a row of CSV ({error})") from None
+            if "unexpected end of data" in str(error):
+                raise TableError(path, line, "a quotation mark opens a cell that never ends") from None
+            if "new-line character" in str(error):
+                reason = "a line that ends with a carriage return alone; save the table with usual line ends"
+                raise TableError(path, reader.line_num, reason) from None
+            begun = f", whose quotation marks begin in line {line}" if line != reader.line_num else ""
+            raise TableError(path, reader.line_num, f"not a row of CSV ({error}){begun}") from None
+
+
+def _is_empty(text: str) -> bool:
+    """Return whether a text means that there is no pixel; only the beginning of a long one is looked at."""
+    return text[:99].strip().lower() in NOTHING
 
 
 class Labels:
@@ -207,7 +256,7 @@ class Labels:
     Parameters
     ----------
     path : the label table.
-    rows : image to class to the sound row that :func:`scan_table` found for them.
+    rows : image to class to the sound rows that :func:`scan_table` found for them: several that are united.
 
     Examples
     --------
@@ -216,10 +265,10 @@ class Labels:
     ...     path = Path(folder, "train.csv")
     ...     _ = path.write_text("Image_Label,EncodedPixels\na.jpg_Fish,1 3\na.jpg_Sugar,\n")
     ...     Labels.index(path, {"a.jpg"}, ["Fish", "Sugar"]).texts("a.jpg")
-    {'Fish': '1 3'}
+    {'Fish': ['1 3']}
     """
 
-    def __init__(self, path: str | Path, rows: Mapping[str, Mapping[str, Row]]) -> None:
+    def __init__(self, path: str | Path, rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> None:
         """Keep where the rows are."""
         self._path = Path(path)
         self._rows = rows
@@ -227,39 +276,40 @@ class Labels:
     @classmethod
     def index(cls, path: str | Path, known: Collection[str], classes: Collection[str]) -> "Labels":
         """Find the rows of known images and classes in a table that has passed the dataset check."""
-        rows: dict[str, dict[str, Row]] = {}
+        rows: dict[str, dict[str, list[Row]]] = {}
         for row in scan_table(path):
             image, label = split_label(row.label, known, classes)
-            if image in known and label in classes and row.cells == 2:
-                rows.setdefault(image, {})[label] = row
+            if image in known and label in classes and row.sound:
+                rows.setdefault(image, {}).setdefault(label, []).append(row)
         return cls(path, rows)
 
-    def row(self, image: str, label: str) -> Row:
-        """Return where the row of an image and a class is."""
-        return self._rows[image][label]
-
-    def texts(self, image: str) -> dict[str, str]:
-        """Read the texts of one image: class to text, classes without a pixel left out, sorted by class."""
-        texts: dict[str, str] = {}
-        rows = self._rows.get(image)
-        if not rows:
-            return texts
+    def read(self, image: str) -> dict[str, list[tuple[Row, str]]]:
+        """Read the rows of one image: class to rows with their texts, sorted by class; without those of no pixel."""
+        found: dict[str, list[tuple[Row, str]]] = {}
+        by_class = self._rows.get(image)
+        if not by_class:
+            return found
         with self._path.open("rb") as file:
-            for label, row in sorted(rows.items()):
-                file.seek(row.start)
-                cells = file.read(row.stop - row.start).decode("utf-8")
-                text = next(csv.reader(io.StringIO(cells, newline="")))[1].strip()
-                if text:
-                    texts[label] = text
-        return texts
+            for label, rows in sorted(by_class.items()):
+                for row in rows:
+                    file.seek(row.start)
+                    cells = file.read(row.stop - row.start).decode("utf-8")
+                    text = next(csv.reader(io.StringIO(cells, newline="")))[1].strip()
+                    if not _is_empty(text):
+                        found.setdefault(label, []).append((row, text))
+        return found
+
+    def texts(self, image: str) -> dict[str, list[str]]:
+        """Read the texts of one image: class to texts, in order, classes without a pixel left out."""
+        return {label: sorted({text for _, text in rows}) for label, rows in self.read(image).items()}
 
 
-def digest_labels(texts: Mapping[str, str]) -> str:
+def digest_labels(texts: Mapping[str, Sequence[str]]) -> str:
     """Return 16 hexadecimal digits that change with the labels of an image.
 
     Parameters
     ----------
-    texts : class to run-length text, as :meth:`Labels.texts` returns them.
+    texts : class to run-length texts, as :meth:`Labels.texts` returns them.
     """
     return digest(texts)[:16]
 
@@ -291,18 +341,20 @@ def split_label(label: str, known: Collection[str], classes: Collection[str]) ->
     >>> split_label("c.jpg_Fish", {"a_b.jpg"}, ["Fish"])
     ('c.jpg', 'Fish')
     """
-    places = [place for place, letter in enumerate(label) if letter == "_"]
-    splits = [(label[:place], label[place + 1 :]) for place in places]
+    longest_class = max(map(len, classes), default=0)
+    # Neither side can be longer than what is known, so that a cell of megabytes costs no more than a name
+    before_class = range(max(0, len(label) - longest_class - 1), len(label))
+    known_class = [place for place in before_class if label[place] == "_" and label[place + 1 :] in classes]
     # Prefer what is known on both sides, then a known image, then a known class; the longest image first.
-    for image, rest in reversed(splits):
-        if image in known and rest in classes:
-            return image, rest
-    for image, rest in reversed(splits):
-        if image in known:
-            return image, rest
-    for image, rest in splits:
-        if image and rest in classes:
-            return image, rest
+    for place in reversed(known_class):
+        if label[:place] in known:
+            return label[:place], label[place + 1 :]
+    for place in reversed(range(min(len(label), LONGEST_NAME + 1))):
+        if label[place] == "_" and label[:place] in known:
+            return label[:place], label[place + 1 :]
+    for place in known_class:
+        if place:
+            return label[:place], label[place + 1 :]
     return None, label
 
 
@@ -315,12 +367,12 @@ def load_image(path: str | Path) -> np.ndarray:
 
     Returns
     -------
-    uint8 (H, W, 3) : RGB. Grey is repeated in all three channels; transparency is dropped with a warning;
-        the orientation in EXIF is ignored, since labels number the pixels as they are stored.
+    uint8 (H, W, 3) : RGB. Grey is repeated in all three channels; transparency is dropped with a warning.
 
     Raises
     ------
-    ImageError : naming the file and why it cannot be used: truncated, 16 bits, neither JPEG nor PNG.
+    ImageError : naming the file and why it cannot be used: truncated, 16 bits, neither JPEG nor PNG, turned by its
+        EXIF orientation.
     """
     try:
         pixels, kind = decode_image(Path(path).read_bytes())
@@ -334,7 +386,9 @@ def load_image(path: str | Path) -> np.ndarray:
 def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha"]]:
     """Decode the bytes of an image file as RGB, as :func:`load_image` does.
 
-    Pillow decodes here, not OpenCV, which fills the rest of a truncated file with grey and goes on.
+    Pillow decodes here, not OpenCV, which fills the rest of a truncated file with grey and goes on. A picture with an
+    EXIF orientation other than upright is refused: OpenCV and browsers turn it, Pillow does not, and labels fit both
+    ways, so that nobody can tell which way it was labelled. It takes the memory of :func:`decoding_bytes`.
 
     Returns
     -------
@@ -343,7 +397,7 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
 
     Raises
     ------
-    ImageError : why the bytes cannot be used, without the name of a file.
+    ImageError : why the bytes cannot be used, without the name of a file. For an orientation, its :class:`TurnedError`.
 
     Examples
     --------
@@ -355,17 +409,59 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
     """
     if not data:
         raise ImageError("an empty file")
+    with _opened(data) as image:
+        if image.format == "PNG" and data[24] == 16:  # Pillow would cut 16-bit colours down silently
+            raise ImageError("16 bits per channel")
+        if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+            raise ImageError(f"colours of the kind {image.mode}")
+        if image.format == "PNG" and image.n_frames > 1:
+            raise ImageError(f"an animation of {image.n_frames} frames")
+        if image.width * image.height > MOST_PIXELS:
+            raise ImageError(
+                f"{image.height}x{image.width} are {image.width * image.height / 1e6:.0f} megapixels, at most "
+                f"{MOST_PIXELS / 1e6:.0f} are read: cut it into tiles, or store it smaller"
+            )
+        image.load()
+        if (orientation := _orientation(image)) != 1:
+            raise TurnedError(f"its EXIF orientation is {orientation}")
+        alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
+        grey = image.mode in ("1", "L")
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        for top in range(0, image.height, STRIP):  # in strips, since as a whole it would be there three times
+            strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+            pixels[top : top + STRIP] = np.asarray(strip.convert("RGB"))
+    return pixels, "alpha" if alpha else "grey" if grey else "rgb"
+
+
+def decoding_bytes(data: bytes) -> int:
+    """Return about how many bytes of memory the decoding of an image file takes; 0 for what is no image.
+
+    Pillow keeps 4 bytes a pixel, the result takes 3 (7.6 were measured with all that is small), and of a progressive
+    JPEG there are coefficients of 6.
+    """
+    with contextlib.suppress(ImageError), _opened(data) as image:
+        return image.width * image.height * (14 if "progressive" in image.info else 8)
+    return 0
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Yield an image whose pixels are not read yet; whatever Pillow raises, then or within, is an ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as image:
-            if image.format == "PNG" and data[24] == 16:  # Pillow would cut 16-bit colours down silently
-                raise ImageError("16 bits per channel")
-            if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-                raise ImageError(f"colours of the kind {image.mode}")
-            alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-            grey = image.mode in ("1", "L")
-            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            yield image
+    except ImageError:
+        raise
     except Image.UnidentifiedImageError:
         raise ImageError(f"neither JPEG nor PNG (it begins with {data[:8]!r})") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise error if isinstance(error, ImageError) else ImageError(str(error)) from None
-    return pixels, "alpha" if alpha else "grey" if grey else "rgb"
+    except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
+        raise ImageError(str(error) or type(error).__name__) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 (upright) where there is none that programs would heed."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, KeyError, struct.error):  # no EXIF that anybody could read
+        return 1
+    return orientation if orientation in range(2, 9) else 1

@@ -28,6 +28,7 @@ import numpy as np
 
 from cloudseg import files
 from cloudseg.dataset.fetch import write_mark
+from cloudseg.dataset.memory import OVERHEAD
 from cloudseg.postprocess import encode_rle
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
@@ -35,6 +36,7 @@ FISH, FLOWER, GRAVEL = range(3)
 RATES = (0.50, 0.45, 0.54, 0.66)  # share of scenes that hold each; after mislabelling about the contest's
 GRID = (350, 525)
 GRID_Y, GRID_X = np.mgrid[: GRID[0], : GRID[1]].astype(np.float32)
+SCENE_BYTES = 75  # memory per pixel that drawing a scene takes (69 measured)
 JPEG_QUALITY = 85  # gives the contest's 0.5-1 MB an image
 
 # Blue, green, red, as OpenCV writes them; read off real images.
@@ -53,6 +55,7 @@ def make_demo(
     width: int = 2100,
     shift: float = 0,
     workers: int = 2,
+    memory: int | None = None,
 ) -> None:
     """Write a synthetic data set in the contest's layout: train_images, test_images and the two CSV files.
 
@@ -74,7 +77,9 @@ def make_demo(
         Opacity, from 0 to 1, of a haze over all that is seen in the test images, so that they differ from the
         training images. At 0 they are drawn alike.
     workers : int, default 2
-        Number of threads.
+        Number of threads, at most.
+    memory : int, optional
+        Bytes that the process may take: fewer threads draw where their scenes take more.
 
     Raises
     ------
@@ -94,6 +99,8 @@ def make_demo(
                      workers=(workers, 1))  # fmt: skip
     if not 0 <= shift <= 1:
         raise ValueError(f"make_demo: shift is {shift}, but must be from 0 (none) to 1 (nothing but haze)")
+    if memory is not None:
+        workers = max(1, min(workers, (memory - OVERHEAD) // (SCENE_BYTES * height * width)))
     part = root.with_name(root.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     tasks = [(split, index) for split, count in (("train", train), ("test", test)) for index in range(count)]

@@ -12,10 +12,15 @@ import numpy as np
 import pandas as pd
 import PIL
 
-from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, decoding_bytes, digest_labels
+from cloudseg.dataset.masks import draw_mask
+from cloudseg.dataset.memory import MemoryBudget
 from cloudseg.files import digest
-from cloudseg.postprocess import decode_rle
 from cloudseg.stores import Spec, Writer, made_with
+
+MASK_BYTES = 7
+"""Memory per pixel of the original that drawing and resizing a mask takes: the mask, a second one that it is united
+with, and a table of sums."""
 
 
 def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
@@ -132,10 +137,12 @@ def build_pixels(
     classes: Sequence[str],
     threads: int = 1,
     code: int = 0,
+    memory: int | None = None,
 ) -> None:
     """Make the store of a split's images, and of their masks, at one size; go on where a killed run stopped.
 
-    Memory is that of one shard (32 MiB of pixels) and of one image per thread, whatever the number of images.
+    Memory is that of one shard (32 MiB of pixels) and of one image per thread, whatever the number of images; where
+    that is more than ``memory``, fewer images are decoded at the same time.
 
     Parameters
     ----------
@@ -148,7 +155,8 @@ def build_pixels(
     split : whose images, ``"train"`` or ``"test"``.
     size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it; the original size is that of all rows of ``images``.
     classes : names of the classes, 1 to 64.
-    threads : images that are decoded at the same time. It does not change a byte of the result.
+    threads : images that are decoded at the same time, at most. It does not change a byte of the result.
+    memory : bytes that the process may take, or None. An image that takes more than all of it is decoded alone.
     code : the number of this code, so that what other code began is not gone on with.
 
     Raises
@@ -156,7 +164,7 @@ def build_pixels(
     ValueError : if the size does not fit, or an image or a label is not the one that was checked.
     """
     height, width = parse_size(size, common_size(images))
-    source = _Source(images, root, split, classes)
+    source = _Source(images, root, split, classes, memory)
     bits = np.min_scalar_type(2 ** len(classes) - 1)
     dims = ("image", "y", "x")
     shape = (len(source.ids), height, width)
@@ -189,6 +197,7 @@ def build_truth(
     size: tuple[int, int],
     threads: int = 1,
     code: int = 0,
+    memory: int | None = None,
 ) -> None:
     """Make the store of the true masks at the size of the submission, from the original labels in one step.
 
@@ -201,14 +210,15 @@ def build_truth(
         was read.
     classes : names of the classes, 1 to 64.
     size : (height, width) of the submission, in pixels.
-    threads : masks that are drawn at the same time. It does not change a byte of the result.
+    threads : images whose masks are drawn at the same time, at most. It does not change a byte of the result.
+    memory : bytes that the process may take, as of :func:`build_pixels`.
     code : as of :func:`build_pixels`.
 
     Raises
     ------
     ValueError : if a label is not the one that was checked.
     """
-    source = _Source(images, root, "train", classes)
+    source = _Source(images, root, "train", classes, memory)
     arrays = {"": Spec((len(source.ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
     attrs = {"ids": source.ids, "classes": list(classes), "data": source.digest}
     writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
@@ -220,12 +230,15 @@ def build_truth(
 class _Source:
     """Read the images and labels of a split of a checked data set, and make sure that they are the ones checked."""
 
-    def __init__(self, images: pd.DataFrame, root: str | Path, split: Split, classes: Sequence[str]) -> None:
+    def __init__(
+        self, images: pd.DataFrame, root: str | Path, split: Split, classes: Sequence[str], memory: int | None
+    ) -> None:
         self._folder = ContestFolder(Path(root))
         self._split = split
         images = images[images["split"] == split]
         self._rows = images.to_dict("records")
         self._classes = list(classes)
+        self._memory = MemoryBudget(memory)
         self.ids: list[str] = images["image"].tolist()
         if split == "train":
             self._labels = Labels.index(self._folder.train_table, set(self.ids), self._classes)
@@ -238,8 +251,9 @@ class _Source:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != known["digest"]:
             raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
-        pixels, _ = decode_image(data)
-        return resize_image(pixels, size)
+        with self._memory.take(decoding_bytes(data)):
+            pixels, _ = decode_image(data)
+            return resize_image(pixels, size)
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
@@ -252,9 +266,11 @@ class _Source:
             )
         shape = (known["height"], known["width"])
         nothing = np.zeros(size, np.uint8)
-        return [
-            resize_mask(decode_rle(texts[label], shape), size) if label in texts else nothing for label in self._classes
-        ]
+        with self._memory.take(MASK_BYTES * shape[0] * shape[1]):
+            return [
+                resize_mask(draw_mask(texts[label], shape), size) if label in texts else nothing
+                for label in self._classes
+            ]
 
 
 def _fill(

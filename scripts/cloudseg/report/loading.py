@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from cloudseg import stores
 from cloudseg.dataset.contest import ContestFolder, Labels, load_image
+from cloudseg.dataset.masks import draw_mask
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.network import devices
 from cloudseg.network.batches import Batches
@@ -24,7 +25,6 @@ from cloudseg.network.losses import build_loss
 from cloudseg.network.mixed_precision import keep_slow_layers_in_float32
 from cloudseg.network.models import Segmenter, build_model
 from cloudseg.network.samples import PixelSamples, normalise, unpack
-from cloudseg.postprocess import decode_rle
 
 DIARY_MINUTES = {"original": 24, "decode, then resize": 20, "resized store": 11}
 """Minutes of an epoch in the diary's table of 08.11.; its third way was resized too, kept as numpy files."""
@@ -78,7 +78,7 @@ class FileSamples(Dataset):
         texts = self._labels.texts(row["image"])
         for number, name in enumerate(self._classes):
             if name in texts:
-                plane = decode_rle(texts[name], shape)
+                plane = draw_mask(texts[name], shape)
                 plane = resize_mask(plane, size) if self._size else plane
                 mask[..., number // 8] |= plane << (number % 8)
         return torch.from_numpy(np.array(image)), torch.from_numpy(mask)
