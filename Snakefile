@@ -40,3 +40,11 @@ onstart:
         logger.info(
             f"smoke: no weights at hand for {', '.join(PLAN.random_starts)}: they start from random ones"
         )
+
+
+# Behind all rules; of another workflow's targets that one's rules may make the files
+if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile"):
+    try:
+        refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None

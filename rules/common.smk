@@ -8,16 +8,26 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
+from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.experiments import CODE, Plan
 from cloudseg.processes import import_from
+from cloudseg.settings import refuse
+from cloudseg.targets import target_problems, typed_targets
 
 import_from(HOME / "scripts")
 
 try:
+    if workflow.is_main_process:
+        refuse(repeated_keys(workflow.configfiles))
     PLAN = Plan(config, HOME)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
+
+
+if workflow.is_main_process:
+    for line in PLAN.warnings():
+        logger.warning(line)
 
 
 pathvars:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from itertools import compress
@@ -171,6 +172,22 @@ class Plan:
             "checkpoint": "best|last",
             "split": "valid|test",
         }
+
+    def warnings(self) -> list[str]:
+        """Return what is legal in the config and hardly meant on this machine, a line each."""
+        lines = []
+        cores = os.cpu_count() or 1
+        if self.threads > cores:
+            lines.append(f"threads: {self.threads}, and this machine has {cores} cores: jobs that run here get slower")
+        results = Path("results", self.name)
+        disk = next(folder for folder in (results, *results.parents) if folder.exists())
+        free = shutil.disk_usage(disk).free / 1e6
+        if self.megabytes > free and self.megabytes > free + _megabytes_in(results):
+            lines.append(
+                f"{results}: the stores take about {self.megabytes} MB, and the disk has {free:.0f} MB free; "
+                "run in a folder on a larger disk, or with fewer or smaller experiments"
+            )
+        return lines
 
     @property
     def submissions(self) -> list[str]:
@@ -677,6 +694,11 @@ def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Me
 def _folder(row: dict[str, Any], fold: int) -> str:
     """Return the folder of one run of a row of the sheet."""
     return f"<results>/runs/{'/'.join(row[key] for key in KEY)}/fold{fold}"
+
+
+def _megabytes_in(folder: Path) -> float:
+    """Return how many MB the files in a folder take."""
+    return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
 
 
 def _packaged(encoder: str) -> bool:

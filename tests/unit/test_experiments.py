@@ -569,6 +569,22 @@ def test_training_is_not_told_what_only_prediction_needs():
     assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
 
 
+def test_what_the_machine_is_too_small_for_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert plan(setting("threads", 4)).warnings() == []
+    assert plan(setting("threads", 5)).warnings() == [
+        "threads: 5, and this machine has 4 cores: jobs that run here get slower"
+    ]
+    made = plan()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=(made.megabytes - 1) * 10**6))
+    (warning,) = made.warnings()
+    assert f"the stores take about {made.megabytes} MB, and the disk has {made.megabytes - 1} MB free" in warning
+    (tmp_path / "results/demo").mkdir(parents=True)
+    (tmp_path / "results/demo/store").write_bytes(bytes(2 * 10**6))
+    assert made.warnings() == []
+
+
 def test_smoke_is_small_and_lies_elsewhere():
     made = plan(setting("smoke", "true"))
     assert made.name == "demo-smoke"

@@ -1,5 +1,7 @@
 """What a dry run plans, for each config and each change of one."""
 
+import os
+
 import pytest
 from own_data import CONFIG, SHEET, settle, write_config
 
@@ -44,7 +46,8 @@ def test_contest(workflow, repo):
 
 
 def test_smoke_lies_in_a_folder_of_its_own(workflow):
-    printed = workflow.run("-n", "--config", "smoke=true")
+    printed = workflow.run("-n", "--config", "smoke=true", "threads=64")
+    assert printed.count("threads: 64, and this machine has") == (os.cpu_count() < 64)
     assert "results/demo-smoke/dataset/raw" in printed
     assert "results/demo/" not in printed
 
@@ -101,3 +104,27 @@ def test_a_bad_config_ends_in_one_screen_and_writes_nothing(workflow, words, com
     assert "Traceback" not in printed
     assert len(printed.splitlines()) < 25
     assert [path.name for path in workflow.folder.iterdir() if path.name != ".snakemake"] == []
+
+
+def test_targets_that_nothing_makes_are_told_with_what_is_near(workflow):
+    targets = {
+        "submision.csv": "no rule has this name or makes this file (nearest: submission.csv",
+        "leaderbord": "no rule has this name or makes this file (nearest: leaderboard)",
+        "results/demo/ensembles/al/submission.csv": "no ensemble 'al' (nearest: all)",
+        "results/demo/ensembles/all/submision.csv": "(nearest: results/demo/ensembles/all/submission.csv",
+        "nonsense": "no rule has this name or makes this file\n",
+    }
+    printed = workflow.run("-n", *targets, "probe", "./results/demo/report/leaderboard.md", check=False)
+    assert "5 problems" in printed
+    lines = {line.partition(": ")[0].removeprefix("  - "): f"{line}\n" for line in printed.splitlines()}
+    assert all(words in lines[target] for target, words in targets.items())
+    assert "Traceback" not in printed
+
+
+def test_a_key_that_stands_twice_is_told_with_its_line(workflow, repo):
+    text = (repo / "config/config.yaml").read_text()
+    (workflow.folder / "mine.yaml").write_text(text + "seed: 1\nseed: 2\n")
+    printed = workflow.run("-n", "--configfile", "mine.yaml", check=False)
+    lines = len(text.splitlines())
+    assert f"mine.yaml, line {lines + 2}: the key seed is there twice, first in line {lines + 1}" in printed
+    assert "Traceback" not in printed
