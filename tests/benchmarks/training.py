@@ -127,6 +127,7 @@ def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repea
             size=SUBMISSION,
             batch=BATCH,
             normalisation=NORM,
+            precision="float32",  # as the bare passes
         )
 
     bare, full = medians(time.perf_counter, repeats, forward, whole)

@@ -25,7 +25,12 @@ def subset(repo):
         recipe["gpus"] = 2 if name == "flips_focal" else 1  # one training of two processes shows that it runs
     # The two losses that the diary did not try, on the grid that it found to be "about the same as multi-scale"
     config["recipes"]["others"] = config["recipes"]["flips"] | {
-        **{"loss": {"bce": 1, "lovasz": 1, "tversky": 1}, "loss_grid": "submission", "schedule": "one_cycle"},
+        **{
+            "loss": {"bce": 1, "lovasz": 1, "tversky": 1},
+            "loss_grid": "submission",
+            "schedule": "one_cycle",
+            "patience": 0,
+        },
     }
     more = dict.fromkeys(columns, "") | dict(zip(columns, ["resnet34", "unet", "x5", "others", "1"], strict=False))
     rows.append([more[name] for name in columns])

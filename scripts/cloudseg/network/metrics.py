@@ -1,6 +1,7 @@
 """Score a network on validation images while it trains, by a decision of the recipe's own."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ class ValidationDecision:
 
         Parameters
         ----------
-        validation : of a recipe: ``threshold`` (0 to 1) and ``min_area``, a share of the image.
+        validation : of a recipe: ``threshold`` (0 to 1) and ``min_area``, a share of the image (None is 0).
         size : height and width of the images in pixels.
 
         Examples
@@ -38,8 +39,9 @@ class ValidationDecision:
         >>> ValidationDecision.of({"threshold": 0.5, "min_area": 0.025}, (96, 144))
         ValidationDecision(level=128, min_size=346)
         """
+        pixels = (validation["min_area"] or 0) * size[0] * size[1]
         # Rounded first: 0.07 * 100 is a little more than 7
-        return cls(level(validation["threshold"]), int(np.ceil(round(validation["min_area"] * size[0] * size[1], 6))))
+        return cls(level(validation["threshold"]), math.ceil(round(pixels, 6)))
 
     def mask(self, plane: np.ndarray) -> np.ndarray:
         """Return the mask, uint8 (H, W) of 0 and 1, of stored probabilities, uint8 (H, W)."""

@@ -117,7 +117,8 @@ def train(
     ``valid_dice`` in the history is a signal for training, not a score: by the decision of the recipe, at training
     size, from one view, 1 for a class absent from both mask and prediction; mean over images, then over classes. The
     decision is the recipe's own: one of an ensemble may be changed, or tuned, without any training done anew.
-    ``learning_rate`` is that of the last step of an epoch.
+    ``valid_loss`` is over batches of as many images as a device sees at once. ``learning_rate`` is that of the last
+    step of an epoch.
 
     Several devices see the batches that one would see. What counts over the images that a device sees at once then
     counts over fewer: the losses over a batch, and on the CPU BatchNorm (on CUDA it is synchronised). Without these
