@@ -204,6 +204,17 @@ def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [("decision", settings["decision"]), *own]
 
 
+def fixed_min_sizes(settings: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Return the minimum size of each class in every decision that takes the numbers of the config, by its place."""
+    classes = settings["dataset"]["classes"]
+    sizes = {}
+    for place, decision in _decisions(settings):
+        given = decision["min_size"]
+        if decision["how"] == "fixed":
+            sizes[place] = dict(given) if isinstance(given, dict) else dict.fromkeys(classes, given)
+    return {place: given for place, given in sizes.items() if any(given.values())}
+
+
 def smoke_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run of minutes: few images and epochs, and the demo's images for the contest's."""
     dataset = settings["dataset"]

@@ -631,3 +631,28 @@ def test_no_image_at_all_that_can_be_used_still_gives_a_report(folder):
     assert list(images.columns[-2:]) == CLASSES
     assert [finding.kind for finding in report.findings] == [check.BAD_IMAGE] * 5
     assert "0 train images" in str(report)
+
+
+def block(top: int, left: int, side: int) -> str:
+    """The run lengths of a square in an image of `SHAPE`."""
+    return " ".join(f"{1 + top + column * SHAPE[0]} {side}" for column in range(left, left + side))
+
+
+def test_minimum_sizes_that_remove_true_masks_are_a_warning_with_the_line_to_paste(folder):
+    folder.train[0] = f"a.jpg_Fish,{block(0, 0, 8)} {block(20, 20, 12)}"  # 2 x 2 and 3 x 3 pixels of 10 x 15
+    folder.train[2] = f"b_c.jpg_Fish,{block(4, 4, 8)}"
+    folder.train[3] = f"b_c.jpg_Sugar,{block(0, 0, 16)}"
+    folder.run()
+
+    def warnings(min_sizes):
+        arguments = {"classes": CLASSES, "size_of_submission": (10, 15), "min_sizes": min_sizes}
+        _, report = check_dataset(folder.root, **arguments)
+        assert not report.errors
+        return [str(finding) for finding in report.findings if finding.kind is check.LOST]
+
+    assert warnings(None) == warnings({}) == warnings({"decision": {"Fish": 4, "Sugar": 16}}) == []
+    assert warnings({"decision": {"Fish": 9, "Sugar": 0}, "ensembles.all.decision": {"Fish": 10, "Sugar": 17}}) == [
+        "decision: Fish 1 of 3 (below 9); min_size: {Fish: 4, Sugar: 0} keeps all",
+        "ensembles.all.decision: Fish 2 of 3 (below 10), Sugar 1 of 1 (below 17); "
+        "min_size: {Fish: 4, Sugar: 16} keeps all",
+    ]

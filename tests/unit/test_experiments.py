@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudseg.experiments import Plan, whole_recipe
+from cloudseg.settings import fixed_min_sizes
 
 REPO = Path(__file__).parents[2]
 DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
@@ -259,6 +260,20 @@ def test_images_of_ones_own_inherit_no_number_of_the_contest(tmp_path):
         config["submission_size"] = "35x53"
 
     assert plan(small).settings["min_sizes"][:3] + plan(small).settings["min_sizes"][-1:] == [0, 2, 5, 302]
+
+
+def test_the_config_to_copy_for_images_of_ones_own_has_no_number_of_the_contest(tmp_path):
+    config = yaml.safe_load((REPO / "config/own.yaml").read_text())
+    config["dataset"] |= {"root": str(tmp_path)}
+    with pytest.raises(ValueError, match="submission_size: the key is missing"):
+        Plan(config, REPO)
+    made = Plan(config | {"submission_size": "512x512"}, REPO)
+    assert made.classes == ["cloud"]
+    assert {ensemble.decision["min_size"] for ensemble in made.ensembles.values()} == {0}
+    assert fixed_min_sizes(made.settings) == {}
+    assert set(made.experiments["recipe"]) == set(config["recipes"])
+    text = (REPO / "config/own.yaml").read_text()
+    assert not [number for number in ("350", "525", "5546", "3698", "5000", "10000", "1400", "2100") if number in text]
 
 
 def test_a_start_file_is_looked_at_before_anything_runs(tmp_path):
@@ -567,6 +582,18 @@ def test_training_is_not_told_what_only_prediction_needs():
     assert plan(views).training_recipe(quick) == plan().training_recipe(quick)
     assert plan(views).prediction_recipe(quick) != plan().prediction_recipe(quick)
     assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
+
+
+def test_minimum_sizes_to_check_are_those_of_fixed_decisions():
+    def change(config):
+        config["dataset"]["classes"] = ["a", "b"]
+        config["ensembles"]["own"] = {"members": "fold == 0", "decision": {"min_size": [7, 0]}}
+        config["ensembles"]["none"] = {"members": "fold == 0", "decision": {"min_size": 0}}
+
+    assert fixed_min_sizes(plan(change).settings) == {
+        "decision": {"a": 5000, "b": 5000},
+        "ensembles.own.decision": {"a": 7, "b": 0},
+    }
 
 
 def test_what_the_machine_is_too_small_for_is_a_warning(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import simplejpeg
@@ -31,6 +32,7 @@ from cloudseg.dataset.contest import (
     split_label,
 )
 from cloudseg.dataset.memory import MemoryBudget
+from cloudseg.dataset.pixels import resize_mask
 from cloudseg.files import damaged, read_table, sha256
 from cloudseg.postprocess import decode_rle
 
@@ -174,6 +176,12 @@ STRETCHED = Kind(
     "nothing: masks are stretched to the size of the submission; or correct that in the config",
     error=False,
 )
+LOST = Kind(
+    "minimum sizes that remove true masks",
+    "a `min_size` that the masks of train.csv outlive on the submission grid",
+    "paste the line into that decision, or leave it if masks so small are not meant",
+    error=False,
+)
 IGNORED = Kind(
     "files that are not used",
     ".jpg, .jpeg and .png files",
@@ -310,6 +318,7 @@ def check_dataset(
     splits: Sequence[Split] = SPLITS,
     workers: int = 1,
     memory: int | None = None,
+    min_sizes: Mapping[str, Mapping[str, int]] | None = None,
 ) -> tuple[pd.DataFrame, Report]:
     """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
@@ -325,6 +334,8 @@ def check_dataset(
     workers : threads, 1 or more; each decodes an image.
     memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
         the same time; one that takes more than all of it is decoded alone.
+    min_sizes : for each decision, by its place in the config, the smallest component that it leaves of each class, in
+        pixels of the submission grid: true masks that it would remove get a warning.
 
     Returns
     -------
@@ -351,12 +362,14 @@ def check_dataset(
     files = [(split, name) for split in names for name in names[split]]
     budget = MemoryBudget(memory)
     with ThreadPoolExecutor(workers) as pool:
-        looks = list(pool.map(lambda file: _look(folder, *file, labels, budget), files))
+        grid = size_of_submission if min_sizes else None
+        looks = list(pool.map(lambda file: _look(folder, *file, labels, budget, grid), files))
     for look in looks:
         report.findings += look.findings
     images = _tabulate(looks, classes)
     if rows is not None:
         _check_labels(images, rows, classes, report)
+    _check_min_sizes(looks, min_sizes or {}, report)
     elsewhere = {} if "train" in names else _train_images_like(folder, names["test"])
     _check_pictures(images, size_of_submission, elsewhere, report)
     report.seen += _sum_up(images, classes, list(names))
@@ -394,13 +407,24 @@ def read_images(path: str | Path, root: str | Path | None = None, split: Split =
 
 @dataclass(frozen=True)
 class _Look:
-    """What one image showed; ``facts`` is None if it cannot be used."""
+    """What one image showed; ``facts`` is None if it cannot be used.
+
+    ``parts`` has the area of the largest component of each class on the submission grid, where one is asked for.
+    """
 
     facts: dict[str, object] | None
     findings: list[Finding]
+    parts: dict[str, int] = field(default_factory=dict)
 
 
-def _look(folder: ContestFolder, split: Split, name: str, labels: Labels, budget: MemoryBudget) -> _Look:
+def _look(
+    folder: ContestFolder,
+    split: Split,
+    name: str,
+    labels: Labels,
+    budget: MemoryBudget,
+    grid: tuple[int, int] | None,
+) -> _Look:
     file = f"{split}_images/{name}"
     path = folder.images(split) / name
     try:
@@ -410,10 +434,10 @@ def _look(folder: ContestFolder, split: Split, name: str, labels: Labels, budget
         came = f"a symbolic link to {str(path.readlink())!r:.80}, which is not there" if gone else str(error.strerror)
         return _Look(None, [Finding(BAD_IMAGE, file, came)])
     with budget.take(decoding_bytes(data)):
-        return _look_at(file, data, split, name, labels)
+        return _look_at(file, data, split, name, labels, grid)
 
 
-def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels) -> _Look:
+def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels, grid: tuple[int, int] | None) -> _Look:
     """Decode an image and draw its labels."""
     try:
         pixels, kind = decode_image(data)
@@ -436,6 +460,7 @@ def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels) ->
         "digest": hashlib.sha256(data).hexdigest(),
         "labels": "",
     }
+    parts: dict[str, int] = {}
     if split == "train":
         facts["labels"] = digest_labels(labels.texts(name))
         for label, rows in labels.read(name).items():
@@ -447,7 +472,17 @@ def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels) ->
                     came = f"{name}_{label} ({height}x{width}): {error}"
                     findings.append(Finding(BAD_TEXT, "train.csv", came, row.line))
             facts[label] = int(mask.sum())
-    return _Look(facts, findings)
+            if grid is not None:
+                parts[label] = _largest_part(resize_mask(mask, grid))
+    return _Look(facts, findings, parts)
+
+
+def _largest_part(mask: np.ndarray) -> int:
+    """Return the area of the largest 8-connected component of a mask, in pixels."""
+    if not mask.any():
+        return 0
+    areas = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+    return int(areas.max())
 
 
 def complaint_about_jpeg(data: bytes) -> str | None:
@@ -623,6 +658,19 @@ def _size(file: Path) -> int:
     with contextlib.suppress(OSError):
         return file.stat().st_size
     return 0
+
+
+def _check_min_sizes(looks: Sequence[_Look], min_sizes: Mapping[str, Mapping[str, int]], report: Report) -> None:
+    """Say of each decision how many true masks of each class it would remove, and with which sizes it would not."""
+    for place, sizes in min_sizes.items():
+        parts = {label: [part for look in looks if (part := look.parts.get(label, 0))] for label in sizes}
+        lost = {label: sum(part < sizes[label] for part in parts[label]) for label in sizes}
+        if any(lost.values()):
+            counts = ", ".join(
+                f"{label} {lost[label]} of {len(parts[label])} (below {sizes[label]})" for label in sizes if lost[label]
+            )
+            kept = ", ".join(f"{label}: {min([size, *parts[label]])}" for label, size in sizes.items())
+            report.findings.append(Finding(LOST, place, f"{counts}; min_size: {{{kept}}} keeps all"))
 
 
 def _check_pictures(
