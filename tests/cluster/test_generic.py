@@ -27,7 +27,7 @@ def test_a_run_with_a_cancelled_training_makes_the_local_submission(tmp_path_fac
     assert reference.returncode == 0, local.printed.read_text()
     assert snakemake.returncode == 0, run.printed.read_text()
     assert run.outcome() == local.outcome()
-    # check; folds, pixels and truth; three trainings, two predictions, one ensemble
-    assert sorted(states) == ["CANCELLED"] + 9 * ["COMPLETED"]
+    # two checks; folds, truth and pixels of train and test; three trainings, four predictions, one ensemble
+    assert sorted(states) == ["CANCELLED"] + 13 * ["COMPLETED"]
     assert states[int(cancelled) - 1] == "CANCELLED"
-    assert sum(one != "-" for one in gpus) == 5
+    assert sum(one != "-" for one in gpus) == 7
