@@ -3,7 +3,9 @@
 
 rule weights:
     input:
-        PLAN.weights_inputs,
+        # What is in a file of the user decides, not its time
+        file=ancient(PLAN.weights_file),
+        run=PLAN.weights_run,
     output:
         weights="<results>/weights/{encoder}/{start}.safetensors",
     log:
@@ -18,6 +20,7 @@ rule weights:
         runtime=30,
     params:
         source=PLAN.weights_source,
+        contents=PLAN.weights_contents,
         seed=PLAN.seed,
         code=CODE["training"],
     script:

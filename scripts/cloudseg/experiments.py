@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from cloudseg import schema
-from cloudseg.dataset.contents import digest_contents
+from cloudseg.dataset.contents import digest_contents, digest_files
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.network.decoders import DECODERS
@@ -227,8 +227,7 @@ class Plan:
         if self.is_demo:
             return json.dumps(self.demo)
         root = Path(self.settings["dataset"]["root"])
-        name = hashlib.sha256(str(root.absolute()).encode()).hexdigest()[:12]
-        return digest_contents(root, wildcards.split, Path(f".snakemake/cloudseg/{name}-{wildcards.split}.json"))
+        return digest_contents(root, wildcards.split, _digest_cache(root, wildcards.split))
 
     @functools.cached_property
     def images(self) -> dict[str, int]:
@@ -319,9 +318,19 @@ class Plan:
         """Return what the initial weights are made from: imagenet, none, or file:PATH."""
         return self._starts[wildcards.encoder, wildcards.start][0]
 
-    def weights_inputs(self, wildcards: Any) -> list[str]:
-        """Return the checkpoint that initial weights are taken from, if it is a file."""
-        return self._starts[wildcards.encoder, wildcards.start][1]
+    def weights_file(self, wildcards: Any) -> list[str]:
+        """Return the user's file that initial weights are taken from, if it is one."""
+        _, inputs = self._starts[wildcards.encoder, wildcards.start]
+        return inputs if wildcards.start.startswith("file-") else []
+
+    def weights_run(self, wildcards: Any) -> list[str]:
+        """Return the checkpoint of another run that initial weights are taken from, if it is one."""
+        _, inputs = self._starts[wildcards.encoder, wildcards.start]
+        return [] if wildcards.start.startswith("file-") else inputs
+
+    def weights_contents(self, wildcards: Any) -> list[str]:
+        """Return a digest of the user's file of initial weights: not its times, its bytes decide."""
+        return [digest_files([file], _digest_cache(Path(file)))[0] for file in self.weights_file(wildcards)]
 
     @functools.cached_property
     def _starts(self) -> dict[tuple[str, str], tuple[str, list[str]]]:
@@ -699,6 +708,12 @@ def _folder(row: dict[str, Any], fold: int) -> str:
 def _megabytes_in(folder: Path) -> float:
     """Return how many MB the files in a folder take."""
     return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
+
+
+def _digest_cache(place: Path, *words: str) -> Path:
+    """Return the file that keeps the digests of what lies at a place."""
+    name = hashlib.sha256(str(place.absolute()).encode()).hexdigest()[:12]
+    return Path(f".snakemake/cloudseg/{'-'.join([name, *words])}.json")
 
 
 def _packaged(encoder: str) -> bool:

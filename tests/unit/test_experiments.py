@@ -659,7 +659,8 @@ def test_start_from_another_run_takes_the_same_fold(tmp_path):
     weights = made.initial_weights(wildcards(encoder="tu-test_resnet", recipe="finer", fold="1"))
     assert weights == "<results>/weights/tu-test_resnet/run-fpn-64x96-quick-fold1.safetensors"
     start = wildcards(encoder="tu-test_resnet", start="run-fpn-64x96-quick-fold1")
-    assert made.weights_inputs(start) == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
+    assert made.weights_file(start) == []
+    assert made.weights_run(start) == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
 
 
 def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):

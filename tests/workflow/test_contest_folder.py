@@ -80,6 +80,8 @@ def test_a_download_comes_once_and_a_failure_leaves_what_there_was(contest):
     assert "secret-token" not in printed
     assert not (contest.folder / "data").exists()
     contest.call(archive=contest.archive)
+    for path in (contest.folder / "data").rglob("*"):
+        path.touch()
     before = contents(contest.folder / "data")
     assert "Nothing to be done" in contest.call()
     contest.call("-F")  # without an archive: a second download would fail
@@ -100,6 +102,6 @@ def test_results_that_were_moved_onto_a_folder_of_the_users_are_refused(contest,
     (photos / "wedding.jpg").write_text("once")
     config = yaml.safe_load(yaml.safe_dump(CONFIG)) | {"dataset": {"source": source}}
     (contest.folder / "Snakefile").write_text(MODULE.format(repo=repo, config=config))
-    printed = contest.run("--snakefile", "Snakefile", "photos/dataset/images.tsv", "-F", check=False)
+    printed = contest.run("--snakefile", "Snakefile", "photos/dataset/train.tsv", "-F", check=False)
     assert "photos/dataset/raw: would be replaced by this workflow's images" in printed
     assert (photos / "wedding.jpg").read_text() == "once"

@@ -5,7 +5,8 @@ import shutil
 
 import cv2
 import pytest
-from own_data import settle
+import yaml
+from own_data import CONFIG, settle
 
 
 def contents(folder):
@@ -93,6 +94,21 @@ def test_one_more_test_image_trains_nothing(finished):
     table.write_bytes(before)
     one = ("check", "pixels", "blend", "submit", "submission", "all")
     assert planned == dict.fromkeys(one, 1) | {"predict": 2}
+
+
+def test_a_touched_file_of_initial_weights_plans_nothing_and_another_one_does(finished):
+    made = finished.folder / "results/tiny/weights/tu-test_resnet/none.safetensors"
+    mine = shutil.copy(made, finished.folder / "mine.safetensors")
+    recipes = {"tiny": CONFIG["recipes"]["tiny"] | {"start": "file:mine.safetensors"}}
+    (finished.folder / "mine.yaml").write_text(yaml.safe_dump(CONFIG | {"name": "mine", "recipes": recipes}))
+    name = hashlib.sha256(b"mine.safetensors").hexdigest()[:12]
+    words = (f"results/mine/weights/tu-test_resnet/file-{name}.safetensors", "--configfile", "mine.yaml")
+    finished.run("--cores", "1", *words)
+    mine.touch()
+    assert finished.planned(*words) == {}
+    data = mine.read_bytes()
+    mine.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert finished.planned(*words) == {"weights": 1}
 
 
 def test_a_changed_label_is_noticed(finished):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def digest_contents(root: str | Path, split: Split, cache: str | Path | None = N
     folder = ContestFolder(Path(root))
     names = folder.list_images(split)
     files = [str(folder.table(split)), *(f"{folder.images(split)}/{name}" for name in names)]
+    table, *images = digest_files(files, cache)
+    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a name may be no text
+    return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
+
+
+def digest_files(files: Sequence[str], cache: str | Path | None = None) -> list[str]:
+    """Return the SHA-256 of each file, in order; of a table as if it had plain line ends and no byte order mark.
+
+    Parameters
+    ----------
+    files : different paths. A file that cannot be read has an empty digest.
+    cache : as of :func:`digest_contents`, for these files alone.
+    """
     known = _read_cache(cache)
     facts = {file: _facts(file) for file in files}
     unknown = [file for file in files if file not in known or known[file][:-1] != facts[file]]
@@ -58,9 +72,7 @@ def digest_contents(root: str | Path, split: Split, cache: str | Path | None = N
     }
     if settled != known:
         _write_cache(cache, settled)
-    table, *images = digests.values()
-    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a name may be no text
-    return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
+    return list(digests.values())
 
 
 def _facts(file: str) -> list[int | str]:
@@ -72,10 +84,6 @@ def _facts(file: str) -> list[int | str]:
 
 
 def _digest_file(file: str) -> str:
-    """Return the SHA-256 of a file, that of a table with plain line ends and without a byte order mark.
-
-    It is empty for a file that cannot be read, of which the dataset check will speak.
-    """
     try:
         return _digest_table(file) if file.endswith(".csv") else sha256(file)
     except OSError:
