@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cloudseg.job_watchdog import watching
 from cloudseg.processes import end_with_parent
 
 
@@ -16,7 +17,8 @@ def logged(snakemake: Any) -> Iterator[None]:
     """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
 
     Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
-    a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback.
+    a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback. A job
+    that stands still is ended with the name of the file that it waits for.
 
     Parameters
     ----------
@@ -36,7 +38,12 @@ def logged(snakemake: Any) -> Iterator[None]:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (
+        path.open("w", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+        watching(log),
+    ):
         try:
             yield
         except SystemExit:  # has said why

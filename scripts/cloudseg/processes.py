@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # a second, in /proc
+
 
 def import_from(folder: Path) -> None:
     """Let the processes that this one starts import from a folder, before any installed copy of what lies there."""
@@ -52,8 +54,13 @@ def state_of(process: int) -> str:
     return _stat(process)[0]
 
 
-def cpu_seconds(process: int) -> float:
-    """Return the CPU time of a process and of all processes that it started and that run, in seconds.
+def cpu_seconds(process: int, *, itself: bool = True) -> float:
+    """Return the CPU time of a process and of all processes that it started, in seconds, to a hundredth.
+
+    Parameters
+    ----------
+    process : its id.
+    itself : False leaves out what the process computed itself.
 
     Returns
     -------
@@ -66,16 +73,19 @@ def cpu_seconds(process: int) -> float:
     """
     running = {int(path.name): _stat(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
     family = {process}
-    while children := {pid for pid, (_, parent, _) in running.items() if parent in family} - family:
+    while children := {pid for pid, (_, parent, *_) in running.items() if parent in family} - family:
         family |= children
-    return sum(running[pid][2] for pid in family & running.keys())
+    family &= running.keys()
+    ended = sum(running[pid][3] for pid in family)
+    return ended + sum(running[pid][2] for pid in family if itself or pid != process)
 
 
-def _stat(process: int) -> tuple[str, int, float]:
-    """Return the state of a process, its parent and its CPU seconds, those of its dead children among them."""
+def _stat(process: int) -> tuple[str, int, float, float]:
+    """Return the state of a process, its parent, its CPU seconds and those of its children that have ended."""
     try:
         text = Path(f"/proc/{process}/stat").read_text(errors="replace")
     except OSError:
-        return "", 0, 0.0
+        return "", 0, 0.0, 0.0
     fields = text.rpartition(")")[2].split()  # the name of the program, in parentheses, may hold anything
-    return fields[0], int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    user, system, user_of_children, system_of_children = (int(each) / TICKS for each in fields[11:15])
+    return fields[0], int(fields[1]), user + system, user_of_children + system_of_children

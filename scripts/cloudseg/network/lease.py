@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudseg.job_watchdog import not_watched
 from cloudseg.network.locks import LOOK_EVERY, Locks, Waiting
 from cloudseg.watchdog import output_of
 
@@ -266,7 +267,8 @@ def _held(pool: list[str], count: int, jobs_per_device: int, folder: Path) -> It
     arrival = time.monotonic_ns()
     place = ""  # in the queue
     waiting, waits = Waiting(), False
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, contextlib.ExitStack() as until_taken:
+        until_taken.enter_context(not_watched())
         locks = stack.enter_context(contextlib.closing(Locks(folder)))
         while True:
             with locks.mutex(waiting):
@@ -291,6 +293,7 @@ def _held(pool: list[str], count: int, jobs_per_device: int, folder: Path) -> It
         locks.close_all_but(itertools.chain(*taken.values()))
         waited = f" after waiting {(time.monotonic_ns() - arrival) / 1e9:.1f} s" if waits else ""
         print(f"leased {', '.join(taken)}{waited}", flush=True)
+        until_taken.close()
         yield list(taken)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+from cloudseg.job_watchdog import not_watched
 from cloudseg.network.devices import ran_out_of_memory
 from cloudseg.network.resume import leaving_on_signal
 from cloudseg.processes import cpu_seconds, end_with_parent, state_of
@@ -142,7 +143,7 @@ def run_together(
     """
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     steps = context.RawArray("q", size)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, not_watched():  # but by `_Steps`
         common = work, size, device, os.getpid(), Path(folder), steps, job
         processes = [context.Process(target=_run_one, args=(rank, *common)) for rank in range(size)]
         try:
