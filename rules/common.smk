@@ -21,6 +21,8 @@ try:
     if workflow.is_main_process:
         refuse(repeated_keys(workflow.configfiles))
     PLAN = Plan(config, HOME)
+    if workflow.is_main_process:
+        PLAN.refuse_values()
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

@@ -26,6 +26,7 @@ from cloudseg.dataset.contents import digest_contents, digest_files
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.transforms import value_problems
 from cloudseg.network.views import recipe_views
 from cloudseg.queries import select
 from cloudseg.settings import (
@@ -172,6 +173,24 @@ class Plan:
             "checkpoint": "best|last",
             "split": "valid|test",
         }
+
+    def refuse_values(self, marks: Path = Path(".snakemake/cloudseg")) -> None:
+        """Refuse augmentations with values that albumentations refuses, which takes its import the first time.
+
+        Raises
+        ------
+        ValueError : with all of them.
+        """
+        recipes = {name: self.settings["recipes"][name] for name in sorted(set(self.experiments["recipe"]))}
+        usual = RECIPE["properties"]["augmentation"]["default"]
+        refuse(
+            [
+                f"recipes.{name}.{problem}"
+                for name, recipe in recipes.items()
+                if recipe["augmentation"] != usual
+                for problem in value_problems(recipe["augmentation"], marks)
+            ]
+        )
 
     def warnings(self) -> list[str]:
         """Return what is legal in the config and hardly meant on this machine, a line each."""

@@ -328,6 +328,21 @@ def test_an_augmentation_that_changes_the_size_is_found_before_anything_runs(tmp
             plan(setting("recipes.quick.augmentation", [{"name": step}]))
 
 
+def test_values_that_albumentations_refuses_are_found_before_anything_runs(tmp_path, monkeypatch):
+    def change(limit):
+        return setting(
+            "recipes.quick.augmentation", [{"name": "Sequential", "transforms": [{"name": "Rotate", "limit": limit}]}]
+        )
+
+    plan(change([-30, 30])).refuse_values(tmp_path / "marks")
+    with pytest.raises(ValueError, match=r"recipes\.quick\.augmentation, step 1\.1: limit.*: .*, got 'wide'") as error:
+        plan(change("wide")).refuse_values(tmp_path / "marks")
+    assert len(str(error.value).splitlines()) == 2
+    monkeypatch.setitem(sys.modules, "albumentations", None)  # whose import takes two seconds
+    plan(change([-30, 30])).refuse_values(tmp_path / "marks")
+    plan().refuse_values(tmp_path / "marks")
+
+
 def test_columns_that_the_plan_adds_are_reserved(tmp_path):
     with pytest.raises(ValueError, match="the column fold has a meaning of its own"):
         plan(sheet=SHEET.replace("note", "fold") + ROW, folder=tmp_path)

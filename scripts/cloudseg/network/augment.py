@@ -112,8 +112,16 @@ def _transforms(steps: Sequence[Mapping[str, Any]], parent: str = "") -> list[An
         try:
             transforms.append(_transform(step, parts, known))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"augmentation, step {where}: {error}") from error
+            raise ValueError(f"augmentation, step {where}: {_in_words(error)}") from error
     return transforms
+
+
+def _in_words(error: Exception) -> str:
+    """Return what is wrong with the arguments of a transform in one line; pydantic writes several for each."""
+    cause = error.__cause__  # albumentations passes the text of pydantic's error on
+    if not hasattr(cause, "errors"):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}, got {one['input']!r}" for one in cause.errors())
 
 
 def _steps_within(step: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
