@@ -15,6 +15,7 @@ from PIL import Image
 
 from cloudseg.dataset import check
 from cloudseg.dataset.check import DatasetError, check_dataset, read_images
+from cloudseg.dataset.contest import decoding_bytes
 from cloudseg.dataset.memory import OVERHEAD
 from cloudseg.files import write_table
 from cloudseg.postprocess import encode_rle
@@ -329,12 +330,23 @@ def test_only_so_many_images_are_decoded_at_once_as_there_is_memory_for(folder, 
 
     monkeypatch.setattr(check, "decode_image", slow)
     folder.run()
+    largest = max(map(decoding_bytes, folder.root.glob("*_images/*")))
     for images, expected in ((1, 1), (2.5, 2), (100, 5)):
         most.clear()
-        memory = OVERHEAD + int(images * 8 * SHAPE[0] * SHAPE[1])
+        memory = OVERHEAD + int(images * largest)
         check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), workers=5, memory=memory)
         assert len(most) == 5
         assert max(most) <= expected
+
+
+def test_an_image_that_takes_more_memory_than_there_is_is_an_error_before_it_is_read(folder):
+    folder.run()
+    Image.new("1", (20_000, 10_000)).save(folder.root / "test_images/x.jpg", "png")
+    options = {"classes": CLASSES, "size_of_submission": (10, 15), "splits": ["test"]}
+    _, report = check_dataset(folder.root, **options, memory=OVERHEAD + 10**9)
+    (finding,) = report.errors
+    assert finding.kind is check.TOO_LARGE
+    assert str(finding) == "test_images/x.jpg: 1.60 GB to read it, and 1.00 GB for images"
 
 
 @pytest.mark.parametrize("how", ["truncated", "without its end", "empty", "text", "16 bits"])

@@ -46,7 +46,7 @@ def test_all_problems_of_a_dataset_stand_in_one_report(own_data):
     for name in (images[0].name, images[1].name, images[2].name, images[3].name, "Flowr"):
         assert name in printed
     report = printed.split("Error in rule check")[1]
-    assert "9 errors" in report
+    assert "8 errors" in report
     assert len(report.splitlines()) < 55  # one screen
 
 

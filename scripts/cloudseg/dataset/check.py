@@ -82,6 +82,11 @@ BAD_IMAGE = Kind(
     "whole JPEG or PNG files of 8 bits per channel, grey or RGB",
     "fetch the file again, or save it as RGB with 8 bits",
 )
+TOO_LARGE = Kind(
+    "images that take more memory than the job has",
+    "what the rule asks for (mem_mb), less half a gigabyte",
+    "cut the image into tiles, or raise it: --set-resources check:mem_mb=N pixels:mem_mb=N truth:mem_mb=N",
+)
 TURNED = Kind(
     "images that are turned when they are shown",
     "pictures that are stored upright: by their EXIF orientation some programs turn these and others do not, and "
@@ -333,7 +338,7 @@ def check_dataset(
         ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
     workers : threads, 1 or more; each decodes an image.
     memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
-        the same time; one that takes more than all of it is decoded alone.
+        the same time; one that takes more than all of it is an error.
     min_sizes : for each decision, by its place in the config, the smallest component that it leaves of each class, in
         pixels of the submission grid: true masks that it would remove get a warning.
 
@@ -427,20 +432,24 @@ def _look(
 ) -> _Look:
     file = f"{split}_images/{name}"
     path = folder.images(split) / name
+    wanted = decoding_bytes(path)
+    if budget.whole is not None and wanted > budget.whole:
+        came = f"{wanted / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
+        return _Look(None, [Finding(TOO_LARGE, file, came)])
+    with budget.take(wanted):
+        return _look_at(path, file, split, labels, grid)
+
+
+def _look_at(path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None) -> _Look:
+    """Decode an image and draw its labels."""
+    name = path.name
     try:
         data = path.read_bytes()
+        pixels, kind = decode_image(data)
     except OSError as error:
         gone = path.is_symlink() and not path.exists()
         came = f"a symbolic link to {str(path.readlink())!r:.80}, which is not there" if gone else str(error.strerror)
         return _Look(None, [Finding(BAD_IMAGE, file, came)])
-    with budget.take(decoding_bytes(data)):
-        return _look_at(file, data, split, name, labels, grid)
-
-
-def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels, grid: tuple[int, int] | None) -> _Look:
-    """Decode an image and draw its labels."""
-    try:
-        pixels, kind = decode_image(data)
     except ImageError as error:
         return _Look(None, [Finding(TURNED if isinstance(error, TurnedError) else BAD_IMAGE, file, str(error))])
     findings = []
@@ -452,6 +461,7 @@ def _look_at(file: str, data: bytes, split: Split, name: str, labels: Labels, gr
     if not pixels.any():
         findings.append(Finding(ALL_BLACK, file, ""))
     height, width = pixels.shape[:2]
+    del pixels  # masks take its place
     facts: dict[str, object] = {
         "image": name,
         "split": split,

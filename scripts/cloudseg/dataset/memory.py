@@ -27,17 +27,17 @@ class MemoryBudget:
 
     def __init__(self, memory: int | None = None) -> None:
         """Begin with all of it."""
-        self._whole = None if memory is None else max(0, memory - OVERHEAD)
-        self.left = self._whole or 0
+        self.whole = None if memory is None else max(0, memory - OVERHEAD)
+        self.left = self.whole or 0
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
     def take(self, wanted: int) -> Iterator[None]:
         """Wait until so many bytes are left, and hold them until the block ends."""
-        if self._whole is None:
+        if self.whole is None:
             yield
             return
-        taken = min(wanted, self._whole)
+        taken = min(wanted, self.whole)
         with self._changed:
             self._changed.wait_for(lambda: self.left >= taken)
             self.left -= taken

@@ -248,10 +248,10 @@ class _Source:
         """Return one image at ``size``, uint8 (height, width, 3)."""
         known = self._rows[row]
         path = self._folder.images(self._split) / known["image"]
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != known["digest"]:
-            raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
-        with self._memory.take(decoding_bytes(data)):
+        with self._memory.take(decoding_bytes(path)):
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != known["digest"]:
+                raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
             pixels, _ = decode_image(data)
             return resize_image(pixels, size)
 
