@@ -66,7 +66,6 @@ rule check:
         runtime=60,
     params:
         classes=PLAN.classes,
-        submission_size=PLAN.submission_size,
         contents=PLAN.contents,
         code=CODE["dataset"],
     script:

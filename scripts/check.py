@@ -5,19 +5,20 @@ from pathlib import Path
 from cloudseg import logged
 from cloudseg.dataset.check import check_dataset
 from cloudseg.files import write_table, write_text
-from cloudseg.settings import fixed_min_sizes, read_settings
+from cloudseg.settings import fixed_min_sizes, pair, read_settings
 
 if __name__ == "__main__":
     with logged(snakemake):
+        settings = read_settings(snakemake.config)
         check = partial(
             check_dataset,
             snakemake.input.raw,
             classes=snakemake.params.classes,
-            size_of_submission=tuple(snakemake.params.submission_size),
             workers=snakemake.threads,
             memory=snakemake.resources.mem_mb * 10**6,
-            # Not a parameter: another minimum size is no reason to check, or train, again
-            min_sizes=fixed_min_sizes(read_settings(snakemake.config)),
+            # Not parameters: they mean warnings alone, and are no reason to check, or train, again
+            size_of_submission=pair(settings["submission_size"]),
+            min_sizes=fixed_min_sizes(settings),
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

@@ -111,6 +111,13 @@ def test_a_touched_file_of_initial_weights_plans_nothing_and_another_one_does(fi
     assert finished.planned(*words) == {"weights": 1}
 
 
+def test_another_size_of_the_submission_trains_nothing(finished):
+    (finished.folder / "larger.yaml").write_text(yaml.safe_dump(CONFIG | {"submission_size": "280x420"}))
+    planned = finished.planned("--configfile", "larger.yaml")
+    assert {"truth", "predict", "blend", "submit"} <= set(planned)
+    assert not {"check", "folds", "pixels", "train"} & set(planned)
+
+
 def test_a_changed_label_is_noticed(finished):
     table = finished.folder / "images/train.csv"
     before = table.read_bytes()
