@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import random
 import re
 import shutil
 import threading
@@ -15,7 +16,7 @@ from PIL import Image
 
 from cloudseg.dataset import check
 from cloudseg.dataset.check import DatasetError, check_dataset, read_images
-from cloudseg.dataset.contest import decoding_bytes
+from cloudseg.dataset.contest import ContestFolder, Labels, decoding_bytes, digest_labels
 from cloudseg.dataset.memory import OVERHEAD
 from cloudseg.files import write_table
 from cloudseg.postprocess import encode_rle
@@ -251,6 +252,31 @@ def test_a_quotation_mark_that_is_astray_is_named_where_it_stands(folder, rows, 
     _, report = folder.run()
     (finding,) = [finding for finding in report.errors if finding.kind is check.BAD_TABLE]
     assert (finding.line, came in finding.came) == (line, True)
+
+
+PIECES = ['"', ",", "\n", "\r", "\r\n", "\0", "\udcff", "\ufeff", "_", " ", "-1", "NaN", ";", "\u2028", "9" * 30, '""']
+
+
+def test_whatever_happens_to_the_tables_is_a_finding_or_read_the_same_again(folder):
+    draw = random.Random(0)
+    folder.run()
+    tables = {path: path.read_text() for path in folder.root.glob("*.csv")}
+    whole = 0
+    for _ in range(200):
+        for path, text in tables.items():
+            for _ in range(draw.randint(0, 2)):
+                place = draw.randint(0, len(text))
+                text = text[:place] + draw.choice(PIECES) + text[place + draw.choice([0, 0, 1, 20]) :]
+            path.write_bytes(text.encode(errors="surrogateescape"))
+        images, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15))
+        assert report.render(None)
+        if not report.errors:
+            whole += 1
+            train = images[images["split"] == "train"]
+            labels = Labels.index(folder.root / "train.csv", set(train["image"]), CLASSES)
+            assert [digest_labels(labels.texts(name)) for name in train["image"]] == train["labels"].tolist()
+            assert len(ContestFolder(folder.root).submission_rows(CLASSES)) == 4
+    assert 20 < whole < 180
 
 
 def test_a_wrong_header_is_one_error_not_one_per_image(folder):

@@ -291,6 +291,8 @@ def test_long_labels_are_read(tmp_path):
         (b"image,rle\na,1 1\n", "line 1: .* got 'image,rle'"),
         (b"Image_Label,EncodedPixels,more\n", "line 1: .* got 'Image_Label,EncodedPixels,more'"),
         (b"EncodedPixels,Image_Label\n", "line 1: "),
+        (b'"Image_Label" ,EncodedPixels\n', "line 1: not a row of CSV"),
+        (b'"Image_Label,EncodedPixels\na.jpg_Fish,1 1\n', "line 1: a quotation mark opens a cell that never ends"),
         (b"Image_Label;EncodedPixels\n", "line 1: "),
         ("Image_Label,EncodedPixels\n".encode("utf-16"), "line 1: expected text in UTF-8"),
         (HEADER.encode() + b"a.jpg_Fish,1 1\n\xe9.jpg_Fish,1 1\n", "line 3: expected text in UTF-8"),

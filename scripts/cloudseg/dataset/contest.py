@@ -204,7 +204,7 @@ def scan_table(path: str | Path) -> Iterator[Row]:
     """
     # The largest label that fits an image is far longer than the 131,072 characters that csv allows.
     csv.field_size_limit(2**31 - 1)
-    end = 0
+    end, line = 0, 1
 
     def lines(file: io.BufferedReader) -> Iterator[str]:
         nonlocal end
