@@ -16,16 +16,13 @@ include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/ensemble.smk"
 include: "rules/report.smk"
+include: "rules/verify.smk"
 
 
 rule all:
     default_target: True
     input:
-        "submission.csv",
-        PLAN.submissions,
-        "<results>/report/dataset.png",
-        PLAN.augmented,
-        "<results>/report/leaderboard.md",
+        everything,
     localrule: True
     message:
         f"everything: about {PLAN.megabytes} MB of stores in {PLAN.folders['results']}"

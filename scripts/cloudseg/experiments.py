@@ -213,6 +213,42 @@ class Plan:
         """The submission of every ensemble in the config."""
         return [f"<ensembles>/{name}/submission.csv" for name in self.settings["ensembles"]]
 
+    @functools.cached_property
+    def jobs(self) -> dict[str, list[dict[str, str]]]:
+        """The jobs that make everything: rule to the wildcards of each."""
+        wished = list(self.settings["ensembles"])
+        runs = [
+            dict(zip((*KEY, "fold"), (*key, str(fold)), strict=True))
+            for key, fold in dict.fromkeys(_run_keys(self.runs))
+        ]
+        tested = {run for name in wished for group in self.ensembles[name].groups for run in group.runs}
+        tested = [dict(zip((*KEY, "fold"), (*key, str(fold)), strict=True)) for key, fold in sorted(tested)]
+        sizes = {
+            "train": sorted({*self.runs["size"], *self.canvases}),
+            "test": sorted({run["size"] for run in tested}),
+        }
+        once: list[dict[str, str]] = [{}]
+        return {
+            **({"demo" if self.is_demo else "fetch": once} if self.makes_images else {}),
+            "check": [{"split": split} for split in sizes],
+            "folds": once,
+            **({"shift": once} if self.fold_weights else {}),
+            "pixels": [{"split": split, "size": size} for split in sizes for size in sizes[split]],
+            "truth": once,
+            "weights": [{"encoder": encoder, "start": start} for encoder, start in self._starts],
+            "train": runs,
+            "predict": [run | {"split": "valid"} for run in runs] + [run | {"split": "test"} for run in tested],
+            "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
+            + [{"ensemble": name, "split": "test"} for name in wished],
+            "surface": [{"ensemble": name} for name in self.ensembles],
+            "decide": [{"ensemble": name} for name in self.ensembles],
+            "submit": [{"ensemble": name} for name in wished],
+            "submission": once,
+            "dataset_sheet": once,
+            "augmented": [{"recipe": name} for name in sorted(set(self.experiments["recipe"]))],
+            "leaderboard": once,
+        }
+
     # The dataset
 
     @property

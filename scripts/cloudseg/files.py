@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloudseg.commands import command
+
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one
     import pandas as pd
 
@@ -286,9 +288,14 @@ def damaged(path: str | Path, reason: str) -> ValueError:
     Examples
     --------
     >>> str(damaged("results/demo/dataset/folds.tsv", "an empty file"))
-    'results/demo/dataset/folds.tsv: an empty file; remove it and run the job that makes it again'
+    'results/demo/dataset/folds.tsv: an empty file; to have it made again, type: snakemake verify --config remove=true'
     """
-    return ValueError(f"{path}: {reason}; remove it and run the job that makes it again")
+    return ValueError(f"{path}: {reason}; {advice()}")
+
+
+def advice() -> str:
+    """Return what to do about a damaged file."""
+    return f"to have it made again, type: {command('verify', settings=['remove=true'])}"
 
 
 def sha256(path: str | Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cloudseg import verify
 from cloudseg.job_watchdog import watching
 from cloudseg.processes import end_with_parent
 
@@ -16,20 +17,22 @@ from cloudseg.processes import end_with_parent
 def logged(snakemake: Any) -> Iterator[None]:
     """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
 
+    When the job has ended well, the digests of its outputs are recorded beside the log, for :mod:`cloudseg.verify`.
+
     Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
     a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback. A job
     that stands still is ended with the name of the file that it waits for.
 
     Parameters
     ----------
-    snakemake : the object that Snakemake hands to a script; only ``snakemake.log[0]`` is used.
+    snakemake : the object that Snakemake hands to a script; only its ``log`` and ``output`` are used.
 
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from types import SimpleNamespace
     >>> with TemporaryDirectory() as folder:
-    ...     with logged(SimpleNamespace(log=[f"{folder}/a/job.log"])):
+    ...     with logged(SimpleNamespace(log=[f"{folder}/a/job.log"], output=[])):
     ...         print("to the log")
     ...     print(Path(folder, "a/job.log").read_text().strip())
     to the log
@@ -38,6 +41,7 @@ def logged(snakemake: Any) -> Iterator[None]:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
+    verify.forget(path)
     with (
         path.open("w", buffering=1) as log,
         contextlib.redirect_stdout(log),
@@ -46,6 +50,7 @@ def logged(snakemake: Any) -> Iterator[None]:
     ):
         try:
             yield
+            verify.record(path, snakemake.output)
         except SystemExit:  # has said why
             raise
         except BaseException as error:

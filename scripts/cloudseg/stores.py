@@ -42,7 +42,8 @@ import zarr
 from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
-from cloudseg.files import atomic, digest, make_folder, sync
+from cloudseg.commands import command
+from cloudseg.files import advice, atomic, digest, make_folder, sync
 
 SHARD_BYTES = 32 * 2**20
 """Raw bytes that a shard holds at most (but always one image)."""
@@ -449,7 +450,7 @@ def _remove(path: Path) -> None:
 
 def _open(path: Path) -> "zarr.Array | zarr.Group":
     if not (path / "zarr.json").is_file():
-        raise StoreError(f"{path}: no store there (it has no zarr.json); run the job that makes it")
+        raise StoreError(f"{path}: no store there (it has no zarr.json); to have it made, type: {command()}")
     try:
         documents = _documents(path)
         node = zarr.open(path, mode="r")
@@ -457,23 +458,23 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
         complete = documents[""]["attributes"].pop("complete", None)
         changed = complete is not True and complete != digest(documents)
     except Exception as error:  # JSON, Zarr and its codecs each have their own
-        raise _damaged(path, f"its metadata cannot be read ({error})", path) from error
+        raise _damaged(path, f"its metadata cannot be read ({error})") from error
     if not (complete is True or isinstance(complete, str)):
-        raise _damaged(path, "not complete, its writer was stopped", path)
+        raise _damaged(path, "not complete, its writer was stopped")
     files = [file for array in arrays.values() for file in _shard_files(array)]
     for file in files:
         if not file.is_file():
-            raise _damaged(file, "this shard is missing", path)
+            raise _damaged(file, "this shard is missing")
     if node.attrs.get("shards") != len(files):
         reason = f"{node.attrs.get('shards')} shards were written, but its arrays have {len(files)}"
-        raise _damaged(path, reason, path)
+        raise _damaged(path, reason)
     if changed:
-        raise _damaged(path, "a zarr.json in it is not the one that was written", path)
+        raise _damaged(path, "a zarr.json in it is not the one that was written")
     return node
 
 
-def _damaged(file: Path, reason: str, store: Path) -> StoreError:
-    return StoreError(f"{file}: {reason}; remove {store} and run the job that makes it again")
+def _damaged(file: Path, reason: str) -> StoreError:
+    return StoreError(f"{file}: {reason}; {advice()}")
 
 
 def _arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
@@ -543,7 +544,7 @@ def _decode(array: "zarr.Array", rows: slice, out: np.ndarray) -> None:
                 file.seek(int(offset))
                 _ZSTD.decode(file.read(int(length)), out=out[image - rows.start : image - rows.start + 1])
     except (OSError, RuntimeError, ValueError) as error:
-        raise _damaged(path, f"image {image} cannot be read ({error})", array.store.root) from error
+        raise _damaged(path, f"image {image} cannot be read ({error})") from error
 
 
 def _reads_back(array: "zarr.Array", rows: slice) -> bool:

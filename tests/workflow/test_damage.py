@@ -1,9 +1,13 @@
-"""Damaged files and full disks: the next run repairs what is wrong or stops with the file's name."""
+"""Damaged files and full disks: the next run repairs what is wrong or stops with the file's name.
+
+CLOUDSEG_DAMAGES=40 python -m pytest tests/workflow/test_damage.py -k random -s
+"""
 
 import json
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,6 +28,8 @@ from cloudseg.network.resume import StateFile
 from cloudseg.network.samples import fold_images
 
 SEEDS = [1, 2, 3]
+DAMAGES = int(os.environ.get("CLOUDSEG_DAMAGES", "5"))
+ROUND = 5  # damaged at once
 DATASET = Path("results/tiny/dataset")
 RUN = Path("results/tiny/runs/tu-test_resnet/fpn/64x96/tiny/fold0")
 ENSEMBLE = Path("results/tiny/ensembles/all")
@@ -262,6 +268,81 @@ def test_half_a_decision_and_half_a_submission_stop_the_run(good, wanted, make_w
     (workflow.folder / ENSEMBLE / "decision.yaml").write_text(text[: text.index("min_size")])
     assert f"Error: {ENSEMBLE}/decision.yaml: " in workflow.run("--cores", "2", *TARGET, check=False)
     assert not (workflow.folder / ENSEMBLE / "submission.csv").exists()
+
+
+def test_a_failed_read_is_not_forgiven_by_the_next_call(good, make_workflow, tmp_path):
+    """Snakemake removes the stores that were to be made from the checkpoint; then it must not say that all is done."""
+    workflow = make_workflow(copied(good, tmp_path / "run"))
+    (workflow.folder / RUN / "best.safetensors").write_bytes(b"")
+    printed = workflow.run("--cores", "2", "--configfile", "config.yaml", check=False)
+    assert f"Error: {RUN}/best.safetensors: not a whole safetensors file" in printed
+    assert "type: snakemake verify --configfile config.yaml --config remove=true" in printed
+    assert workflow.planned("--configfile", "config.yaml")["predict"] >= 1
+
+
+def outputs_of(folder):
+    """List the files that jobs have made, less what nothing is made from: logs, times, states."""
+    paths = [folder / "submission.csv", *(folder / "results").rglob("*")]
+    aside = (".log", ".state", ".outputs.json", ".benchmark.tsv")
+    wanted = [path for path in paths if path.is_file() and path.name != ".snakemake_timestamp"]
+    return sorted(path for path in wanted if not path.name.endswith(aside))
+
+
+def damage(path, draw):
+    """Remove a file or cut it short anywhere; return the output that it belongs to."""
+    if draw.random() < 0.5:
+        path.unlink()
+    else:
+        os.truncate(path, draw.randrange(path.stat().st_size))
+    return next((parent for parent in path.parents if parent.suffix == ".zarr"), path)
+
+
+def commands_in(printed):
+    """Return the commands that a report tells to type, as they stand there."""
+    return [shlex.split(line) for line in printed.splitlines() if line.startswith("  snakemake ")]
+
+
+def test_random_damage_is_found_and_made_again(good, wanted, make_workflow, tmp_path):
+    """Nothing is typed but what is printed. CLOUDSEG_DAMAGES=40 for more than a round."""
+    workflow = make_workflow(copied(good, tmp_path / "run"))
+    draw = random.Random(int(os.environ.get("CLOUDSEG_SEED", "10")))
+    found, done = 0, 0
+    while done < DAMAGES:
+        victims = {}
+        while len(victims) < min(ROUND, DAMAGES - done):
+            path = draw.choice(outputs_of(workflow.folder))
+            victims.setdefault(damage(path, draw).relative_to(workflow.folder), path)
+        done += len(victims)
+        printed = workflow.run("--cores", "2", "verify", "--configfile", "config.yaml", check=False)
+        missed = [name for name in victims if not re.search(rf"(damaged|lost): {re.escape(str(name))}[:/]", printed)]
+        assert missed == [], printed
+        found += len(victims)
+        for _ in range(3):
+            if not (again := commands_in(printed)):
+                break
+            printed = workflow.run("--cores", "2", *again[-1][1:])
+        assert workflow.planned("--configfile", "config.yaml") == {}
+        result = contents(workflow.folder)
+        assert [name for name in wanted if result.get(name) != wanted[name]] == []
+        healthy = workflow.run("--cores", "2", "verify", "--configfile", "config.yaml")
+        assert "Everything is as it was made." in healthy
+        print(
+            f"{found} of {done} found and made again; {re.search('.* files and stores read.*', healthy)[0]}", flush=True
+        )
+
+
+def test_a_changed_digit_and_a_table_cut_between_lines_are_found(good, make_workflow, tmp_path):
+    workflow = make_workflow(copied(good, tmp_path / "run"))
+    (workflow.folder / RUN / "history.tsv").write_bytes(
+        b"".join((good / RUN / "history.tsv").read_bytes().splitlines(keepends=True)[:-1])
+    )
+    scores = workflow.folder / ENSEMBLE / "scores.tsv"
+    text = scores.read_text()
+    place = max(n for n, letter in enumerate(text) if letter.isdigit())
+    scores.write_text(text[:place] + str(9 - int(text[place])) + text[place + 1 :])
+    printed = workflow.run("--cores", "2", "verify", "--configfile", "config.yaml", check=False)
+    for name in (RUN / "history.tsv", ENSEMBLE / "scores.tsv"):
+        assert f"damaged: {name}: its content is not what the job wrote" in printed
 
 
 # A full disk

@@ -37,6 +37,19 @@ def test_submission_alone_plans_only_its_members(workflow):
     }
 
 
+@pytest.mark.parametrize("config", ["config", "diary", "kaggle", "pyramid"])
+def test_all_asks_for_everything_that_its_jobs_make(workflow, repo, config):
+    """So that what is lost in between is made again, and `verify` knows what there must be."""
+    asking = f"include: '{repo}/Snakefile'\nprint(*(f'asked for {{path}}' for path in everything({{}})), sep='\\n')\n"
+    (workflow.folder / "Snakefile").write_text(asking)
+    configfile = str(repo / f"config/{config}.yaml")
+    printed = workflow.run("all", "--snakefile", "Snakefile", "--summary", "--configfile", configfile).splitlines()
+    asked = {line.removeprefix("asked for ") for line in printed if line.startswith("asked for ")}
+    made = {line.split("\t")[0] for line in printed if line.count("\t") > 3} - {"output_file"}
+    assert len(made) > 80
+    assert asked == made
+
+
 def test_contest(workflow, repo):
     printed = workflow.run("-n", "--configfile", str(repo / "config/kaggle.yaml"))
     planned = workflow.counted(printed)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from cloudseg.files import atomic
+from cloudseg.files import advice, atomic
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.encoders import require_encoder
 from cloudseg.network.headers import KEY, parse_metadata
@@ -186,11 +186,11 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
     except FileNotFoundError:
         raise
     except Exception as error:  # safetensors raises a class of its own that it does not export
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); make it again") from error
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); if a job made it, {advice()}") from error
     about = parse_metadata(written, path)
     checksum = about.pop("checksum", None)  # the files of others have none
     if checksum not in (None, _checksum(state, about)):
-        raise ValueError(f"{path}: its content is not what was written (checksum); make it again")
+        raise ValueError(f"{path}: its content is not what was written (checksum); if a job made it, {advice()}")
     return state, about
 
 

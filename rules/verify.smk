@@ -1,0 +1,35 @@
+# What the plan makes, in full, and whether it is still what its jobs have made.
+from cloudseg.commands import remember_words
+
+# So that a message of a job can end with a command that fits this call.
+remember_words(
+    workflow.config_settings.configfiles, workflow.config_settings.config_args
+)
+
+
+def everything(wildcards):
+    """Return every output of the plan: `all` asks for what lies in between, too, so that what is lost is made again."""
+    return [
+        path
+        for rule, jobs in PLAN.jobs.items()
+        for job in jobs
+        for path in expand(getattr(rules, rule).output, **job)
+    ]
+
+
+rule verify:
+    log:
+        "<logs>/verify.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        files=everything,
+        consent=PLAN.settings["remove"],
+        results=lambda wildcards: str(Path(expand(rules.folds.output)[0]).parents[1]),
+    script:
+        "../scripts/verify.py"
