@@ -32,12 +32,13 @@ def logged(snakemake: Any) -> Iterator[None]:
     >>> from tempfile import TemporaryDirectory
     >>> from types import SimpleNamespace
     >>> with TemporaryDirectory() as folder:
-    ...     with logged(SimpleNamespace(log=[f"{folder}/a/job.log"], output=[])):
+    ...     with logged(SimpleNamespace(log=[f"{folder}/a/job.log"])):
     ...         print("to the log")
     ...     print(Path(folder, "a/job.log").read_text().strip())
     to the log
     """
-    if type(snakemake).__module__ == "snakemake.script":  # and not a test's
+    real = type(snakemake).__module__ == "snakemake.script"  # and not a test's
+    if real:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +51,8 @@ def logged(snakemake: Any) -> Iterator[None]:
     ):
         try:
             yield
-            verify.record(path, snakemake.output)
+            if real:
+                verify.record(path, snakemake.output)
         except SystemExit:  # has said why
             raise
         except BaseException as error:
