@@ -592,11 +592,16 @@ class Plan:
         return sorted({*self.settings["min_sizes"], *fixed, *grid})
 
     def decision(self, wildcards: Any) -> dict[str, Any]:
-        """Return how an ensemble's blend becomes masks: how, and thresholds and minimum sizes per class."""
-        decision = self._ensemble_of(wildcards).decision
+        """Return how a blend becomes masks: how, and per class its thresholds (of the blend) and minimum sizes."""
+        ensemble = self._ensemble_of(wildcards)
+        decision, sharpen = ensemble.decision, ensemble.sharpen
         return {
             "how": decision["how"],
-            "thresholds": per_class(decision["threshold"], self.classes),
+            "thresholds": [
+                blend_threshold(threshold, decision["sharpened"], sharpen)
+                for threshold in per_class(decision["threshold"], self.classes)
+            ],
+            **({} if sharpen is None else {"sharpen": sharpen}),
             "min_sizes": per_class(decision["min_size"], self.classes),
             "tune_min_sizes": sorted(self.settings["min_sizes"]),
             **({"grid": GRID} if decision["how"] == "grid" else {}),
@@ -716,6 +721,23 @@ def per_class(value: Any, classes: list[str]) -> list[Any]:
     ([0.5, 0.5], [2, 1])
     """
     return [value[name] for name in classes] if isinstance(value, dict) else [value] * len(classes)
+
+
+def blend_threshold(threshold: float, given_for: float | None, sharpen: float | None) -> float:
+    """Return the threshold of a blend of p to the power `sharpen` that cuts where `threshold` does.
+
+    Parameters
+    ----------
+    threshold : in [0, 1].
+    given_for : the power of p that `threshold` is given for; None is p itself.
+    sharpen : the power that is averaged in the blend; None is p itself.
+
+    Examples
+    --------
+    >>> blend_threshold(0.25, None, 0.5), blend_threshold(0.7, 0.5, 0.5), round(blend_threshold(0.7, 0.5, None), 4)
+    (0.5, 0.7, 0.49)
+    """
+    return threshold if given_for == sharpen else threshold ** ((sharpen or 1) / (given_for or 1))
 
 
 def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -69,6 +69,7 @@ def read_settings(config: dict[str, Any]) -> dict[str, Any]:
     for place, decision in _decisions(settings):
         lines += [f"{place}.{line}" for line in _per_class_problems(decision, dataset["classes"])]
     lines += _fill_sizes(settings)
+    lines += _rate_problems(settings)
     refuse(lines)
     return smoke_settings(settings) if settings["smoke"] else settings
 
@@ -193,6 +194,13 @@ def _schedule_problems(recipe: dict[str, Any]) -> Iterator[str]:
             f"{recipe['schedule']}` leaves its last network unfinished, at a high learning rate; take "
             "`schedule: plateau` to stop early"
         )
+
+
+def _rate_problems(settings: dict[str, Any]) -> list[str]:
+    rates, classes = settings["class_rates"], settings["dataset"]["classes"]
+    if rates is None or set(rates) == set(classes):
+        return []
+    return [f"class_rates: expected one number per class ({', '.join(classes)}), got {', '.join(rates) or 'none'}"]
 
 
 def _decisions(settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -98,12 +98,23 @@ def test_the_decisions_are_those_of_the_diary(plan):
     for name, row in zip(names, finals, strict=True):
         decision = plan.settings["ensembles"][name]["decision"]
         assert (decision["threshold"], decision["min_size"]) == (float(row["threshold"]), int(row["min_size"]))
+        assert decision["sharpened"] == plan.ensembles[name].sharpen
+        assert plan.decision(SimpleNamespace(ensemble=name))["thresholds"] == [float(row["threshold"])] * 4
         assert plan.settings["ensembles"][name]["reference"] == float(row["lb_single"].replace(" ", ""))
         assert plan.ensembles[name].sharpen == 0.5
         assert {member.checkpoint for member in plan.ensembles[name].members} == {"best", "last"}
     later = plan.ensembles["all-15-11"]
     assert (later.decision["threshold"], later.decision["min_size"], later.sharpen) == (0.65, 10000, 0.5)
+    assert plan.decision(SimpleNamespace(ensemble="all-15-11"))["thresholds"] == [0.65] * 4
+    assert plan.decision(SimpleNamespace(ensemble="resnet34-fpn"))["thresholds"] == pytest.approx([0.4225] * 4)
     assert plan.settings["submission"] == "all"
+
+
+@pytest.mark.parametrize("name", ["diary.yaml", "kaggle.yaml"])
+def test_the_contests_configs_know_how_frequent_the_classes_are(name):
+    rates = yaml.safe_load((REPO / "config" / name).read_text(encoding="utf-8"))["class_rates"]
+    labelled = {"Fish": 2781, "Flower": 2365, "Gravel": 2939, "Sugar": 3751}  # rows of train.csv that are not empty
+    assert rates == {name: round(count / 5546, 4) for name, count in labelled.items()}
 
 
 def test_one_unet_and_three_fpns_weigh_as_four_models(plan):

@@ -14,7 +14,9 @@ from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.decisions import decide, grid, tune
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.ensemble.surface import read_surface, write_surface
+from cloudseg.experiments import blend_threshold
 from cloudseg.postprocess import decode_rle, segment
+from cloudseg.postprocess import level as level_of
 
 CLASSES = ["Fish", "Flower"]
 SIZE = (20, 30)
@@ -299,16 +301,33 @@ def test_submission_is_the_samples_rows_with_the_decided_masks(tmp_path, threads
         assert dice_by_hand(plane, mask, **{k: decision[label][k] for k in ("level", "min_size")}) == 1.0
 
 
-def test_every_level_survives_its_way_through_a_threshold():
-    from cloudseg.postprocess import level
+def test_a_sharpened_decision_says_its_level_as_the_blend_has_it_and_as_a_probability(surface):
+    wish = {"how": "fixed", "thresholds": [0.7, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0], "sharpen": 0.5}
+    decision, _ = decide(*read_surface(surface[2]), classes=CLASSES, decision=wish)
+    assert decision["sharpen"] == 0.5
+    assert decision["classes"]["Fish"] == {"level": 179, "threshold": 0.4927, "sharpened": 0.702, "min_size": 0}
 
-    assert [level(number / 255) for number in range(256)] == list(range(256))
+
+def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
+    """A blend of one network with itself cuts where the network does, whatever the power that it is blended in."""
+    p, ids = planes(9, 4), ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    path = write(tmp_path / "one.zarr", p, ids)
+    wish = {"folds": [0], "classes": CLASSES, "size": SIZE}
+    masks = {}
+    for sharpen in (None, 0.5, 2.0):
+        out = tmp_path / f"{sharpen}.zarr"
+        blend_stores([path, path], [member("a", 0)] * 2, out, sharpen=sharpen, **wish)
+        level = level_of(blend_threshold(0.5, None, sharpen))
+        masks[sharpen] = stores.images(stores.read(out), slice(0, 4)) >= level
+    for sharpen in (0.5, 2.0):
+        differing = p[masks[sharpen] != masks[None]]  # rounding to a byte may part neighbours of the level
+        assert len(differing) == 0 or np.abs(differing.astype(int) - 128).max() <= 1
 
 
 def test_a_mask_that_does_not_read_back_leaves_no_file(tmp_path, monkeypatch):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
     decision = {name: {"level": 100, "min_size": 0} for name in CLASSES}
-    monkeypatch.setattr(submission_module, "segment", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
+    monkeypatch.setattr(submission_module, "segment_at_levels", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
     with pytest.raises(ValueError, match="does not decode to what it was made from"):
         write_submission(blend, decision, [("a.jpg", "Fish")], tmp_path / "submission.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["test.zarr"]

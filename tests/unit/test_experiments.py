@@ -143,6 +143,14 @@ def setting(path, value):
             "before the end of `schedule: one_cycle`",
         ),
         (setting("recipes.quick.validation", {"min_size": 9}), "recipes.quick.validation: unknown key 'min_size'"),
+        (
+            setting("class_rates", {"Fish": 0.5, "Flour": 0.5}),
+            "class_rates: expected one number per class (Fish, Flower, Gravel, Sugar), got Fish, Flour",
+        ),
+        (
+            setting("class_rates", {}),
+            "class_rates: expected one number per class (Fish, Flower, Gravel, Sugar), got none",
+        ),
     ],
 )
 def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
@@ -587,6 +595,28 @@ def test_a_grid_has_its_sizes_in_the_surface():
     assert {0, 100, 1200, 5000, 10000} <= set(made.min_sizes(wildcards(ensemble="fpn")))
     assert 1200 not in made.min_sizes(wildcards(ensemble="all"))
     assert len(made.decision(wildcards(ensemble="fpn"))["grid"]["thresholds"]) == 20
+
+
+def test_a_threshold_is_a_probability_also_where_a_blend_is_sharpened():
+    def sharpened(config):
+        config["ensembles"]["all"] = {"members": "fold >= 0", "sharpen": 0.5}
+
+    def as_the_diary_has_it(config):
+        sharpened(config)
+        config["decision"] = {
+            "threshold": {"Fish": 0.7, "Flower": 0.65, "Gravel": 0.75, "Sugar": 0.7},
+            "sharpened": 0.5,
+        }
+
+    one = wildcards(ensemble="all")
+    assert plan().decision(one)["thresholds"] == [0.5] * 4
+    assert "sharpen" not in plan().decision(one)
+    assert plan(sharpened).decision(one)["thresholds"] == pytest.approx([0.5**0.5] * 4)
+    assert plan(sharpened).decision(one)["sharpen"] == 0.5
+    made = plan(as_the_diary_has_it)
+    assert made.decision(one)["thresholds"] == [0.7, 0.65, 0.75, 0.7]
+    plain = next(name for name in made.ensembles if name.endswith("-best"))
+    assert made.decision(wildcards(ensemble=plain))["thresholds"] == pytest.approx([0.49, 0.4225, 0.5625, 0.49])
 
 
 def test_training_is_not_told_what_only_prediction_needs():

@@ -91,14 +91,15 @@ def decide(
     counts : (fold,) images per fold.
     min_sizes, folds : what the last and the first axis count.
     classes : names of the second axis.
-    decision : `how` (fixed, tune or grid), `thresholds` and `min_sizes` (one per class) of the fixed decision,
-        `tune_min_sizes`, those that tuning may choose from, and where `how` is grid, `grid`: its `thresholds` and
-        its `min_sizes`.
+    decision : `how` (fixed, tune or grid), `thresholds` of the blend and `min_sizes` (one per class) of the fixed
+        decision, `tune_min_sizes`, those that tuning may choose from, where `how` is grid, `grid`: its `thresholds`
+        and its `min_sizes`, and where the blend is of p to a power, `sharpen`: that power.
 
     Returns
     -------
-    decision : `how`, `images` and as `classes`, per class, `level` (the authority), `threshold` (level / 255) and
-        `min_size`; where it was chosen and there are two folds or more, as `nested`, per fold what the others choose.
+    decision : `how`, `images` and as `classes`, per class, `level` (the authority), `threshold` (the probability that
+        it stands for), of a sharpened blend also `sharpened` (level / 255), and `min_size`; where it was chosen and
+        there are two folds or more, as `nested`, per fold what the others choose; `sharpen` of a sharpened blend.
     scores : columns what, class, fold, fixed, tuned, nested, images; class and fold are `all` in rows of means.
         fixed: the fixed decision; tuned: chosen on the very images that it is scored on (optimistic); nested:
         chosen on the other folds, empty with fewer than two. Both are chosen by `grid` where that is `how`, else
@@ -108,6 +109,7 @@ def decide(
     ------
     ValueError : when the surface lacks a minimum size of the decision.
     """
+    sharpen = decision.get("sharpen")
     mean = sums / np.maximum(counts, 1)[:, None, None, None]
     fixed = list(zip(map(level, decision["thresholds"]), _columns(min_sizes, decision["min_sizes"]), strict=True))
     choose = _chooser(decision, min_sizes)
@@ -124,15 +126,23 @@ def decide(
 
     def settled(chosen: Sequence[tuple[int, int]]) -> dict[str, dict[str, Any]]:
         return {
-            name: {"level": lev, "threshold": round(lev / 255, 4), "min_size": int(min_sizes[size])}
+            name: {**_thresholds(lev, sharpen), "min_size": int(min_sizes[size])}
             for name, (lev, size) in zip(classes, chosen, strict=True)
         }
 
     plain: dict[str, Any] = {"how": decision["how"], "images": int(counts.sum())}
+    plain |= {} if sharpen is None else {"sharpen": sharpen}
     plain["classes"] = settled(fixed if decision["how"] == "fixed" else tuned)
     if decision["how"] != "fixed" and nested:
         plain["nested"] = {int(fold): settled(chosen) for fold, chosen in nested.items()}
     return plain, _with_means(pd.DataFrame(rows, columns=["what", "class", "fold", *KINDS, "images"]))
+
+
+def _thresholds(level: int, sharpen: float | None) -> dict[str, Any]:
+    """Write a level of a blend as the probability that it stands for, and as the blend has it where that differs."""
+    if sharpen is None:
+        return {"level": level, "threshold": round(level / 255, 4)}
+    return {"level": level, "threshold": round((level / 255) ** (1 / sharpen), 4), "sharpened": round(level / 255, 4)}
 
 
 def read_decision(path: str | Path, classes: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudseg import files, stores
-from cloudseg.postprocess import decode_rle, remove_small_components, segment
+from cloudseg.postprocess import decode_rle, remove_small_components, segment_at_levels
 
 HEADER = ["Image_Label", "EncodedPixels"]
 BLOCK = 8  # images that a thread holds in memory at once
@@ -57,7 +57,7 @@ def write_submission(
 
     def masks_of(start: int) -> list[str]:
         planes = stores.images(probabilities, slice(start, min(start + BLOCK, len(ids))))
-        texts = segment(planes, [one / 255 for one in levels], min_sizes)
+        texts = segment_at_levels(planes, levels, min_sizes)
         _compare(texts, planes, levels, min_sizes)
         return texts
 

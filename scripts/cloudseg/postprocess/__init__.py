@@ -26,7 +26,7 @@ Read the files in this order: `runs` (from pixels to runs), `rle` (text), `compo
 from cloudseg.postprocess.blend import blend
 from cloudseg.postprocess.components import remove_small_components
 from cloudseg.postprocess.rle import decode_rle, encode_rle
-from cloudseg.postprocess.segment import level, segment
+from cloudseg.postprocess.segment import level, segment, segment_at_levels
 from cloudseg.postprocess.surface import dice_sums, dice_surface
 
 __all__ = [
@@ -38,4 +38,5 @@ __all__ = [
     "level",
     "remove_small_components",
     "segment",
+    "segment_at_levels",
 ]

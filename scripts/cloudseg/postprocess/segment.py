@@ -128,9 +128,42 @@ def segment(
     >>> segment(plane[None, None], 0.3, 2)
     ['1 2']
     """
+    levels = [level(value) for value in flat_list("thresholds", thresholds)]
+    return _segment(probabilities, "thresholds", levels, min_sizes, threads)
+
+
+def segment_at_levels(
+    probabilities: np.ndarray,
+    levels: int | Sequence[int],
+    min_sizes: int | Sequence[int],
+    /,
+    threads: int | None = None,
+) -> list[str]:
+    """Do what `segment` does, for a decision that is kept in levels, so that no float comes between.
+
+    Parameters
+    ----------
+    probabilities, min_sizes, threads : as for `segment`.
+    levels : in 0..255, one per class or one for all; a pixel is in when its value >= the level.
+
+    Examples
+    --------
+    >>> plane = np.array([[255, 0, 0], [200, 0, 90]], np.uint8)
+    >>> segment_at_levels(plane[None, None], 90, 1), segment_at_levels(plane[None, None], 91, 1)
+    (['1 2 6 1'], ['1 2'])
+    """
+    levels = whole_numbers("levels", levels, 0)
+    if max(levels, default=0) > 255:
+        raise ValueError(f"levels: expected whole numbers in 0..255, got {max(levels)}")
+    return _segment(probabilities, "levels", levels, min_sizes, threads)
+
+
+def _segment(
+    probabilities: np.ndarray, name: str, levels: list[int], min_sizes: int | Sequence[int], threads: int | None
+) -> list[str]:
     probabilities = array_of("probabilities", probabilities, (UINT8,), 4)
     images, classes = probabilities.shape[:2]
-    levels = one_per_class("thresholds", [level(value) for value in flat_list("thresholds", thresholds)], classes)
+    levels = one_per_class(name, levels, classes)
     min_sizes = one_per_class("min_sizes", whole_numbers("min_sizes", min_sizes, 0), classes)
     threads = thread_count(threads)
     planes = images * classes
