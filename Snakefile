@@ -7,7 +7,8 @@ min_version("9.17.1")
 # The demo's, unless a config came: --configfile is merged into a configfile, and the demo's maps would leak into it.
 if not {"dataset", "recipes", "ensembles"} & config.keys():
 
-    configfile: workflow.source_path("config/config.yaml")
+    # Not workflow.source_path, which copies the file: its place would differ from call to call
+    configfile: str(workflow.current_basedir.join("config/config.yaml"))
 
 
 include: "rules/common.smk"
@@ -45,3 +46,18 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
         refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+onsuccess:
+    page = Path(workflow.pathvars.apply("<results>/report/leaderboard.md"))
+    if page.is_file() and page.stat().st_mtime > workflow.start_time.timestamp():
+        logger.info(
+            next_commands(
+                page,
+                home=HOME,
+                configfiles=[str(path) for path in workflow.overwrite_configfiles],
+                typed=workflow.config_settings.config,
+                smoke=PLAN.smoke,
+                own_images=PLAN.settings["dataset"]["source"] == "path",
+            )
+        )

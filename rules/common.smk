@@ -14,6 +14,7 @@ from cloudseg.experiments import CODE, Plan
 from cloudseg.processes import import_from
 from cloudseg.settings import refuse
 from cloudseg.targets import target_problems, typed_targets
+from cloudseg.report.hints import next_commands
 
 import_from(HOME / "scripts")
 
@@ -23,6 +24,7 @@ try:
     PLAN = Plan(config, HOME)
     if workflow.is_main_process:
         PLAN.refuse_values()
+    PLAN.refuse_targets(workflow.dag_settings.targets if workflow.dag_settings else [])
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

@@ -45,6 +45,31 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
             "../scripts/fetch.py"
 
 
+if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
+
+    rule sample:
+        input:
+            raw=ancient(PLAN.settings["dataset"]["root"]),
+        output:
+            directory(PLAN.raw),
+        log:
+            "<logs>/sample.log",
+        localrule: True
+        conda:
+            "../envs/workflow.yaml"
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            classes=PLAN.classes,
+            images=PLAN.images,
+            contents=PLAN.contents_of_both,
+            code=CODE["dataset"],
+        script:
+            "../scripts/sample.py"
+
+
 rule check:
     input:
         # What is in a folder of the user decides, not its times

@@ -112,8 +112,9 @@ rule submission:
     input:
         submission=f"<ensembles>/{PLAN.settings['submission']}/submission.csv",
         decision=f"<ensembles>/{PLAN.settings['submission']}/decision.yaml",
+    # update: what lies there is looked at before it is replaced, since it may be another config's or the user's own.
     output:
-        submission="submission.csv",
+        **{name: update(path) for name, path in PLAN.final_submissions.items()},
     log:
         "<logs>/submission.log",
     localrule: True
@@ -125,6 +126,6 @@ rule submission:
         runtime=5,
     params:
         ensemble=PLAN.settings["submission"],
-        smoke=PLAN.smoke,
+        config=PLAN.name,
     script:
         "../scripts/submission.py"

@@ -6,7 +6,7 @@ from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
 from cloudseg.files import read_json, read_table, write_table, write_text
 from cloudseg.report.leaderboard import baselines, common_folds, gains, leaderboard, runs_by_experiment
-from cloudseg.report.pages import diary_page, next_commands, page
+from cloudseg.report.pages import diary_page, page
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -41,4 +41,4 @@ if __name__ == "__main__":
         write_text(snakemake.output.page, text)
         write_text(snakemake.output.diary, diary_page(table))
         for stream in (sys.stdout, sys.__stderr__):
-            print(text, next_commands(snakemake.output.page), sep="\n", file=stream)
+            print(text, file=stream)

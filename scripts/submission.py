@@ -1,13 +1,17 @@
 import sys
+from pathlib import Path
 
 from cloudseg import logged
-from cloudseg.files import read_text, write_text
+from cloudseg.ensemble.publish import publish
 
 if __name__ == "__main__":
     with logged(snakemake):
-        write_text(snakemake.output.submission, read_text(snakemake.input.submission))
-        smoke = "SMOKE RUN, not worth sending: " if snakemake.params.smoke else ""
-        source = f"{snakemake.input.submission} (ensemble {snakemake.params.ensemble})"
-        line = f"{smoke}{snakemake.output.submission} is {source}"
-        print(line)
-        print(line, file=sys.__stderr__)
+        paths = {name: Path(path) for name, path in snakemake.output.items()}
+        lines = publish(
+            snakemake.input.submission,
+            own=paths["own"],
+            root=paths.get("root"),
+            about=f"config {snakemake.params.config}, ensemble {snakemake.params.ensemble}",
+        )
+        for stream in (sys.stdout, sys.__stderr__):
+            print(*lines, sep="\n", file=stream)

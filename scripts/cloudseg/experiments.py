@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import pandas as pd
 
 from cloudseg import schema
 from cloudseg.dataset.contents import digest_contents, digest_files
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.network.decoders import DECODERS
 from cloudseg.network.transforms import value_problems
@@ -213,6 +213,26 @@ class Plan:
         """The submission of every ensemble in the config."""
         return [f"<ensembles>/{name}/submission.csv" for name in self.settings["ensembles"]]
 
+    @property
+    def final_submissions(self) -> dict[str, str]:
+        """Where the config's submission goes: into its results and, but for a smoke run, the working directory."""
+        root = {} if self.smoke else {"root": "submission.csv"}
+        return root | {"own": "<results>/submission.csv"}
+
+    def refuse_targets(self, targets: Iterable[str]) -> None:
+        """Refuse to make the submission of a smoke run where one that is worth sending would lie.
+
+        Raises
+        ------
+        ValueError : with the file to ask for.
+        """
+        if self.smoke and "submission.csv" in targets:
+            own = self.final_submissions["own"].replace("<results>", self.folders["results"])
+            raise ValueError(
+                f"submission.csv: a smoke run does not touch it, since it may hold one worth sending; ask for {own}, "
+                "or leave out `smoke=true`"
+            )
+
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
@@ -229,7 +249,7 @@ class Plan:
         }
         once: list[dict[str, str]] = [{}]
         return {
-            **({"demo" if self.is_demo else "fetch": once} if self.makes_images else {}),
+            **({self._images_rule: once} if self.makes_images else {}),
             "check": [{"split": split} for split in sizes],
             "folds": once,
             **({"shift": once} if self.fold_weights else {}),
@@ -258,8 +278,13 @@ class Plan:
 
     @property
     def makes_images(self) -> bool:
-        """Whether the folder of images is made by the workflow: the demo's images, or links to the contest's."""
-        return self.settings["dataset"]["source"] != "path"
+        """Whether the folder of images is made by the workflow: the demo's images, or links to files of the user's."""
+        return self.settings["dataset"]["source"] != "path" or self.smoke
+
+    @property
+    def _images_rule(self) -> str:
+        """The rule that makes that folder."""
+        return {"demo": "demo", "kaggle": "fetch", "path": "sample"}[self.settings["dataset"]["source"]]
 
     @property
     def is_demo(self) -> bool:
@@ -279,10 +304,15 @@ class Plan:
         Snakemake asks again before the job runs, when a contest's files have been fetched. The demo's are described by
         what they are made from.
         """
-        if self.is_demo:
-            return json.dumps(self.demo)
+        return json.dumps(self.demo) if self.is_demo else self._contents_of(wildcards.split)
+
+    def contents_of_both(self, wildcards: Any) -> list[str]:
+        """Return the digests of the images and tables of both splits, of which a smoke run takes a sample."""
+        return [self._contents_of(split) for split in ("train", "test")]
+
+    def _contents_of(self, split: Split) -> str:
         root = Path(self.settings["dataset"]["root"])
-        return digest_contents(root, wildcards.split, _digest_cache(root, wildcards.split))
+        return digest_contents(root, split, _digest_cache(root, split))
 
     @functools.cached_property
     def images(self) -> dict[str, int]:
@@ -291,7 +321,8 @@ class Plan:
         for split in ("train", "test"):
             expected = self.settings["dataset"][split]
             folder = ContestFolder(Path(self.settings["dataset"]["root"]))
-            counts[split] = expected if self.is_demo else len(folder.list_images(split)) or expected
+            found = 0 if self.is_demo else len(folder.list_images(split))
+            counts[split] = min(found, expected) if found and self.smoke else found or expected
         return counts
 
     @property

@@ -226,8 +226,7 @@ def fixed_min_sizes(settings: dict[str, Any]) -> dict[str, dict[str, int]]:
 def smoke_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run of minutes: few images and epochs, and the demo's images for the contest's."""
     dataset = settings["dataset"]
-    if dataset["source"] != "path":
-        dataset |= {"source": "demo"} | SMOKE_IMAGES
+    dataset |= {"source": "path" if dataset["source"] == "path" else "demo"} | SMOKE_IMAGES
     settings["recipes"] = {
         name: recipe | SMOKE_RECIPE | {"batch": max(SMOKE_RECIPE["batch"], LEAST * recipe["gpus"])}
         for name, recipe in settings["recipes"].items()

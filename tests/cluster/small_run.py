@@ -44,8 +44,9 @@ class SmallRun:
 
     @contextlib.contextmanager
     def started(self, profile: str, *words: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen]:
-        """Make submission.csv while the block runs; whatever comes, Snakemake has ended after it."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile"), "submission.csv"]
+        """Make the submission while the block runs; whatever comes, Snakemake has ended after it."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile")]
+        command += ["results/cluster-smoke/submission.csv"]
         command += ["--workflow-profile", str(REPO / "profiles" / profile), "--configfile", "config.yaml", *words]
         command += ["--config", "smoke=true", "device=cpu"]
         with self.printed.open("w") as file:
@@ -62,5 +63,5 @@ class SmallRun:
 
     def outcome(self) -> dict[str, bytes]:
         """Return the bytes of the submission and of every checkpoint."""
-        paths = [self.folder / "submission.csv", *sorted(self.results.glob("runs/**/*.safetensors"))]
+        paths = [self.results / "submission.csv", *sorted(self.results.glob("runs/**/*.safetensors"))]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}

@@ -135,7 +135,7 @@ def minutes(text):
 def test_the_submission_is_the_local_one_byte_for_byte(story, local):
     assert story.run.outcome() == local.outcome()
     assert len(local.outcome()) == 1 + 2 * sum(SHEET.values())
-    with (local.folder / "submission.csv").open(newline="") as file:
+    with (local.results / "submission.csv").open(newline="") as file:
         filled = [bool(row["EncodedPixels"]) for row in csv.DictReader(file)]
     assert any(filled)  # else the same would mean nothing
 

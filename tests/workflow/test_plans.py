@@ -65,6 +65,15 @@ def test_smoke_lies_in_a_folder_of_its_own(workflow):
     assert "results/demo/" not in printed
 
 
+def test_smoke_takes_a_sample_of_images_of_ones_own(workflow, small_images):
+    settle(workflow.folder, small_images)
+    printed = workflow.run("-n", "--configfile", "config.yaml", "--config", "smoke=true")
+    planned = workflow.counted(printed)
+    assert (planned["sample"], planned["check"], planned["submission"]) == (1, 1, 1)
+    assert " submission.csv" not in printed
+    assert "sample" not in workflow.planned("--configfile", "config.yaml")
+
+
 def test_gpus_are_asked_for_and_can_be_denied(workflow):
     assert "gpu=1" in workflow.run("-n", "--resources", "gpu=4")
     assert "gpu=1" not in workflow.run("-n", "--resources", "gpu=0")

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -15,13 +18,14 @@ RESULTS = "results/demo-smoke"
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory, make_workflow):
     workflow = make_workflow(tmp_path_factory.mktemp("smoke"))
+    (workflow.folder / "submission.csv").write_text("worth sending\n")
     workflow.printed = workflow.run("--config", "smoke=true", "device=cpu")
     workflow.results = workflow.folder / RESULTS
     return workflow
 
 
 def test_submission_has_the_samples_rows_and_a_fair_share_of_masks(smoke):
-    with (smoke.folder / "submission.csv").open(newline="") as file:
+    with (smoke.results / "submission.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     with (smoke.results / "dataset/raw/sample_submission.csv").open(newline="") as file:
         sample = list(csv.reader(file))
@@ -63,13 +67,35 @@ def test_validation_images_were_not_trained_on(smoke):
         assert list(seen) == folds.loc[folds["fold"] == fold, "image"].tolist()
 
 
-def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke):
+def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke, repo):
     page = (smoke.results / "report/leaderboard.md").read_text()
     assert page in smoke.printed
     for word in ("tu-tf_efficientnet_lite0", "| all ", "| fpn ", "all empty", "everywhere or nowhere"):
         assert word in page
-    assert "snakemake --cores 8 --resources gpu=4" in smoke.printed
-    assert "SMOKE RUN" in smoke.printed
+    assert "cp config/kaggle.yaml" not in smoke.printed
+    _, page, after = smoke.printed.rpartition("The leaderboard is results/demo-smoke/report/leaderboard.md. Next:")
+    assert page
+    assert f"at full size         snakemake --snakefile {repo}/Snakefile --config device=cpu" in after
+    assert "SMOKE RUN, not worth sending: results/demo-smoke/submission.csv is " in smoke.printed
+    assert "(config demo-smoke, ensemble all)" in smoke.printed
+
+
+def test_a_smoke_run_leaves_a_submission_in_the_working_directory_alone(smoke):
+    assert (smoke.folder / "submission.csv").read_text() == "worth sending\n"
+    printed = smoke.run("submission.csv", "--config", "smoke=true", check=False)
+    assert "ask for results/demo-smoke/submission.csv, or leave out `smoke=true`" in printed
+
+
+def test_snakemake_generates_unit_tests(smoke, repo, tmp_path):
+    """As `snakemake --generate-unit-tests` does, which takes paths below the working directory alone."""
+    for name in ("Snakefile", "rules", "scripts", "config", "profiles"):
+        copy = shutil.copytree if (repo / name).is_dir() else shutil.copy
+        copy(repo / name, tmp_path / name)
+    shutil.copytree(smoke.folder / "results", tmp_path / "results", symlinks=True)
+    command = [sys.executable, "-m", "snakemake", "--generate-unit-tests", ".tests", "--config", "smoke=true"]
+    done = subprocess.run([*command, "device=cpu"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "config/config.yaml" in (tmp_path / ".tests/test_train.py").read_text()
 
 
 def test_decisions_hold_the_levels_that_decide(smoke):

@@ -141,17 +141,3 @@ def diary_page(table: pd.DataFrame) -> str:
         written = cells.fillna("").to_markdown(index=False, disable_numparse=True, colalign=["center"] * 7)
         parts.append(f"### {day}\n\n{written}" if day else written)
     return "\n\n".join(parts) + "\n"
-
-
-def next_commands(leaderboard_file: str) -> str:
-    """Return what a person types next."""
-    return "\n".join(
-        [
-            f"The leaderboard is {leaderboard_file}. Next:",
-            "  what would run       snakemake -n --configfile config/kaggle.yaml",
-            "  the contest's data   snakemake submission.csv --configfile config/kaggle.yaml",
-            "  your own images      cp config/kaggle.yaml config/mine.yaml; in it source: path, root: FOLDER",
-            "  four GPUs            snakemake --cores 8 --resources gpu=4 --configfile config/kaggle.yaml",
-            "  a Slurm cluster      snakemake --workflow-profile profiles/slurm --configfile config/kaggle.yaml",
-        ]
-    )

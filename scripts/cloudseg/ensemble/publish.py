@@ -1,0 +1,58 @@
+"""Put a config's submission where a person looks for it, and lose none that lies there."""
+
+from pathlib import Path
+
+from cloudseg.files import read_text, sha256, write_text
+
+
+def publish(source: str | Path, *, own: Path, root: Path | None, about: str) -> list[str]:
+    """Copy the submission of an ensemble into its config's results and to the working directory.
+
+    Every config has one `submission.csv` in the working directory to share. What lies there is replaced when some
+    config here still has it in its results; anything else is somebody's own, or edited, and is kept under another name.
+
+    Parameters
+    ----------
+    source : the submission of the ensemble.
+    own : the file in the results of the config, `results/{name}/submission.csv`; those of others lie beside it.
+    root : the file in the working directory; None for a smoke run, which leaves it alone.
+    about : which config and ensemble it is of, for the reader.
+
+    Returns
+    -------
+    list of str : lines that say what lies where now.
+
+    Raises
+    ------
+    ValueError : if the submission is cut short; nothing is replaced then.
+    """
+    text = read_text(source)
+    if root is None:
+        write_text(own, text)
+        return [f"SMOKE RUN, not worth sending: {own} is {source} ({about}); submission.csv is left alone"]
+    lines = [f"{root} is {source} ({about})", *_what_becomes_of(root, text, own)]
+    write_text(root, text)
+    write_text(own, text)
+    return lines
+
+
+def _what_becomes_of(root: Path, text: str, own: Path) -> list[str]:
+    """Say whose the file is that is replaced; keep it when no config here has it."""
+    if not root.exists() or root.read_bytes() == text.encode():
+        return []
+    digest = sha256(root)
+    owner = next((path for path in _submissions(own) if sha256(path) == digest), None)
+    if owner == own:
+        return []
+    if owner is not None:
+        return [f"it replaces that of {owner}, which stays there"]
+    kept = root.with_name(f"{root.stem}.{digest[:8]}{root.suffix}")
+    root.rename(kept)
+    return [f"{root} was of no config here, or was edited since: it is {kept} now"]
+
+
+def _submissions(own: Path) -> list[Path]:
+    """List the submissions of all configs, this one's own first."""
+    results = own.parent.parent
+    paths = [own, *sorted(results.glob("*/submission.csv")), *sorted(results.glob("*/ensembles/*/submission.csv"))]
+    return [path for path in paths if path.is_file()]

@@ -1,0 +1,61 @@
+"""What a person types next, for the config that ran."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def next_commands(
+    page: str | Path,
+    *,
+    home: Path,
+    configfiles: Sequence[str],
+    typed: Mapping[str, Any],
+    smoke: bool,
+    own_images: bool,
+) -> str:
+    """Return where the leaderboard is and the commands that follow, each with the config that ran.
+
+    Parameters
+    ----------
+    page : the leaderboard.
+    home : the folder of the Snakefile.
+    configfiles : as they were given on the command line; none for the demo.
+    typed : what was given by `--config`.
+    smoke : whether this was a smoke run.
+    own_images : whether the config reads images of the user's own.
+    """
+    here = Path().resolve() == home.resolve()
+    command = "snakemake" if here else f"snakemake --snakefile {shlex.quote(str(home / 'Snakefile'))}"
+    profiles = Path("profiles") if here else home / "profiles"
+    options = f" --configfile {shlex.join(map(os.path.relpath, configfiles))}" if configfiles else ""
+    settings = {key: value for key, value in typed.items() if key != "smoke"}
+    if smoke and "smoke" not in typed:  # it stands in the config
+        settings["smoke"] = False
+    if settings:
+        options += f" --config {shlex.join(f'{key}={value}' for key, value in settings.items())}"
+    lines = [("at full size", f"{command}{options}")] if smoke else []
+    lines += [
+        ("what would run", f"{command} -n{options}"),
+        ("four GPUs", f"{command} --cores 8 --resources gpu=4{options}"),
+        ("a Slurm cluster", f"{command} --workflow-profile {shlex.quote(str(profiles / 'slurm'))}{options}"),
+        ("one page of it all", f"{command} --report report.html{options}"),
+    ]
+    if not configfiles:
+        config = "config" if here else shlex.quote(str(home / "config"))
+        lines.append(("the contest's data", f"{command} submission.csv --configfile {config}/kaggle.yaml"))
+    if not own_images:
+        lines.append(("your own images", _own_images(command, home, here)))
+    return "\n".join([f"The leaderboard is {page}. Next:", *(f"  {what:<20} {words}" for what, words in lines)])
+
+
+def _own_images(command: str, home: Path, here: bool) -> str:
+    """Return how to begin with images of one's own; a config that is there is never copied over."""
+    mine = Path("config/mine.yaml" if here else "mine.yaml")
+    call = f"{command} -n --configfile {mine}"
+    if mine.exists():
+        return call
+    template = Path("config") if here else home / "config"
+    return f"cp {shlex.quote(str(template / 'own.yaml'))} {mine}; set its root and classes; {call}"
