@@ -30,6 +30,18 @@ rule all:
 
 
 onstart:
+    for run in PLAN.run_files(""):
+        keep_finished(Path(workflow.pathvars.apply(run)))
+    if workflow.local_exec:
+        on_devices = [
+            job
+            for job in workflow.dag.needrun_jobs()
+            if "gpu" in job.rule.resources
+        ]
+        try:
+            refuse_missing_devices(PLAN.settings["device"], on_devices)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
     if PLAN.cpu_instead():
         logger.info(
             "device: auto, and this machine shows no CUDA device: jobs that run here use the CPU"

@@ -11,6 +11,8 @@ sys.path.insert(0, str(HOME / "scripts"))
 from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.experiments import CODE, Plan
+from cloudseg.network.finished import keep_finished
+from cloudseg.network.granted import refuse_missing_devices
 from cloudseg.processes import import_from
 from cloudseg.settings import refuse
 from cloudseg.targets import target_problems, typed_targets
@@ -44,6 +46,11 @@ if PLAN.makes_images:
         refuse_foreign_images(Path(workflow.pathvars.apply(PLAN.raw)))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+if workflow.is_main_process:
+    for line in PLAN.replaced_trainings(workflow.pathvars.apply("<results>")):
+        logger.warning(line)
 
 
 wildcard_constraints:

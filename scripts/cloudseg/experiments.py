@@ -26,6 +26,7 @@ from cloudseg.dataset.contents import digest_contents, digest_files
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.finished import FOLDER, differences, finished_record
 from cloudseg.network.transforms import value_problems
 from cloudseg.network.views import recipe_views
 from cloudseg.queries import select
@@ -492,6 +493,36 @@ class Plan:
         """Return a recipe, from the wildcards of a rule or by its name."""
         return self.settings["recipes"][getattr(wildcards, "recipe", wildcards)]
 
+    def replaced_trainings(self, results: str) -> list[str]:
+        """Say which finished trainings are of another recipe than the config's now, and how they differ.
+
+        Parameters
+        ----------
+        results : the folder that `<results>` stands for.
+        """
+        runs_by_difference: dict[str, list[str]] = {}
+        for row in self.runs.drop_duplicates([*KEY, "fold"]).to_dict("records"):
+            folder = Path(_folder(row, row["fold"]).replace("<results>", results))
+            record = finished_record(folder)
+            if record is None:
+                continue
+            recipe = schema.canonical(self.settings["recipes"][row["recipe"]], RECIPE)
+            wanted = {"recipe": recipe, "start": self.start(row["encoder"], row["recipe"], row["fold"])}
+            wanted |= {"seed": self.seed, "threads": self.threads, "code": CODE["training"]}
+            if found := differences(record, wanted):
+                name = folder.relative_to(Path(results, "runs")).as_posix()
+                runs_by_difference.setdefault(", ".join(found), []).append(name)
+        if not runs_by_difference:
+            return []
+        count = sum(map(len, runs_by_difference.values()))
+        lines = [f"  {what}: {_some(runs)}" for what, runs in sorted(runs_by_difference.items())]
+        return [
+            f"{count} finished training(s) are of another recipe than the config's now; where one is needed, it is "
+            f"trained anew. Its files stay in its folder `{FOLDER}` until the new ones are whole, and are used again "
+            "without training when the edit is taken back:",
+            *lines,
+        ]
+
     def gpus(self, wildcards: Any) -> int:
         """Return how many GPUs a prediction or a study asks for."""
         return 0 if self.settings["device"] == "cpu" else 1
@@ -769,6 +800,12 @@ def blend_threshold(threshold: float, given_for: float | None, sharpen: float | 
     (0.5, 0.7, 0.49)
     """
     return threshold if given_for == sharpen else threshold ** ((sharpen or 1) / (given_for or 1))
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    """Write names, and how many more there are than fit."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:

@@ -128,3 +128,25 @@ def test_a_changed_label_is_noticed(finished):
     table.write_bytes(before)
     assert {"check", "folds", "truth", "train"} <= set(planned)
     assert planned["pixels"] == 1
+
+
+def test_an_edited_recipe_that_fails_costs_no_training(finished):
+    """Snakemake removes the files of a training before it starts anew, and what a failed job has made."""
+    config = finished.folder / "config.yaml"
+    before, text = contents(finished.folder), config.read_text()
+    words = ("--cores", "2", "--configfile", "config.yaml")
+    config.write_text(text.replace("epochs: 4", "epochs: 4\n    learning_rate: 1.0e+30"))
+    assert "learning_rate 0.001 -> 1000" in finished.run("-n", *words)
+    printed = finished.run(*words, check=False)
+    assert "2 finished training(s) are of another recipe than the config's now" in printed
+    assert "the training loss became nan" in printed
+    assert not list(finished.folder.glob("results/tiny/runs/*/*/*/*/*/last.safetensors"))
+    config.write_text(text)
+    printed = finished.run(*words)
+    assert printed.count("had finished with this recipe and these data; its files are back") == 2
+    assert contents(finished.folder) == before
+    refused = finished.run(
+        "-F", *words, "--config", "device=cuda", check=False, environment={"CUDA_VISIBLE_DEVICES": ""}
+    )
+    assert "device: cuda, and this machine shows no CUDA device for predict, train" in refused
+    assert contents(finished.folder) == before

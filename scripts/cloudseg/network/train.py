@@ -22,6 +22,7 @@ from cloudseg.network import devices
 from cloudseg.network.augment import build_transform
 from cloudseg.network.batches import Batches, images_at_once
 from cloudseg.network.decoders import DECODERS
+from cloudseg.network.finished import data_digest
 from cloudseg.network.learner import Learner
 from cloudseg.network.loader import Loader
 from cloudseg.network.metrics import ValidationDecision, dice_per_class, masks_left_out
@@ -315,12 +316,14 @@ def train(
         "recipe": dict(recipe),
         "seed": seed,
         "threads": threads,
+        "code": code,
+        "loss_size": submission_size and list(submission_size),
         "workers": workers,
         "pixels": str(pixels),
         "canvas_pixels": None if canvas_pixels is None else str(canvas_pixels),
         "folds": str(folds),
         "weights": {"path": str(weights), "sha256": files.sha256(weights)},
-        "data": _data(pixels, folds),
+        "data": data_digest(pixels, folds),
         "images": {"train": len(train_images), "valid": len(valid_images)},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "precision": str(learner.dtype).removeprefix("torch."),
@@ -371,17 +374,10 @@ def open_state(
     """
     decides = {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code}
     decides |= {"recipe": {key: value for key, value in recipe.items() if key != "epochs"}}
-    decides |= {"data": _data(pixels, folds), "weights": files.sha256(weights)}
+    decides |= {"data": data_digest(pixels, folds), "weights": files.sha256(weights)}
     decides |= {"loss_size": submission_size and list(submission_size), "device": device.type}
     decides |= {"precision": str(devices.precision_type(recipe["precision"], device)), "torch": torch.__version__}
     return StateFile(Path(outputs["last"]).with_name(NAME), files.digest(decides))
-
-
-def _data(pixels: str | Path, folds: str | Path) -> str:
-    """Return a digest of the images, their labels and the split."""
-    return files.digest(
-        {"pixels": stores.read(pixels).attrs.asdict(), "folds": Path(folds).read_text(encoding="utf-8")}
-    )
 
 
 def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
