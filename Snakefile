@@ -73,3 +73,9 @@ onsuccess:
                 own_images=PLAN.settings["dataset"]["source"] == "path",
             )
         )
+
+
+onerror:
+    folders = map(Path, map(workflow.pathvars.apply, ("<logs>", "<results>/runs")))
+    for line in retries.killed_jobs(*folders, workflow.start_time.timestamp()):
+        logger.error(line)

@@ -14,8 +14,8 @@ if PLAN.settings["dataset"]["source"] == "demo":
             "../envs/workflow.yaml"
         threads: 8
         resources:
-            mem_mb=4000,
-            runtime=30,
+            mem_mb=ESTIMATES.memory("demo"),
+            runtime=ESTIMATES.minutes("demo"),
         params:
             images=PLAN.demo,
             seed=PLAN.seed,
@@ -36,8 +36,8 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=240,
+            mem_mb=ESTIMATES.memory("fetch"),
+            runtime=ESTIMATES.minutes("fetch"),
         params:
             competition=PLAN.settings["dataset"]["competition"],
             root=PLAN.settings["dataset"]["root"],
@@ -59,8 +59,8 @@ if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=ESTIMATES.memory("sample"),
+            runtime=ESTIMATES.minutes("sample"),
         params:
             classes=PLAN.classes,
             images=PLAN.images,
@@ -87,8 +87,8 @@ rule check:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("check"),
+        runtime=ESTIMATES.minutes("check"),
     params:
         classes=PLAN.classes,
         contents=PLAN.contents,
@@ -109,8 +109,8 @@ rule folds:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=ESTIMATES.memory("folds"),
+        runtime=ESTIMATES.minutes("folds"),
     params:
         classes=PLAN.classes,
         folds=PLAN.folds,
@@ -138,8 +138,8 @@ rule pixels:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=ESTIMATES.memory("pixels"),
+        runtime=ESTIMATES.minutes("pixels"),
         disk_mb=PLAN.pixel_megabytes,
     params:
         size=PLAN.stored_size,
@@ -165,8 +165,8 @@ rule truth:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=ESTIMATES.memory("truth"),
+        runtime=ESTIMATES.minutes("truth"),
     params:
         classes=PLAN.classes,
         submission_size=PLAN.submission_size,

@@ -15,8 +15,8 @@ rule blend:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("blend"),
+        runtime=ESTIMATES.minutes("blend"),
         disk_mb=PLAN.blend_megabytes,
     params:
         members=PLAN.blend_members,
@@ -46,8 +46,8 @@ rule surface:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("surface"),
+        runtime=ESTIMATES.minutes("surface"),
     params:
         folds=PLAN.ensemble_folds,
         min_sizes=PLAN.min_sizes,
@@ -72,8 +72,8 @@ rule decide:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=ESTIMATES.memory("decide"),
+        runtime=ESTIMATES.minutes("decide"),
     params:
         classes=PLAN.classes,
         decision=PLAN.decision,
@@ -99,8 +99,8 @@ rule submit:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("submit"),
+        runtime=ESTIMATES.minutes("submit"),
     params:
         classes=PLAN.classes,
         code=CODE["ensemble"],
@@ -122,8 +122,8 @@ rule submission:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=ESTIMATES.memory("submission"),
+        runtime=ESTIMATES.minutes("submission"),
     params:
         ensemble=PLAN.settings["submission"],
         config=PLAN.name,

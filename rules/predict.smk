@@ -19,8 +19,8 @@ rule predict:
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpus,
-        mem_mb=PLAN.training_memory,
-        runtime=PLAN.training_minutes,
+        mem_mb=ESTIMATES.memory("predict"),
+        runtime=ESTIMATES.minutes("predict"),
         disk_mb=PLAN.prediction_megabytes,
     params:
         recipe=PLAN.prediction_recipe,

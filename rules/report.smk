@@ -13,8 +13,8 @@ rule dataset_sheet:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=ESTIMATES.memory("dataset_sheet"),
+        runtime=ESTIMATES.minutes("dataset_sheet"),
     params:
         code=CODE["report"],
     script:
@@ -34,8 +34,8 @@ rule augmented:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=ESTIMATES.memory("augmented"),
+        runtime=ESTIMATES.minutes("augmented"),
     params:
         recipe=PLAN.augmentation,
         seed=PLAN.seed,
@@ -61,8 +61,8 @@ rule shift:
         "../envs/workflow.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=ESTIMATES.memory("shift"),
+        runtime=ESTIMATES.minutes("shift"),
     params:
         seed=PLAN.seed,
         code=CODE["shift"],
@@ -90,8 +90,8 @@ rule leaderboard:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=ESTIMATES.memory("leaderboard"),
+        runtime=ESTIMATES.minutes("leaderboard"),
     params:
         classes=PLAN.classes,
         names=list(PLAN.ensembles),
@@ -119,8 +119,8 @@ rule loading:
     threads: PLAN.cores
     resources:
         gpu=PLAN.gpus,
-        mem_mb=16000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("loading"),
+        runtime=ESTIMATES.minutes("loading"),
     params:
         encoder=PLAN.studied["encoder"],
         decoder=PLAN.studied["decoder"],
@@ -151,8 +151,8 @@ rule quantising:
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpus,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=ESTIMATES.memory("quantising"),
+        runtime=ESTIMATES.minutes("quantising"),
     params:
         recipe=PLAN.prediction_recipe(PLAN.studied["recipe"]),
         fold=0,

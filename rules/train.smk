@@ -16,8 +16,8 @@ rule weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=ESTIMATES.memory("weights"),
+        runtime=ESTIMATES.minutes("weights"),
     params:
         source=PLAN.weights_source,
         contents=PLAN.weights_contents,
@@ -47,8 +47,8 @@ rule train:
     threads: PLAN.training_cores
     resources:
         gpu=PLAN.training_gpus,
-        mem_mb=PLAN.training_memory,
-        runtime=PLAN.training_minutes,
+        mem_mb=ESTIMATES.memory("train"),
+        runtime=ESTIMATES.minutes("train"),
     params:
         recipe=PLAN.training_recipe,
         submission_size=PLAN.loss_size,
@@ -69,8 +69,8 @@ rule probe_one:
     threads: PLAN.threads
     resources:
         gpu=PLAN.gpus,
-        mem_mb=PLAN.training_memory,
-        runtime=30,
+        mem_mb=ESTIMATES.memory("probe_one"),
+        runtime=ESTIMATES.minutes("probe_one"),
     params:
         recipe=PLAN.training_recipe,
         classes=len(PLAN.classes),
@@ -98,7 +98,7 @@ rule probe:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=5,
+        mem_mb=ESTIMATES.memory("probe"),
+        runtime=ESTIMATES.minutes("probe"),
     script:
         "../scripts/probe.py"

@@ -25,8 +25,8 @@ rule verify:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=1000,
-        runtime=240,
+        mem_mb=ESTIMATES.memory("verify"),
+        runtime=ESTIMATES.minutes("verify"),
     params:
         files=everything,
         consent=PLAN.settings["remove"],

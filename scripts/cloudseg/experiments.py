@@ -540,17 +540,9 @@ class Plan:
         """Return the cores that a training reserves."""
         return self._recipe(wildcards)["gpus"] * self.cores
 
-    def training_memory(self, wildcards: Any) -> int:
-        """Return a generous guess of the memory in MB that a training takes, or a prediction."""
-        height, width = self._pixels(wildcards.size)
-        recipe = self._recipe(wildcards)
-        return 3000 * recipe["gpus"] + int(recipe["batch"] * height * width * 4e-3)
-
-    def training_minutes(self, wildcards: Any, attempt: int = 1) -> int:
-        """Return a generous guess of a training's minutes, more on every attempt."""
-        height, width = self._pixels(wildcards.size)
-        passes = self.settings["recipes"][wildcards.recipe]["epochs"] * self.images["train"]
-        return attempt * (30 + int(passes * height * width * 1e-8))
+    def megapixels(self, size: str) -> float:
+        """Return how many million pixels an image of a size has; of `xN` as for an estimate."""
+        return math.prod(self._pixels(size)) / 1e6
 
     # Disk space, shown by a dry run (measured: images shrink to 0.8 of their bytes, probabilities to 0.15)
 

@@ -11,6 +11,7 @@ from typing import Any
 from cloudseg import verify
 from cloudseg.job_watchdog import watching
 from cloudseg.processes import end_with_parent
+from cloudseg.retries import Note
 
 
 @contextlib.contextmanager
@@ -21,11 +22,12 @@ def logged(snakemake: Any) -> Iterator[None]:
 
     Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
     a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback. A job
-    that stands still is ended with the name of the file that it waits for.
+    that stands still is ended with the name of the file that it waits for. An error of the data ends all further
+    attempts of the same call of Snakemake.
 
     Parameters
     ----------
-    snakemake : the object that Snakemake hands to a script; only its ``log`` and ``output`` are used.
+    snakemake : the object that Snakemake hands to a script; only its ``log``, ``output`` and ``resources`` are used.
 
     Examples
     --------
@@ -43,12 +45,20 @@ def logged(snakemake: Any) -> Iterator[None]:
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     verify.forget(path)
+    note = Note(path, mem_mb=getattr(snakemake, "resources", {}).get("mem_mb"))
     with (
         path.open("w", buffering=1) as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
         watching(log),
     ):
+        if note.refused:
+            print(
+                f"Error: {note.refused}\n(not tried again: the attempt before this one ended so, and nothing changed)"
+            )
+            sys.exit(1)
+        note.begin()
+        refused = None
         try:
             yield
             if real:
@@ -58,11 +68,26 @@ def logged(snakemake: Any) -> Iterator[None]:
         except BaseException as error:
             if isinstance(error, ValueError) and _raised_here(error):
                 print(f"Error: {error}")
+                refused = str(error) if _is_for_good(error) else None
             else:
                 traceback.print_exc()
             sys.exit(1)
+        finally:
+            note.refuse(refused) if refused else note.end()
 
 
 def _raised_here(error: BaseException) -> bool:
-    last_frame = traceback.extract_tb(error.__traceback__)[-1]
-    return Path(last_frame.filename).is_relative_to(Path(__file__).parent)
+    return _file(error).is_relative_to(Path(__file__).parent)
+
+
+def _is_for_good(error: ValueError) -> bool:
+    """Return whether another attempt would end alike: errors of data and configs, not of a machine or its memory."""
+    of_the_machine = {f"network/{name}.py" for name in ("attempts", "devices", "lease", "loader", "ranks")}
+    of_the_machine |= {"background.py", "processes.py", "watchdog.py"}
+    place = _file(error).relative_to(Path(__file__).parent).as_posix()
+    return not isinstance(error, OSError) and place not in of_the_machine
+
+
+def _file(error: BaseException) -> Path:
+    """Return the file of the line that raised an error."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)

@@ -1,9 +1,12 @@
 """What a dry run plans, for each config and each change of one."""
 
+import math
 import os
 
 import pytest
 from own_data import CONFIG, SHEET, settle, write_config
+
+from cloudseg.costs import machine_megabytes
 
 DEMO = {
     **{"demo": 1, "weights": 1, "check": 2, "folds": 1, "pixels": 2, "truth": 1, "train": 4, "predict": 8},
@@ -69,7 +72,7 @@ def test_smoke_takes_a_sample_of_images_of_ones_own(workflow, small_images):
     settle(workflow.folder, small_images)
     printed = workflow.run("-n", "--configfile", "config.yaml", "--config", "smoke=true")
     planned = workflow.counted(printed)
-    assert (planned["sample"], planned["check"], planned["submission"]) == (1, 1, 1)
+    assert (planned["sample"], planned["check"], planned["submission"]) == (1, 2, 1)
     assert " submission.csv" not in printed
     assert "sample" not in workflow.planned("--configfile", "config.yaml")
 
@@ -100,6 +103,17 @@ def test_what_is_scored_alone_does_not_predict_test_images(workflow, small_image
     assert "fpn/64x96/tiny/fold0/best-test.zarr" in printed
     assert "unet/64x96/tiny/fold0/best-valid.zarr" in printed
     assert "unet/64x96/tiny/fold0/best-test.zarr" not in printed
+
+
+def test_trainings_that_ask_for_more_memory_than_there_is_are_named_and_run_alone(workflow, small_images):
+    settle(workflow.folder, small_images)
+    write_config(workflow.folder, CONFIG | {"recipes": {"tiny": {"start": "none", "batch": 10000}}})
+    words = ("-n", "--configfile", "config.yaml", "--until", "train", "--config", "device=cpu")
+    printed = workflow.run(*words)
+    asked = 1.5 * (1400 + 0.012 + 2700 * 10000 * 64 * 96 / 1e6)
+    assert f"recipe tiny at 64x96: a training asks for {math.ceil(asked)} MB of memory, and there are " in printed
+    assert f"mem_mb={machine_megabytes()}" in printed.rpartition("rule train:")[2]
+    assert "mem_mb=3000" in workflow.run(*words, "--resources", "mem_mb=3000").rpartition("rule train:")[2]
 
 
 def test_batches_that_cannot_be_shared_are_found_before_anything_runs(workflow, small_images):
