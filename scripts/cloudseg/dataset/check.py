@@ -115,7 +115,7 @@ BAD_ROW = Kind(
 NO_SUCH_IMAGE = Kind(
     "rows that name no image of the folder",
     "<image>_<class>, with an image of train_images/ (train.csv) or test_images/ (sample_submission.csv)",
-    "put the image there, or remove the row",
+    "correct the name, put the image there, or remove the row",
 )
 NO_SUCH_CLASS = Kind(
     "rows that name an unknown class",
