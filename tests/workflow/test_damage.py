@@ -256,7 +256,8 @@ def test_a_checkpoint_cut_short_stops_the_plain_next_run(good, wanted, make_work
     assert f"Error: {RUN}/best.safetensors: not a whole safetensors file" in printed
     found = contents(workflow.folder)
     assert {name for name in found if found[name] != wanted[name]} == {str(RUN / "best.safetensors")}
-    assert not (workflow.folder / RUN / "best-test.zarr").exists()
+    # One prediction may have ended the run before the other began
+    assert not all((workflow.folder / RUN / f"best-{split}.zarr").exists() for split in ("valid", "test"))
 
 
 def test_half_a_decision_and_half_a_submission_stop_the_run(good, wanted, make_workflow, tmp_path):
