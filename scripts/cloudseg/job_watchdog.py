@@ -27,7 +27,7 @@ LOOKS = 6  # in SAY_AFTER
 GRACE = 5.0  # seconds that the last words may take
 NOISE = 1024  # bytes; the kernel counts those that are read for looking, too
 # Functions in which a thread waits for another, which has its own line
-WAITING = {"wait", "get", "join", "acquire", "_wait_for_tstate_lock", "_worker", "_work", "result"}
+WAITING = {"wait", "get", "join", "acquire", "select", "_wait_for_tstate_lock", "_worker", "_work", "result"}
 
 _opened: dict[int, str] = {}  # by thread: the last file that it opened, or folder that it listed
 _not_watched = 0
