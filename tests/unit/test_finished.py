@@ -90,8 +90,10 @@ def test_the_state_comes_back_so_that_more_epochs_go_on(tmp_path):
     (tmp_path / "training.state").unlink()
     (tmp_path / "training.state").write_text("of the edit that failed")
     remove(tmp_path)
-    training(tmp_path, epochs=4).restore()
-    assert (tmp_path / "training.state").read_text() == "after epoch 4"
+    for _ in range(2):
+        training(tmp_path, epochs=4).restore()
+        assert (tmp_path / "training.state").read_text() == "after epoch 4"
+        assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_a_record_tells_which_training_it_is_of_whatever_keys_have_come_since(tmp_path):

@@ -209,3 +209,4 @@ def _replacing(target: Path) -> Iterator[Path]:
     temporary.unlink(missing_ok=True)
     yield temporary
     temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # it stays where both are names of one file
