@@ -58,9 +58,11 @@ def test_an_empty_test_folder(own_data):
 
 def test_wrong_columns(own_data):
     edit(own_data.folder / "images/train.csv", lambda text: text.replace("Image_Label,EncodedPixels", "image,rle"))
+    own_data.words = ("--retries", "1", *own_data.words)
     printed = stop(own_data)
     assert "Image_Label" in printed
     assert "train.csv" in printed
+    assert "not tried again" in printed
 
 
 def test_byte_order_mark_and_dos_line_ends_work(own_data):
