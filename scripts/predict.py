@@ -24,4 +24,6 @@ if __name__ == "__main__":
                 threads=snakemake.params.threads,
                 device=device,
                 code=snakemake.params.code,
+                # A file that somebody put there may be of another network
+                network={"encoder": snakemake.wildcards.encoder, "decoder": snakemake.wildcards.decoder},
             )

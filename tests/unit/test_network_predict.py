@@ -512,6 +512,13 @@ def test_checkpoints_of_one_kind_share_a_network(inputs, tmp_path):
 def test_a_checkpoint_of_other_classes_is_refused(inputs, tmp_path):
     with pytest.raises(ValueError, match=r"best.safetensors: trained on the classes \['a', 'b'\], the images have"):
         predict.load_checkpoint(inputs / "best.safetensors", ["a", "c"])
+    own = {"encoder": "tu-test_resnet", "decoder": "fpn"}
+    predict.load_checkpoint(inputs / "best.safetensors", ["a", "b"], network=own)
+    for other in ({"encoder": "tu-test_efficientnet"}, {"decoder": "unet"}):
+        with pytest.raises(
+            ValueError, match=r"best.safetensors: expected a network of .*, got one of .*tu-test_resnet"
+        ):
+            predict.load_checkpoint(inputs / "best.safetensors", ["a", "b"], network=own | other)
     models.write_state({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {})
     with pytest.raises(ValueError, match=r"x.safetensors: not a checkpoint of cloudseg"):
         predict.load_checkpoint(tmp_path / "x.safetensors", ["a", "b"])

@@ -41,6 +41,7 @@ def predict(
     threads: int = 1,
     device: str | torch.device = "cpu",
     code: int = 0,
+    network: Mapping[str, str] | None = None,
 ) -> None:
     """Write a probability store for each checkpoint.
 
@@ -65,12 +66,13 @@ def predict(
     device : where to compute.
     code : the number of this code. What was begun with other code, other versions of the libraries or another kind of
         processor is not gone on with.
+    network : ``encoder`` and ``decoder`` of the run, which a checkpoint must be of; None takes any.
 
     Raises
     ------
-    ValueError : if a checkpoint is of other classes than the pixels, a view is not known, one shows the images
-        smaller than the decoder takes them, or an image cannot be read. An error of the writing thread ends the job,
-        too, and names the store and the images that it was writing.
+    ValueError : if a checkpoint is of other classes than the pixels or of another network, a view is not known, one
+        shows the images smaller than the decoder takes them, or an image cannot be read. An error of the writing
+        thread ends the job, too, and names the store and the images that it was writing.
     """
     device = torch.device(device)
     devices.settle(threads, device)
@@ -117,7 +119,7 @@ def predict(
     def write_each(batch: int, writing: Background) -> None:
         loaded = None
         for name, checkpoint in checkpoints.items():
-            loaded = model, trained = load_checkpoint(checkpoint, attrs["classes"], loaded)
+            loaded = model, trained = load_checkpoint(checkpoint, attrs["classes"], loaded, network)
             if (side := smallest_side(views, (height, width))) < (least := DECODERS[trained["decoder"]].minimum):
                 raise ValueError(
                     f"{pixels}: images of {height}x{width}, which a view of `tta` shrinks to sides of {side} pixels; "
@@ -197,7 +199,10 @@ def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.de
 
 
 def load_checkpoint(
-    checkpoint: str | Path, classes: Sequence[str], loaded: tuple[Segmenter, dict[str, Any]] | None = None
+    checkpoint: str | Path,
+    classes: Sequence[str],
+    loaded: tuple[Segmenter, dict[str, Any]] | None = None,
+    network: Mapping[str, str] | None = None,
 ) -> tuple[Segmenter, dict[str, Any]]:
     """Build the network of a checkpoint, ready to predict, and say what it is.
 
@@ -207,6 +212,7 @@ def load_checkpoint(
     classes : names that its planes must have.
     loaded : what an earlier call returned for the same classes and is not needed any more: when its network is of the
         same kind, that one gets the weights, which saves building it again.
+    network : ``encoder`` and ``decoder`` that the file must be of; None takes any.
 
     Returns
     -------
@@ -215,11 +221,13 @@ def load_checkpoint(
 
     Raises
     ------
-    ValueError : if the file is not a checkpoint, or one of other classes.
+    ValueError : if the file is not a checkpoint, or one of other classes or of another network.
     """
     state, about = read_state(checkpoint)
     if not {"encoder", "decoder", "classes"} <= set(about):
         raise ValueError(f"{checkpoint}: not a checkpoint of cloudseg; train this run again")
+    if network is not None and (came := {key: about[key] for key in network}) != network:
+        raise ValueError(f"{checkpoint}: expected a network of {network}, got one of {came}; train this run again")
     if about["classes"] != list(classes):
         raise ValueError(f"{checkpoint}: trained on the classes {about['classes']}, the images have {classes}")
     if loaded is not None and _kind(loaded[1]) == _kind(about):
