@@ -27,8 +27,8 @@ try:
         refuse(repeated_keys(workflow.configfiles))
     PLAN = Plan(config, HOME)
     if workflow.is_main_process:
+        PLAN.refuse_targets(typed_targets())
         PLAN.refuse_values()
-    PLAN.refuse_targets(workflow.dag_settings.targets if workflow.dag_settings else [])
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

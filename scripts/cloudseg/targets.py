@@ -43,7 +43,7 @@ def target_problems(targets: Iterable[str], workflow: Any, ensembles: Iterable[s
     lines = []
     for target in targets:
         path = os.path.normpath(target)
-        if workflow.is_rule(target) or Path(path).is_absolute() or Path(path).exists() or "://" in target:
+        if workflow.is_rule(target) or Path(path).is_absolute() or "://" in target:
             continue
         makers = [rule for rule in workflow.rules if rule.is_producer(path)]
         named = [rule.get_wildcards(path).get("ensemble") for rule in makers]

@@ -152,6 +152,12 @@ def test_targets_that_nothing_makes_are_told_with_what_is_near(workflow):
     }
     printed = workflow.run("-n", *targets, "probe", "./results/demo/report/leaderboard.md", check=False)
     assert "5 problems" in printed
+    (workflow.folder / "nonsense").touch()  # that it exists changes nothing
+    smoke = workflow.run("-n", "nonsense", "submission.csv", "--config", "smoke=true", check=False)
+    assert (
+        "submission.csv: a smoke run does not touch it, since it may hold one worth sending; ask for results/" in smoke
+    )
+    assert "nonsense: no rule" in workflow.run("-n", "nonsense", check=False)
     lines = {line.partition(": ")[0].removeprefix("  - "): f"{line}\n" for line in printed.splitlines()}
     assert all(words in lines[target] for target, words in targets.items())
     assert "Traceback" not in printed
