@@ -17,6 +17,12 @@ def everything(wildcards):
     ]
 
 
+def verified(wildcards):
+    """Return the outputs in the results: the submission in the working directory may be edited, or another config's."""
+    root = PLAN.final_submissions.get("root")
+    return [path for path in everything(wildcards) if path != root]
+
+
 rule verify:
     log:
         "<logs>/verify.log",
@@ -28,7 +34,7 @@ rule verify:
         mem_mb=ESTIMATES.memory("verify"),
         runtime=ESTIMATES.minutes("verify"),
     params:
-        files=everything,
+        files=verified,
         consent=PLAN.settings["remove"],
         results=lambda wildcards: str(Path(expand(rules.folds.output)[0]).parents[1]),
     script:

@@ -150,3 +150,12 @@ def test_an_edited_recipe_that_fails_costs_no_training(finished):
     )
     assert "device: cuda, and this machine shows no CUDA device for predict, train" in refused
     assert contents(finished.folder) == before
+
+
+def test_verifying_never_removes_a_submission_that_was_edited(finished):
+    path = finished.folder / "submission.csv"
+    before = path.read_bytes()
+    path.write_text("edited by hand\n")
+    finished.run("verify", "--cores", "2", "--configfile", "config.yaml", "--config", "remove=true")
+    assert path.read_text() == "edited by hand\n"
+    path.write_bytes(before)
