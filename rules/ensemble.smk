@@ -83,6 +83,33 @@ rule decide:
         "../scripts/decide.py"
 
 
+rule compare:
+    input:
+        images="<ensembles>/{ensemble}/images.tsv",
+        decision="<ensembles>/{ensemble}/decision.yaml",
+        members=PLAN.member_blends,
+        truth="<results>/dataset/truth.zarr",
+    output:
+        comparison="<ensembles>/{ensemble}/comparison.json",
+    log:
+        "<logs>/compare/{ensemble}.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        mem_mb=ESTIMATES.memory("compare"),
+        runtime=ESTIMATES.minutes("compare"),
+    params:
+        members=PLAN.member_names,
+        folds=PLAN.ensemble_folds,
+        classes=PLAN.classes,
+        decision=PLAN.member_decision,
+        seed=PLAN.seed,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/compare.py"
+
+
 rule submit:
     input:
         blend="<ensembles>/{ensemble}/test.zarr",

@@ -73,7 +73,8 @@ rule shift:
 rule leaderboard:
     input:
         scores=PLAN.scored("scores.tsv"),
-        images=PLAN.scored("images.tsv"),
+        images=PLAN.of_ensembles("images.tsv"),
+        comparisons=PLAN.of_ensembles("comparison.json"),
         decisions=PLAN.scored("decision.yaml"),
         runs=PLAN.run_files("run.json"),
         histories=PLAN.run_files("history.tsv"),
@@ -99,7 +100,7 @@ rule leaderboard:
         ensembles=PLAN.leaderboard_ensembles(),
         posted=PLAN.posted,
         class_rates=PLAN.settings["class_rates"],
-        seed=PLAN.seed,
+        code=CODE["report"],
     script:
         "../scripts/leaderboard.py"
 

@@ -5,7 +5,14 @@ from cloudseg.dataset.folds import read_folds
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
 from cloudseg.files import read_json, read_table, write_table, write_text
-from cloudseg.report.leaderboard import baselines, common_folds, gains, leaderboard, runs_by_experiment
+from cloudseg.report.leaderboard import (
+    baselines,
+    common_folds,
+    expected_scores,
+    leaderboard,
+    own_folds,
+    runs_by_experiment,
+)
 from cloudseg.report.pages import diary_page, page
 
 if __name__ == "__main__":
@@ -19,24 +26,30 @@ if __name__ == "__main__":
         }
         images = {
             name: read_image_scores(path, decisions[name])
-            for name, path in zip(params.names, files.images, strict=True)
+            for name, path in zip(params.ensembles, files.images, strict=True)
         }
+        gains = {name: read_json(path) for name, path in zip(params.ensembles, files.comparisons, strict=True)}
+        for name, score in expected_scores(images, decisions, params.class_rates).items():
+            gains[name]["expected_lb"] = score
         records = [read_json(path) for path in files.runs]
         histories = [read_table(path) for path in files.histories]
         split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
-        folds = common_folds(scores)
+        experiments = [scores[row[mark]] for row in params.experiments for mark in ("best", "last")]
+        common = common_folds(experiments, [scores[name] for name in params.ensembles])
+        everything = sorted({fold for table in scores.values() for fold in own_folds(table)})
+        own, fair = (baselines(files.truth, split, folds) for folds in (everything, common))
         table = leaderboard(
             params.experiments,
             params.ensembles,
             scores,
             decisions,
-            baselines(files.truth, split, folds),
-            folds,
+            {name: {"dice": own[name], "dice_common": fair[name]} for name in own},
+            common,
             runs=runs_by_experiment(params.experiments, records, histories),
             posted=params.posted,
-            gains=gains(params.ensembles, images, decisions, seed=params.seed, rates=params.class_rates),
+            gains=gains,
         )
-        text = page(table, params.classes, int(split["fold"].isin(folds).sum()), folds)
+        text = page(table, params.classes, int(split["fold"].isin(common).sum()), common)
         write_table(table, snakemake.output.table)
         write_text(snakemake.output.page, text)
         write_text(snakemake.output.diary, diary_page(table))

@@ -88,6 +88,7 @@ COSTS = {
     "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
     "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
     "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
+    "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
@@ -201,6 +202,9 @@ class Estimates:
             stores = len(self.plan.blend_stores(wildcards))
             count = images["test"] if wildcards.split == "test" else images["train"]
             return Work(images=count, masks=stores * self._masks(count))
+        if rule == "compare":
+            members = len(self.plan.member_names(wildcards))
+            return Work(images=images["train"], masks=members * self._masks(images["train"]))
         if rule in ("folds", "truth", "surface", "decide"):
             return Work(images=images["train"], masks=self._masks(images["train"]))
         if rule in ("submit", "submission"):

@@ -263,6 +263,7 @@ class Plan:
             + [{"ensemble": name, "split": "test"} for name in wished],
             "surface": [{"ensemble": name} for name in self.ensembles],
             "decide": [{"ensemble": name} for name in self.ensembles],
+            "compare": [{"ensemble": name} for name in wished],
             "submit": [{"ensemble": name} for name in wished],
             "submission": once,
             "dataset_sheet": once,
@@ -647,7 +648,9 @@ class Plan:
 
     def decision(self, wildcards: Any) -> dict[str, Any]:
         """Return how a blend becomes masks: how, and per class its thresholds (of the blend) and minimum sizes."""
-        ensemble = self._ensemble_of(wildcards)
+        return self._decision(self._ensemble_of(wildcards))
+
+    def _decision(self, ensemble: Ensemble) -> dict[str, Any]:
         decision, sharpen = ensemble.decision, ensemble.sharpen
         return {
             "how": decision["how"],
@@ -660,6 +663,42 @@ class Plan:
             "tune_min_sizes": sorted(self.settings["min_sizes"]),
             **({"grid": GRID} if decision["how"] == "grid" else {}),
         }
+
+    def member_decision(self, wildcards: Any) -> dict[str, Any]:
+        """Return how the members of an ensemble are decided when they are compared with it: as it is, not sharpened."""
+        ensemble = self._ensemble_of(wildcards)
+        return self._decision(dataclasses.replace(ensemble, sharpen=None))
+
+    def member_names(self, wildcards: Any) -> list[str]:
+        """Return the names of an ensemble's experiments' checkpoints."""
+        return self._member_names(self._ensemble_of(wildcards))
+
+    def member_blends(self, wildcards: Any) -> list[str]:
+        """Return the out-of-fold probabilities of an ensemble's members, in the order of `member_names`."""
+        return [f"<ensembles>/{name}/valid.zarr" for name in self.member_names(wildcards)]
+
+    def _member_names(self, ensemble: Ensemble) -> list[str]:
+        """Name each member by the smallest row of the sheet that trains all folds that the ensemble takes of it."""
+        counts: dict[str, int] = {}
+        for member in ensemble.members:
+            experiment = member.run.rpartition("/")[0]
+            counts[experiment] = max(counts.get(experiment, 0), member.fold + 1)
+        marks = {member.checkpoint for member in ensemble.members}
+        names = set()
+        for experiment, count in counts.items():
+            row = min(
+                (row for row in self._rows_by_experiment[experiment] if row["folds"] >= count),
+                key=lambda row: row["folds"],
+            )
+            names |= {experiment_name(row, mark) for mark in marks}
+        return sorted(names)
+
+    @functools.cached_property
+    def _rows_by_experiment(self) -> dict[str, list[dict[str, Any]]]:
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in self.experiments.to_dict("records"):
+            rows.setdefault("/".join(row[key] for key in KEY), []).append(row)
+        return rows
 
     def leaderboard_rows(self) -> list[dict[str, Any]]:
         """Return the sheet's rows, with their names, losses in words, scored checkpoints and runs (by number)."""
@@ -674,19 +713,11 @@ class Plan:
         ]
 
     def leaderboard_ensembles(self) -> dict[str, dict[str, Any]]:
-        """Return what the leaderboard tells of each ensemble: its note, its reference and its members by name."""
-        # Of rows that differ in folds alone the last, which has the most
-        rows = {
-            "/".join(row[key] for key in KEY): row for row in self.experiments.sort_values("folds").to_dict("records")
+        """Return what the leaderboard tells of each ensemble: its note, its reference, and whether it holds `best`."""
+        return {
+            name: {key: wish[key] for key in ("note", "reference")} | {"holds_best": "best" in wish["checkpoints"]}
+            for name, wish in sorted(self.settings["ensembles"].items())
         }
-        about = {}
-        for name, wish in sorted(self.settings["ensembles"].items()):
-            members = {
-                experiment_name(rows[member.run.rpartition("/")[0]], member.checkpoint)
-                for member in self.ensembles[name].members
-            }
-            about[name] = {"note": wish["note"], "reference": wish["reference"], "members": sorted(members)}
-        return about
 
     def _loss_in_words(self, recipe: str) -> str:
         """Write a loss as the diary does: BCEDice; with weights where these differ."""
@@ -708,6 +739,10 @@ class Plan:
     @functools.cached_property
     def _run_folders(self) -> list[str]:
         return sorted({_folder(row, row["fold"]) for row in self.runs.to_dict("records")})
+
+    def of_ensembles(self, file: str) -> list[str]:
+        """Return `file` of every ensemble of the config, in the order of `leaderboard_ensembles`."""
+        return [f"<ensembles>/{name}/{file}" for name in sorted(self.settings["ensembles"])]
 
     def scored(self, file: str) -> list[str]:
         """Return `file` of every experiment and ensemble that has out-of-fold images."""

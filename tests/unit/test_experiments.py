@@ -619,6 +619,25 @@ def test_a_threshold_is_a_probability_also_where_a_blend_is_sharpened():
     assert made.decision(wildcards(ensemble=plain))["thresholds"] == pytest.approx([0.49, 0.4225, 0.5625, 0.49])
 
 
+def test_members_are_named_by_the_row_that_trains_just_their_folds(tmp_path):
+    sheet = SHEET + ROW.replace("\t2\t", "\t1\t") + ROW.replace("\t2\t", "\t4\t")
+
+    def members(query):
+        made = plan(setting("ensembles.all.members", query), sheet=sheet, folder=tmp_path)
+        return made.member_names(wildcards(ensemble="all"))
+
+    assert members("folds == 1") == ["tu-test-resnet-fpn-64x96-quick-1-best"]
+    assert members("fold < 2") == ["tu-test-resnet-fpn-64x96-quick-4-best"]
+
+
+def test_members_are_decided_as_their_ensemble_but_not_sharpened():
+    ensemble = {"members": "fold >= 0", "sharpen": 0.5, "decision": {"threshold": 0.49, "min_size": 9}}
+    made = plan(setting("ensembles.all", ensemble))
+    decided = made.member_decision(wildcards(ensemble="all"))
+    assert (decided["thresholds"], decided["min_sizes"]) == ([0.49] * 4, [9] * 4)
+    assert "sharpen" not in decided
+
+
 def test_training_is_not_told_what_only_prediction_needs():
     def views(config):
         config["recipes"]["quick"]["tta"] = [{"view": "identity"}]

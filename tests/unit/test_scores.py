@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from cloudseg import stores
+from cloudseg.ensemble.comparing import compare, mean_of_images, member_scores
 from cloudseg.ensemble.decisions import decide
 from cloudseg.ensemble.scores import expected_score, image_scores, paired_bootstrap, score_parts
 from cloudseg.ensemble.surface import read_surface, write_surface
@@ -205,6 +206,49 @@ def test_a_chosen_decision_scores_each_fold_by_what_the_others_chose(inputs):
     for row in scores[(scores["class"] != "all") & (scores["fold"] != "all")].itertuples():
         assert means[row.fold, row._2] == pytest.approx(row.nested, abs=1e-12)
     assert decision["nested"][0] != decision["nested"][1]  # else the test could not fail
+
+
+SIZES = [0, 10, 20, 30]
+WISHES = {
+    "fixed": {"how": "fixed", "thresholds": [0.5, 0.25, 0.4], "min_sizes": [30, 0, 10], "tune_min_sizes": SIZES},
+    "tune": {"how": "tune", "thresholds": [0.5] * 3, "min_sizes": [0] * 3, "tune_min_sizes": SIZES},
+    "grid": {
+        **{"how": "grid", "thresholds": [0.5] * 3, "min_sizes": [0] * 3, "tune_min_sizes": [0]},
+        **{"grid": {"thresholds": [n / 20 for n in range(20)], "min_sizes": SIZES}},
+    },
+}
+
+
+@pytest.mark.parametrize("how", ["fixed", "tune", "grid"])
+def test_an_ensemble_of_one_network_gains_nothing_over_it_however_it_is_decided(inputs, how):
+    """An untuned member made a tuned ensemble of nothing but that member look better than it."""
+    blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
+    write_surface(blend, truth, inputs / "s.zarr", folds=[0, 1, 2], min_sizes=SIZES)
+    decision, _ = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, decision=WISHES[how])
+    wish = {"folds": [0, 1, 2], "classes": CLASSES, "decision": WISHES[how]}
+    found = compare(image_scores(blend, truth, decision), {"one": blend}, truth, seed=1, **wish)
+    assert (found["gain"], found["gain_low"], found["gain_high"]) == (0, 0, 0)
+    assert found["best_member"] == "one"
+
+
+def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named(inputs):
+    blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
+    write(inputs / "empty.zarr", np.zeros((len(IDS), len(CLASSES), *SIZE), np.uint8), IDS, fold=FOLD_OF)
+    wish = {"folds": [0, 2], "classes": CLASSES, "decision": WISHES["tune"]}
+    own = member_scores(blend, truth, **wish)
+    assert set(own["fold"]) == {0, 2}
+    found = compare(own, {"full": blend, "empty": inputs / "empty.zarr"}, truth, seed=1, **wish)
+    empty = mean_of_images(member_scores(inputs / "empty.zarr", truth, **wish))
+    dice = {"full": mean_of_images(own), "empty": empty}
+    assert found["best_member"] == max(dice, key=dice.get)
+    assert found["best_member_dice"] == max(dice.values())
+    assert found["gain"] == pytest.approx(mean_of_images(own) - max(dice.values()))
+
+
+def test_a_choice_on_a_single_fold_is_not_compared(inputs):
+    blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
+    wish = {"folds": [0], "classes": CLASSES, "decision": WISHES["tune"]}
+    assert compare(scores_of(inputs, folds=[0]), {"one": blend}, truth, seed=1, **wish) == {}
 
 
 def test_an_image_without_truth_is_refused(inputs):

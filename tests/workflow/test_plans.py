@@ -14,6 +14,7 @@ DEMO = {
         "blend": 8,
         "surface": 6,
         "decide": 6,
+        "compare": 2,
         "submit": 2,
         "leaderboard": 1,
         "dataset_sheet": 1,

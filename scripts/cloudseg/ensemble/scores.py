@@ -19,7 +19,12 @@ INTERVAL = (2.5, 97.5)  # percentiles of the bootstrap: 95 of 100 draws lie betw
 
 
 def image_scores(
-    blend: str | Path, truth: str | Path, decision: Mapping[str, Any], *, threads: int = 1
+    blend: str | Path,
+    truth: str | Path,
+    decision: Mapping[str, Any],
+    *,
+    folds: Sequence[int] | None = None,
+    threads: int = 1,
 ) -> pd.DataFrame:
     """Score the masks that a decision makes of a blend, per image and class.
 
@@ -31,6 +36,7 @@ def image_scores(
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
     decision : what :func:`cloudseg.ensemble.decisions.decide` returns: as `classes` per class the `level` from which a
         pixel is in, and the `min_size` from which a component stays; as `nested` the same per fold, if it has that.
+    folds : those whose images are scored; None is all.
     threads : images are read and scored by so many threads; the result does not depend on it.
 
     Returns
@@ -63,7 +69,8 @@ def image_scores(
         ]
 
     with ThreadPoolExecutor(threads) as pool:
-        scored = list(tqdm(pool.map(score, range(len(ids))), total=len(ids), unit=" images", disable=None))
+        rows = [row for row, fold in enumerate(fold_of) if folds is None or fold in folds]
+        scored = list(tqdm(pool.map(score, rows), total=len(rows), unit=" images", disable=None))
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
 
 

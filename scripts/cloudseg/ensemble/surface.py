@@ -25,18 +25,35 @@ def write_surface(
     threads: int = 1,
     code: int = 0,
 ) -> None:
-    """Write the sums of Dice per fold, class, level and minimum size.
+    """Write the sums of Dice per fold, class, level and minimum size, as `measure` returns them.
+
+    Parameters
+    ----------
+    blend, truth, folds, min_sizes, threads : as for `measure`.
+    out : group with `dice_sum` (fold, class, 256, min_size) float64, `count` (fold,), `min_sizes` (min_size,);
+        the attribute `folds` names the folds. No folds make an empty surface.
+    code : the number of this code, so that what other code began is not gone on with.
+    """
+    sums, counts, _, _ = measure(blend, truth, folds=folds, min_sizes=min_sizes, threads=threads)
+    _write(out, sums, counts, min_sizes, folds, code)
+
+
+def measure(
+    blend: str | Path, truth: str | Path, *, folds: Sequence[int], min_sizes: Sequence[int], threads: int = 1
+) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
+    """Sum Dice per fold, class, level and minimum size.
 
     Parameters
     ----------
     blend : store (image, class, y, x) uint8 of out-of-fold probabilities with the attributes `ids` and `fold`.
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
-    out : group with `dice_sum` (fold, class, 256, min_size) float64, `count` (fold,), `min_sizes` (min_size,);
-        the attribute `folds` names the folds. No folds make an empty surface.
-    folds : the folds in the order of the first axis.
+    folds : the folds in the order of the first axis; the blend may have more.
     min_sizes : ascending, in pixels of the submission grid.
     threads : the result does not depend on it.
-    code : the number of this code, so that what other code began is not gone on with.
+
+    Returns
+    -------
+    sums, counts, min_sizes, folds : as `read_surface` returns them.
 
     Raises
     ------
@@ -59,7 +76,7 @@ def write_surface(
             g = np.concatenate([stores.images(masks, slice(row_of[ids[row]], row_of[ids[row]] + 1)) for row in chosen])
             block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
             sums[fold_row] += block_sums[0]
-    _write(out, sums, counts, min_sizes, folds, code)
+    return sums, counts, list(min_sizes), list(folds)
 
 
 def _write(

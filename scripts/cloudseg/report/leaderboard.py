@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 
 from cloudseg import stores
-from cloudseg.ensemble.scores import expected_score, paired_bootstrap, score_parts
+from cloudseg.ensemble.scores import expected_score, score_parts
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
 # Columns of a sheet that hold what somebody else reached with the same experiment, as the diary's sheet has them.
 THEIRS = ["diary_dice_best", "diary_dice_last", *(f"diary_lb_{mark}" for mark in MARKS)]
 COLUMNS = [
-    *("what", "name", *KEYS, "loss", "dice_best", "dice_last", "fold_spread", "parameters", "seconds_per_epoch"),
-    *("dice", "dice_tuned_on_itself", "expected_lb", "best_member", "gain", "gain_low", "gain_high"),
-    *("threshold", "min_size", *(f"lb_{mark}" for mark in MARKS), "reference", "dice_minus_lb", "warning", "note"),
+    *("what", "name", *KEYS, "loss", "images", "dice_best", "dice_last", "fold_spread", "dice_common"),
+    *("parameters", "seconds_per_epoch", "dice", "dice_tuned_on_itself", "optimistic", "expected_lb"),
+    *("best_member", "best_member_dice", "gain", "gain_low", "gain_high"),
+    *("how", "threshold", "sharpened_threshold", "sharpen", "min_size"),
+    *(*(f"lb_{mark}" for mark in MARKS), "reference", "dice_minus_lb", "warning", "note"),
 ]
 LEAKAGE = 0.03  # a score of one's own that is so much above the contest's cannot be honest
 
@@ -51,16 +53,27 @@ def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> 
     return {"all empty": float(empty.mean()), "everywhere or nowhere": float(np.maximum(empty, full).mean())}
 
 
-def common_folds(scores: Mapping[str, pd.DataFrame]) -> list[int]:
-    """Return the folds in which everything that has a score has one."""
-    found = [set(table.loc[table["fold"] != "all", "fold"].astype(int)) for table in scores.values() if len(table)]
-    return sorted(set.intersection(*found)) if found else []
+def own_folds(scores: pd.DataFrame) -> list[int]:
+    """Return the folds that a table of scores has."""
+    return sorted({int(fold) for fold in scores["fold"] if fold != "all"}) if len(scores) else []
+
+
+def common_folds(experiments: Sequence[pd.DataFrame], ensembles: Sequence[pd.DataFrame]) -> list[int]:
+    """Return the folds on which all is compared: those that everything with a score has.
+
+    Where ensembles leave none, such as one of fold 1 and one of fold 2, these are the folds of all experiments.
+    """
+    trained = [set(own_folds(table)) for table in experiments if len(table)]
+    scored = [set(own_folds(table)) for table in ensembles if len(table)]
+    if not trained:
+        return []
+    return sorted(set.intersection(*trained, *scored) or set.intersection(*trained))
 
 
 def mean_dice(scores: pd.DataFrame, folds: Sequence[int], kind: str) -> float:
-    """Return the mean over `folds` of the Dice of `kind` (fixed, tuned or nested); NaN where there is none."""
+    """Return the mean over `folds` of the Dice of `kind` (fixed, tuned or nested); NaN where one of them has none."""
     rows = scores[(scores["class"] == "all") & scores["fold"].isin([str(fold) for fold in folds])]
-    return float(rows[kind].mean()) if len(rows) else math.nan
+    return float(rows[kind].mean(skipna=False)) if len(rows) and len(rows) == len(folds) else math.nan
 
 
 def leaderboard(
@@ -68,8 +81,8 @@ def leaderboard(
     ensembles: Mapping[str, Mapping[str, Any]],
     scores: Mapping[str, pd.DataFrame],
     decisions: Mapping[str, Mapping[str, Any]],
-    baseline: Mapping[str, float],
-    folds: Sequence[int],
+    baseline: Mapping[str, Mapping[str, float]],
+    common: Sequence[int],
     *,
     runs: Mapping[str, Mapping[str, float]] | None = None,
     posted: Mapping[str, Mapping[str, float]] | None = None,
@@ -81,89 +94,69 @@ def leaderboard(
     ----------
     experiments : rows of the sheet, with the `name` of each, its `loss` in words and the names of its scored `best` and
         `last` checkpoints. Columns that the sheet has beyond its own are carried along.
-    ensembles : per name its `note` and its `reference` score, or None.
+    ensembles : per name its `note`, its `reference` score, or None, and whether it `holds_best` checkpoints.
     scores : per name the long table of scores; all text in its `fold` column.
     decisions : per name its decision.
-    baseline : score by name.
-    folds : the folds that are averaged over.
+    baseline : per name its `dice` and its `dice_common`.
+    common : the folds on which everything is compared.
     runs : per experiment `parameters` (of the network) and `seconds_per_epoch` (mean over its folds).
     posted : per experiment or ensemble the contest's scores `best`, `last`, `single`, those there are.
-    gains : per ensemble `best_member`, `gain` over it and its interval `gain_low`, `gain_high`, and `expected_lb`.
+    gains : per ensemble `best_member`, its Dice, `gain` over it and its interval `gain_low`, `gain_high`, and
+        `expected_lb`.
 
     Returns
     -------
-    DataFrame : `COLUMNS`, then the sheet's further columns. `dice` of an ensemble whose decision was
-        chosen is the nested one, or empty where it has too few folds for one.
+    DataFrame : `COLUMNS`, then the sheet's further columns. Each row has the Dice of its own folds, on `images` images,
+        and as `dice_common` (of an experiment's `last`) that of the common ones. `dice` of an ensemble whose decision
+        was chosen is the nested one, or empty where it has too few folds for one.
     """
     posted = posted or {}
     rows = []
     for row in experiments:
-        dice = {f"dice_{mark}": mean_dice(scores[row[mark]], folds, "fixed") for mark in ("best", "last")}
+        own = own_folds(scores[row["last"]])
+        dice = {f"dice_{mark}": mean_dice(scores[row[mark]], own, "fixed") for mark in ("best", "last")}
         rows.append(
             {"what": "experiment", **{key: value for key, value in row.items() if key not in ("best", "last", "runs")}}
             | dice
-            | {"fold_spread": fold_spread(scores[row["last"]], folds)}
+            | {"dice_common": mean_dice(scores[row["last"]], common, "fixed")}
+            | {"fold_spread": fold_spread(scores[row["last"]], own), "images": decisions[row["last"]]["images"]}
             | dict((runs or {}).get(row["name"], {}))
             | _decided(decisions[row["best"]])
             | _against(posted.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
         )
     for name, about in ensembles.items():
         chosen = decisions[name]["how"] != "fixed"
-        dice = mean_dice(scores[name], folds, "nested" if chosen else "fixed")
-        itself = mean_dice(scores[name], folds, "tuned") if chosen else math.nan
+        own, kind = own_folds(scores[name]), "nested" if chosen else "fixed"
+        dice = mean_dice(scores[name], own, kind)
         rows.append(
-            {"what": "ensemble", "name": name, "dice": dice, "dice_tuned_on_itself": itself}
+            {"what": "ensemble", "name": name, "folds": len(own), "images": decisions[name]["images"], "dice": dice}
+            | {"dice_common": mean_dice(scores[name], common, kind)}
+            | {"dice_tuned_on_itself": mean_dice(scores[name], own, "tuned") if chosen else math.nan}
+            | {"optimistic": "holds best" if about.get("holds_best") else None}
             | {key: about.get(key) for key in ("note", "reference")}
             | dict((gains or {}).get(name, {}))
             | _decided(decisions[name])
             | _against(posted.get(name, {}), dice, dice)
         )
-    rows += [{"what": "baseline", "name": name, "dice": dice} for name, dice in baseline.items()]
+    rows += [{"what": "baseline", "name": name, **dice} for name, dice in baseline.items()]
     table = pd.DataFrame(rows)
     further = [name for name in table.columns if name not in COLUMNS]
-    return table.reindex(columns=[*COLUMNS, *further]).astype({"folds": "Int64"})
+    return table.reindex(columns=[*COLUMNS, *further]).astype({"folds": "Int64", "images": "Int64"})
 
 
-def gains(
-    ensembles: Mapping[str, Mapping[str, Any]],
-    images: Mapping[str, pd.DataFrame],
-    decisions: Mapping[str, Mapping[str, Any]],
-    *,
-    seed: int,
-    rates: Mapping[str, float] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Compare each ensemble with its best member, on the images that no member has seen.
+def expected_scores(
+    images: Mapping[str, pd.DataFrame], decisions: Mapping[str, Mapping[str, Any]], rates: Mapping[str, float] | None
+) -> dict[str, float]:
+    """Return the score that each ensemble is expected to have where classes are as frequent as `rates` say.
 
-    Parameters
-    ----------
-    ensembles : per name its `members`, names of experiments' checkpoints.
-    images : per ensemble and member what :func:`cloudseg.ensemble.scores.image_scores` returns.
-    decisions : per ensemble its decision.
-    seed : of the bootstrap.
-    rates : per class the share of images that have it where masks will be scored, if known.
-
-    Returns
-    -------
-    dict : per ensemble that has an honest score of images `best_member`, `gain` (may be negative), `gain_low`,
-        `gain_high`, and, where rates are given, `expected_lb`.
+    Ensembles without an honest score of images, and all of them where no rates are known, are left out.
     """
-    found = {}
-    for name, about in ensembles.items():
-        own = images[name]
-        if own.empty or (decisions[name]["how"] != "fixed" and "nested" not in decisions[name]):
-            continue
-        seen = {member: images[member][images[member]["image"].isin(own["image"])] for member in about["members"]}
-        best = max(seen, key=lambda member: (mean_of_images(seen[member]), member))
-        gain, low, high = paired_bootstrap(own, seen[best], seed=seed)
-        found[name] = {"best_member": best, "gain": gain, "gain_low": low, "gain_high": high}
-        if rates is not None:
-            found[name]["expected_lb"] = expected_score(score_parts(own, rates), rates)
-    return found
-
-
-def mean_of_images(images: pd.DataFrame) -> float:
-    """Return the mean Dice over images, then classes, then folds."""
-    return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())
+    honest = {
+        name: own
+        for name, own in images.items()
+        if len(own) and (decisions[name]["how"] == "fixed" or "nested" in decisions[name])
+    }
+    return {} if rates is None else {n: expected_score(score_parts(own, rates), rates) for n, own in honest.items()}
 
 
 def runs_by_experiment(
@@ -206,10 +199,17 @@ def _against(posted: Mapping[str, float], best: float, last: float) -> dict[str,
     return cells
 
 
-def _decided(decision: Mapping[str, Any]) -> dict[str, str]:
+def _decided(decision: Mapping[str, Any]) -> dict[str, Any]:
     """Write the thresholds and the minimum sizes, once where all classes share one."""
-    cells = {}
-    for key, form in (("threshold", "{:.2f}"), ("min_size", "{}")):
-        values = [form.format(one[key]) for one in decision["classes"].values()]
-        cells[key] = values[0] if len(set(values)) == 1 else "/".join(values)
+    classes = decision["classes"].values()
+    cells = {"how": decision["how"], "threshold": _joined("{:.2f}", [one["threshold"] for one in classes])}
+    cells["min_size"] = _joined("{}", [one["min_size"] for one in classes])
+    if "sharpen" in decision:
+        cells["sharpen"] = decision["sharpen"]
+        cells["sharpened_threshold"] = _joined("{:.2f}", [one["sharpened"] for one in classes])
     return cells
+
+
+def _joined(form: str, values: Sequence[float]) -> str:
+    words = [form.format(value) for value in values]
+    return words[0] if len(set(words)) == 1 else "/".join(words)

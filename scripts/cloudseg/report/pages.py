@@ -1,11 +1,15 @@
 """The leaderboard as Markdown, for the screen, the report and the diary."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cloudseg.report.leaderboard import KEYS, LEAKAGE, THEIRS
+from cloudseg.report.markdown import escaped, markdown_table
+
+MOST_CLASSES = 6  # whose thresholds a table has room for; of more it says from where to where they go
 
 
 def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequence[int]) -> str:
@@ -15,32 +19,37 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
     ----------
     table : what `leaderboard` returns.
     classes : names, in the order in which thresholds and minimum sizes are given.
-    images : how many out-of-fold images were scored.
+    images : how many out-of-fold images all rows have in common.
     folds : the folds they lie in.
     """
     parts = {what: table[table["what"] == what] for what in ("experiment", "ensemble", "baseline")}
-    experiments = _with_their_words(parts["experiment"].sort_values("dice_last", ascending=False))
-    experiments = experiments[[name for name in EXPERIMENT_HEADS if name in experiments]].rename(
-        columns=EXPERIMENT_HEADS
-    )
-    ensembles = _with_interval(parts["ensemble"].sort_values("dice", ascending=False))
-    ensembles = ensembles[[name for name in ENSEMBLE_HEADS if name in ensembles]].rename(columns=ENSEMBLE_HEADS)
-    baselines = parts["baseline"][["name", "dice"]].rename(columns={"dice": "Dice"})
-    numbers = ", ".join(map(str, folds))
-    notes = (
-        f"Dice of {images} images that the networks have not seen (fold {numbers}): mean over images, classes, folds.\n"
-        f"Several thresholds or minimum sizes stand in the order {', '.join(classes)}.\n"
-        "(*) optimistic: `best` was chosen by, and `tuned on itself` tuned on, the images it is scored on; "
-        "the Dice of a tuned ensemble is nested, tuned on the other folds, and not available with a single fold.\n"
-        "The gain of an ensemble is over its best member on the same images, with a paired bootstrap interval of 95 %."
-    )
-    return "\n\n".join([*map(_markdown, (experiments, ensembles, baselines)), notes]) + "\n"
+    shared = f"on {images}" if images and _unequal(table) else ""
+    order = ["dice_common", "dice_last"] if shared else ["dice_last"]
+    experiments = parts["experiment"].sort_values(order, ascending=False, kind="stable")
+    experiments = _with_their_words(experiments).assign(number=range(1, len(experiments) + 1))
+    order = ["dice_common", "dice"] if shared else ["dice"]
+    ensembles = _with_interval(parts["ensemble"].sort_values(order, ascending=False, kind="stable"), experiments)
+    baselines = parts["baseline"]
+    sections = [
+        _shown(experiments, EXPERIMENT_HEADS | ({"dice_common": shared} if shared else {})),
+        _shown(experiments, NETWORK_HEADS),
+        _shown(ensembles, ENSEMBLE_HEADS | ({"dice_common": shared} if shared else {})),
+        _shown(_shortened(ensembles), DECISION_HEADS),
+        _shown(ensembles, ENSEMBLE_CONTEST_HEADS, at_least=1),
+        _shown(baselines, {"name": "name", "dice": "Dice"} | ({"dice_common": shared} if shared else {})),
+        "\n".join(_notes(parts["experiment"], classes, "" if shared else f"{images} ", shared, folds)),
+        "\n".join(f"- {escaped(row.name)}: {escaped(row.note)}" for row in _noted(parts["ensemble"])),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
 
 
 # What the page shows of the table, in order; columns without any value are left out.
 EXPERIMENT_HEADS = {
-    **{name: name for name in (*KEYS, "loss")},
-    **{"dice_best": "Dice best (*)", "dice_last": "Dice last", "fold_spread": "sd of folds"},
+    **{"number": "#"} | {name: name for name in KEYS},
+    **{"dice_best": "best (*)", "dice_last": "last", "fold_spread": "sd of last"},
+}
+NETWORK_HEADS = {
+    **{"number": "#", "loss": "loss", "millions": "M parameters", "seconds": "s/epoch"},
     **{
         "lb_best": "LB best",
         "lb_last": "LB last",
@@ -48,37 +57,122 @@ EXPERIMENT_HEADS = {
         "dice_minus_lb": "Dice - LB",
         "warning": "warning",
     },
-    **{"theirs": "diary: Dice (best/last)", "their_lb": "diary: LB (best/last)", "their_gap": "diary: Dice - LB"},
-    **{"parameters": "parameters", "seconds_per_epoch": "s per epoch"},
-    **{"threshold": "threshold", "min_size": "min_size"},
+    **{"theirs": "diary Dice", "their_lb": "diary LB", "their_gap": "diary Dice - LB"},
 }
 ENSEMBLE_HEADS = {
-    **{"name": "name", "dice": "Dice", "dice_tuned_on_itself": "tuned on itself (*)"},
-    **{"best_member": "best member", "interval": "gain over it", "expected_lb": "expected LB"},
+    **{"name": "name", "folds": "folds", "marked": "Dice", "dice_tuned_on_itself": "on itself (*)"},
     **{
-        "lb_best": "LB best",
-        "lb_last": "LB last",
-        "lb_single": "LB",
-        "dice_minus_lb": "Dice - LB",
-        "warning": "warning",
+        "member": "best member",
+        "best_member_dice": "its Dice",
+        "interval": "gain over it",
+        "expected_lb": "expected LB",
     },
-    **{"reference": "diary: LB", "threshold": "threshold", "min_size": "min_size", "note": "note"},
+}
+DECISION_HEADS = {
+    **{"name": "name", "how": "decided", "threshold": "threshold"},
+    **{"sharpened": "of the sharpened", "min_size": "min_size"},
+}
+ENSEMBLE_CONTEST_HEADS = {
+    **{"name": "name", "lb_best": "LB best", "lb_last": "LB last", "lb_single": "LB"},
+    **{"dice_minus_lb": "Dice - LB", "warning": "warning", "reference": "diary: LB"},
 }
 
 
-def _markdown(part: pd.DataFrame) -> str:
-    """Write a table, without the columns that are empty in every row."""
-    part = part.replace("", None).dropna(axis="columns", how="all")
-    numbers = {"parameters": ",.0f", "s per epoch": ".1f"}
-    return (
-        part.astype(object)
-        .where(part.notna().to_numpy(), None)
-        .to_markdown(index=False, floatfmt=[numbers.get(name, ".4f") for name in part.columns], missingval="")
+def _unequal(table: pd.DataFrame) -> bool:
+    """Return whether rows are scored on different folds, so that their own Dice cannot be compared."""
+    return table.loc[table["what"] != "baseline", "folds"].nunique() > 1
+
+
+def _shown(part: pd.DataFrame, heads: dict[str, str], at_least: int = 0) -> str:
+    """Write some columns of a table; nothing where fewer than `at_least` of them, the first left out, have a value."""
+    columns = {head: [_plain(cell) for cell in part[name]] for name, head in heads.items() if name in part}
+    filled = [head for head, cells in columns.items() if any(cell is not None for cell in cells)]
+    return markdown_table(columns) if len(filled) > at_least else ""
+
+
+def _plain(cell: Any) -> Any:
+    """Return a cell of a DataFrame as a value of Python, None for nothing."""
+    if cell is None or cell is pd.NA or cell == "" or cell != cell:
+        return None
+    return cell.item() if isinstance(cell, np.generic) else cell
+
+
+def _noted(ensembles: pd.DataFrame) -> list[Any]:
+    """Return the rows of ensembles that have a note, as Series by name."""
+    rows = [row for _, row in ensembles.set_index("name", drop=False).iterrows()]
+    return [row for row in rows if _plain(row["note"])]
+
+
+def _notes(
+    experiments: pd.DataFrame, classes: Sequence[str], count: str, shared: str, folds: Sequence[int]
+) -> list[str]:
+    first = experiments.iloc[0]
+    lines = [
+        f"Dice of {count}images that no network has seen, of each row's own folds: mean over images, classes, folds.",
+        f"Experiments are decided by threshold {first['threshold']} and minimum size {first['min_size']}.",
+        f"Several thresholds or minimum sizes stand in the order {', '.join(map(escaped, classes))}.",
+        "(*) optimistic: `best` was chosen by, and what is tuned on itself tuned on, the images it is scored on.",
+        "The Dice of a tuned ensemble is nested, tuned on the other folds, and not available with a single fold.",
+        "The gain is over the best member (# of its experiment) on the ensemble's images, decided as the ensemble is,",
+        "by the same threshold, or tuned and nested likewise; in brackets a paired bootstrap interval of 95 %.",
+    ]
+    if shared:
+        numbers = ", ".join(map(str, folds))
+        lines.insert(
+            1, f"Rows of different folds compare by '{shared}', the images of fold {numbers} (experiments: `last`)."
+        )
+    return lines
+
+
+def _shortened(ensembles: pd.DataFrame) -> pd.DataFrame:
+    """Say of many classes from where to where their numbers go, and name the power beside sharpened thresholds."""
+    short = ensembles.assign(sharpened=None)
+    for name in ("threshold", "min_size", "sharpened_threshold"):
+        short[name] = [_range(cell) for cell in short[name]]
+    short["sharpened"] = [
+        f"{cut} (p^{power:g})" if _plain(power) else None
+        for cut, power in zip(short["sharpened_threshold"], short["sharpen"], strict=True)
+    ]
+    return short
+
+
+def _range(cell: Any) -> Any:
+    values = str(cell).split("/")
+    return f"{min(values, key=float)}..{max(values, key=float)}" if len(values) > MOST_CLASSES else cell
+
+
+def _with_interval(ensembles: pd.DataFrame, experiments: pd.DataFrame) -> pd.DataFrame:
+    """Write gains with their interval, members by the number of their experiment, and mark what holds `best`."""
+    numbers = dict(zip(experiments["name"], experiments["number"], strict=True))
+    low, high = ensembles["gain_low"].astype(float), ensembles["gain_high"].astype(float)
+    gain = ensembles["gain"].astype(float)
+    words = [f"{a:+.4f} ({b:+.4f}..{c:+.4f})" for a, b, c in zip(gain, low, high, strict=True)]
+    return ensembles.assign(
+        interval=pd.Series(words, ensembles.index, dtype=object).where(gain.notna()),
+        marked=[
+            None if _plain(dice) is None else f"{dice:.4f}{'' if _plain(mark) is None else ' (*)'}"
+            for dice, mark in zip(ensembles["dice"], ensembles["optimistic"], strict=True)
+        ],
+        member=[_short(name, numbers) for name in ensembles["best_member"]],
     )
+
+
+def _short(member: Any, numbers: dict[str, int]) -> str | None:
+    """Return `# checkpoint` of a member's name."""
+    if _plain(member) is None:
+        return None
+    experiment, _, checkpoint = member.rpartition("-")
+    mark = " (*)" if checkpoint == "best" else ""
+    return f"{numbers[experiment]} {checkpoint}{mark}" if experiment in numbers else f"{member}{mark}"
 
 
 def _with_their_words(experiments: pd.DataFrame) -> pd.DataFrame:
     """Join the figures of the diary as it writes them, and set its Dice against its own scores."""
+    parameters, seconds = experiments["parameters"].astype(float), experiments["seconds_per_epoch"].astype(float)
+    experiments = experiments.assign(
+        millions=(parameters / 1e6).map("{:.1f}".format).where(parameters.notna()),
+        seconds=seconds.map("{:.1f}".format).where(seconds.notna()),
+    )
     if not set(THEIRS) & set(experiments.columns):
         return experiments
     theirs = experiments.reindex(columns=THEIRS).apply(pd.to_numeric, errors="coerce")
@@ -91,13 +185,6 @@ def _with_their_words(experiments: pd.DataFrame) -> pd.DataFrame:
         their_lb=_pairs(lb, last, 4),
         their_gap=warned.where(gap.notna()),
     )
-
-
-def _with_interval(ensembles: pd.DataFrame) -> pd.DataFrame:
-    low, high = ensembles["gain_low"].astype(float), ensembles["gain_high"].astype(float)
-    gain = ensembles["gain"].astype(float)
-    words = gain.map("{:+.4f}".format) + low.map(" ({:+.4f}".format) + high.map("..{:+.4f})".format)
-    return ensembles.assign(interval=words.where(gain.notna()))
 
 
 def _pairs(one: pd.Series, two: pd.Series, digits: int) -> pd.Series:
@@ -129,9 +216,9 @@ def diary_page(table: pd.DataFrame) -> str:
         lb = part["lb_best"].astype(float).fillna(part["lb_single"].astype(float))
         cells = pd.DataFrame(
             {
-                "Encoder": part["encoder"],
-                "Size": part["size"],
-                "Decoder": part["decoder"],
+                "Encoder": part["encoder"].map(escaped),
+                "Size": part["size"].map(escaped),
+                "Decoder": part["decoder"].map(escaped),
                 "Loss": part["loss"],
                 "KFold": part["folds"].astype(str),
                 "Avg Dice(best/last)": _pairs(part["dice_best"], part["dice_last"], 5),
@@ -139,5 +226,5 @@ def diary_page(table: pd.DataFrame) -> str:
             }
         )
         written = cells.fillna("").to_markdown(index=False, disable_numparse=True, colalign=["center"] * 7)
-        parts.append(f"### {day}\n\n{written}" if day else written)
+        parts.append(f"### {escaped(day)}\n\n{written}" if day else written)
     return "\n\n".join(parts) + "\n"

@@ -1,0 +1,82 @@
+"""Compare an ensemble with its members, each decided by the ensemble's own procedure on the same images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloudseg.ensemble.decisions import decide
+from cloudseg.ensemble.scores import image_scores, paired_bootstrap
+from cloudseg.ensemble.surface import measure
+from cloudseg.postprocess import level
+
+
+def compare(
+    images: pd.DataFrame,
+    members: Mapping[str, str | Path],
+    truth: str | Path,
+    *,
+    folds: Sequence[int],
+    classes: Sequence[str],
+    decision: Mapping[str, Any],
+    seed: int,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Find the best member of an ensemble, and how much more than it the ensemble scores.
+
+    Parameters
+    ----------
+    images : the ensemble's scores per image, as :func:`cloudseg.ensemble.scores.image_scores` returns them.
+    members : per member its out-of-fold probabilities, a store as `image_scores` reads it.
+    truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
+    folds : those of the ensemble; members may have more.
+    classes : names, in the order of the stores.
+    decision : the ensemble's, as :func:`cloudseg.ensemble.decisions.decide` takes it, with thresholds for a blend that
+        is not sharpened. A member is decided likewise: by the same numbers, or by its own choice on the other folds.
+    seed : of the bootstrap.
+    threads : the result does not depend on it.
+
+    Returns
+    -------
+    dict : `best_member`, its Dice `best_member_dice`, `gain` over it (may be negative) and the interval `gain_low`,
+        `gain_high`; empty where the ensemble has no honest score: no images, or a choice on a single fold.
+    """
+    if images.empty or (decision["how"] != "fixed" and len(folds) < 2):
+        return {}
+    best_dice, best, best_scores = -1.0, "", images
+    for name, blend in sorted(members.items()):
+        scores = member_scores(blend, truth, folds=folds, classes=classes, decision=decision, threads=threads)
+        dice = mean_of_images(scores)
+        if dice >= best_dice:  # of equals the last, which is a `last` rather than a `best`
+            best_dice, best, best_scores = dice, name, scores
+    gain, low, high = paired_bootstrap(images, best_scores, seed=seed)
+    return {"best_member": best, "best_member_dice": best_dice, "gain": gain, "gain_low": low, "gain_high": high}
+
+
+def member_scores(
+    blend: str | Path,
+    truth: str | Path,
+    *,
+    folds: Sequence[int],
+    classes: Sequence[str],
+    decision: Mapping[str, Any],
+    threads: int = 1,
+) -> pd.DataFrame:
+    """Score a member image by image, decided as `decision` says; a choice is made on the other folds.
+
+    Parameters and result are those of `compare` and of `image_scores`.
+    """
+    if decision["how"] == "fixed":
+        cuts = zip(classes, decision["thresholds"], decision["min_sizes"], strict=True)
+        chosen = {"classes": {name: {"level": level(cut), "min_size": size} for name, cut, size in cuts}}
+    else:
+        sizes = {*decision["min_sizes"], *decision["tune_min_sizes"], *decision.get("grid", {}).get("min_sizes", [])}
+        surface = measure(blend, truth, folds=folds, min_sizes=sorted(sizes), threads=threads)
+        chosen, _ = decide(*surface, classes=classes, decision=decision)
+    return image_scores(blend, truth, chosen, folds=folds, threads=threads)
+
+
+def mean_of_images(images: pd.DataFrame) -> float:
+    """Return the mean Dice over images, then classes, then folds."""
+    return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())

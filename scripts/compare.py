@@ -1,0 +1,22 @@
+import json
+
+from cloudseg import logged
+from cloudseg.ensemble.comparing import compare
+from cloudseg.ensemble.decisions import read_decision
+from cloudseg.ensemble.scores import read_image_scores
+from cloudseg.files import write_text
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        files, params = snakemake.input, snakemake.params
+        comparison = compare(
+            read_image_scores(files.images, read_decision(files.decision, params.classes)),
+            dict(zip(params.members, files.members, strict=True)),
+            files.truth,
+            folds=params.folds,
+            classes=params.classes,
+            decision=params.decision,
+            seed=params.seed,
+            threads=snakemake.threads,
+        )
+        write_text(snakemake.output.comparison, json.dumps(comparison, indent=2) + "\n")
