@@ -284,15 +284,17 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
     folders = {Path(name) for name, digest in recorded.items() if digest is None}
     below = {folder: [name for name in recorded if folder in Path(name).parents] for folder in folders}
     inside = {name for names in below.values() for name in names}
-    planned = [Path(output) for output in outputs]
-    others = [Path(name) for name in recorded if name not in inside and Path(name) not in set(planned)]
-
+    planned = dict.fromkeys(map(Path, outputs))
+    # What lies elsewhere may be the person's own: only the plan can name it
+    recorded_here = [Path(name) for name in recorded if name not in inside and Path(results) in Path(name).parents]
+    locked = _locked_outputs()
     there = []
-    for path in dict.fromkeys([*planned, *others]):
+    for path in [*planned, *(path for path in recorded_here if path not in planned)]:
         if path.exists():
             there.append(path)
-        elif path in planned:
-            (found.lost if str(path) in recorded else found.unmade).append(path)
+        elif path in planned:  # a running call removes what it is about to make again
+            was_made = str(path) in recorded and str(path) not in locked
+            (found.lost if was_made else found.unmade).append(path)
     found.unrecorded = [path for path in there if str(path) not in recorded and not _is_store(path)]
     tasks = [(path, lambda path=path: check_output(path, recorded, below.get(path, ()))) for path in there]
     tasks += [(path, lambda path=path: check_state(path)) for path in states]
@@ -304,7 +306,7 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
                 found.damaged.append(finding)
     found.checked = len(tasks)
     if remove:
-        locked = _locked_outputs()
+        locked = _locked_outputs()  # of now: reading may have taken long
         for finding in found.damaged:
             if str(finding.path) in locked:
                 found.busy.append(finding.path)

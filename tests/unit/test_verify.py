@@ -227,6 +227,23 @@ def test_what_a_running_call_has_locked_is_not_removed():
     assert "a running call of Snakemake has locked" in verify.report(result, removed=True)
 
 
+def test_what_a_running_call_makes_again_is_not_called_lost():
+    verify.LOCKS.mkdir(parents=True)
+    (verify.LOCKS / "0.output.lock").write_text(f"{TABLE}\n")
+    TABLE.unlink()
+    HISTORY.unlink()
+    result = found()
+    assert (result.lost, result.unmade) == ([HISTORY], [TABLE])
+
+
+def test_what_is_recorded_outside_the_results_is_left_alone():
+    """Such as the submission in the working directory, which may be edited, or another config's."""
+    SUBMISSION.write_text("edited by hand\n")
+    plan = [str(path) for path in PLAN if path != SUBMISSION]
+    assert verify.verify(plan, RESULTS, remove=True).healthy
+    assert SUBMISSION.read_text() == "edited by hand\n"
+
+
 def test_it_needs_no_torch():
     program = (
         "import sys; from cloudseg import verify; "
