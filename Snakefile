@@ -61,7 +61,7 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
 
 
 onsuccess:
-    page = Path(workflow.pathvars.apply("<results>/report/leaderboard.md"))
+    page = RESULTS / "report/leaderboard.md"
     if page.is_file() and page.stat().st_mtime > workflow.start_time.timestamp():
         logger.info(
             next_commands(
@@ -76,6 +76,5 @@ onsuccess:
 
 
 onerror:
-    folders = map(Path, map(workflow.pathvars.apply, ("<logs>", "<results>/runs")))
-    for line in retries.killed_jobs(*folders, workflow.start_time.timestamp()):
+    for line in retries.killed_jobs(LOGS, RUNS, workflow.start_time.timestamp()):
         logger.error(line)

@@ -9,6 +9,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(HOME / "scripts"))
 
 from cloudseg import retries
+from cloudseg.commands import remember_words
 from cloudseg.config_files import repeated_keys
 from cloudseg.costs import Estimates, machine_megabytes
 from cloudseg.dataset.fetch import refuse_foreign_images
@@ -32,24 +33,21 @@ try:
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
-
-if workflow.is_main_process:
-    for line in PLAN.warnings():
-        logger.warning(line)
-
-
+# So that a message of a job can end with a command that fits this call.
+remember_words(
+    workflow.config_settings.configfiles, workflow.config_settings.config_args
+)
 ESTIMATES = Estimates(PLAN, runs_here=workflow.local_exec)
-# Jobs that run here share this machine's memory, as they share its cores; --resources mem_mb=... says otherwise.
-if workflow.is_main_process and workflow.local_exec:
-    if "mem_mb" not in workflow.global_resources:
-        workflow.register_resource("mem_mb", machine_megabytes())
-    for line in ESTIMATES.too_large(workflow.global_resources["mem_mb"].value):
-        logger.warning(line)
 
 
 pathvars:
     **PLAN.folders,
 
+
+RESULTS, LOGS, RUNS = (
+    Path(workflow.pathvars.apply(folder))
+    for folder in ("<results>", "<logs>", "<results>/runs")
+)
 
 # Snakemake removes what a rule will make, and another workflow may have moved <results> onto a folder of the user's.
 if PLAN.makes_images:
@@ -58,15 +56,34 @@ if PLAN.makes_images:
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 
-
 if workflow.is_main_process:
-    if not workflow.dryrun:
-        retries.forget(
-            *map(Path, map(workflow.pathvars.apply, ("<logs>", "<results>/runs")))
-        )
-    for line in PLAN.replaced_trainings(workflow.pathvars.apply("<results>")):
+    warned = [*PLAN.warnings(), *PLAN.replaced_trainings(str(RESULTS))]
+    if workflow.local_exec:
+        # Jobs that run here share this machine's memory, as its cores; --resources mem_mb=... says otherwise.
+        if "mem_mb" not in workflow.global_resources:
+            workflow.register_resource("mem_mb", machine_megabytes())
+        warned += ESTIMATES.too_large(workflow.global_resources["mem_mb"].value)
+    for line in warned:
         logger.warning(line)
+    if not workflow.dryrun:
+        retries.forget(LOGS, RUNS)
 
 
 wildcard_constraints:
     **PLAN.wildcards,
+
+
+def everything(wildcards):
+    """Return every output of the plan: `all` asks for what lies in between, too, so that what is lost is made again."""
+    return [
+        path
+        for rule, jobs in PLAN.jobs.items()
+        for job in jobs
+        for path in expand(getattr(rules, rule).output, **job)
+    ]
+
+
+def verified(wildcards):
+    """Return the outputs in the results: the submission in the working directory may be edited, or another config's."""
+    root = PLAN.final_submissions.get("root")
+    return [path for path in everything(wildcards) if path != root]
