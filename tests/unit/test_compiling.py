@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,39 @@ def test_a_lock_that_was_removed_is_not_the_one_that_others_hold(tmp_path, stopp
         with pytest.raises(BlockingIOError):
             fcntl.flock(there, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(there)
+
+
+READ_ONLY = """
+set -e
+mount -t tmpfs -o ro none "$1/home"
+mount --bind "$1/scripts" "$1/scripts"
+mount -o remount,bind,ro "$1/scripts"
+cd "$1"
+shift
+exec "$@"
+"""
+
+
+def test_without_a_folder_for_its_cache_the_core_computes_and_says_what_to_set(tmp_path, repo):
+    """Of a container whose user may write to nothing but the working directory."""
+    shutil.copytree(repo / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "home").mkdir()
+    isolate = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    code = (
+        "import numpy as np; from cloudseg.postprocess import encode_rle; print(encode_rle(np.ones((2, 3), np.uint8)))"
+    )
+    keep = {key: value for key, value in os.environ.items() if key not in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    done = subprocess.run(
+        [*isolate, "sh", "-c", READ_ONLY, "sh", str(tmp_path), sys.executable, "-c", code],
+        env=keep | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(tmp_path / "scripts")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    assert done.stdout == "1 6\n", done.stderr
+    assert done.stderr.count("set NUMBA_CACHE_DIR to a folder of your own") == 1
 
 
 def test_a_link_is_not_written_through(tmp_path):

@@ -228,9 +228,9 @@ class _Steps:
         if stopped := self._stopped():
             who = ", ".join(f"rank {rank} (process {alive[rank]})" for rank in stopped)
             return f"{still}: {who} is stopped, and the others wait for it; stop and continue all of a job at once"
-        for pid in alive.values():
+        for pid in alive.values():  # one after the other: they write to one file
             os.kill(pid, STACK)
-        time.sleep(1)  # for the stacks to be written
+            time.sleep(0.5)
         fewest = min(self._counts[rank] for rank in alive)
         behind = ", ".join(f"{rank} (process {pid})" for rank, pid in alive.items() if self._counts[rank] == fewest)
         return f"{still}; the fewest are those of rank {behind}; where each of them is stands above, in the log"

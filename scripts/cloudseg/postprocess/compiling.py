@@ -8,7 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ except ImportError:  # Windows: jobs that start at once may compile the same ker
 
 LOOK_EVERY = 0.05  # seconds
 SAY_AFTER = 10.0  # seconds
+NO_CACHE = (
+    "kernels are compiled anew in each process, since neither the folder of cloudseg.postprocess nor your cache folder "
+    "can be written to; set NUMBA_CACHE_DIR to a folder of your own"
+)
 WAIT_AT_MOST = 60.0  # seconds; the slowest kernel compiles in some
 
 # A stage is compiled into the kernels that call it. It is not cached by itself, since nobody calls it alone.
@@ -113,13 +117,22 @@ class kernel:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
-        self._dispatcher = numba.njit(nogil=True, cache=True)(function)
-        self._dispatcher._cache._cache_file._source_stamp = _STAMP
+        self._dispatcher = numba.njit(nogil=True)(function)
         self._ready = False
+        try:
+            self._dispatcher.enable_caching()
+        except RuntimeError:  # no folder that can be written to: neither the one beside this file, nor the user's own
+            self._cached = False
+        else:
+            self._cached = True
+            self._dispatcher._cache._cache_file._source_stamp = _STAMP
 
     def __call__(self, *arguments: int | float) -> Any:
         if not self._ready:
-            with _one_process_at_a_time(self._dispatcher.stats.cache_path):
+            if not self._cached:
+                warnings.warn(NO_CACHE, RuntimeWarning, stacklevel=2)
+            lock = _one_process_at_a_time(self._dispatcher.stats.cache_path) if self._cached else nullcontext()
+            with lock:
                 self._dispatcher.compile(tuple(numba.typeof(argument) for argument in arguments))
             self._ready = True
         return self._dispatcher(*arguments)
