@@ -171,3 +171,10 @@ def test_a_key_that_stands_twice_is_told_with_its_line(workflow, repo):
     lines = len(text.splitlines())
     assert f"mine.yaml, line {lines + 2}: the key seed is there twice, first in line {lines + 1}" in printed
     assert "Traceback" not in printed
+
+
+def test_a_home_that_cannot_be_written_to_stops_nothing(workflow):
+    """Of a container that runs as any user: Snakemake makes folders in ~/.cache before it reads a Snakefile."""
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache"}
+    planned = workflow.counted(workflow.run("-n", "--config", "smoke=true", environment=nowhere))
+    assert planned["train"] == 4
