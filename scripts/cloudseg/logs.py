@@ -39,7 +39,7 @@ def logged(snakemake: Any) -> Iterator[None]:
     ...     print(Path(folder, "a/job.log").read_text().strip())
     to the log
     """
-    real = type(snakemake).__module__ == "snakemake.script"  # and not a test's
+    real = _made_by_snakemake(snakemake)
     if real:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
@@ -74,6 +74,11 @@ def logged(snakemake: Any) -> Iterator[None]:
             sys.exit(1)
         finally:
             note.refuse(refused) if refused else note.end()
+
+
+def _made_by_snakemake(snakemake: Any) -> bool:
+    """Return whether Snakemake handed this object to a job, not a test or a notebook: its module differs by version."""
+    return type(snakemake).__module__.partition(".")[0] == "snakemake"
 
 
 def _raised_here(error: BaseException) -> bool:

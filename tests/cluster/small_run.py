@@ -63,5 +63,5 @@ class SmallRun:
 
     def outcome(self) -> dict[str, bytes]:
         """Return the bytes of the submission and of every checkpoint."""
-        paths = [self.results / "submission.csv", *sorted(self.results.glob("runs/**/*.safetensors"))]
+        paths = [self.results / "submission.csv", *sorted(self.results.glob("runs/**/fold*/*.safetensors"))]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}

@@ -16,7 +16,7 @@ def own_data(workflow, small_images):
 
 def stop(workflow):
     printed = workflow.run("--cores", "2", *workflow.words, check=False)
-    assert "rule folds" not in printed
+    assert "rule train" not in printed  # the side that is sound may be split into folds meanwhile
     assert not list((workflow.folder / "results/tiny/dataset").glob("*.zarr*"))
     assert not (workflow.folder / "submission.csv").exists()
     assert "Traceback" not in printed

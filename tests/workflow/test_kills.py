@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -62,6 +63,35 @@ def kill_something(process, draw):
     _, alive = psutil.wait_procs(jobs, timeout=20)
     assert not alive, "a job outlived its Snakemake"
     return "snakemake"
+
+
+SLEEPER = """
+import sys
+import time
+
+sys.path.insert(0, {scripts!r})
+from cloudseg import logged
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        print("begun", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_a_job_ends_with_its_snakemake(tmp_path, repo):
+    """The random kills find only jobs that take longer than their patience."""
+    (tmp_path / "Snakefile").write_text('rule sleep:\n    log: "log"\n    script: "sleep.py"\n')
+    (tmp_path / "sleep.py").write_text(SLEEPER.format(scripts=str(repo / "scripts")))
+    words = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "log").is_file() or "begun" not in (tmp_path / "log").read_text():
+            assert process.poll() is None
+            time.sleep(0.1)
+        (job,) = jobs_of(process)
+        process.kill()
+    _, alive = psutil.wait_procs([job], timeout=20)
+    assert not alive
 
 
 def test_random_kills_change_nothing(make_workflow, tmp_path, repo, small_images, finished_run):
