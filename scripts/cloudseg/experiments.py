@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -570,22 +571,9 @@ class Plan:
     @functools.cached_property
     def megabytes(self) -> int:
         """About how many MB all stores of the plan take."""
-
-        @dataclasses.dataclass
-        class Wildcards:
-            size: str = ""
-            ensemble: str = ""
-            split: str = ""
-
-        sizes = {"train": {*self.runs["size"], *self.canvases}, "test": self.runs["size"]}
-        stored = [Wildcards(size=size, split=split) for split in sizes for size in set(sizes[split])]
-        pixels = sum(map(self.pixel_megabytes, stored))
-        tested = {member.run for name in self.settings["ensembles"] for member in self.ensembles[name].members}
-        runs = len(self._run_folders) * self.prediction_megabytes(Wildcards(split="valid"))
-        runs += len(tested) * self.prediction_megabytes(Wildcards(split="test"))
-        valid = sum(self.blend_megabytes(Wildcards(ensemble=name, split="valid")) for name in self.ensembles)
-        test = len(self.settings["ensembles"]) * self.probability_megabytes(self.images["test"])
-        return pixels + runs + valid + test
+        estimates = [("pixels", self.pixel_megabytes), ("predict", self.prediction_megabytes)]
+        estimates += [("blend", self.blend_megabytes)]
+        return sum(estimate(SimpleNamespace(**job)) for rule, estimate in estimates for job in self.jobs[rule])
 
     def pixels_size(self, wildcards: Any) -> list[int]:
         """Return height and width of the images that a network sees; of `xN` as for an estimate."""
