@@ -8,18 +8,18 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
-from cloudseg import retries
-from cloudseg.commands import remember_words
+from cloudseg.runtime import retries
+from cloudseg.config.commands import remember_words
 from cloudseg.config_files import repeated_keys
-from cloudseg.costs import Estimates, machine_megabytes
+from cloudseg.workflow.costs import Estimates, machine_megabytes
 from cloudseg.dataset.fetch import refuse_foreign_images
-from cloudseg.experiments import CODE, Plan
-from cloudseg.network.finished import keep_finished
-from cloudseg.network.granted import refuse_missing_devices
-from cloudseg.processes import import_from
+from cloudseg.workflow.plan import CODE, Plan
+from cloudseg.storage.finished import keep_finished
+from cloudseg.runtime.gpus.granted import refuse_missing_devices
+from cloudseg.runtime.processes import import_from
 from cloudseg.report.hints import next_commands
-from cloudseg.settings import refuse
-from cloudseg.targets import target_problems, typed_targets
+from cloudseg.config.settings import refuse
+from cloudseg.workflow.targets import target_problems, typed_targets
 
 import_from(HOME / "scripts")
 

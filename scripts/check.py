@@ -3,9 +3,9 @@ from functools import partial
 from pathlib import Path
 
 from cloudseg import logged
+from cloudseg.config.settings import fixed_min_sizes, pair, read_settings
 from cloudseg.dataset.check import check_dataset
-from cloudseg.files import write_table, write_text
-from cloudseg.settings import fixed_min_sizes, pair, read_settings
+from cloudseg.storage.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):

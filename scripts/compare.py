@@ -4,7 +4,7 @@ from cloudseg import logged
 from cloudseg.ensemble.comparing import compare
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores
-from cloudseg.files import write_text
+from cloudseg.storage.files import write_text
 
 if __name__ == "__main__":
     with logged(snakemake):

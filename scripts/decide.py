@@ -4,7 +4,7 @@ from cloudseg import logged
 from cloudseg.ensemble.decisions import decide
 from cloudseg.ensemble.scores import image_scores, score_parts
 from cloudseg.ensemble.surface import read_surface
-from cloudseg.files import write_table, write_text
+from cloudseg.storage.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):

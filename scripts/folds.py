@@ -1,7 +1,7 @@
 from cloudseg import logged
 from cloudseg.dataset.check import read_images
 from cloudseg.dataset.folds import make_folds, read_weights
-from cloudseg.files import write_table
+from cloudseg.storage.files import write_table
 
 if __name__ == "__main__":
     with logged(snakemake):

@@ -1,10 +1,9 @@
 import sys
 
-from cloudseg import logged, stores
+from cloudseg import logged
 from cloudseg.dataset.folds import read_folds
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
-from cloudseg.files import read_json, read_table, write_table, write_text
 from cloudseg.report.leaderboard import (
     baselines,
     common_folds,
@@ -14,6 +13,8 @@ from cloudseg.report.leaderboard import (
     runs_by_experiment,
 )
 from cloudseg.report.pages import diary_page, page
+from cloudseg.storage import stores
+from cloudseg.storage.files import read_json, read_table, write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):

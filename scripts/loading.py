@@ -1,14 +1,14 @@
 from cloudseg import logged
-from cloudseg.experiments import whole_recipe
+from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.lease import leased
+        from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
             from cloudseg.dataset.check import read_images
-            from cloudseg.files import write_table, write_text
-            from cloudseg.report.loading import loading_page, loading_table
+            from cloudseg.storage.files import write_table, write_text
+            from cloudseg.studies.loading import loading_page, loading_table
 
             params = snakemake.params
             workers = max(0, snakemake.threads - params.threads)

@@ -1,13 +1,13 @@
 from cloudseg import logged
-from cloudseg.experiments import whole_recipe
+from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.lease import leased
+        from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
-            from cloudseg.network.predict import predict
-            from cloudseg.network.views import recipe_views
+            from cloudseg.config.views import recipe_views
+            from cloudseg.inference.predict import predict
 
             recipe = whole_recipe(snakemake.params.recipe)
             predict(

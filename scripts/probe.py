@@ -1,11 +1,11 @@
 import sys
 
 from cloudseg import logged
-from cloudseg.files import read_table, write_table
+from cloudseg.storage.files import read_table, write_table
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.probe import NAMES, join, page
+        from cloudseg.studies.probe import NAMES, join, page
 
         # An experiment may be called `none`, or by a number
         options = {"dtype": dict.fromkeys(NAMES, str), "keep_default_na": False, "na_values": [""]}

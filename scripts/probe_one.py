@@ -1,15 +1,15 @@
 from cloudseg import logged
-from cloudseg.experiments import whole_recipe
+from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.lease import leased
+        from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
             import pandas as pd
 
-            from cloudseg.files import write_table
-            from cloudseg.network.probe import NAMES, OWN_MEMORY, probe
+            from cloudseg.storage.files import write_table
+            from cloudseg.studies.probe import NAMES, OWN_MEMORY, probe
 
             wildcards, params = snakemake.wildcards, snakemake.params
             # On the CPU a trial must not take more than the job was granted: the machine would swap

@@ -1,14 +1,14 @@
 from cloudseg import logged
-from cloudseg.experiments import whole_recipe
-from cloudseg.files import write_table, write_text
+from cloudseg.storage.files import write_table, write_text
+from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.lease import leased
+        from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
-            from cloudseg.network.quantising import page, study
-            from cloudseg.network.views import recipe_views
+            from cloudseg.config.views import recipe_views
+            from cloudseg.studies.quantising import page, study
 
             recipe = whole_recipe(snakemake.params.recipe)
             curves, summary = study(

@@ -6,7 +6,7 @@ if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.dataset.check import read_images
         from cloudseg.report.shift_sheet import shift_roc, shift_sheet
-        from cloudseg.shift import measure_shift, write_shift
+        from cloudseg.studies.shift import measure_shift, write_shift
 
         files = snakemake.input
         found = measure_shift(

@@ -1,12 +1,13 @@
 import sys
 
-from cloudseg import files, logged
-from cloudseg.experiments import whole_recipe
-from cloudseg.network.finished import FinishedTraining, data_digest, decisive
+from cloudseg import logged
+from cloudseg.storage import files
+from cloudseg.storage.finished import FinishedTraining, data_digest, decisive
+from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.network.lease import leased
+        from cloudseg.runtime.gpus.lease import leased
 
         wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
         outputs = dict(snakemake.output.items())
@@ -29,7 +30,7 @@ if __name__ == "__main__":
         else:
             # Where a job runs is no property of its result: no param, so that moving house reruns nothing.
             with leased(snakemake) as device:
-                from cloudseg.network.attempts import train_on
+                from cloudseg.training.attempts import train_on
 
                 recipe = whole_recipe(params.recipe)
                 train_on(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from cloudseg import logged
-from cloudseg.network.weights import initial_weights
+from cloudseg.models.weights import initial_weights
 
 if __name__ == "__main__":
     with logged(snakemake):

@@ -100,7 +100,7 @@ PARTS = {
     ),
     **{"test_contest_folder.py": "smoke and bad input"},
     **{"test_diary.py": "diary subset"},
-    **dict.fromkeys(["test_kills.py", "test_damage.py", "test_ranks.py"], "kills"),
+    **dict.fromkeys(["test_kills.py", "test_damage.py", "test_two_ranks.py"], "kills"),
 }
 STARTED = time.time()
 

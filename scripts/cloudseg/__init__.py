@@ -1,5 +1,5 @@
 """Turn satellite images and run-length labels into a segmentation submission."""
 
-from cloudseg.logs import logged
+from cloudseg.runtime.logs import logged
 
 __all__ = ["logged"]

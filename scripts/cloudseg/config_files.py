@@ -77,7 +77,7 @@ def _keys_twice(root: yaml.Node | None) -> Iterator[tuple[int, str]]:
 
 def main(paths: list[str]) -> int:
     """Print what is wrong with configs; return whether anything is."""
-    from cloudseg.experiments import Plan
+    from cloudseg.workflow.plan import Plan
 
     wrong = False
     for path in paths:

@@ -25,10 +25,10 @@ import torch
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from cloudseg import stores
-from cloudseg.network.predict import load_checkpoint, mean_of_views, quantise, resize
-from cloudseg.network.samples import normalise
+from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise, resize
 from cloudseg.postprocess import segment
+from cloudseg.storage import stores
+from cloudseg.training.samples import normalise
 
 LEAST_SMALLER, LEAST_FASTER = 7, 10
 SUBMISSION = 350, 525

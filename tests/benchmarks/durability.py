@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 import torch
 
-from cloudseg import files, stores
-from cloudseg.network.resume import StateFile
+from cloudseg.storage import files, stores
+from cloudseg.training.resume import StateFile
 
 REPEATS = 7
 

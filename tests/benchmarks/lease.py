@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cloudseg.network.lease import lease, visible_devices
+from cloudseg.runtime.gpus.lease import lease, visible_devices
 
 MOST = 0.050  # seconds a job
 POOL = ["a", "b", "c", "d"]
 LEASE = """
 import sys
-from cloudseg.network.lease import lease
+from cloudseg.runtime.gpus.lease import lease
 with lease(1, folder=sys.argv[1]):
     pass
 """
@@ -72,7 +72,7 @@ def whole_processes(folder: Path, starts: int) -> dict[str, list[float]]:
     ways = {
         "a bare Python": "pass",
         "a process that imports cloudseg": "import cloudseg",
-        "a process that imports the lease": "import cloudseg.network.lease",
+        "a process that imports the lease": "import cloudseg.runtime.gpus.lease",
         "a process with a lease": LEASE,
     }
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(POOL)}

@@ -24,15 +24,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cloudseg import stores
 from cloudseg.dataset.check import check_dataset, read_images
 from cloudseg.dataset.contest import load_image
 from cloudseg.dataset.demo import make_demo
 from cloudseg.dataset.pixels import build_pixels, resize_image
-from cloudseg.files import write_table
-from cloudseg.network.batches import Batches
-from cloudseg.network.loader import Loader
-from cloudseg.network.samples import PixelSamples
+from cloudseg.storage import stores
+from cloudseg.storage.files import write_table
+from cloudseg.training.loader import Loader
+from cloudseg.training.sampler import Batches
+from cloudseg.training.samples import PixelSamples
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SIZE = (320, 480)

@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from training import NORM, STEPS, write_inputs
 
-from cloudseg.experiments import whole_recipe
-from cloudseg.network.weights import initial_weights
+from cloudseg.models.weights import initial_weights
+from cloudseg.workflow.plan import whole_recipe
 
 MOST_APART = 0.05
 BATCH, EPOCHS = 16, 3
 TRAIN = """
 import json, sys
-from cloudseg.network.attempts import train_on
+from cloudseg.training.attempts import train_on
 train_on(**json.loads(sys.argv[1]))
 """
 

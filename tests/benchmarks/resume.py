@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
-from cloudseg.network.models import build_model
-from cloudseg.network.resume import StateFile
+from cloudseg.models.networks import build_model
+from cloudseg.training.resume import StateFile
 
 
 def main():

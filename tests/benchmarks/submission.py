@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from cloudseg import stores
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.submission import write_submission
+from cloudseg.storage import stores
 
 THREADS = 2
 MOST_TOGETHER, MOST_SUBMIT, MOST_MEMORY = 1.5, 1.2, 1024

@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cloudseg import files, stores
-from cloudseg.network import devices
-from cloudseg.network.augment import build_transform
-from cloudseg.network.batches import Batches
-from cloudseg.network.loader import Loader
-from cloudseg.network.losses import build_loss
-from cloudseg.network.models import build_model, write_state
-from cloudseg.network.predict import VIEWS, predict
-from cloudseg.network.samples import PixelSamples, normalise, unpack
+from cloudseg.inference.predict import VIEWS, predict
+from cloudseg.models.networks import build_model, write_state
+from cloudseg.runtime import devices
+from cloudseg.storage import files, stores
+from cloudseg.training.augment import build_transform
+from cloudseg.training.loader import Loader
+from cloudseg.training.losses import build_loss
+from cloudseg.training.sampler import Batches
+from cloudseg.training.samples import PixelSamples, normalise, unpack
 
 ENCODER = "tu-tf_efficientnet_lite0"
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cloudseg import files, stores
+from cloudseg.storage import files, stores
 
 RECIPE = {
     **{"batch": 4, "epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 1, "clip": 1},

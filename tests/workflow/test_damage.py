@@ -18,14 +18,14 @@ import torch
 import zarr
 from test_own_data import contents
 
-from cloudseg import stores
 from cloudseg.dataset.check import read_images
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
-from cloudseg.files import DiskFullError, read_json, read_table, read_text
-from cloudseg.network.models import read_state
-from cloudseg.network.resume import StateFile
-from cloudseg.network.samples import fold_images
+from cloudseg.models.networks import read_state
+from cloudseg.storage import stores
+from cloudseg.storage.files import DiskFullError, read_json, read_table, read_text
+from cloudseg.training.resume import StateFile
+from cloudseg.training.samples import fold_images
 
 SEEDS = [1, 2, 3]
 DAMAGES = int(os.environ.get("CLOUDSEG_DAMAGES", "5"))

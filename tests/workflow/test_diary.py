@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cloudseg import stores
+from cloudseg.storage import stores
 
 # Lines of the diary that have, together, every encoder family, decoder, loss and recipe of its tables.
 COVERING = {"7", "50", "55", "57", "58", "106", "115", "120"}

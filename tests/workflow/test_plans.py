@@ -6,7 +6,7 @@ import os
 import pytest
 from own_data import CONFIG, SHEET, settle, write_config
 
-from cloudseg.costs import machine_megabytes
+from cloudseg.workflow.costs import machine_megabytes
 
 DEMO = {
     **{"demo": 1, "weights": 1, "check": 2, "folds": 1, "pixels": 2, "truth": 1, "train": 4, "predict": 8},

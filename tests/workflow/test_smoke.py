@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from cloudseg import stores
+from cloudseg.storage import stores
 
 RESULTS = "results/demo-smoke"
 

@@ -31,10 +31,10 @@ from cloudseg.dataset.contest import (
     scan_table,
     split_label,
 )
-from cloudseg.dataset.memory import MemoryBudget
 from cloudseg.dataset.pixels import resize_mask
-from cloudseg.files import damaged, read_table, sha256
 from cloudseg.postprocess import decode_rle
+from cloudseg.runtime.memory import MemoryBudget
+from cloudseg.storage.files import damaged, read_table, sha256
 
 FACTS = ["image", "split", "height", "width", "digest", "labels"]
 """The columns of the images table before those of the classes."""

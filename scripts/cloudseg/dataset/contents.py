@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cloudseg.dataset.contest import ContestFolder, Split
-from cloudseg.files import digest, sha256, write_text
+from cloudseg.storage.files import digest, sha256, write_text
 
 RACY = 2 * 10**9
 """Nanoseconds for which a file's times are not believed: a file that changes twice within a tick keeps its times."""

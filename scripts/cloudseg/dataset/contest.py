@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
-from cloudseg.files import digest
+from cloudseg.storage.files import digest
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 COLUMNS = ["Image_Label", "EncodedPixels"]

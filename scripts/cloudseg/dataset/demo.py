@@ -26,10 +26,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg import files
 from cloudseg.dataset.fetch import write_mark
-from cloudseg.dataset.memory import OVERHEAD
 from cloudseg.postprocess import encode_rle
+from cloudseg.runtime.memory import OVERHEAD
+from cloudseg.storage import files
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 FISH, FLOWER, GRAVEL = range(3)

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudseg.files import FULL, sync, sync_tree, write_text
+from cloudseg.storage.files import FULL, sync, sync_tree, write_text
 
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
 NEEDED = ("train_images", "test_images", "train.csv", "sample_submission.csv")

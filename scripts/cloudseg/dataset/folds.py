@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloudseg.files import damaged, read_table
+from cloudseg.storage.files import damaged, read_table
 
 LabelSet = tuple[bool, ...]
 

@@ -14,9 +14,9 @@ import PIL
 
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, decoding_bytes, digest_labels
 from cloudseg.dataset.masks import draw_mask
-from cloudseg.dataset.memory import MemoryBudget
-from cloudseg.files import digest
-from cloudseg.stores import Spec, Writer, made_with
+from cloudseg.runtime.memory import MemoryBudget
+from cloudseg.storage.files import digest
+from cloudseg.storage.stores import Spec, Writer, made_with
 
 MASK_BYTES = 7
 """Memory per pixel of the original that drawing and resizing a mask takes: the mask, a second one that it is united

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cloudseg.dataset.contest import ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
 from cloudseg.dataset.fetch import link, write_mark
-from cloudseg.files import atomic
+from cloudseg.storage.files import atomic
 
 
 def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], images: Mapping[Split, int]) -> str:

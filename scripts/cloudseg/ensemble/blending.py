@@ -10,8 +10,8 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg import files, stores
 from cloudseg.postprocess import blend
+from cloudseg.storage import files, stores
 
 # Raw bytes of member probabilities held at once, whatever the number of images and members.
 BLOCK_BYTES = 128 * 2**20

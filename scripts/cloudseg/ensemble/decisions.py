@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from cloudseg.files import damaged, read_text
 from cloudseg.postprocess import level
+from cloudseg.storage.files import damaged, read_text
 
 # A tuned decision is the best of the mean over its neighbourhood: so many levels and min sizes to each side.
 NEAR_LEVELS, NEAR_SIZES = 8, 1

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cloudseg.files import read_text, sha256, write_text
+from cloudseg.storage.files import read_text, sha256, write_text
 
 
 def publish(source: str | Path, *, own: Path, root: Path | None, about: str) -> list[str]:

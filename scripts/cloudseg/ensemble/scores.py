@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from cloudseg import stores
-from cloudseg.files import damaged, read_table
 from cloudseg.postprocess import remove_small_components
+from cloudseg.storage import stores
+from cloudseg.storage.files import damaged, read_table
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
 PART_COLUMNS = ["dice", "dice_nonempty", "empty_kept", "precision", "recall", "rate"]

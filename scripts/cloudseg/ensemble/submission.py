@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg import files, stores
 from cloudseg.postprocess import decode_rle, remove_small_components, segment_at_levels
+from cloudseg.storage import files, stores
 
 HEADER = ["Image_Label", "EncodedPixels"]
 BLOCK = 8  # images that a thread holds in memory at once

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg import files, stores
 from cloudseg.postprocess import dice_sums
+from cloudseg.storage import files, stores
 
 # Images in memory at once: probabilities and truth of 4 classes at 350x525 take 1.5 MB an image.
 BLOCK = 32

@@ -21,14 +21,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from cloudseg.postprocess.arguments import (
-    UINT8,
-    array_of,
-    in_order,
-    mask_of,
-    thread_count,
-    whole_numbers,
-)
+from cloudseg.postprocess.arguments import UINT8, array_of, in_order, mask_of, thread_count, whole_numbers
 from cloudseg.postprocess.compiling import inlined, kernel, stage
 from cloudseg.postprocess.components import find_root
 from cloudseg.postprocess.intrinsics import (

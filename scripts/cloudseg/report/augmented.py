@@ -7,10 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cloudseg import stores
-from cloudseg.network.augment import build_transform
-from cloudseg.network.samples import CHANNELS, PixelSamples, unpack
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
+from cloudseg.storage import stores
+from cloudseg.training.augment import build_transform
+from cloudseg.training.samples import CHANNELS, PixelSamples, unpack
 
 
 def augmented_sheet(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudseg import stores
 from cloudseg.ensemble.scores import expected_score, score_parts
+from cloudseg.storage import stores
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both

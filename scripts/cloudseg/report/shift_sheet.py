@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg import stores
 from cloudseg.dataset.pixels import resize_image
 from cloudseg.report.pictures import COLOURS, GAP, LINE, legend, tiled, write_picture
-from cloudseg.shift import GRID, Shift
+from cloudseg.storage import stores
+from cloudseg.studies.shift import GRID, Shift
 
 INK, PALE = (40, 40, 40), (215, 215, 215)
 SIDE = 420  # pixels of a square of axes

@@ -1,0 +1,104 @@
+"""What stands in the header of a safetensors file, read without torch and believed only where it makes sense.
+
+Checkpoints are passed from hand to hand. What a foreign one says of itself must name a network that we know, since
+timm takes some names for a hub or a folder to load from, and must be of the size of a network's description.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cloudseg.config.decoders import DECODERS
+from cloudseg.config.encoders import require_encoder
+from cloudseg.config.names import require
+
+KEY = "cloudseg"  # the one key of the metadata under which everything stands, as JSON
+LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
+MOST_CLASSES = 64
+
+
+def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint says of its network.
+
+    Parameters
+    ----------
+    text : JSON.
+    path : the file that it comes from, for the message.
+
+    Returns
+    -------
+    dict : those of the keys ``encoder``, ``decoder``, ``classes``, ``channels``, ``epoch``, ``start`` and ``checksum``
+        that are there, as they were written.
+
+    Raises
+    ------
+    ValueError : when the text is not a mapping in JSON, or one of these keys is not what training writes.
+
+    Examples
+    --------
+    >>> parse_metadata('{"encoder": "resnet34", "channels": 1}', "best.safetensors")
+    {'encoder': 'resnet34', 'channels': 1}
+    >>> parse_metadata('{"channels": [3]}', "best.safetensors")
+    Traceback (most recent call last):
+    ...
+    ValueError: best.safetensors: its metadata are no checkpoint's: channels: expected 1 or 3, got [3]
+    """
+    try:
+        about = json.loads(text) if isinstance(text, str) else text
+        if not isinstance(about, dict):
+            raise ValueError(f"expected a mapping, got {about!r:.60}")
+        for name, value in about.items():
+            _require_sound(name, value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its metadata are no checkpoint's: {error}") from None
+    return about
+
+
+def _require_sound(name: str, value: Any) -> None:
+    """Raise unless the value of a key of the metadata is one that training or `initial_weights` writes."""
+    match name:
+        case "encoder":
+            require_encoder(value)
+        case "decoder":
+            require(value, DECODERS, "decoder")
+        case "classes":
+            names = value if isinstance(value, list) else []
+            if not 1 <= len(names) <= MOST_CLASSES or not all(isinstance(each, str) for each in names):
+                raise ValueError(f"classes: expected a list of 1 to {MOST_CLASSES} names, got {value!r:.60}")
+        case "channels" if type(value) is not int or value not in (1, 3):
+            raise ValueError(f"channels: expected 1 or 3, got {value!r:.60}")
+        case "epoch" | "checksum" if type(value) is not int or not 0 <= value < 2**32:
+            raise ValueError(f"{name}: expected a whole number from 0, got {value!r:.60}")
+        case "start" if not isinstance(value, str):
+            raise ValueError(f"start: expected text, got {value!r:.60}")
+
+
+def start_problem(path: str | Path, encoder: str) -> str | None:
+    """Return why a file cannot be the initial weights of an encoder, as far as its header tells, or None.
+
+    Parameters
+    ----------
+    path : a file.
+    encoder : name of the encoder.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            rest = Path(path).stat().st_size - 8
+            if not 2 <= length <= min(rest, LONGEST_HEADER):
+                raise ValueError("the header is cut short")
+            header = json.loads(file.read(length))
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        if not tensors or max(entry["data_offsets"][1] for entry in tensors.values()) != rest - length:
+            raise ValueError("no tensors in it" if not tensors else "it is cut short")
+        written = header.get("__metadata__", {}).get(KEY, "{}")
+    except OSError as error:
+        return f"{path}: cannot be read ({error.strerror})"
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        reason = str(error) if type(error) is ValueError else "its header is no such table"
+        return f"{path}: no safetensors file ({reason}); save the weights with safetensors.torch.save_file"
+    try:
+        came = parse_metadata(written, path).get("encoder", encoder)
+    except ValueError as error:
+        return str(error)
+    return None if came == encoder else f"{path}: the weights of {came}, not of {encoder}"

@@ -1,0 +1,1 @@
+"""Probabilities of a trained network, view by view."""

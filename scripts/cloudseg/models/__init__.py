@@ -1,0 +1,1 @@
+"""Segmentation networks, their initial weights and their checkpoint files."""

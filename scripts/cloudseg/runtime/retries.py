@@ -1,0 +1,110 @@
+"""What becomes of a job that failed: bad data is not tried again, and a job that was killed is named.
+
+Snakemake tries a failed job again whatever its reason (`retries`), and says of one that was killed that it was killed.
+So each job leaves a note beside its log while it runs, and takes it away when it ends well.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from cloudseg.storage.files import write_text
+
+
+class Note:
+    """The note of one job.
+
+    Parameters
+    ----------
+    log : the job's log; the note is a hidden file beside it.
+    mem_mb : memory that the job asked for.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     first = Note(f"{folder}/check.log")
+    ...     first.begin()
+    ...     first.refuse("train.csv, line 3: no number")
+    ...     Note(f"{folder}/check.log").refused
+    'train.csv, line 3: no number'
+    """
+
+    def __init__(self, log: str | Path, *, mem_mb: int | None = None) -> None:
+        """Read what the attempt before has left."""
+        log = Path(log)
+        self.log, self.path = log, log.with_name(f".{log.name}.note")
+        self.mem_mb = mem_mb
+        self.refused = _read(self.path).get("refused")
+
+    def begin(self) -> None:
+        """Say that the job runs."""
+        self._write(running=True)
+
+    def refuse(self, why: str) -> None:
+        """Say that another attempt would end alike, and why."""
+        self._write(refused=why)
+
+    def end(self) -> None:
+        """Take the note away: the job has ended by itself."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, **facts: Any) -> None:
+        about = {"log": str(self.log), "process": os.getpid(), "host": socket.gethostname(), "mem_mb": self.mem_mb}
+        write_text(self.path, json.dumps(about | facts) + "\n")
+
+
+def forget(logs: Path, runs: Path) -> None:
+    """Let a new call of Snakemake try again what was refused: the data may have been mended."""
+    for path in _notes(logs, runs):
+        if "refused" in _read(path):
+            path.unlink(missing_ok=True)
+
+
+def killed_jobs(logs: Path, runs: Path, since: float) -> list[str]:
+    """Return a line for each job that began after a moment and ended without a word: somebody killed it.
+
+    Parameters
+    ----------
+    logs, runs : the folders where logs lie.
+    since : seconds since the epoch.
+    """
+    lines = []
+    for path in _notes(logs, runs):
+        note = _read(path)
+        if not note.get("running") or path.stat().st_mtime < since or _lives(note) or _left_traceback(note["log"]):
+            continue
+        asked = f" (it asked for {note['mem_mb']} MB)" if note.get("mem_mb") else ""
+        lines.append(
+            f"{note['log']}: this job was killed without a word, most often because the memory was not enough{asked}. "
+            "Let it have more (`--retries 1` asks for more the second time, `--set-resources RULE:mem_mb=...` for as "
+            "much as you say), run fewer at once (`--cores`, `--resources mem_mb=...`), or lower `micro_batch`"
+        )
+    return lines
+
+
+def _notes(logs: Path, runs: Path) -> list[Path]:
+    """Find the notes without a look into the stores, which may hold very many files."""
+    return sorted([*logs.rglob(".*.note"), *runs.glob("*/*/*/*/fold*/.*.note")])
+
+
+def _left_traceback(log: str) -> bool:
+    """Return whether a job was ended by its own watchdog, which writes what all its threads do."""
+    with contextlib.suppress(OSError):
+        return "(most recent call first)" in Path(log).read_text(encoding="utf-8", errors="replace")[-10_000:]
+    return False
+
+
+def _lives(note: dict[str, Any]) -> bool:
+    """Return whether the process of a note runs on this machine; of another machine nobody here can tell."""
+    return note.get("host") == socket.gethostname() and Path(f"/proc/{note.get('process')}").exists()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return note if isinstance(note, dict) else {}
+    return {}

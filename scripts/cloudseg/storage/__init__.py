@@ -1,0 +1,1 @@
+"""Files and Zarr stores that are whole or not there, and how damage to them is found."""

@@ -1,0 +1,425 @@
+"""Check that everything a plan has made is as its jobs left it, and remove what is not, so that it is made again.
+
+When a job ends, it records the SHA-256 of its outputs in a file of its own beside its log (``train.outputs.json``), so
+that jobs that end at the same moment do not meet. Stores need no digest there: their chunks have checksums. What was
+made before there were records, or lost its record, is looked at as far as its format allows.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from cloudseg.config.commands import command
+from cloudseg.storage import files
+
+RECORD = ".outputs.json"
+STATE = "training.state"
+LOCKS = Path(".snakemake/locks")
+MOST_LINES = 40
+"""Lines of a kind that a report prints."""
+ATTEMPTS = 3
+"""Times that a file is looked at, when somebody replaces it meanwhile."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that is not as a job left it."""
+
+    path: Path  # what has to be made again: a file, or the folder of a store
+    reason: str
+
+
+@dataclasses.dataclass
+class Found:
+    """What :func:`verify` found."""
+
+    damaged: list[Finding] = dataclasses.field(default_factory=list)
+    lost: list[Path] = dataclasses.field(default_factory=list)  # made by a job, and not there any more
+    unmade: list[Path] = dataclasses.field(default_factory=list)  # no job has made these yet
+    unrecorded: list[Path] = dataclasses.field(default_factory=list)  # only their format was checked
+    busy: list[Path] = dataclasses.field(default_factory=list)  # damaged, but another call is at work on them
+    checked: int = 0
+    seconds: float = 0.0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing is damaged or lost."""
+        return not (self.damaged or self.lost)
+
+
+# Records
+
+
+def record_file(log: str | Path) -> Path:
+    """Return the file in which the job with this log records its outputs.
+
+    Examples
+    --------
+    >>> record_file("results/demo/logs/folds.log").as_posix()
+    'results/demo/logs/folds.outputs.json'
+    """
+    return Path(log).with_suffix(RECORD)
+
+
+def record(log: str | Path, outputs: Iterable[str | Path]) -> None:
+    """Record what a job has made, when it is done.
+
+    Parameters
+    ----------
+    log : the first log file of the job.
+    outputs : files and folders. Of a store its path is kept, of another folder the digest of each file in it that is
+        no link to elsewhere.
+    """
+    digests: dict[str, str | None] = {}
+    for output in map(Path, outputs):
+        if output.is_dir():
+            digests[str(output)] = None
+            if not _is_store(output):
+                digests |= {str(path): files.sha256(path) for path in _files_below(output)}
+        else:
+            digests[str(output)] = files.sha256(output)
+    if digests:
+        files.write_text(record_file(log), json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def forget(log: str | Path) -> None:
+    """Remove the record of a job that begins anew."""
+    record_file(log).unlink(missing_ok=True)
+
+
+def read_record(path: str | Path) -> dict[str, str | None]:
+    """Read a record: output to SHA-256, or None for a folder.
+
+    Raises
+    ------
+    ValueError : if it is damaged.
+    """
+    content = files.read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(each, str | None) for each in content.values()):
+        raise files.damaged(path, "not a record of outputs")
+    return content
+
+
+def _is_store(path: Path) -> bool:
+    return path.suffix == ".zarr"
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name == ".snakemake_timestamp":
+            continue
+        if path.is_dir():
+            yield from _files_below(path)
+        else:
+            yield path
+
+
+def _hidden_or_store(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".zarr", ".part"))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, leaving out those in stores."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not _hidden_or_store(name))
+        yield from (Path(parent, name) for name in sorted(names))
+
+
+# What a file must be
+
+
+def check_format(path: Path) -> None:
+    """Raise unless a file can be what its name says, as far as that shows without its digest.
+
+    Raises
+    ------
+    ValueError : with the reason.
+    """
+    _FORMATS.get(path.suffix, _not_empty)(path)
+
+
+def _not_empty(path: Path) -> None:
+    if not path.stat().st_size:
+        raise files.damaged(path, "an empty file")
+
+
+def _yaml(path: Path) -> None:
+    import yaml
+
+    try:
+        yaml.safe_load(files.read_text(path))
+    except yaml.YAMLError as error:
+        raise files.damaged(path, f"not whole YAML ({error})") from error
+
+
+def _picture(path: Path) -> None:
+    from PIL import Image
+
+    content = path.read_bytes()
+    if not content.endswith(b"IEND\xaeB`\x82"):
+        raise files.damaged(path, "a PNG without its end")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()  # fails at a chunk whose checksum is wrong
+    except (OSError, SyntaxError, ValueError) as error:
+        raise files.damaged(path, f"not a whole picture ({error})") from error
+
+
+def _table(path: Path) -> None:
+    files.read_table(path, dtype=str)
+
+
+def _checkpoint(path: Path) -> None:
+    from cloudseg.models.networks import read_state  # torch, for files without a record alone
+
+    read_state(path)
+
+
+_FORMATS: dict[str, Callable[[Path], Any]] = {
+    ".tsv": _table,
+    ".json": files.read_json,
+    ".yaml": _yaml,
+    ".csv": files.read_text,
+    ".md": files.read_text,
+    ".png": _picture,
+    ".safetensors": _checkpoint,
+}
+
+
+def check_state(path: Path) -> None:
+    """Raise unless the state of a training passes the checksums of its archive.
+
+    Raises
+    ------
+    ValueError : with the reason.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise files.damaged(path, f"not a whole state ({error})") from error
+    if broken:
+        raise files.damaged(path, f"{broken} fails its checksum")
+
+
+def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence[str] = ()) -> None:
+    """Raise unless an output that is there is as its job left it.
+
+    Parameters
+    ----------
+    path : the output, a file, a store or another folder.
+    recorded : output to SHA-256.
+    below : the recorded files in it, if it is a folder.
+
+    Raises
+    ------
+    ValueError : with the file and the reason.
+    """
+    if _is_store(path):
+        from cloudseg.storage import stores
+
+        stores.verify(path)
+    elif path.is_dir():
+        for name in below:
+            if not Path(name).is_file():
+                raise files.damaged(name, "this file is gone")
+            _check_digest(Path(name), recorded[name])
+    elif (expected := recorded.get(str(path))) is not None:
+        _check_digest(path, expected)
+    else:
+        check_format(path)
+
+
+def _check_digest(path: Path, expected: str | None) -> None:
+    if files.sha256(path) == expected:
+        return
+    # Its format says more; of a checkpoint only torch could, for which nobody need wait
+    (_not_empty if path.suffix == ".safetensors" else check_format)(path)
+    raise files.damaged(path, "its content is not what the job wrote (SHA-256)")
+
+
+# Everything
+
+
+def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False, threads: int = 1) -> Found:
+    """Read everything that a plan has made.
+
+    It may run beside a call that makes some of it: what is replaced while it is read is read again.
+
+    Parameters
+    ----------
+    outputs : the outputs of the plan, relative to the working directory.
+    results : the folder of the plan; what other jobs recorded in it (studies, runs that the sheet no longer has) is
+        checked, too.
+    remove : remove what is damaged, unless a running call of Snakemake has locked it.
+    threads : outputs that are read at the same time.
+
+    Returns
+    -------
+    Found : in the order of ``outputs``.
+    """
+    started = time.perf_counter()
+    found = Found()
+    recorded: dict[str, str | None] = {}
+    states = []
+    for path in _walk(Path(results)):
+        if path.name.endswith(RECORD):
+            try:
+                recorded |= read_record(path)
+            except FileNotFoundError:  # its job begins anew
+                continue
+            except ValueError as error:
+                found.damaged.append(Finding(path, _reason(path, error)))
+        elif path.name == STATE:
+            states.append(path)
+    folders = {Path(name) for name, digest in recorded.items() if digest is None}
+    below = {folder: [name for name in recorded if folder in Path(name).parents] for folder in folders}
+    inside = {name for names in below.values() for name in names}
+    planned = dict.fromkeys(map(Path, outputs))
+    # What lies elsewhere may be the person's own: only the plan can name it
+    recorded_here = [Path(name) for name in recorded if name not in inside and Path(results) in Path(name).parents]
+    locked = _locked_outputs()
+    there = []
+    for path in [*planned, *(path for path in recorded_here if path not in planned)]:
+        if path.exists():
+            there.append(path)
+        elif path in planned:  # a running call removes what it is about to make again
+            was_made = str(path) in recorded and str(path) not in locked
+            (found.lost if was_made else found.unmade).append(path)
+    found.unrecorded = [path for path in there if str(path) not in recorded and not _is_store(path)]
+    tasks = [(path, lambda path=path: check_output(path, recorded, below.get(path, ()))) for path in there]
+    tasks += [(path, lambda path=path: check_state(path)) for path in states]
+    with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
+        # Zarr's, about Snakemake's time stamps; the filter that `stores` sets is of one thread at a time
+        warnings.filterwarnings("ignore", message=r"Object at \.")
+        for finding in pool.map(lambda task: _damage(*task), tasks):
+            if finding is not None:
+                found.damaged.append(finding)
+    found.checked = len(tasks)
+    if remove:
+        locked = _locked_outputs()  # of now: reading may have taken long
+        for finding in found.damaged:
+            if str(finding.path) in locked:
+                found.busy.append(finding.path)
+            else:
+                _remove(finding.path)
+    found.seconds = time.perf_counter() - started
+    return found
+
+
+def _damage(path: Path, check: Callable[[], None]) -> Finding | None:
+    """Check an output, and again if it was replaced meanwhile; nothing is damaged that is not there any more."""
+    error: Exception | None = None
+    for _ in range(ATTEMPTS):
+        before = _identity(path)
+        if before is None:
+            return None
+        try:
+            check()
+            return None
+        except (OSError, ValueError) as found:
+            error = found
+        if _identity(path) == before:
+            break
+    return Finding(path, _reason(path, error))
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    try:
+        about = path.stat()
+    except FileNotFoundError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+def _reason(path: Path, error: Exception | None) -> str:
+    """Return what an error says, without the advice at its end, which is given once for all."""
+    said = str(error).partition(";")[0].removeprefix(f"{path}: ")
+    return said.removeprefix(f"{path}/")
+
+
+def _locked_outputs() -> set[str]:
+    """Return the outputs that running calls of Snakemake in this folder have locked."""
+    locked = set()
+    for path in LOCKS.glob("*.output.lock"):
+        try:
+            locked |= set(path.read_text(encoding="utf-8").split("\n"))
+        except FileNotFoundError:  # that call has just ended
+            continue
+    return locked
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+# What a person reads and types
+
+
+def report(found: Found, *, removed: bool) -> str:
+    """Write one line for each thing that was found, and the command to type next.
+
+    Parameters
+    ----------
+    found : what :func:`verify` returned.
+    removed : whether it was to remove what is damaged.
+
+    Examples
+    --------
+    >>> found = Found([Finding(Path("results/a/folds.tsv"), "an empty file")], checked=20, seconds=1.5)
+    >>> print(report(found, removed=False))
+    damaged: results/a/folds.tsv: an empty file
+    20 files and stores read in 1.5 s: 1 damaged, 0 lost.
+    To remove what is damaged, type:
+      snakemake verify --config remove=true
+    """
+    gone = [each for each in found.damaged if removed and each.path not in found.busy]
+    lines = _lines("removed" if removed else "damaged", [f"{each.path}: {each.reason}" for each in found.damaged])
+    lines += _lines("lost", [f"{path}: was made, and is not there" for path in found.lost])
+    lines.append(
+        f"{found.checked} files and stores read in {found.seconds:.1f} s: "
+        f"{len(found.damaged)} damaged, {len(found.lost)} lost."
+    )
+    if found.unrecorded:
+        lines.append(
+            f"{len(found.unrecorded)} of them have no recorded digest, such as {found.unrecorded[0]}; "
+            "of these only the format was checked."
+        )
+    if found.busy:
+        lines += [
+            f"{len(found.busy)} were not removed, such as {found.busy[0]}: a running call of Snakemake has locked "
+            "them. Let it end, then type:",
+            f"  {command('verify', settings=['remove=true'])}",
+        ]
+    elif found.damaged and not removed:
+        lines += ["To remove what is damaged, type:", f"  {command('verify', settings=['remove=true'])}"]
+    elif again := [*(each.path for each in gone if not _needs_no_making(each.path)), *found.lost]:
+        # Where the plan was not run as a whole, only what had been made is to be made again
+        words = command(*map(str, again)) if found.unmade else command()
+        lines += ["To make again what is not there, and what was made from it, type:", f"  {words}"]
+    elif found.unmade:
+        lines += [f"{len(found.unmade)} outputs of the plan are not made yet. To make them, type:", f"  {command()}"]
+    else:
+        lines.append("Everything is as it was made.")
+    return "\n".join(lines)
+
+
+def _lines(kind: str, texts: list[str]) -> list[str]:
+    more = [f"{kind}: {len(texts) - MOST_LINES} more"] if len(texts) > MOST_LINES else []
+    return [f"{kind}: {text}" for text in texts[:MOST_LINES]] + more
+
+
+def _needs_no_making(path: Path) -> bool:
+    return path.name == STATE or path.name.endswith(RECORD)

@@ -1,0 +1,1 @@
+"""Rules that answer a question: batch size, loading, rounding to a byte, shift between train and test."""

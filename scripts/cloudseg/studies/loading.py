@@ -1,0 +1,296 @@
+"""The load-time table: a training sample out of its file, resized as it is read, and out of a pixel store."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from cloudseg.dataset.contest import ContestFolder, Labels, load_image
+from cloudseg.dataset.masks import draw_mask
+from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
+from cloudseg.models.networks import Segmenter, build_model
+from cloudseg.runtime import devices
+from cloudseg.storage import stores
+from cloudseg.training.loader import Loader
+from cloudseg.training.losses import build_loss
+from cloudseg.training.sampler import Batches
+from cloudseg.training.samples import PixelSamples, normalise, unpack
+
+DIARY_MINUTES = {"original": 24, "decode, then resize": 20, "resized store": 11}
+"""Minutes of an epoch in the diary's table of 08.11.; its third way was resized too, kept as numpy files."""
+
+Key = tuple[str, str]  # way, and "loader" or "epoch"
+
+COLUMNS = [
+    *("way", "size", "images", "loader_seconds", "loader_ratio", "epoch_seconds", "epoch_ratio"),
+    *("diary_minutes", "diary_ratio"),
+]
+
+
+class FileSamples(Dataset):
+    """Training images with their masks, decoded from their files and run-length labels at each access.
+
+    Parameters
+    ----------
+    root : a data set in the contest's layout that passed the dataset check.
+    images : rows of its images table, of training images.
+    classes : names of the classes; bit ``c % 8`` of byte ``c // 8`` of a mask pixel is class ``c``.
+    size : (height, width) to resize to after decoding, or None.
+    """
+
+    def __init__(
+        self, root: str | Path, images: pd.DataFrame, classes: list[str], size: tuple[int, int] | None = None
+    ) -> None:
+        """Find the labels; nothing is decoded yet."""
+        self._folder = ContestFolder(Path(root))
+        self._images = images.to_dict("records")
+        self._classes = classes
+        self._size = size
+        self._labels = Labels.index(self._folder.train_table, {row["image"] for row in self._images}, classes)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def name(self, place: int) -> str:
+        """Return the file of the image at one place, for messages."""
+        return str(self._folder.images("train") / self._images[place]["image"])
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one image (H, W, 3) and its mask (H, W, B), both uint8."""
+        row = self._images[place]
+        shape = (row["height"], row["width"])
+        image = load_image(self._folder.images("train") / row["image"])
+        size = self._size or shape
+        if self._size:
+            image = resize_image(image, size)
+        mask = np.zeros((*size, -(-len(self._classes) // 8)), np.uint8)
+        texts = self._labels.texts(row["image"])
+        for number, name in enumerate(self._classes):
+            if name in texts:
+                plane = draw_mask(texts[name], shape)
+                plane = resize_mask(plane, size) if self._size else plane
+                mask[..., number // 8] |= plane << (number % 8)
+        return torch.from_numpy(np.array(image)), torch.from_numpy(mask)
+
+
+def loading_table(
+    *,
+    images: pd.DataFrame,
+    root: str | Path,
+    pixels: str | Path,
+    encoder: str,
+    decoder: str,
+    normalisation: Mapping[str, Any],
+    count: int = 8,
+    batch: int = 2,
+    repeats: int = 3,
+    seed: int = 0,
+    threads: int = 1,
+    workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:
+    """Time three ways of getting training samples, by the loader alone and within an epoch of training.
+
+    The ways are those of the diary's table of 08.11.: decode an image and train at its full size; decode it and
+    resize it to the training size; read it at the training size from a pixel store. An epoch is real: loading,
+    forward, backward and a step of the optimiser, from random weights, without augmentation.
+
+    Parameters
+    ----------
+    images : the images table of the dataset check.
+    root : the data set that was checked.
+    pixels : the pixel store at the training size.
+    encoder, decoder : names of smp, of the network that is trained.
+    normalisation : ``mean`` and ``std`` of a recipe.
+    count : training images that are timed, the first ones of the most common size.
+    batch : images in a step; what two images of full size take must fit in memory.
+    repeats : times that everything is timed, in turn, so that a busy machine slows all ways alike; medians count.
+    seed : of the weights.
+    threads : numerical threads.
+    workers : loader processes.
+    device : where to train.
+
+    Returns
+    -------
+    DataFrame : a row per way: way, size ("HxW" that is trained at), images, seconds per image of the loader and of
+        the epoch (which includes loading) with their ratios to the first way, and the diary's minutes and ratios.
+
+    Raises
+    ------
+    ValueError : if the store and the table have too few images in common for one batch.
+
+    Notes
+    -----
+    The diary's minutes are of its own machine and network, so the ratios alone compare; how much of an epoch is
+    loading, and with it the ratio, depends on both.
+    """
+    device = torch.device(device)
+    devices.settle(threads, device)
+    ways = _ways(images, Path(root), Path(pixels), count, batch)
+    classes = len(stores.read(pixels).attrs["classes"])
+    torch.manual_seed(seed)
+    model = build_model(encoder, decoder, classes).to(device, memory_format=torch.channels_last)
+    learn = _learning(model, classes, normalisation, device)
+    jobs = {}
+    for name, samples in ways.items():
+        loader = Loader(samples, Batches(len(samples), batch), workers, device)
+        jobs |= {(name, "loader"): partial(_pass, loader, None), (name, "epoch"): partial(_pass, loader, learn)}
+    seconds = _medians(jobs, repeats)
+    number = len(ways["original"])
+    rows = []
+    for name, samples in ways.items():
+        row = {"way": name, "size": "x".join(map(str, samples[0, 0][0].shape[:2])), "images": number}
+        for what in ("loader", "epoch"):
+            row[f"{what}_seconds"] = seconds[name, what] / number
+            row[f"{what}_ratio"] = seconds[name, what] / seconds["original", what]
+        minutes = DIARY_MINUTES[name]
+        rows.append(row | {"diary_minutes": minutes, "diary_ratio": minutes / DIARY_MINUTES["original"]})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def chosen_images(images: pd.DataFrame, stored: Sequence[str], count: int) -> pd.DataFrame:
+    """Return the first training images of the most common size that a pixel store has too.
+
+    Parameters
+    ----------
+    images : table with the columns image, split, height and width.
+    stored : names of the store's training images.
+    count : at most so many are returned.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"image": list("abcd"), "split": "train", "height": [9, 5, 5, 5], "width": 7})
+    >>> chosen_images(table, ["d", "b", "a"], 8)["image"].tolist()
+    ['b', 'd']
+    """
+    usable = images[(images["split"] == "train") & images["image"].isin(stored)]
+    sizes = list(zip(usable["height"], usable["width"], strict=True))
+    most = max(sizes, key=sizes.count, default=None)
+    return usable[[size == most for size in sizes]].head(count)
+
+
+def loading_page(table: pd.DataFrame, about: str) -> str:
+    """Write the load-time table as Markdown.
+
+    Parameters
+    ----------
+    table : what :func:`loading_table` returns.
+    about : what was trained, where; a line.
+
+    Examples
+    --------
+    >>> row = {"way": "original", "size": "1400x2100", "images": 8, "loader_seconds": 0.1, "loader_ratio": 1}
+    >>> row |= {"epoch_seconds": 2.5, "epoch_ratio": 1, "diary_minutes": 24, "diary_ratio": 1}
+    >>> rows = [row, row | {"epoch_seconds": 2}, row | {"epoch_seconds": 1, "epoch_ratio": 0.4, "diary_minutes": 11}]
+    >>> print("\\n".join(loading_page(pd.DataFrame(rows), "fpn").splitlines()[-3:]))
+    | original | 1400x2100 | 100.0 | 1 | 1000.0 | 0.4 | 11 | 1 |
+    <BLANKLINE>
+    An epoch from the store takes 0.50 of one that decodes and resizes (the diary: 0.46).
+    """
+    lines = [
+        "# Time to load a training sample",
+        "",
+        f"{about}; {table['images'].iloc[0]} images, milliseconds an image, ratios to the first row. An epoch is "
+        "loading, forward, backward and a step of the optimiser. Minutes and last ratio: the diary's, 08.11.",
+        "",
+        "| Way | Size | Loader | Ratio | Epoch | Ratio | Diary (min) | Ratio |",
+        "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
+    ]
+    lines += [
+        f"| {row.way} | {row.size} | {1e3 * row.loader_seconds:.1f} | {row.loader_ratio:.3g} "
+        f"| {1e3 * row.epoch_seconds:.1f} | {row.epoch_ratio:.3g} | {row.diary_minutes} | {row.diary_ratio:.3g} |"
+        for row in table.itertuples()
+    ]
+    # Where the network is slow at full size, as on a CPU, the first row hides what the diary's table was about
+    decoded, stored = table.iloc[1], table.iloc[2]
+    lines += [
+        "",
+        f"An epoch from the store takes {stored['epoch_seconds'] / decoded['epoch_seconds']:.2f} of one that decodes "
+        f"and resizes (the diary: {stored['diary_minutes'] / decoded['diary_minutes']:.2f}).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int) -> dict[str, Dataset]:
+    """Return the samples of the three ways: the same images, whole batches of them."""
+    group = stores.read(pixels)
+    attrs, size = group.attrs.asdict(), tuple(group["image"].shape[1:3])
+    stored = attrs["ids"]
+    rows = chosen_images(images, stored, count)
+    if len(rows) < batch:
+        raise ValueError(
+            f"{pixels}: has {len(rows)} training images of one size, and {batch} are a batch; lower `batch` or "
+            f"raise the number of images (now {count})"
+        )
+    rows = rows.head(len(rows) - len(rows) % batch)  # a last batch of one would stop BatchNorm
+    position = {name: place for place, name in enumerate(stored)}
+    return {
+        "original": _AnyEpoch(root, rows, attrs["classes"]),
+        "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
+        "resized store": PixelSamples(pixels, [position[name] for name in rows["image"]]),
+    }
+
+
+class _AnyEpoch(FileSamples):
+    """Samples by (epoch, place), the same in all epochs."""
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().__getitem__(key[1])
+
+
+def _learning(
+    model: Segmenter, classes: int, normalisation: Mapping[str, Any], device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Return the step of training: a batch of images and masks to better weights."""
+    dtype = devices.precision_type("auto", device)
+    model = keep_slow_layers_in_float32(model, device, dtype)
+    loss_of = build_loss({"bce": 1, "dice": 1})
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def learn(image: torch.Tensor, mask: torch.Tensor) -> None:
+        image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
+        image = normalise(image, normalisation["mean"], normalisation["std"])
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(image)
+        loss_of(logits, unpack(mask, classes)).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return learn
+
+
+def _pass(
+    loader: Loader, learn: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
+) -> None:
+    """Go through a loader once, or through its first batches alone, learning from each or not."""
+    for image, mask in itertools.islice(loader, batches):
+        if learn is not None:
+            learn(image, mask)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _medians(jobs: Mapping[Key, Callable[..., None]], repeats: int) -> dict[Key, float]:
+    """Time jobs in turn, so that a busy machine slows all alike; a turn of one batch warms up."""
+    seconds: dict[Key, list[float]] = {job: [] for job in jobs}
+    with tqdm(total=(1 + repeats) * len(jobs), desc="timing", leave=False, disable=None) as progress:
+        for turn in range(1 + repeats):
+            for job, work in jobs.items():
+                start = time.perf_counter()
+                work(batches=None if turn else 1)
+                if turn:
+                    seconds[job].append(time.perf_counter() - start)
+                progress.update()
+            print(f"turn {turn} of {repeats}{'' if turn else ' (warming up)'}", flush=True)
+    return {job: statistics.median(spent) for job, spent in seconds.items()}

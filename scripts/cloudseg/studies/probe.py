@@ -1,0 +1,454 @@
+"""Find how many images a device sees at once in training, and how long its steps take.
+
+No images and no weights are needed: random ones take as much memory and time. Each trial has a process of its own, so
+that none finds what an earlier one left in the allocator, and one that dies for want of memory takes nothing along.
+"""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import resource
+import signal
+import statistics
+import sys
+import textwrap
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tabulate
+import torch
+
+from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.models.networks import build_model
+from cloudseg.runtime import devices
+from cloudseg.runtime.processes import end_with_parent
+from cloudseg.training.learner import Learner
+from cloudseg.training.ranks import Team
+from cloudseg.training.sampler import Batches
+from cloudseg.training.samples import CHANNELS
+
+MOST = 256  # images; throughput has long levelled off, and a batch of more is another training
+SLOW = 5.0  # seconds of a step after which no larger number is tried: a CPU has more memory than patience
+TOO_SLOW = 20.0  # seconds that a step of a recipe may take to be tried all the same
+TIMED = 0.5  # seconds of steps that are timed, so that the clock and the scheduler do not count
+STEPS = 10  # that are timed at most
+EXACT = 8  # the largest number is found to one image or to this part of it, whichever is more
+OWN_MEMORY = 1500  # MiB that a job which probes holds besides a trial: two processes with torch in them
+# What kills a process whose allocator failed where nobody looks, or that the kernel finds to take too much
+DEATHS = signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV
+
+NAMES = ["encoder", "decoder", "size", "recipe"]  # of an experiment, in the tables
+FIGURES = ["seconds_per_step", "images_per_second", "peak_memory_mib"]  # of a trial
+
+Outcome = dict[str, float] | str  # of a trial: its figures, or what was said when the memory was not enough
+Attempt = Callable[[int, int], Outcome]  # of images, seen in so many pieces
+
+
+def probe(
+    *,
+    encoder: str,
+    decoder: str,
+    size: Sequence[int],
+    classes: int,
+    recipe: Mapping[str, Any],
+    device: str | torch.device,
+    threads: int = 1,
+    submission_size: Sequence[int] | None = None,
+    most: int = MOST,
+    memory: int | None = None,
+) -> list[dict[str, Any]]:
+    """Find the largest number of images that a device sees at once in training, and whether a recipe fits.
+
+    Parameters
+    ----------
+    encoder, decoder : names of smp.
+    size : (height, width) of the images, pixels.
+    classes : number of planes.
+    recipe : as of :func:`cloudseg.training.train.train`; ``compile`` is off here.
+    device : where to train. This process must not have computed on it.
+    threads : numerical threads.
+    submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
+    most : images at once that are tried at most, >= 2.
+    memory : MiB that the training may take; None is all that a CUDA device has, or that the machine has available.
+        On the CPU it is a limit of the kernel's on what the process adds to what it holds before (Linux).
+
+    Returns
+    -------
+    list of dict : one with ``what`` ``tried`` for each number that fitted,
+
+        - ``images``, ``seconds_per_step`` (median), ``images_per_second`` and ``peak_memory_mib``: above what the
+          process held before, on the CPU with the pages of libraries that it then came to use;
+
+        and one ``summary`` with the last three of the largest number, and
+
+        - ``device``, ``name``, ``memory_mib`` (the limit), ``precision``;
+        - ``largest_batch``: exact below 16, else at most an eighth below what is possible; 0 when two do not fit;
+        - ``ended_by``: ``memory``, ``most``, or ``time`` when a step took over 5 s: there is room for more, then;
+        - ``batch``, ``gpus``, ``at_once`` of the recipe (its ``micro_batch``, or its share of the batch); ``fits``:
+          yes, no, or unknown where a step would take over 20 s; ``micro_batch``: what to write into the recipe,
+          ``at_once`` if that fits, None if nothing does;
+        - ``recipe_seconds_per_step``, ``recipe_images_per_second``, ``recipe_peak_memory_mib``: of a whole step of one
+          device with that ``micro_batch``;
+        - ``note``: in words, what to do.
+
+    Raises
+    ------
+    ValueError : for ``most`` below 2, ``memory`` below 1, a batch that cannot be taken in such pieces, a network that
+        cannot be built, and on the CPU of another system than Linux.
+    Exception : whatever else than want of memory a step ends with.
+
+    Notes
+    -----
+    One process is measured. With ``gpus`` above 1 each also holds a copy of the gradients, for the others.
+    """
+    if most < LEAST:
+        raise ValueError(f"most: {most} came, expected at least {LEAST} images")
+    if memory is not None and memory < 1:
+        raise ValueError(f"memory: {memory} came, expected at least 1 MiB; give the job more (`mem_mb`)")
+    device = torch.device(device)
+    if device.type == "cpu":
+        available = _kibibytes("/proc/meminfo", "MemAvailable") // 2**10
+        memory = min(memory or available, available)
+    settings = {
+        **{"encoder": encoder, "decoder": decoder, "size": tuple(size), "classes": classes, "recipe": dict(recipe)},
+        **{"device": device, "threads": threads, "submission_size": submission_size, "memory": memory},
+    }
+    outcomes: dict[tuple[int, int], Outcome] = {}
+    with _apart(trial, **settings) as run:
+
+        def attempt(images: int, count: int = 1) -> Outcome:
+            if (images, count) not in outcomes:
+                outcomes[images, count] = run(images, count)
+                how = f"in {count} pieces" if count > 1 else "at once"
+                print(f"{images} images {how}: {_in_words(outcomes[images, count])}", flush=True)
+            return outcomes[images, count]
+
+        largest, ended_by = search(attempt, most)
+        own = _for_recipe(attempt, recipe, largest, ended_by)
+    if device.type == "cuda":  # not looked at before: what this process holds of it is missing in the trials
+        total = torch.cuda.get_device_properties(device).total_memory // 2**20
+        memory = min(memory or total, total)
+    fitted = sorted(images for (images, count), each in outcomes.items() if count == 1 and not isinstance(each, str))
+    summary = {
+        **{"device": device.type, "name": devices.name(device), "memory_mib": memory},
+        "precision": str(devices.precision_type(recipe["precision"], device)).removeprefix("torch."),
+        **{"largest_batch": largest, "ended_by": ended_by, **dict.fromkeys(FIGURES)},
+        **(attempt(largest) if largest else {}),
+        **own,
+    }
+    tried = [{"what": "tried", "images": images, **attempt(images)} for images in fitted]
+    return [*tried, {"what": "summary", **summary}]
+
+
+def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
+    """Find the largest number of images that fit, by doubling and then by halving the gap.
+
+    Parameters
+    ----------
+    attempt : (images, 1) to the outcome of a trial.
+    most : where to end, >= 2.
+    slow : seconds of a step after which no larger number is tried.
+
+    Returns
+    -------
+    (int, str) : the number, 0 when two do not fit; and what it ended by, ``memory``, ``most`` or ``time``.
+
+    Examples
+    --------
+    >>> search(lambda images, _: {"seconds_per_step": 0.1} if images <= 11 else "out of memory", most=256)
+    (11, 'memory')
+    """
+    fits, images = 0, LEAST
+    while not isinstance(outcome := attempt(images, 1), str):
+        fits = images
+        if fits == most:
+            return fits, "most"
+        if outcome["seconds_per_step"] > slow:
+            return fits, "time"
+        images = min(2 * fits, most)
+    while fits and images - fits > max(1, fits // EXACT):
+        middle = (fits + images) // 2
+        if isinstance(attempt(middle, 1), str):
+            images = middle
+        else:
+            fits = middle
+    return fits, "memory"
+
+
+def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended_by: str) -> dict[str, Any]:
+    """Return the part of a summary that is about a recipe: whether its whole step fits, or in which pieces it does."""
+    batch, gpus = recipe["batch"], recipe["gpus"]
+    share = -(-batch // gpus)
+    at_once = images_at_once(recipe)
+    row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
+    row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
+    if not largest:
+        return row | {"note": f"not even {LEAST} images fit ({attempt(LEAST, 1)}): choose a smaller size or network"}
+    seconds = share / attempt(largest, 1)["images_per_second"]
+    if ended_by == "time" and seconds > TOO_SLOW:
+        return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
+    # The gradients of the first piece are there while the next is seen, so the search does not know what fits
+    own = Batches(batch, batch, shuffle_seed=0, ranks=gpus, most=at_once).pieces(0)
+    counts = {own: at_once}
+    for fewer in range(min(largest, at_once - 1), LEAST - 1, -1):
+        if count := pieces(batch, gpus, fewer):
+            counts.setdefault(count, fewer)
+    for count, most in counts.items():
+        # But what is further off than the search's last gap does not
+        too_many = ended_by == "memory" and -(-share // count) > largest + max(1, largest // EXACT)
+        if too_many or isinstance(outcome := attempt(share, count), str):
+            continue
+        row |= {"fits": "yes" if most == at_once else "no", "micro_batch": most}
+        row |= {f"recipe_{name}": value for name, value in outcome.items()}
+        return row | {"note": "" if most == at_once else f"set micro_batch: {most}"}
+    return row | {"note": "no micro_batch of this batch fits: choose a smaller size or network, or another batch"}
+
+
+def trial(
+    images: int,
+    count: int,
+    *,
+    encoder: str,
+    decoder: str,
+    size: tuple[int, int],
+    classes: int,
+    recipe: Mapping[str, Any],
+    device: torch.device,
+    threads: int,
+    submission_size: Sequence[int] | None,
+    memory: int | None,
+) -> Outcome:
+    """Make a few steps with a new network, in this process.
+
+    Parameters
+    ----------
+    images : of one device in a step.
+    count : pieces in which it sees them.
+    encoder, decoder, size, classes, recipe, device, threads, submission_size, memory : as of :func:`probe`.
+
+    Returns
+    -------
+    dict or str : ``seconds_per_step``, ``images_per_second`` and ``peak_memory_mib``; or what was said when the memory
+        was not enough.
+    """
+    devices.settle(threads, device)
+    torch.ones(2**20).sum()  # starts the threads, whose stacks no training has to pay for
+    held = devices.peak_memory(device)
+    try:
+        with limited(device, memory):
+            torch.manual_seed(0)
+            model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe["channels"]])
+            grid = tuple(submission_size) if recipe["loss_grid"] == "submission" else None
+            learner = Learner(model, {**recipe, "compile": False}, classes, Team(0, 1, device), grid)
+            image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
+            mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
+            step = functools.partial(learner.learn, image, mask, rate=recipe["learning_rate"], pieces=count)
+            seconds = _median_seconds(step, device)
+    except Exception as error:
+        if not devices.ran_out_of_memory(error):
+            raise
+        said = str(error).partition("\n")[0].rpartition("err == 0. ")[2]
+        return textwrap.shorten(said or type(error).__name__, 100, placeholder=" ...")
+    return {
+        "seconds_per_step": float(f"{seconds:.4g}"),
+        "images_per_second": float(f"{images / seconds:.4g}"),
+        "peak_memory_mib": round((devices.peak_memory(device) - held) / 2**20),
+    }
+
+
+def _median_seconds(step: Callable[[], Any], device: torch.device) -> float:
+    """Return the seconds of a step; the first, in which memory is taken and kernels are chosen, does not count."""
+    seconds: list[float] = []
+    for _ in range(1 + STEPS):
+        started = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+        if len(seconds) > 1 and sum(seconds[1:]) >= TIMED:
+            break
+    return statistics.median(seconds[1:])
+
+
+@contextlib.contextmanager
+def limited(device: torch.device, memory: int | None) -> Iterator[None]:
+    """Let this process take no more memory than so much while the block runs.
+
+    Parameters
+    ----------
+    device : on CUDA torch's allocator counts; on the CPU the kernel, from what the process holds now.
+    memory : MiB; None sets no limit.
+
+    Raises
+    ------
+    ValueError : for a limit on the CPU of another system than Linux.
+
+    Examples
+    --------
+    >>> with limited(torch.device("cpu"), 100):
+    ...     _ = torch.zeros(2**28)
+    Traceback (most recent call last):
+    RuntimeError: ...can't allocate memory...
+    """
+    if memory is None:
+        yield
+    elif device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, memory * 2**20 / total), device)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, device)
+    else:
+        # Of the two limits that the kernel knows this one counts what can be written to, and not, as RLIMIT_AS does,
+        # the addresses that allocators and libraries reserve
+        before = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = _kibibytes("/proc/self/status", "VmData") * 2**10 + memory * 2**20
+        least = min([limit, *(each for each in before if each != resource.RLIM_INFINITY)])
+        resource.setrlimit(resource.RLIMIT_DATA, (least, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _kibibytes(path: str, key: str) -> int:
+    """Return a number of the kernel's."""
+    if sys.platform != "linux":
+        raise ValueError("on the CPU the memory can be probed on Linux alone; probe on a GPU (`device: cuda`)")
+    lines = Path(path).read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+@contextlib.contextmanager
+def _apart(work: Callable[..., Outcome], **settings: Any) -> Iterator[Callable[..., Outcome]]:
+    """Yield a function that calls ``work(*arguments, **settings)`` in a new process each time.
+
+    The new ones are forked from one that has imported torch and never computed: importing it each time takes seconds,
+    and neither OpenMP nor CUDA survives a fork once it has computed. None outlives this process.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    server = context.Process(target=_serve, args=(os.getpid(), theirs, work, settings))
+    server.start()
+    theirs.close()
+
+    def call(*arguments: Any) -> Outcome:
+        try:
+            ours.send(arguments)
+            outcome = ours.recv()
+        except (EOFError, OSError):
+            server.join()
+            raise RuntimeError(f"the process that begins the trials ended with {server.exitcode}") from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    try:
+        yield call
+    finally:
+        server.kill()
+        server.join()
+        ours.close()
+
+
+def _serve(parent: int, pipe: Connection, work: Callable[..., Outcome], settings: Mapping[str, Any]) -> None:
+    """Begin a process for each set of arguments that comes, and send back what became of it."""
+    end_with_parent(parent)
+    context = multiprocessing.get_context("fork")
+    with contextlib.suppress(EOFError):
+        while True:
+            arguments = pipe.recv()
+            receiver, sender = context.Pipe(duplex=False)
+            one = context.Process(target=_work, args=(os.getpid(), sender, work, arguments, settings))
+            one.start()
+            sender.close()
+            with receiver:
+                try:
+                    outcome = receiver.recv()
+                except EOFError:
+                    outcome = None
+            one.join()
+            pipe.send(_end_of(one.exitcode) if outcome is None else outcome)
+
+
+def _work(
+    parent: int, pipe: Connection, work: Callable[..., Outcome], arguments: Sequence[Any], settings: Mapping[str, Any]
+) -> None:
+    """Be one process, and send what ``work`` returns or raises."""
+    end_with_parent(parent)
+    warnings.simplefilter("ignore")  # each would say again what a training says once
+    try:
+        outcome = work(*arguments, **settings)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        outcome = error
+    pipe.send(outcome)
+
+
+def _end_of(code: int) -> str | Exception:
+    """Return what it means that a process ended without a word."""
+    if -code in DEATHS:
+        return f"the process was ended by {signal.Signals(-code).name}"
+    return RuntimeError(f"a trial ended with {code} and did not say why")
+
+
+def _in_words(outcome: Outcome) -> str:
+    if isinstance(outcome, str):
+        return f"not enough memory ({outcome})"
+    return (
+        f"{outcome['seconds_per_step']:.3g} s a step, {outcome['images_per_second']:.3g} images/s, "
+        f"{outcome['peak_memory_mib']} MiB"
+    )
+
+
+def join(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the summaries of several probes, a row per experiment, sorted by it.
+
+    Parameters
+    ----------
+    tables : rows of :func:`probe`, each with ``encoder``, ``decoder``, ``size`` and ``recipe`` before them.
+    """
+    rows = pd.concat([table[table["what"] == "summary"] for table in tables])
+    rows = rows.drop(columns=["what", "images"], errors="ignore")  # of what was tried; nothing may have fitted
+    return rows.convert_dtypes().sort_values(NAMES, ignore_index=True)
+
+
+def page(table: pd.DataFrame) -> str:
+    """Write the joined table for the screen.
+
+    Parameters
+    ----------
+    table : what :func:`join` returns.
+    """
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    heads = [*NAMES, "device", "MiB", "largest batch", "s/step", "images/s"]
+    heads += ["its images at once", "fits", "its s/step", "its images/s", "note"]
+    cells = [
+        [
+            *(row[name] for name in (*NAMES, "name", "memory_mib")),
+            f"{'' if row['ended_by'] == 'memory' else '>= '}{row['largest_batch']}",
+            *(_short(row[name]) for name in ("seconds_per_step", "images_per_second")),
+            *(row["at_once"], row["fits"]),
+            *(_short(row[name]) for name in ("recipe_seconds_per_step", "recipe_images_per_second")),
+            row["note"],
+        ]
+        for row in rows
+    ]
+    text = tabulate.tabulate(cells, heads, tablefmt="github", disable_numparse=True, missingval="")
+    return (
+        f"Images that one device sees at once in training\n\n{text}\n\n"
+        f">=: the search ended at its `most` or at a step of over {SLOW:.0f} s, and not at the memory.\n"
+        "its: of the recipe, on each device; where that does not fit, with the micro_batch of the note.\n"
+    )
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

@@ -1,0 +1,280 @@
+"""Measure what it costs to keep probabilities as bytes: rounded, as here, or cut off, as the diary did.
+
+A mask at level v holds the pixels of p >= v / 255. Cutting off keeps exactly these, since floor(255 p) >= v says the
+same; rounding keeps all from half a level below. In between the levels it is the other way round: for a threshold t
+the deciding level is the next whole one above 255 t, on average half a level too high, which rounding makes up for and
+cutting off does not. Both are therefore compared at every level and at every hundredth. In a blend every member that
+was cut off is too low by half a level on average, and so is their mean, however many there are.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from cloudseg.config.views import VIEWS
+from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise, resize
+from cloudseg.postprocess import blend, dice_sums, level
+from cloudseg.runtime import devices
+from cloudseg.storage import stores
+from cloudseg.training.samples import fold_images, normalise
+
+FLIPS = [{"view": name} for name in VIEWS]
+HUNDREDTHS = np.arange(1, 100)
+DIARY_VARIANCE = 0.17747
+"""Of the diary's probabilities (its conclusion)."""
+
+
+@dataclasses.dataclass
+class Tally:
+    """Sums over images of what float probabilities and their two kinds of bytes score, and of the bytes' errors.
+
+    Parameters
+    ----------
+    classes : how many planes an image has.
+
+    Examples
+    --------
+    >>> tally = Tally(1)
+    >>> p = np.array([[[0.5, 0.75]]], np.float32)
+    >>> tally.add(p, rounded=np.array([[[128, 191]]], np.uint8), truncated=truncate(p), truth=np.uint8([[[1, 0]]]))
+    >>> round(tally.errors()["truncated"][0] * 255, 6)  # 127.5 and 191.25 became 127 and 191
+    0.375
+    """
+
+    classes: int
+
+    def __post_init__(self) -> None:
+        """Begin with no image."""
+        self.images = self.pixels = 0
+        self.dice = {way: np.zeros((self.classes, 256)) for way in ("float", "rounded", "truncated", "hundredths")}
+        self._errors = {way: np.zeros(2) for way in ("rounded", "truncated")}
+        self._moments = np.zeros(2)
+
+    def add(self, p: np.ndarray, *, rounded: np.ndarray, truncated: np.ndarray, truth: np.ndarray) -> None:
+        """Add an image.
+
+        Parameters
+        ----------
+        p : (class, y, x) float probabilities.
+        rounded, truncated : (class, y, x) uint8, what is kept of them.
+        truth : (class, y, x) uint8 0/1.
+        """
+        p = p.astype(np.float64)  # 255 p of a float32 is exact then
+        reached = {
+            "float": _floor(255 * p),  # the highest level v with p >= v / 255
+            "rounded": rounded,
+            "truncated": truncated,
+            "hundredths": _floor(100 * p),
+        }
+        for way, values in reached.items():
+            self.dice[way] += dice_sums(values[None], truth[None], [0], [0])[0][0, :, :, 0]
+        for way, sums in self._errors.items():
+            error = p - reached[way] / 255
+            sums += error.sum(), np.square(error).sum()
+        self._moments += p.sum(), np.square(p).sum()
+        self.images += 1
+        self.pixels += p.size
+
+    def variance(self) -> float:
+        """Return the variance of the float probabilities over all pixels."""
+        return _mean_and_variance(self._moments / self.pixels)[1]
+
+    def errors(self) -> dict[str, tuple[float, float]]:
+        """Return mean and variance of p - byte / 255 for `rounded` and `truncated`."""
+        return {way: _mean_and_variance(sums / self.pixels) for way, sums in self._errors.items()}
+
+    def at_levels(self) -> dict[str, np.ndarray]:
+        """Return mean Dice (class, 255) at the levels 1 to 255 for `float`, `rounded` and `truncated`."""
+        return {way: self.dice[way][:, 1:] / self.images for way in ("float", "rounded", "truncated")}
+
+    def at_hundredths(self) -> dict[str, np.ndarray]:
+        """Return mean Dice (class, 99) at the thresholds 0.01 to 0.99 for `float`, `rounded` and `truncated`."""
+        levels = [level(number / 100) for number in HUNDREDTHS]
+        kept = {way: self.dice[way][:, levels] / self.images for way in ("rounded", "truncated")}
+        return {"float": self.dice["hundredths"][:, HUNDREDTHS] / self.images, **kept}
+
+
+def _floor(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(values), 0, 255).astype(np.uint8)
+
+
+def _mean_and_variance(moments: np.ndarray) -> tuple[float, float]:
+    mean, square = moments.tolist()
+    return mean, square - mean**2
+
+
+def truncate(p: np.ndarray) -> np.ndarray:
+    """Return the diary's bytes, `(probability*255).astype(np.uint8)`, of float32 probabilities.
+
+    Examples
+    --------
+    >>> truncate(np.array([0, 0.5, 0.7, 1], np.float32))
+    array([  0, 127, 178, 255], dtype=uint8)
+    """
+    return np.clip(p * np.float32(255), 0, 255).astype(np.uint8)
+
+
+def study(
+    *,
+    checkpoint: str | Path,
+    pixels: str | Path,
+    folds: str | Path,
+    fold: int,
+    truth: str | Path,
+    views: Sequence[Mapping[str, Any]],
+    size: tuple[int, int],
+    batch: int,
+    normalisation: Mapping[str, Sequence[float]],
+    precision: str = "auto",
+    threads: int = 1,
+    device: str | torch.device = "cpu",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compare the bytes of one network's validation probabilities with the float32 that they are made from.
+
+    Parameters
+    ----------
+    checkpoint : file written by :func:`cloudseg.training.train.train`.
+    pixels : pixel store of the size that the network was trained at.
+    folds : table with the columns ``image`` and ``fold``.
+    fold : the one that the network validates on.
+    truth : store (image, class, y, x) uint8 0/1 at submission size with the attribute ``ids``.
+    views : as :func:`cloudseg.inference.predict.predict` takes them.
+    size : height and width of the submission grid.
+    batch, normalisation, precision : of the recipe.
+    threads : numerical threads.
+    device : where to compute.
+
+    Returns
+    -------
+    curves : what, class, level (1 to 255), dice_float, dice_rounded, dice_truncated: mean Dice over the images,
+        without a minimum size; the class ``all`` is the mean over classes. ``what`` is the ``network``, or the
+        ``blend`` of its four flips, each of which was kept as bytes, blended and kept as bytes again.
+    summary : what, way (rounded, truncated), mean_error and variance_of_error (of p - byte / 255),
+        largest_at_levels, its level, and mean_at_levels (absolute difference of a class's Dice from float32),
+        largest_at_hundredths, its hundredth, and mean_at_hundredths (the same at the thresholds 0.01 to 0.99),
+        variance (of the probabilities), images.
+
+    Raises
+    ------
+    ValueError : if the checkpoint is of other classes than the pixels, or an image has no truth.
+    """
+    device = torch.device(device)
+    devices.settle(threads, device)
+    dtype = devices.precision_type(precision, device)
+    group, masks = stores.read(pixels), stores.read(truth)
+    ids, classes = group.attrs["ids"], list(group.attrs["classes"])
+    _, valid = fold_images(folds, fold, ids)
+    row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
+    if unknown := [ids[place] for place in valid if ids[place] not in row_of]:
+        raise ValueError(
+            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(valid)} images of fold {fold}): "
+            "the dataset changed; run the workflow again"
+        )
+    model, about = load_checkpoint(checkpoint, classes)
+    model.to(device, memory_format=torch.channels_last)
+    prepare = partial(normalise, **normalisation, channels=about.get("channels", 3))
+    black, white = (prepare(torch.full((1, 1, 1, 3), byte, dtype=torch.uint8, device=device)) for byte in (0, 255))
+
+    def probabilities(image: torch.Tensor, shown: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            mean = mean_of_views(model, image, shown, black, white)
+        return resize(mean, size).cpu()
+
+    tallies = {"network": Tally(len(classes)), "blend": Tally(len(classes))}
+    for start in tqdm(range(0, len(valid), batch), unit=" batches", disable=None):
+        chosen = valid[start : start + batch]
+        block = np.concatenate([stores.images(group["image"], slice(place, place + 1)) for place in chosen])
+        image = prepare(torch.from_numpy(block).to(device))
+        network = probabilities(image, views)
+        members = torch.stack([probabilities(image, [flip]) for flip in FLIPS])
+        for number, place in enumerate(chosen):
+            row = row_of[ids[place]]
+            wanted = stores.images(masks, slice(row, row + 1))[0]
+            tallies["network"].add(network[number].numpy(), **_kept(network[number]), truth=wanted)
+            flips = members[:, number]
+            tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=wanted)
+    curves = pd.concat([_curves(what, tally, classes) for what, tally in tallies.items()], ignore_index=True)
+    return curves, pd.DataFrame([row for what, tally in tallies.items() for row in _summary(what, tally)])
+
+
+def _kept(p: torch.Tensor) -> dict[str, np.ndarray]:
+    return {"rounded": quantise(p).numpy(), "truncated": truncate(p.numpy())}
+
+
+def _kept_blend(members: torch.Tensor) -> dict[str, np.ndarray]:
+    """Blend members (member, class, y, x) that were each kept as bytes, and keep the mean in the same way."""
+    kept = [_kept(member) for member in members]
+    whole = np.sum([each["truncated"] for each in kept], axis=0, dtype=np.int64) // len(kept)
+    return {"rounded": blend([each["rounded"] for each in kept]), "truncated": whole.astype(np.uint8)}
+
+
+def _curves(what: str, tally: Tally, classes: Sequence[str]) -> pd.DataFrame:
+    dice = {way: np.vstack([values, values.mean(axis=0)]) for way, values in tally.at_levels().items()}
+    tables = [
+        pd.DataFrame(
+            {"what": what, "class": name, "level": np.arange(1, 256)}
+            | {f"dice_{way}": values[row] for way, values in dice.items()}
+        )
+        for row, name in enumerate([*classes, "all"])
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _summary(what: str, tally: Tally) -> list[dict[str, Any]]:
+    rows = []
+    for way, (mean, variance) in tally.errors().items():
+        row: dict[str, Any] = {"what": what, "way": way, "mean_error": mean, "variance_of_error": variance}
+        for where, dice in (("level", tally.at_levels()), ("hundredth", tally.at_hundredths())):
+            difference = np.abs(dice[way] - dice["float"])
+            row |= {
+                f"largest_at_{where}s": difference.max(),
+                where: int(difference.max(axis=0).argmax()) + 1,
+                f"mean_at_{where}s": difference.mean(),
+            }
+        rows.append(row | {"variance": tally.variance(), "images": tally.images})
+    return rows
+
+
+def page(summary: pd.DataFrame, run: str) -> str:
+    """Write the summary of a study as Markdown.
+
+    Parameters
+    ----------
+    summary : the second table that :func:`study` returns.
+    run : what names the network to the reader.
+    """
+    heads = ["what", "way", "mean error", "variance", "largest", "mean", "largest (t)", "mean (t)"]
+    rows = [
+        [
+            *(row.what, row.way, f"{255 * row.mean_error:+.4f}", f"{255**2 * row.variance_of_error:.4f}"),
+            *(f"{row.largest_at_levels:.6f} ({row.level})", f"{row.mean_at_levels:.6f}"),
+            *(f"{row.largest_at_hundredths:.6f} ({row.hundredth / 100:.2f})", f"{row.mean_at_hundredths:.6f}"),
+        ]
+        for row in summary.itertuples()
+    ]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * 2 + ["---:"] * 6, *rows])
+    variances = summary.drop_duplicates("what").set_index("what")["variance"]
+    return f"""# Probabilities as bytes
+
+{run}, {summary["images"].iloc[0]} validation images, against the float32 that the bytes are made from.
+
+{table}
+
+- rounded: floor(255 p + 0.5), as the stores here; truncated: `(probability*255).astype(np.uint8)`, as in the diary.
+- mean error and variance: of 255 p - byte, in levels. An error spread evenly over one level has the variance
+  1/12 = 0.0833.
+- largest (where), mean: absolute difference of a class's Dice from float32's, at the levels 1 to 255 (p >= v / 255).
+  Cutting off is the float rule itself there; rounding takes pixels in from half a level below.
+- (t): the same over the thresholds 0.01 to 0.99 (p >= t), for which the bytes use the next whole level above 255 t.
+- blend: the mean of four flips of the network, each kept as bytes first. What cutting off takes from every member does
+  not average out.
+- Variance of the probabilities: {variances["network"]:.5f} (network), {variances["blend"]:.5f} (blend); \
+the diary's: {DIARY_VARIANCE}.
+"""

@@ -1,0 +1,1 @@
+"""One network on one fold: samples, losses, the loop, its state, and the ranks that share it."""

@@ -1,0 +1,185 @@
+"""A network with everything that changes when it learns."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from timm.layers import convert_sync_batchnorm
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from cloudseg.config.batching import LEAST
+from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
+from cloudseg.models.networks import Segmenter
+from cloudseg.runtime import devices
+from cloudseg.training.losses import build_loss
+from cloudseg.training.ranks import Team
+from cloudseg.training.samples import CHANNELS, normalise, unpack
+
+
+class Learner:
+    """A network, its optimiser, its gradient scaler and the moving average of its weights.
+
+    Parameters
+    ----------
+    model : on the CPU; moved to the team's device.
+    recipe : as of :func:`cloudseg.training.train.train`.
+    classes : number of planes.
+    team : this process's place among those that learn together.
+    loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
+
+    Attributes
+    ----------
+    model : the network that learns.
+    kept : the network to validate and to keep: the moving average where the recipe has an ``ema``.
+    classes : number of planes.
+    dtype : what the network computes in.
+    busy : how long the device worked (:class:`cloudseg.runtime.devices.BusyClock`).
+    """
+
+    def __init__(
+        self,
+        model: Segmenter,
+        recipe: Mapping[str, Any],
+        classes: int,
+        team: Team,
+        loss_grid: tuple[int, int] | None = None,
+    ) -> None:
+        """Put the network where it learns."""
+        self._recipe, self.classes, self._team = recipe, classes, team
+        self.dtype = devices.precision_type(recipe["precision"], team.device)
+        self.busy = devices.BusyClock(team.device)
+        self.loss_of = build_loss(recipe["loss"], loss_grid, recipe["dice_over"])
+        if team.size > 1 and team.device.type == "cuda":  # it exists there alone
+            model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
+        model = keep_slow_layers_in_float32(model, team.device, self.dtype)
+        # Channels last is a quarter faster than planes, on the CPU too
+        layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
+        self.model = model.to(team.device, memory_format=layout)
+        self._optimiser = torch.optim.AdamW(_parameter_groups(model, recipe["weight_decay"]), fused=True)
+        self._scaler = torch.amp.GradScaler(team.device.type, enabled=self.dtype == torch.float16)
+        self._average = _moving_average(self.model, recipe["ema"]) if recipe["ema"] else None
+        self.kept = self._average.module if self._average else self.model
+        self._joined: nn.Module | None = None  # as the first image shows it
+        self._forward: nn.Module | None = None
+
+    def learn(
+        self, image: torch.Tensor, mask: torch.Tensor, *, rate: float, images: int | None = None, pieces: int = 1
+    ) -> torch.Tensor:
+        """Make one step, and return the sum of the loss over the images of this process.
+
+        Parameters
+        ----------
+        image : (N, H, W, 3) uint8, this process's share of the batch.
+        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.samples.unpack`.
+        rate : learning rate.
+        images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
+            is that of the mean over all images.
+        pieces : into which the share is cut, to be seen one after the other; at most N / 2. What counts over the
+            images that are seen at once, BatchNorm and the losses over a batch, then counts over a piece.
+
+        Returns
+        -------
+        Tensor : float32 scalar, on the device.
+        """
+        with self.busy.working():
+            for group in self._optimiser.param_groups:
+                group["lr"] = rate
+            if self._joined is None:
+                self._join(image[:LEAST])
+            total = torch.zeros((), device=self._team.device)
+            whole = images or len(image)
+            parts = list(zip(image.tensor_split(pieces), mask.tensor_split(pieces), strict=True))
+            for number, part in enumerate(parts, start=1):
+                self._team.count_step()
+                with self._joins_gradients(number == pieces):
+                    loss, count = self._loss(*part), len(part[0])
+                    # DistributedDataParallel divides the sum of the gradients by the number of processes
+                    self._scaler.scale(loss * (count * self._team.size / whole)).backward()
+                total += loss.detach() * count
+            self._scaler.unscale_(self._optimiser)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe["clip"])
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
+            self._optimiser.zero_grad()
+            if self._average:
+                self._average.update_parameters(self.model)
+        return total
+
+    @torch.no_grad()
+    def validate(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the loss of some images, their logits and their targets; the network must be in evaluation mode."""
+        self._team.count_step()
+        with self.busy.working():
+            logits, target = self._logits(self.kept, self._to_network(image)), self._to_target(mask)
+            return self.loss_of(logits, target), logits, target
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
+
+    def _joins_gradients(self, last: bool) -> contextlib.AbstractContextManager:
+        """Let the processes talk in the last piece of a batch alone."""
+        return contextlib.nullcontext() if last or self._team.size == 1 else self._joined.no_sync()
+
+    def _join(self, image: torch.Tensor) -> None:
+        self._joined = self._team.joined(self.model, self._to_network(image))
+        # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
+        self._forward = torch.compile(self._joined, dynamic=False) if self._recipe["compile"] else self._joined
+
+    def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
+
+    def _logits(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self._team.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return network(image)
+
+    def _to_network(self, image: torch.Tensor) -> torch.Tensor:
+        channels = CHANNELS[self._recipe["channels"]]
+        image = image.to(self._team.device, non_blocking=True)
+        return normalise(image, **self._recipe["normalise"], channels=channels)
+
+    def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
+        return unpack(mask.to(self._team.device, non_blocking=True), self.classes)
+
+
+def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential moving average of weights and norms' statistics, which leans less on the first steps.
+
+    The decay of step n is min(decay, (1 + n) / (10 + n)), as TensorFlow's ``ExponentialMovingAverage`` has it with
+    ``num_updates``: a short training would else keep what it began with.
+    """
+
+    @torch.no_grad()
+    def update(average: list[torch.Tensor], current: list[torch.Tensor], steps: torch.Tensor | int) -> None:
+        steps = int(steps)
+        share = 1 - min(decay, (1 + steps) / (10 + steps))
+        if average[0].is_floating_point():
+            torch._foreach_lerp_(average, current, share)
+        else:  # how many batches a norm has seen
+            torch._foreach_copy_(average, current)
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+
+
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay the weights of convolutions; pulling biases and norms towards zero only hurts."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,104 @@
+"""Score a network on validation images while it trains, by a decision of the recipe's own."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from cloudseg.inference.predict import quantise
+from cloudseg.postprocess import level, remove_small_components
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationDecision:
+    """How the probabilities of a validation image become masks, at the training size.
+
+    Parameters
+    ----------
+    level : from 0 to 255, the stored probability from which a pixel is in.
+    min_size : pixels of the training size that a component needs to stay.
+    """
+
+    level: int
+    min_size: int
+
+    @classmethod
+    def of(cls, validation: Mapping[str, Any], size: tuple[int, int]) -> "ValidationDecision":
+        """Return the decision of a recipe for images of a size.
+
+        Parameters
+        ----------
+        validation : of a recipe: ``threshold`` (0 to 1) and ``min_area``, a share of the image (None is 0).
+        size : height and width of the images in pixels.
+
+        Examples
+        --------
+        >>> ValidationDecision.of({"threshold": 0.5, "min_area": 0.025}, (96, 144))
+        ValidationDecision(level=128, min_size=346)
+        """
+        pixels = (validation["min_area"] or 0) * size[0] * size[1]
+        # Rounded first: 0.07 * 100 is a little more than 7
+        return cls(level(validation["threshold"]), math.ceil(round(pixels, 6)))
+
+    def mask(self, plane: np.ndarray) -> np.ndarray:
+        """Return the mask, uint8 (H, W) of 0 and 1, of stored probabilities, uint8 (H, W)."""
+        return remove_small_components((plane >= self.level).view(np.uint8), self.min_size)
+
+
+def dice_per_class(
+    logits: torch.Tensor, target: torch.Tensor, decision: ValidationDecision = ValidationDecision(128, 0)
+) -> torch.Tensor:
+    """Return the Dice of every image and class, of masks that are made as those of a submission are.
+
+    Parameters
+    ----------
+    logits, target : (N, C, H, W); the target is 0 or 1.
+    decision : how probabilities become masks; threshold 0.5 and no minimum size when left out.
+
+    Returns
+    -------
+    Tensor : (N, C) float64, on the CPU; 2 |A and B| / (|A| + |B|), 1 where both are empty.
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[[[9.0, 9.0, -9.0]], [[-9.0, -9.0, 9.0]]]])
+    >>> target = torch.tensor([[[[1, 0, 0]], [[0, 0, 0]]]])
+    >>> dice_per_class(logits, target)  # in an empty plane one stray pixel costs everything
+    tensor([[0.6667, 0.0000]], dtype=torch.float64)
+    >>> dice_per_class(logits, target, ValidationDecision(level=128, min_size=2))
+    tensor([[0.6667, 1.0000]], dtype=torch.float64)
+    """
+    probabilities = quantise(torch.sigmoid(logits.float())).cpu().numpy()
+    truth = target.cpu().numpy() > 0.5
+    dice = [
+        [_dice(decision.mask(plane), wanted) for plane, wanted in zip(*planes, strict=True)]
+        for planes in zip(probabilities, truth, strict=True)
+    ]
+    return torch.tensor(dice, dtype=torch.float64).reshape(logits.shape[:2])
+
+
+def masks_left_out(mask_HWB: np.ndarray, classes: int, min_size: int) -> tuple[int, int]:
+    """Return how many classes an image has, and how many of these a minimum size would take away altogether.
+
+    Parameters
+    ----------
+    mask_HWB : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    classes : at most 8 B.
+    min_size : pixels that a component needs to stay.
+
+    Examples
+    --------
+    >>> masks_left_out(np.array([[[3], [1], [0]]], np.uint8), classes=3, min_size=2)
+    (2, 1)
+    """
+    planes = [mask_HWB[..., number // 8] >> (number % 8) & 1 for number in range(classes)]
+    there = [plane for plane in planes if plane.any()]
+    return len(there), sum(not remove_small_components(plane, min_size).any() for plane in there)
+
+
+def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    both, pixels = np.count_nonzero(mask & truth), np.count_nonzero(mask) + np.count_nonzero(truth)
+    return 2 * both / pixels if pixels else 1.0

@@ -1,0 +1,138 @@
+"""The state of a training between two epochs, so that one that was killed goes on as if nothing had happened.
+
+It lies beside the run's outputs and is no output of the rule: Snakemake deletes what a failed job has made.
+"""
+
+import contextlib
+import signal
+import threading
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cloudseg.runtime.background import Background
+from cloudseg.runtime.watchdog import STUCK_AFTER
+from cloudseg.storage import files
+
+NAME = "training.state"
+
+
+class StateFile:
+    """The one file that holds the state of a training.
+
+    The training thread only copies what the next epoch will change; another thread writes the copy, beside the file,
+    and then gives it its name. A kill at any moment leaves the state of this epoch or of the one before.
+
+    Parameters
+    ----------
+    path : of the file.
+    digest : of everything that decides the result of an epoch. A file of another digest is ignored.
+    stuck_after : seconds after which a write counts as stuck.
+    """
+
+    def __init__(self, path: str | Path, digest: str, *, stuck_after: float = STUCK_AFTER) -> None:
+        """Begin to write; call :meth:`close` at the end."""
+        self.path, self._digest = Path(path), digest
+        self._writing = Background(1, stuck_after=stuck_after, name="state")
+
+    def read(self, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+        """Return the state, or None when there is none that belongs to this training and is whole; ``say`` why.
+
+        Raises
+        ------
+        OSError, MemoryError : if it cannot be read, though it may be whole.
+        """
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                if broken := archive.testzip():  # torch.load skips the checksums
+                    raise zipfile.BadZipFile(f"{broken} fails its checksum")
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            return None
+        except (OSError, MemoryError):  # the file may be whole: days of work must not be given up for that
+            raise
+        except Exception as error:  # torch names no class for a file that was cut short
+            say(f"{self.path}: not a whole state ({type(error).__name__}); training from the beginning")
+            return None
+        if state.pop("digest") != self._digest:
+            say(f"{self.path}: of another recipe, other data or other code; training from the beginning")
+            return None
+        return state
+
+    def write(self, state: Mapping[str, Any], unchanging: Mapping[str, Any] | None = None) -> None:
+        """Write a state while training goes on; an error of the write before is raised here.
+
+        Parameters
+        ----------
+        state : tensors and plain values, which are copied before this returns.
+        unchanging : more of them, that nobody will change and that need no copy.
+
+        Raises
+        ------
+        Exception : as of :meth:`cloudseg.runtime.background.Background.submit`, with the path.
+        """
+        copy = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
+        self._writing.submit(str(self.path), self._write, copy)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        with files.atomic(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def wait(self) -> None:
+        """Return when the last state lies on the disk."""
+        self._writing.wait()
+
+    def close(self) -> None:
+        """Finish the last write, whatever signals come."""
+        with _ignoring_signals():
+            self._writing.close()
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy on the CPU whose tensors share no memory with those of the training."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def leaving_on_signal(about: Callable[[], str]) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into an orderly end, with a line that says what the next run will do.
+
+    Parameters
+    ----------
+    about : returns that line; it is called when the signal comes.
+
+    Raises
+    ------
+    SystemExit : with 128 plus the number of the signal, as a shell reports it.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        print(f"{signal.Signals(number).name}: {about()}", flush=True)
+        raise SystemExit(128 + number)
+
+    with _handling_signals(leave):
+        yield
+
+
+@contextlib.contextmanager
+def _handling_signals(handler: Any) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+def _ignoring_signals() -> contextlib.AbstractContextManager:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return _handling_signals(signal.SIG_IGN) if in_main_thread else contextlib.nullcontext()

@@ -1,0 +1,248 @@
+"""Random access to the images and masks of a pixel store, for training and prediction."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from cloudseg.dataset.folds import read_folds
+from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.storage import stores
+from cloudseg.training.augment import Augmentation
+from cloudseg.training.sampler import Key
+
+CHANNELS = {"rgb": 3, "gray": 1}
+"""What a recipe's ``channels`` may name, and how many a network then sees."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in a grey picture: ITU-R BT.601, section 2.5.1, as in OpenCV and Pillow."""
+
+
+class PixelSamples(Dataset):
+    """Images with masks out of a pixel store of training images, by (epoch, place).
+
+    Samples stay in bytes, a quarter of what floats would take between processes and to the device;
+    :func:`normalise` and :func:`unpack` make them into what networks and losses take, there.
+
+    Parameters
+    ----------
+    store : a pixel store, read when asked: nothing is kept in memory.
+    images : positions in the store of the images of this data set.
+    transform : applied to each sample, or None.
+    seed : of the draws of ``transform``, which depend on (seed, epoch, place) and nothing else.
+    size : (height, width) that a sample is resized to after ``transform``, images as the dataset's are and masks
+        by :func:`resize_bits`; None leaves it at the size of the store.
+
+    Examples
+    --------
+    ``samples[epoch, place]`` is a pair of tensors: the image (H, W, 3) and the mask (H, W, B), both uint8;
+    bit ``c % 8`` of byte ``c // 8`` of a mask pixel says whether class ``c`` covers it.
+    """
+
+    def __init__(
+        self,
+        store: str | Path,
+        images: Sequence[int],
+        *,
+        transform: Augmentation | None = None,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Open the store."""
+        group = stores.read(store)
+        self._store, self._names = store, group.attrs.asdict()["ids"]
+        self._image, self._mask = group["image"], group["mask"]
+        self._size = size if size != self._image.shape[1:3] else None
+        self._images = list(images)
+        self._transform = transform
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of one sample."""
+        height, width = self._size or self._image.shape[1:3]
+        return height * width * (3 + self._mask.dtype.itemsize)
+
+    def name(self, place: int) -> str:
+        """Return the store and the name of the image at one place, for messages."""
+        return f"{self._store}, image {self._names[self._images[place]]}"
+
+    def mask(self, place: int) -> np.ndarray:
+        """Return the mask at one place as the store has it, (H, W, B) uint8."""
+        packed = stores.images(self._mask, self._row(place))[0]
+        return packed.view(np.uint8).reshape(*packed.shape, -1)
+
+    def _row(self, place: int) -> slice:
+        return slice(self._images[place], self._images[place] + 1)
+
+    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the image and mask at one place, as drawn in one epoch."""
+        epoch, place = key
+        image, mask = stores.images(self._image, self._row(place))[0], self.mask(place)
+        if self._transform is not None:
+            image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
+        if self._size is not None:
+            image, mask = resize_image(image, self._size), resize_bits(mask, self._size)
+        return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
+
+
+def draw(seed: int, epoch: int, place: int) -> int:
+    """Return the number, 0 to 2**32 - 1, that decides the augmentation of one sample in one epoch.
+
+    Examples
+    --------
+    >>> draw(2019, 3, 14) == draw(2019, 3, 14), draw(2019, 3, 14) == draw(2019, 14, 3)
+    (True, False)
+    """
+    return int(np.random.SeedSequence([seed, epoch, place]).generate_state(1)[0])
+
+
+def normalise(image_NHWC: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels: int = 3) -> torch.Tensor:
+    """Turn bytes into what an encoder takes, on the device where they are.
+
+    Parameters
+    ----------
+    image_NHWC : (N, H, W, 3) uint8, RGB.
+    mean, std : per colour, of intensities in 0..1.
+    channels : 3, or 1 for a grey picture, which is the luma of the colours, normalised by the one mean and
+        deviation of :func:`grey_normalisation`.
+
+    Returns
+    -------
+    Tensor : (N, channels, H, W) float32, (value / 255 - mean) / std, channels last in memory.
+
+    Examples
+    --------
+    >>> white = torch.full((1, 1, 1, 3), 255, dtype=torch.uint8)
+    >>> normalise(white, [0.5, 0.5, 0], [0.5, 0.25, 1]).flatten()
+    tensor([1., 2., 1.])
+    >>> normalise(white, [0.5, 0.5, 0], [0.5, 0.25, 1], channels=1).flatten()
+    tensor([1.3333])
+    """
+    image = image_NHWC.float()
+    if channels == 1:
+        red, green, blue = image.unbind(-1)
+        image = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[..., None]
+        mean, std = ([value] for value in grey_normalisation(mean, std))
+    scale = 1 / (255 * torch.tensor(std, dtype=torch.float64))
+    shift = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+    # Not waited for, else each batch would wait for the one before
+    scale, shift = (each.float().to(image_NHWC.device, non_blocking=True) for each in (scale, shift))
+    image = image * scale + shift
+    return image.permute(0, 3, 1, 2)
+
+
+def grey_normalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[float, float]:
+    """Return the mean and deviation of a grey channel for weights that were summed over three colours.
+
+    A colour network sees a grey picture g as (g - mean_c) / std_c in each colour c and weighs these by w_c. One
+    channel x with the weight w_1 + w_2 + w_3 is the same when x is the average over the colours,
+    ``x = g * average(1 / std) - average(mean / std)``: exactly when the three means and deviations are equal or
+    the three weights are, and otherwise as near as one number gets without knowing the weights.
+
+    Parameters
+    ----------
+    mean, std : per colour, of intensities in 0..1.
+
+    Returns
+    -------
+    (float, float) : so that x = (g - mean) / std; the deviation is the harmonic mean of the three.
+
+    Examples
+    --------
+    >>> [round(value, 4) for value in grey_normalisation([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    [0.4488, 0.226]
+    """
+    one_std = 1 / np.mean([1 / each for each in std])
+    return float(one_std * np.mean([each / by for each, by in zip(mean, std, strict=True)])), float(one_std)
+
+
+def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
+    """Spread the bits of masks over planes.
+
+    Parameters
+    ----------
+    mask_NHWB : (N, H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    classes : at most 8 B.
+
+    Returns
+    -------
+    Tensor : (N, classes, H, W) float32, 0 or 1.
+
+    Examples
+    --------
+    >>> unpack(torch.tensor([[[[5]]]], dtype=torch.uint8), classes=4).flatten()
+    tensor([1., 0., 1., 0.])
+    """
+    planes = [(mask_NHWB[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
+    return torch.stack(planes, dim=1).float()
+
+
+def resize_bits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask of many classes, each by area: in where at least half of a new pixel was covered.
+
+    Parameters
+    ----------
+    mask : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    size : (height, width) to make, in pixels.
+
+    Returns
+    -------
+    ndarray : (height, width, B) uint8.
+
+    Examples
+    --------
+    >>> resize_bits(np.array([[[3], [1], [2], [0]]], np.uint8), (1, 2))  # the second class: half of either pixel
+    array([[[3],
+            [2]]], dtype=uint8)
+    """
+    resized = np.zeros((*size, mask.shape[2]), np.uint8)
+    for byte in range(mask.shape[2]):
+        present = int(np.bitwise_or.reduce(mask[..., byte], axis=None))
+        for bit in range(8):
+            if present >> bit & 1:
+                resized[..., byte] |= resize_mask(mask[..., byte] >> bit & 1, size) << bit
+    return resized
+
+
+def quiet_worker(worker: int) -> None:
+    """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
+    cv2.setNumThreads(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Return where the training and the validation images of a fold lie in a pixel store.
+
+    Parameters
+    ----------
+    folds : table with the columns ``image`` and ``fold``.
+    fold : its images validate, all others train.
+    ids : the names of the store's training images, in its order.
+
+    Returns
+    -------
+    (list of int, list of int) : positions in the store, both in the order of the table. No image is in both.
+
+    Raises
+    ------
+    ValueError : if the table has no such fold, is cut short, or does not hold each image of the store once.
+    """
+    table = read_folds(folds, ids)
+    positions = {name: position for position, name in enumerate(ids)}
+    if fold not in set(table["fold"]):
+        raise ValueError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
+    validates = table["fold"] == fold
+    train = [positions[name] for name in table["image"][~validates]]
+    valid = [positions[name] for name in table["image"][validates]]
+    assert not set(train) & set(valid), "an image both trains and validates"
+    return train, valid

@@ -1,0 +1,247 @@
+"""How much memory and time each job asks for: functions of its images, classes, sizes and attempts.
+
+The constants were measured on the demo (two CPU cores; 100 and 400 images; benchmark files of the rules). A job asks
+for `ROOM` times the memory and `PATIENCE` times the seconds, and for as many times that as it has been tried.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloudseg.config.batching import images_at_once
+from cloudseg.config.views import recipe_views
+
+if TYPE_CHECKING:
+    from cloudseg.workflow.plan import Plan
+
+ROOM = 1.5
+PATIENCE = 4
+LEAST_MINUTES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a rule's job takes: a fixed part and parts that grow with its work, as measured.
+
+    A mask is one class of one image. Seconds are those of one core; megapixels at once are those that a network sees.
+    `mb_for_images` is what the images that are decoded at the same time may take, however large they are: the jobs hold
+    to it (:mod:`cloudseg.runtime.memory`).
+    """
+
+    mb: float
+    mb_per_thread: float = 0
+    mb_per_image: float = 0
+    mb_per_mask: float = 0
+    mb_per_megapixel_at_once: float = 0
+    mb_for_images: int = 0
+    seconds: float = 5
+    seconds_per_image: float = 0
+    seconds_per_mask: float = 0
+    seconds_per_megapixel: float = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a job has to do."""
+
+    images: float = 0
+    masks: float = 0
+    megapixels: float = 0
+    megapixels_at_once: float = 0
+    processes: int = 1
+
+
+COSTS = {
+    "demo": Cost(400, mb_per_thread=170, mb_for_images=3500, seconds_per_image=0.2),
+    "fetch": Cost(300, seconds_per_image=0.5),
+    "sample": Cost(200, mb_per_image=0.002, mb_per_mask=0.002, seconds_per_image=0.01),
+    "check": Cost(
+        200, mb_per_thread=40, mb_per_image=0.01, mb_per_mask=0.002, mb_for_images=3500, seconds_per_image=0.03
+    ),
+    "folds": Cost(200, mb_per_image=0.005, seconds_per_image=1e-4),
+    "pixels": Cost(
+        270,
+        mb_per_thread=40,
+        mb_per_image=0.005,
+        mb_for_images=3500,
+        seconds_per_image=0.03,
+        seconds_per_megapixel=0.03,
+    ),
+    "truth": Cost(270, mb_per_thread=20, mb_per_image=0.005, mb_for_images=3500, seconds_per_mask=0.003),
+    "dataset_sheet": Cost(400),
+    "augmented": Cost(500),
+    "shift": Cost(900, mb_per_image=0.01, seconds_per_image=0.02, seconds_per_megapixel=0.1),
+    "weights": Cost(1000),
+    # On a CPU, where the memory holds the activations; a larger encoder than the demo's takes up to half as much again
+    "train": Cost(1400, mb_per_image=0.001, mb_per_megapixel_at_once=2700, seconds_per_megapixel=4),
+    "train on a GPU": Cost(2000, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_megapixel=0.15),
+    "predict": Cost(
+        1000, mb_per_image=0.001, mb_per_megapixel_at_once=460, seconds_per_mask=0.004, seconds_per_megapixel=1.5
+    ),
+    "predict on a GPU": Cost(
+        2500, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_mask=0.004, seconds_per_megapixel=0.04
+    ),
+    "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
+    "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
+    "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
+    "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
+    "submission": Cost(150, mb_per_mask=0.006),
+    "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
+    "probe": Cost(300),
+    "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
+    "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and what looks on
+    "loading": Cost(10_000, seconds=600),
+    "quantising": Cost(2700, seconds=600),
+}
+
+
+def megabytes(cost: Cost, work: Work, threads: int = 1, attempt: int = 1) -> int:
+    """Return the memory in MB that a job asks for.
+
+    Examples
+    --------
+    >>> megabytes(Cost(200, mb_per_image=0.01), Work(images=10_000)), megabytes(Cost(200), Work(), attempt=2)
+    (450, 600)
+    """
+    taken = work.processes * (cost.mb + cost.mb_per_image * work.images) + cost.mb_per_thread * threads
+    taken += cost.mb_per_mask * work.masks + cost.mb_per_megapixel_at_once * work.megapixels_at_once
+    return attempt * (math.ceil(ROOM * taken) + cost.mb_for_images)
+
+
+def minutes(cost: Cost, work: Work, threads: int = 1, attempt: int = 1) -> int:
+    """Return the minutes that a job asks for.
+
+    Examples
+    --------
+    >>> minutes(Cost(0, seconds_per_image=0.6), Work(images=1000)), minutes(Cost(0, seconds=0), Work(), attempt=2)
+    (51, 20)
+    """
+    seconds = cost.seconds_per_image * work.images + cost.seconds_per_mask * work.masks
+    seconds += cost.seconds_per_megapixel * work.megapixels
+    return attempt * math.ceil(LEAST_MINUTES + PATIENCE * (cost.seconds + seconds / threads) / 60)
+
+
+def machine_megabytes() -> int:
+    """Return the memory in MB that all jobs of this machine share: that of the machine, or of this container."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # of cgroups, version 2 and 1
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(Path("/sys/fs/cgroup", name).read_text()))
+    return total // 10**6
+
+
+class Estimates:
+    """What the jobs of a plan ask for; its methods stand in the rules: ``mem_mb=ESTIMATES.memory("check")``.
+
+    Parameters
+    ----------
+    plan : the plan.
+    runs_here : whether jobs run on this machine: then `device: auto` means the CPU where this machine has no GPU.
+    """
+
+    def __init__(self, plan: "Plan", *, runs_here: bool = True) -> None:
+        """Look nothing up yet."""
+        self.plan = plan
+        self.runs_here = runs_here
+
+    def memory(self, rule: str) -> Callable[..., int]:
+        """Return the function of a rule's ``mem_mb``."""
+
+        def mem_mb(wildcards: Any, threads: int = 1, attempt: int = 1) -> int:
+            return megabytes(self._cost(rule), self._work(rule, wildcards), threads, attempt)
+
+        return mem_mb
+
+    def minutes(self, rule: str) -> Callable[..., int]:
+        """Return the function of a rule's ``runtime``."""
+
+        def runtime(wildcards: Any, threads: int = 1, attempt: int = 1) -> int:
+            return minutes(self._cost(rule), self._work(rule, wildcards), threads, attempt)
+
+        return runtime
+
+    def too_large(self, limit: int) -> list[str]:
+        """Say which trainings ask for more memory than there is.
+
+        Parameters
+        ----------
+        limit : in MB.
+        """
+        lines = []
+        for row in self.plan.experiments[["recipe", "size"]].drop_duplicates().itertuples(index=False):
+            asked = self.memory("train")(row)
+            if asked > limit:
+                lines.append(
+                    f"recipe {row.recipe} at {row.size}: a training asks for {asked} MB of memory, and there are "
+                    f"{limit}: it runs alone, and may be killed; lower `batch` or `micro_batch`"
+                )
+        return lines
+
+    def _cost(self, rule: str) -> Cost:
+        on_cpu = self.plan.settings["device"] == "cpu" or (self.runs_here and self.plan.cpu_instead())
+        return COSTS[rule] if on_cpu else COSTS.get(f"{rule} on a GPU", COSTS[rule])
+
+    def _work(self, rule: str, wildcards: Any) -> Work:
+        """Return what a job has to do."""
+        images = self.plan.images
+        both = sum(images.values())
+        if rule in ("train", "probe_one"):
+            return self._training(wildcards)
+        if rule == "predict":
+            return self._prediction(wildcards)
+        if rule in ("check", "pixels"):
+            size = self.plan.pixels_size(wildcards) if rule == "pixels" else (0, 0)
+            count = images[wildcards.split]
+            return Work(images=count, masks=self._masks(count), megapixels=count * math.prod(size) / 1e6)
+        if rule == "blend":
+            stores = len(self.plan.blend_stores(wildcards))
+            count = images["test"] if wildcards.split == "test" else images["train"]
+            return Work(images=count, masks=stores * self._masks(count))
+        if rule == "compare":
+            members = len(self.plan.member_names(wildcards))
+            return Work(images=images["train"], masks=members * self._masks(images["train"]))
+        if rule in ("folds", "truth", "surface", "decide"):
+            return Work(images=images["train"], masks=self._masks(images["train"]))
+        if rule in ("submit", "submission"):
+            return Work(images=images["test"], masks=self._masks(images["test"]))
+        if rule == "leaderboard":
+            return Work(images=images["train"], masks=len(self.plan.ensembles) * self._masks(images["train"]))
+        if rule == "shift":
+            return Work(images=both, megapixels=both * self.plan.megapixels(self.plan.smallest_size))
+        return Work(images=both, masks=self._masks(both))
+
+    def _masks(self, images: float) -> float:
+        return images * len(self.plan.classes)
+
+    def _training(self, wildcards: Any) -> Work:
+        recipe = self.plan.settings["recipes"][wildcards.recipe]
+        megapixels, images = self.plan.megapixels(wildcards.size), self.plan.images["train"]
+        at_once = images_at_once(recipe) * recipe["gpus"]
+        return Work(
+            images=images,
+            megapixels=recipe["epochs"] * images * megapixels,
+            megapixels_at_once=at_once * megapixels,
+            processes=recipe["gpus"],
+        )
+
+    def _prediction(self, wildcards: Any) -> Work:
+        """Both checkpoints of a run see every view of every image of a split."""
+        recipe = self.plan.settings["recipes"][wildcards.recipe]
+        megapixels = self.plan.megapixels(wildcards.size)
+        images = self.plan.images["test"]
+        if getattr(wildcards, "split", "test") == "valid":
+            images = self.plan.images["train"] / self.plan.folds
+        views = recipe_views(recipe)
+        area = sum(view.get("scale", 1) ** 2 for view in views)
+        largest = max(view.get("scale", 1) ** 2 for view in views)
+        return Work(
+            images=images,
+            masks=2 * self._masks(images),
+            megapixels=2 * images * area * megapixels,
+            megapixels_at_once=images_at_once(recipe | {"gpus": 1}) * largest * megapixels,
+        )

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from cloudseg.runtime import devices
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    def present(answer):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: answer)
+
+    return present
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "there", "expected", "said"),
+    [
+        ("auto", 1, True, "cuda:0", ""),
+        ("auto", 1, False, "cpu", "torch sees no CUDA device: computing on the CPU\n"),
+        ("auto", 0, True, "cpu", "no GPU was granted to this job: computing on the CPU\n"),
+        ("cuda", 1, True, "cuda:0", ""),
+        ("cpu", 1, True, "cpu", ""),
+    ],
+)
+def test_devices(cuda, capsys, device, gpus, there, expected, said):
+    cuda(there)
+    assert devices.pick(device, gpus) == torch.device(expected)
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(("gpus", "reason"), [(1, "torch sees no CUDA device"), (0, "no GPU was granted")])
+def test_insisting_on_a_device_that_is_not_there(cuda, gpus, reason):
+    cuda(gpus == 0)
+    with pytest.raises(ValueError, match=rf"{reason}.*`--resources gpu=1`.*`device: auto`"):
+        devices.pick("cuda", gpus)
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_auto_is_half_precision_on_a_gpu_that_has_no_bfloat16(monkeypatch, has, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
+    assert devices.precision_type("auto", torch.device("cuda")) == expected
+    assert devices.precision_type("float32", torch.device("cuda")) == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),  # AMD since Zen 4
+        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),  # Intel since Sapphire Rapids
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, torch.float32),  # emulates it
+        ({"architecture": "aarch64"}, torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_on_a_processor_that_computes_in_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert devices.precision_type("auto", torch.device("cpu")) == expected
+    assert devices.precision_type("float32", torch.device("cpu")) == torch.float32
+
+
+def test_other_words():
+    with pytest.raises(ValueError, match="'gpu' came, expected auto, cuda or cpu"):
+        devices.pick("gpu", 1)
+
+
+@pytest.mark.parametrize("name", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"])
+def test_a_granted_gpu_that_cannot_be_used_is_an_error(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(ValueError, match=f"the cluster granted this job a GPU \\({name}=2\\)"):
+        devices.pick("auto", gpus=1)
+    assert devices.pick("cpu", gpus=1).type == "cpu"
+    assert devices.pick("auto", gpus=0).type == "cpu"

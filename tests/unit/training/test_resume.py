@@ -1,0 +1,187 @@
+"""A training that is stopped anywhere ends as if it had not been, and goes on only from what is its own."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+from network_fixtures import RECIPE, result, write_folds, write_pixels
+
+from cloudseg.models.weights import initial_weights
+from cloudseg.storage import files
+from cloudseg.training import resume
+from cloudseg.training import train as training
+from cloudseg.training.resume import StateFile
+from cloudseg.training.train import train
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    write_pixels(folder / "pixels.zarr")
+    write_folds(folder / "folds.tsv")
+    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
+    return folder
+
+
+def settings(inputs, out, **recipe):
+    out.mkdir(exist_ok=True)
+    outputs = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
+    return {
+        **{"encoder": "tu-test_resnet", "decoder": "linknet", "pixels": inputs / "pixels.zarr"},
+        **{"folds": inputs / "folds.tsv", "fold": 0, "weights": inputs / "weights.safetensors", "seed": 3},
+        **{"recipe": RECIPE | recipe, "outputs": {name: out / file for name, file in outputs.items()}},
+    }
+
+
+def run(inputs, out, **recipe):
+    train(**settings(inputs, out, **recipe))
+    return result(out)
+
+
+def lose_outputs(out):
+    """Do what Snakemake does with the outputs of a failed job."""
+    for path in out.iterdir():
+        if path.name != resume.NAME:
+            path.unlink()
+
+
+HALF = {"precision": "fp16", "ema": 0.9, "micro_batch": 2}
+
+
+@pytest.mark.parametrize(("stop", "more"), [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)])
+def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_path, monkeypatch, stop, more):
+    recipe = {"epochs": 5, "best_by": "loss", "plateau_patience": 0, **more}
+    whole = run(inputs, tmp_path / "whole", **recipe)
+
+    class StoppedError(Exception):
+        pass
+
+    real = training._validate
+    calls = []
+
+    def validate(*arguments):
+        calls.append(0)
+        if len(calls) > stop:
+            raise StoppedError
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "_validate", validate)
+    with pytest.raises(StoppedError):
+        run(inputs, tmp_path / "cut", **recipe)
+    monkeypatch.setattr(training, "_validate", real)
+    lose_outputs(tmp_path / "cut")
+    assert run(inputs, tmp_path / "cut", **recipe) == whole
+    record = json.loads((tmp_path / "cut/run.json").read_text())
+    assert record["epochs"]["resumed"] == [{"after": stop, "of": 5}]
+    assert [path.name for path in (tmp_path / "cut").iterdir() if path.name.startswith(".")] == []
+
+
+def start(inputs, out, recipe):
+    """Train in a process of its own, slowed down so that a signal meets it in the middle."""
+    real = training.Learner.learn
+
+    def slow(*arguments, **options):
+        time.sleep(0.05)
+        return real(*arguments, **options)
+
+    training.Learner.learn = slow
+    train(**settings(inputs, out, **recipe))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_costs_at_most_an_epoch(inputs, tmp_path, number):
+    recipe = {"epochs": 4}
+    whole = run(inputs, tmp_path / "whole", **recipe)
+    process = multiprocessing.get_context("spawn").Process(target=start, args=(inputs, tmp_path / "cut", recipe))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut" / resume.NAME).exists():
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == (-number if number == signal.SIGKILL else 128 + number)
+    assert not (tmp_path / "cut/last.safetensors").exists()
+    lose_outputs(tmp_path / "cut")
+    assert run(inputs, tmp_path / "cut", **recipe) == whole
+    assert json.loads((tmp_path / "cut/run.json").read_text())["epochs"]["resumed"][0]["after"] >= 1
+
+
+def test_more_epochs_go_on_where_the_schedule_permits(inputs, tmp_path, capsys):
+    whole = run(inputs, tmp_path / "whole", epochs=4, schedule="plateau")
+    run(inputs, tmp_path / "more", epochs=2, schedule="plateau")
+    lose_outputs(tmp_path / "more")
+    assert run(inputs, tmp_path / "more", epochs=4, schedule="plateau") == whole
+    assert json.loads((tmp_path / "more/run.json").read_text())["epochs"]["resumed"] == [{"after": 2, "of": 2}]
+    run(inputs, tmp_path / "other", epochs=2)
+    capsys.readouterr()
+    run(inputs, tmp_path / "other", epochs=3)
+    assert "cosine depends on their number" in capsys.readouterr().out
+    assert json.loads((tmp_path / "other/run.json").read_text())["epochs"]["resumed"] == []
+
+
+def test_a_finished_training_is_written_again_from_its_state(inputs, tmp_path):
+    whole = run(inputs, tmp_path / "a", epochs=2)
+    lose_outputs(tmp_path / "a")
+    assert run(inputs, tmp_path / "a", epochs=2) == whole
+
+
+def test_early_stopping_is_remembered(inputs, tmp_path):
+    recipe = {"epochs": 6, "patience": 1, "learning_rate": 1e-9, "schedule": "constant"}
+    whole = run(inputs, tmp_path / "a", **recipe)
+    assert len(whole[2]) < 6
+    lose_outputs(tmp_path / "a")
+    assert run(inputs, tmp_path / "a", **recipe) == whole
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 2e-3}, {"loss": {"bce": 1}}, {"batch": 3}])
+def test_a_state_of_another_training_is_left_alone(inputs, tmp_path, capsys, change):
+    whole = run(inputs, tmp_path / "whole", epochs=2, **change)
+    run(inputs, tmp_path / "a", epochs=2)
+    capsys.readouterr()
+    assert run(inputs, tmp_path / "a", epochs=2, **change) == whole
+    assert "of another recipe, other data or other code" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data[:-1] + b"x"]
+)
+def test_a_damaged_state_is_no_state(inputs, tmp_path, spoil):
+    whole = run(inputs, tmp_path / "a", epochs=2)
+    path = tmp_path / "a" / resume.NAME
+    path.write_bytes(spoil(path.read_bytes()))
+    lose_outputs(tmp_path / "a")
+    assert run(inputs, tmp_path / "a", epochs=2) == whole
+
+
+def test_the_state_goes_when_it_is_not_to_be_kept(inputs, tmp_path):
+    train(**settings(inputs, tmp_path / "a", epochs=1), keep_state=False)
+    assert not (tmp_path / "a" / resume.NAME).exists()
+
+
+def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monkeypatch):
+    def full(*arguments, **more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(files.DiskFullError, match=r"a/training\.state: .*No space left"):
+        run(inputs, tmp_path / "a", epochs=3)
+    assert not (tmp_path / "a/last.safetensors").exists()
+
+
+def test_the_copy_shares_no_memory_with_the_training(tmp_path):
+    weights = torch.zeros(3)
+    state = StateFile(tmp_path / "state", "digest")
+    copy = resume._copied({"a": [weights], "b": {"c": 1}})
+    weights += 1
+    assert copy["a"][0].tolist() == [0, 0, 0]
+    state.write({"a": weights})
+    state.close()
+    assert state.read()["a"].tolist() == [1, 1, 1]
+    assert StateFile(tmp_path / "state", "other").read() is None
