@@ -50,7 +50,6 @@ class TableError(ValueError):
     """A CSV file that cannot be used, the line where that shows, and why."""
 
     def __init__(self, path: str | Path, line: int, reason: str) -> None:
-        """Make the message, and keep its parts for a report."""
         super().__init__(f"{path}, line {line}: {reason}")
         self.line = line
         self.reason = reason
@@ -269,7 +268,6 @@ class Labels:
     """
 
     def __init__(self, path: str | Path, rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> None:
-        """Keep where the rows are."""
         self._path = Path(path)
         self._rows = rows
 

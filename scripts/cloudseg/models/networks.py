@@ -37,9 +37,8 @@ class Segmenter(nn.Module):
     """
 
     def __init__(self, network: nn.Module, stride: int) -> None:
-        """Keep the network as ``self.network``; checkpoints hold its state alone, under smp's own names."""
         super().__init__()
-        self.network = network
+        self.network = network  # checkpoints hold its state alone, under smp's own names
         self.stride = stride
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -38,7 +38,6 @@ class Background:
     """
 
     def __init__(self, most: int, *, stuck_after: float = STUCK_AFTER, name: str = "background") -> None:
-        """Prepare; the thread starts with the first thing to do."""
         self._most, self._stuck_after = most, stuck_after
         self._unfinished: deque[_Task] = deque()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()

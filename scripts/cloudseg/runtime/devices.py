@@ -149,7 +149,6 @@ class BusyClock:
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Begin at zero."""
         self._device, self._seconds = device, 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 

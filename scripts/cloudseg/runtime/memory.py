@@ -26,7 +26,6 @@ class MemoryBudget:
     """
 
     def __init__(self, memory: int | None = None) -> None:
-        """Begin with all of it."""
         self.whole = None if memory is None else max(0, memory - OVERHEAD)
         self.left = self.whole or 0
         self._changed = threading.Condition()

@@ -34,7 +34,6 @@ class Note:
     """
 
     def __init__(self, log: str | Path, *, mem_mb: int | None = None) -> None:
-        """Read what the attempt before has left."""
         log = Path(log)
         self.log, self.path = log, log.with_name(f".{log.name}.note")
         self.mem_mb = mem_mb

@@ -49,7 +49,6 @@ class FinishedTraining:
     """
 
     def __init__(self, outputs: Mapping[str, str | Path], decides: Mapping[str, Any]) -> None:
-        """Look nothing up yet."""
         self.outputs = {name: Path(path) for name, path in outputs.items()}
         self.run = self.outputs["run"].parent
         self.kept = self.run / FOLDER / files.digest(dict(decides))[:16]

@@ -135,7 +135,6 @@ class Writer:
         made_with: Mapping[str, Any] | None = None,
         threads: int = 1,
     ) -> None:
-        """Begin the store, or take up its ``.part``."""
         if not arrays or ("" in arrays and len(arrays) > 1):
             raise ValueError(f'the arrays of a store are one named "" or several with names; got {sorted(arrays)}')
         if reserved := {"complete", "shards", "made_with"} & set(attrs):

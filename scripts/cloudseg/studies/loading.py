@@ -51,7 +51,6 @@ class FileSamples(Dataset):
     def __init__(
         self, root: str | Path, images: pd.DataFrame, classes: list[str], size: tuple[int, int] | None = None
     ) -> None:
-        """Find the labels; nothing is decoded yet."""
         self._folder = ContestFolder(Path(root))
         self._images = images.to_dict("records")
         self._classes = classes

@@ -26,7 +26,6 @@ class Augmentation:
     """
 
     def __init__(self, compose: Any, names: Sequence[str]) -> None:
-        """Keep what :func:`build_transform` made."""
         self._compose = compose
         self._names = ", ".join(names)
 

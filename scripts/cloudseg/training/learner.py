@@ -46,7 +46,6 @@ class Learner:
         team: Team,
         loss_grid: tuple[int, int] | None = None,
     ) -> None:
-        """Put the network where it learns."""
         self._recipe, self.classes, self._team = recipe, classes, team
         self.dtype = devices.precision_type(recipe["precision"], team.device)
         self.busy = devices.BusyClock(team.device)

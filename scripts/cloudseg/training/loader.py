@@ -94,7 +94,6 @@ class Loader:
         ranks: int = 1,
         stuck_after: float = STUCK_AFTER,
     ) -> None:
-        """Prepare; workers start with the first pass."""
         workers = _workers_with_room(samples, batches, workers, ranks)
         self._samples = samples
         self._workers, self._stuck_after = workers, stuck_after

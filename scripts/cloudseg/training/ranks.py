@@ -52,7 +52,6 @@ class Team:
     """
 
     def __init__(self, rank: int, size: int, device: torch.device, steps: Any = None) -> None:
-        """Know one's place."""
         self.rank, self.size, self.device = rank, size, device
         self._steps = steps
 

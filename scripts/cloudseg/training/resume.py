@@ -34,7 +34,6 @@ class StateFile:
     """
 
     def __init__(self, path: str | Path, digest: str, *, stuck_after: float = STUCK_AFTER) -> None:
-        """Begin to write; call :meth:`close` at the end."""
         self.path, self._digest = Path(path), digest
         self._writing = Background(1, stuck_after=stuck_after, name="state")
 

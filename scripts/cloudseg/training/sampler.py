@@ -49,8 +49,7 @@ class Batches:
         ranks: int = 1,
         most: int | None = None,
     ) -> None:
-        """Begin with epoch 0; set ``epoch`` before each pass."""
-        self.epoch = 0
+        self.epoch = 0  # set before each pass
         self._count, self._batch, self._seed = count, batch, shuffle_seed
         self._rank, self._ranks, self._most = rank, ranks, most or -(-batch // ranks)
         rest = count % batch

@@ -52,7 +52,6 @@ class PixelSamples(Dataset):
         seed: int = 0,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Open the store."""
         group = stores.read(store)
         self._store, self._names = store, group.attrs.asdict()["ids"]
         self._image, self._mask = group["image"], group["mask"]

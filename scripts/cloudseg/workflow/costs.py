@@ -145,7 +145,6 @@ class Estimates:
     """
 
     def __init__(self, plan: "Plan", *, runs_here: bool = True) -> None:
-        """Look nothing up yet."""
         self.plan = plan
         self.runs_here = runs_here
 

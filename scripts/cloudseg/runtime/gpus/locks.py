@@ -43,7 +43,6 @@ class Waiting:
     """
 
     def __init__(self, after: float | None = None) -> None:
-        """Begin to wait."""
         self._began = time.monotonic()
         self._next = SAY_AFTER if after is None else after
         self._told = False
@@ -74,7 +73,6 @@ class Locks:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder."""
         self.path = folder
         self.folder = _open_folder(folder)
         self.files: dict[str, int] = {}
