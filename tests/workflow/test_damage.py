@@ -21,9 +21,10 @@ from test_own_data import contents
 from cloudseg.dataset.check import read_images
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
+from cloudseg.errors import DiskFullError, StoreError
 from cloudseg.models.networks import read_state
 from cloudseg.storage import stores
-from cloudseg.storage.files import DiskFullError, read_json, read_table, read_text
+from cloudseg.storage.files import read_json, read_table, read_text
 from cloudseg.training.resume import StateFile
 from cloudseg.training.samples import fold_images
 
@@ -127,7 +128,7 @@ def test_a_flipped_byte_of_a_store_is_found_or_changes_nothing(good, tmp_path, s
             place = flip(file, draw)
             try:
                 assert values(damaged) == expected, f"byte {place} of {file}"
-            except stores.StoreError as error:
+            except StoreError as error:
                 assert str(damaged if file.name == "zarr.json" else file) in str(error)
                 caught += 1
             file.write_bytes(before)
@@ -145,7 +146,7 @@ def test_another_letter_in_what_a_store_says_of_itself_is_found(good, tmp_path, 
         other = json.loads(text[:place] + ("1" if text[place] != "1" else "2") + text[place + 1 :])
         changed = document | {"attributes": document["attributes"] | {key: other}}
         (damaged / "zarr.json").write_text(json.dumps(changed))
-        with pytest.raises(stores.StoreError, match=store.name):
+        with pytest.raises(StoreError, match=store.name):
             stores.check(damaged)
 
 
@@ -161,7 +162,7 @@ def test_a_store_that_lost_a_file_or_half_of_one_is_named(good, tmp_path, store,
         if file.parent.name in ("train", "test"):  # a folder of arrays, whose own metadata says nothing
             continue
         damage(damaged / file.relative_to(good / store))
-        with pytest.raises(stores.StoreError) as caught:
+        with pytest.raises(StoreError) as caught:
             values(damaged)
         assert str(damaged / file.relative_to(good / store) if "c" in file.parts else damaged) in str(caught.value)
 

@@ -32,6 +32,7 @@ from cloudseg.dataset.contest import (
     split_label,
 )
 from cloudseg.dataset.pixels import resize_mask
+from cloudseg.errors import DatasetError
 from cloudseg.postprocess import decode_rle
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import damaged, read_table, sha256
@@ -42,10 +43,6 @@ FACTS = ["image", "split", "height", "width", "digest", "labels"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 MOST_CLASSES = 64  # a mask keeps one bit per class in the widest integer there is
-
-
-class DatasetError(ValueError):
-    """A data set with errors that must be mended first."""
 
 
 @dataclass(frozen=True)
@@ -394,7 +391,8 @@ def read_images(path: str | Path, root: str | Path | None = None, split: Split =
 
     Raises
     ------
-    ValueError : if the file is cut short, or is no such table. Without ``root`` a cut between two lines goes unnoticed.
+    DamagedFileError : if the file is cut short, or is no such table. Without ``root`` a cut between two lines goes
+        unnoticed.
     """
     names = read_table(path, nrows=0).columns
     texts = {"image", "split", "digest", "labels"}

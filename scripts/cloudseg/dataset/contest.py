@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 from PIL import Image
 
+from cloudseg.errors import DatasetError
 from cloudseg.storage.files import digest
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -38,7 +39,7 @@ ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 Split = Literal["train", "test"]
 
 
-class ImageError(ValueError):
+class ImageError(DatasetError):
     """An image file that cannot be used, and why."""
 
 
@@ -46,7 +47,7 @@ class TurnedError(ImageError):
     """An image file that programs show in two ways: as it is stored, or turned as its EXIF orientation says."""
 
 
-class TableError(ValueError):
+class TableError(DatasetError):
     """A CSV file that cannot be used, the line where that shows, and why."""
 
     def __init__(self, path: str | Path, line: int, reason: str) -> None:

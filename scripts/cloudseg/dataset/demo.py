@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 
 from cloudseg.dataset.fetch import write_mark
+from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 from cloudseg.runtime.memory import OVERHEAD
 from cloudseg.storage import files
@@ -84,7 +85,7 @@ def make_demo(
     Raises
     ------
     ValueError
-        If a number is out of its range or `root` exists and is not an empty folder.
+        If a number is out of its range, or (a DatasetError) `root` exists and is not an empty folder.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def _check_arguments(root, **least):
         if value < lowest:
             raise ValueError(f"make_demo: {name} is {value}, but must be at least {lowest}")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ValueError(f"{root}: exists and is not an empty folder; remove it or choose another for the demo data")
+        raise DatasetError(f"{root}: exists and is not an empty folder; remove it or choose another for the demo data")
 
 
 def _write_csv(path, images):

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from cloudseg.errors import DatasetError, DiskFullError
 from cloudseg.storage.files import FULL, sync, sync_tree, write_text
 
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
@@ -36,9 +37,10 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
 
     Raises
     ------
-    ValueError : if `root` holds other files, or another competition's; without credentials (the message has the two
-        lines to type); when the command line fails; when the archive is no whole archive, does not fit on the disk, or
-        holds something else than the contest's layout.
+    DatasetError : if `root` holds other files, or another competition's; without credentials (the message has the two
+        lines to type); when the command line fails; when the archive is no whole archive, or holds something else than
+        the contest's layout.
+    DiskFullError : when the archive does not fit on the disk.
     """
     environment = dict(os.environ if environment is None else environment)
     _refuse_other_competition(root, competition)
@@ -49,7 +51,7 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
             return
         _refuse_foreign_files(root)
         if not has_credentials(environment):
-            raise ValueError(
+            raise DatasetError(
                 f"{root}: no images there, and no Kaggle credentials to fetch them with. Accept the rules of "
                 f"{competition} on its Kaggle page, make a token on your account's settings page, then type:\n"
                 "  export KAGGLE_API_TOKEN=...\n"
@@ -103,7 +105,7 @@ def refuse_foreign_images(folder: Path) -> None:
 
     Raises
     ------
-    ValueError : if the folder holds what somebody else made.
+    DatasetError : if the folder holds what somebody else made.
 
     Examples
     --------
@@ -115,7 +117,7 @@ def refuse_foreign_images(folder: Path) -> None:
     # Snakemake leaves the time stamp in each folder that a job has finished
     own = (folder / ".snakemake_timestamp").is_file() or bool(read_mark(folder))
     if folder.exists() and not own and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ValueError(
+        raise DatasetError(
             f"{folder}: would be replaced by this workflow's images, and it did not make what is there; move it away, "
             "or let <results> be a folder of its own"
         )
@@ -152,7 +154,7 @@ def has_credentials(environment: Mapping[str, str]) -> bool:
 def _refuse_other_competition(root: Path, competition: str) -> None:
     other = read_mark(root).get("competition", competition)
     if other != competition:
-        raise ValueError(
+        raise DatasetError(
             f"{root}: holds the files of {other}, expected those of {competition}; give another `root`, or remove the "
             "folder"
         )
@@ -164,12 +166,12 @@ def _refuse_foreign_files(root: Path) -> None:
     if not found:
         return
     if present := [name for name in NEEDED if name in found]:
-        raise ValueError(
+        raise DatasetError(
             f"{root}: holds {', '.join(present)}, but no {', '.join(missing_files(root))}; nothing was changed. "
             "Complete it, or give a new or empty folder as `root` to download into"
         )
     some = ", ".join(found if len(found) < 4 else [*found[:3], "..."])
-    raise ValueError(
+    raise DatasetError(
         f"{root}: holds other files ({some}) and none of the contest's; "
         "nothing was changed. Give a new or empty folder as `root` to download into"
     )
@@ -179,7 +181,7 @@ def _download(competition: str, folder: Path, environment: Mapping[str, str]) ->
     beside = Path(sys.executable).with_name("kaggle")
     command = str(beside) if beside.exists() else shutil.which("kaggle", path=environment.get("PATH"))
     if command is None:
-        raise ValueError("the command kaggle is missing: pip install -r envs/requirements.lock")
+        raise DatasetError("the command kaggle is missing: pip install -r envs/requirements.lock")
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(  # noqa: S603  # a list of words, no shell; the name's form is checked by the schema
@@ -198,7 +200,7 @@ def _download(competition: str, folder: Path, environment: Mapping[str, str]) ->
             if environment.get(name):
                 said = said.replace(environment[name], f"<{name}>")
         last_lines = "\n  ".join(said.splitlines()[-4:])
-        raise ValueError(f"kaggle competitions download -c {competition} failed:\n  {last_lines}")
+        raise DatasetError(f"kaggle competitions download -c {competition} failed:\n  {last_lines}")
 
 
 def _unpack(competition: str, folder: Path) -> None:
@@ -214,12 +216,12 @@ def _unpack(competition: str, folder: Path) -> None:
                 _extract(archive, file, entry, unpacking)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # RuntimeError: a password
         shutil.rmtree(unpacking, ignore_errors=True)
-        raise ValueError(
+        raise DatasetError(
             f"{archive}: not a whole archive ({error}); remove it and run the same command again"
         ) from None
     if missing := missing_files(unpacking):
         shutil.rmtree(unpacking, ignore_errors=True)
-        raise ValueError(f"{archive}: holds no {', '.join(missing)}; is {competition} a contest with this layout?")
+        raise DatasetError(f"{archive}: holds no {', '.join(missing)}; is {competition} a contest with this layout?")
     sync_tree(unpacking)
     unpacking.rename(folder / "whole")
     sync(folder)
@@ -230,10 +232,10 @@ def _refuse_unsafe_entries(archive: Path, entries: list[zipfile.ZipInfo]) -> Non
     for entry in entries:
         path = Path(entry.filename)
         if path.is_absolute() or ".." in path.parts or "\\" in entry.orig_filename:
-            raise ValueError(f"{archive}: the entry {entry.filename!r} would leave the folder; nothing was unpacked")
+            raise DatasetError(f"{archive}: the entry {entry.filename!r} would leave the folder; nothing was unpacked")
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise ValueError(
+            raise DatasetError(
                 f"{archive}: the entry {entry.filename!r} is neither file nor folder; nothing was unpacked"
             )
 
@@ -243,12 +245,12 @@ def _refuse_too_large(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     unpacked, packed = sum(entry.file_size for entry in entries), archive.stat().st_size
     free = shutil.disk_usage(archive.parent).free
     if unpacked > MOST_EXPANSION * packed:
-        raise ValueError(
+        raise DatasetError(
             f"{archive}: {packed:,} bytes would unpack to {unpacked:,}, expected at most {MOST_EXPANSION} times that;"
             " nothing was unpacked. Is it the contest's archive?"
         )
     if unpacked + FULL > free:
-        raise ValueError(
+        raise DiskFullError(
             f"{archive}: unpacks to {unpacked:,} bytes, and its disk has {free:,} left; nothing was unpacked. Make "
             "room, or give a `root` on another disk"
         )
@@ -278,7 +280,9 @@ def _move_into_place(whole: Path, root: Path) -> None:
     """Move what was unpacked into `root`; a call that was stopped in between is gone on with."""
     entries = sorted(whole.iterdir())
     if clash := [path.name for path in entries if (root / path.name).exists()]:
-        raise ValueError(f"{root}: {', '.join(clash)} appeared during the download; nothing was replaced. Move it away")
+        raise DatasetError(
+            f"{root}: {', '.join(clash)} appeared during the download; nothing was replaced. Move it away"
+        )
     for path in entries:
         path.rename(root / path.name)
     sync(root)

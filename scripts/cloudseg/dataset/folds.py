@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cloudseg.errors import ConfigError, DamagedFileError, DatasetError
 from cloudseg.storage.files import damaged, read_table
 
 LabelSet = tuple[bool, ...]
@@ -50,7 +51,8 @@ def make_folds(
 
     Raises
     ------
-    ValueError : if ``count`` is out of its range, or a training image has no weight.
+    ConfigError : if ``count`` is out of its range.
+    DatasetError : if a training image has no weight.
 
     Examples
     --------
@@ -64,7 +66,7 @@ def make_folds(
     train = images[images["split"] == "train"]
     pictures, picture_of = np.unique(train["digest"].to_numpy(str), return_inverse=True)
     if not 2 <= count <= len(pictures):
-        raise ValueError(
+        raise ConfigError(
             f"folds: count is {count}; with {len(train)} training images, {len(pictures)} of them different, "
             f"it can be 2 to {len(pictures)}"
         )
@@ -112,7 +114,7 @@ def read_folds(path: str | Path, images: Sequence[str]) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError : if the file is cut short or holds other images.
+    DamagedFileError : if the file is cut short or holds other images.
 
     Examples
     --------
@@ -149,11 +151,11 @@ def read_weights(path: str | Path) -> dict[str, float]:
 
     Raises
     ------
-    ValueError : naming the columns that the table lacks.
+    DamagedFileError : naming the columns that the table lacks.
     """
     table = read_table(path, dtype={"image": "str", "split": "str"}, keep_default_na=False, na_values="")
     if missing := {"image", "split", "weight"} - set(table.columns):
-        raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; run the rule shift again")
+        raise DamagedFileError(f"{path}: has no column {', '.join(sorted(missing))}; run the rule shift again")
     train = table[table["split"] == "train"]
     return dict(zip(train["image"].tolist(), train["weight"].tolist(), strict=True))
 
@@ -161,7 +163,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
 def _weight_bins(names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
     """Return one column per bin of weights that images fall in; none if all have one weight, which says nothing."""
     if missing := [name for name in names if not np.isfinite(weights.get(name, np.nan))]:
-        raise ValueError(
+        raise DatasetError(
             f"folds: no weight for {missing[0]} ({len(missing)} of {len(names)} training images); "
             "make the weights from the same images again, or leave them out"
         )

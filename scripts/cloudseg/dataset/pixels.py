@@ -14,6 +14,7 @@ import PIL
 
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, decoding_bytes, digest_labels
 from cloudseg.dataset.masks import draw_mask
+from cloudseg.errors import ConfigError, DatasetError
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest
 from cloudseg.storage.stores import Spec, Writer, made_with
@@ -38,7 +39,7 @@ def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError : if ``text`` is neither, gives no pixel, or needs an original size that is not there.
+    ConfigError : if ``text`` is neither, gives no pixel, or needs an original size that is not there.
 
     Examples
     --------
@@ -47,7 +48,7 @@ def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
     """
     found = re.fullmatch(r"([0-9]{0,5})x([0-9]{1,5})", text)
     if not found:
-        raise ValueError(
+        raise ConfigError(
             f"size {text!r}: expected HxW in pixels, such as 320x480, or xN for the original size divided "
             "by N, such as x4"
         )
@@ -56,13 +57,13 @@ def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
     else:
         divisor = int(found[2])
         if original is None:
-            raise ValueError(
+            raise ConfigError(
                 f"size {text!r} divides the original size, but the images have several sizes; write the size "
                 "as HxW, such as 320x480"
             )
         height, width = ((2 * side + divisor) // (2 * divisor) if divisor else 0 for side in original)
     if not height or not width:
-        raise ValueError(f"size {text!r} has no pixels; expected a height and a width of at least 1")
+        raise ConfigError(f"size {text!r} has no pixels; expected a height and a width of at least 1")
     return height, width
 
 
@@ -161,7 +162,8 @@ def build_pixels(
 
     Raises
     ------
-    ValueError : if the size does not fit, or an image or a label is not the one that was checked.
+    ConfigError : if the size does not fit.
+    DatasetError : if an image or a label is not the one that was checked.
     """
     height, width = parse_size(size, common_size(images))
     source = _Source(images, root, split, classes, memory)
@@ -216,7 +218,7 @@ def build_truth(
 
     Raises
     ------
-    ValueError : if a label is not the one that was checked.
+    DatasetError : if a label is not the one that was checked.
     """
     source = _Source(images, root, "train", classes, memory)
     arrays = {"": Spec((len(source.ids), len(classes), *size), "uint8", ("image", "class", "y", "x"))}
@@ -251,7 +253,7 @@ class _Source:
         with self._memory.take(decoding_bytes(path)):
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest() != known["digest"]:
-                raise ValueError(f"{path}: not the file that was checked; run the dataset check again")
+                raise DatasetError(f"{path}: not the file that was checked; run the dataset check again")
             pixels, _ = decode_image(data)
             return resize_image(pixels, size)
 
@@ -260,7 +262,7 @@ class _Source:
         known = self._rows[row]
         texts = self._labels.texts(known["image"])
         if digest_labels(texts) != known["labels"]:
-            raise ValueError(
+            raise DatasetError(
                 f"{self._folder.train_table}: the labels of {known['image']!r} are not those that were checked; "
                 "run the dataset check again"
             )

@@ -152,8 +152,9 @@ def named(about: str, error: BaseException) -> Exception:
 
     Returns
     -------
-    Exception : an ``OSError`` stays one and keeps its number and file, a ``ValueError`` (a message for a person) stays
-        of its class, and anything else becomes a ``RuntimeError`` that says what it was.
+    Exception : an ``OSError`` stays one and keeps its number and file, a ``ValueError`` stays of
+        its class, or of the nearest one that is made of a message, and anything else becomes a ``RuntimeError`` that
+        says what it was.
 
     Examples
     --------
@@ -163,10 +164,9 @@ def named(about: str, error: BaseException) -> Exception:
     RuntimeError("a.zarr, image b.jpg: KeyError: 'mask'")
     """
     said = str(error).removeprefix(f"{about}: ")
-    if isinstance(error, ValueError):
+    for kind in (each for each in type(error).__mro__ if issubclass(each, ValueError)):
         with contextlib.suppress(TypeError):  # a few are made of more than a message
-            return type(error)(f"{about}: {said}")
-        return ValueError(f"{about}: {said}")
+            return kind(f"{about}: {said}")
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, f"{about}: {error.strerror}", *filter(None, [error.filename]))
     if isinstance(error, OSError):

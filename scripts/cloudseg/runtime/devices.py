@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import cv2
 import torch
 
+from cloudseg.errors import ConfigError, DeviceError
+
 # Slurm puts one of these into the environment of a job that it gave a GPU; with its Snakemake plugin, not the first.
 GRANTED = {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}
 
@@ -30,8 +32,9 @@ def pick(device: str, gpus: int) -> torch.device:
 
     Raises
     ------
-    ValueError : if ``cuda`` is asked for and there is none, if a cluster granted a GPU that torch does not see (a run
-        of days on the CPU would waste it quietly), or for any other word.
+    DeviceError : if ``cuda`` is asked for and there is none, or if a cluster granted a GPU that torch does not see (a
+        run of days on the CPU would waste it quietly).
+    ConfigError : for any other word.
 
     Examples
     --------
@@ -42,19 +45,19 @@ def pick(device: str, gpus: int) -> torch.device:
     device(type='cpu')
     """
     if device not in ("auto", "cuda", "cpu"):
-        raise ValueError(f"device: {device!r} came, expected auto, cuda or cpu")
+        raise ConfigError(f"device: expected auto, cuda or cpu, got {device!r}")
     if device == "cpu":
         return torch.device("cpu")
     if gpus > 0 and torch.cuda.is_available():
         return torch.device("cuda", 0)
     if gpus > 0 and (granted := sorted(GRANTED & os.environ.keys())):
-        raise ValueError(
+        raise DeviceError(
             f"the cluster granted this job a GPU ({granted[0]}={os.environ[granted[0]]}), and torch sees none: check "
             "`nvidia-smi` and torch's CUDA build on that node, or say `--config device=cpu`"
         )
     reason = "torch sees no CUDA device" if gpus > 0 else "no GPU was granted to this job"
     if device == "cuda":
-        raise ValueError(
+        raise DeviceError(
             f"device: cuda, but {reason}; allow GPUs (`--resources gpu=1`) and check `nvidia-smi`, "
             "or set `device: auto` or `device: cpu`"
         )

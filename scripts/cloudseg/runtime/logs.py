@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cloudseg.errors import MachineError, UserError
 from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
@@ -22,10 +23,9 @@ def logged(snakemake: Any) -> Iterator[None]:
 
     When the job has ended well, the digests of its outputs are recorded by :mod:`cloudseg.storage.verify`.
 
-    Snakemake's ``script:`` redirects nothing by itself. A ``ValueError`` that this package raised is written for
-    a person who can mend its cause: it ends the job with its message alone. Anything else leaves its traceback. A job
-    that stands still is ended with the name of the file that it waits for. An error of the data ends all further
-    attempts of the same call of Snakemake.
+    Snakemake's ``script:`` redirects nothing by itself. A :class:`cloudseg.errors.UserError` ends the job with its
+    message alone; anything else leaves its traceback. A job that stands still is ended with the name of the file that
+    it waits for. A user error ends all further attempts of the same call of Snakemake, unless it is one of the machine.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def logged(snakemake: Any) -> Iterator[None]:
         except SystemExit:  # has said why
             raise
         except BaseException as error:
-            if isinstance(error, ValueError) and _raised_here(error):
+            if _is_for_a_person(error):
                 print(f"Error: {error}")
                 refused = str(error) if _is_for_good(error) else None
             else:
@@ -83,16 +83,18 @@ def _made_by_snakemake(snakemake: Any) -> bool:
     return type(snakemake).__module__.partition(".")[0] == "snakemake"
 
 
-def _raised_here(error: BaseException) -> bool:
-    return _file(error).is_relative_to(PACKAGE)
+def _is_for_a_person(error: BaseException) -> bool:
+    if isinstance(error, UserError):
+        return True
+    return isinstance(error, ValueError) and _file(error).is_relative_to(PACKAGE)
 
 
-def _is_for_good(error: ValueError) -> bool:
+def _is_for_good(error: BaseException) -> bool:
     """Return whether another attempt would end alike: errors of data and configs, not of a machine or its memory."""
-    of_the_machine = {f"runtime/{name}.py" for name in ("background", "devices", "gpus/lease", "processes", "watchdog")}
-    of_the_machine |= {f"training/{name}.py" for name in ("attempts", "loader", "ranks")}
-    place = _file(error).relative_to(PACKAGE).as_posix()
-    return not isinstance(error, OSError) and place not in of_the_machine
+    if isinstance(error, UserError):
+        return not isinstance(error, MachineError)
+    of_the_machine = {"runtime/background.py", *(f"training/{name}.py" for name in ("attempts", "loader", "ranks"))}
+    return _file(error).relative_to(PACKAGE).as_posix() not in of_the_machine
 
 
 def _file(error: BaseException) -> Path:

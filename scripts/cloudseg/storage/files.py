@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloudseg.config.commands import command
+from cloudseg.errors import DamagedFileError, DiskFullError
 
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one
     import pandas as pd
@@ -21,10 +22,6 @@ if TYPE_CHECKING:  # only tables need pandas, and not every importer of this mod
 
 FULL = 2**20
 """Bytes that are free on a disk that is full: writers need not fill its last blocks."""
-
-
-class DiskFullError(OSError, ValueError):
-    """A file that its disk had no room for."""
 
 
 @contextlib.contextmanager
@@ -208,7 +205,7 @@ def read_text(path: str | Path) -> str:
 
     Raises
     ------
-    ValueError : if the file is empty, breaks off within a line, or is no such text.
+    DamagedFileError : if the file is empty, breaks off within a line, or is no such text.
 
     Examples
     --------
@@ -237,8 +234,8 @@ def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
 
     Raises
     ------
-    ValueError : if the file is empty, breaks off within a line, or does not hold what ``options`` ask for. A table
-        that breaks off between two lines looks whole: a reader who knows how many there must be counts them.
+    DamagedFileError : if the file is empty, breaks off within a line, or does not hold what ``options`` ask for. A
+        table that breaks off between two lines looks whole: a reader who knows how many there must be counts them.
 
     Examples
     --------
@@ -266,7 +263,7 @@ def read_json(path: str | Path) -> Any:
 
     Raises
     ------
-    ValueError : if it is cut short or no JSON.
+    DamagedFileError : if it is cut short or no JSON.
 
     Examples
     --------
@@ -282,7 +279,7 @@ def read_json(path: str | Path) -> Any:
         raise damaged(path, f"not whole JSON ({error})") from error
 
 
-def damaged(path: str | Path, reason: str) -> ValueError:
+def damaged(path: str | Path, reason: str) -> DamagedFileError:
     """Make the error for a file that is not as a job wrote it.
 
     Examples
@@ -290,7 +287,7 @@ def damaged(path: str | Path, reason: str) -> ValueError:
     >>> str(damaged("results/demo/dataset/folds.tsv", "an empty file"))
     'results/demo/dataset/folds.tsv: an empty file; to have it made again, type: snakemake verify --config remove=true'
     """
-    return ValueError(f"{path}: {reason}; {advice()}")
+    return DamagedFileError(f"{path}: {reason}; {advice()}")
 
 
 def advice() -> str:

@@ -43,6 +43,7 @@ from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
 from cloudseg.config.commands import command
+from cloudseg.errors import StoreError
 from cloudseg.storage.files import advice, atomic, digest, make_folder, sync
 
 SHARD_BYTES = 32 * 2**20
@@ -53,10 +54,6 @@ _ZSTD = Zstd(level=_LEVEL, checksum=True)
 _ABSENT = np.uint64(2**64 - 1)  # the specification's offset and length of a chunk that is not there
 _CRC_BYTES = 4
 _LOCK = ".writer"  # in a `.part`: locked by the process that writes it, and says which one that is
-
-
-class StoreError(ValueError):
-    """A store that is absent, incomplete or damaged."""
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def read_record(path: str | Path) -> dict[str, str | None]:
 
     Raises
     ------
-    ValueError : if it is damaged.
+    DamagedFileError : if it is damaged.
     """
     content = files.read_json(path)
     if not isinstance(content, dict) or not all(isinstance(each, str | None) for each in content.values()):
@@ -142,7 +142,7 @@ def check_format(path: Path) -> None:
 
     Raises
     ------
-    ValueError : with the reason.
+    DamagedFileError : with the reason.
     """
     _FORMATS.get(path.suffix, _not_empty)(path)
 
@@ -200,7 +200,7 @@ def check_state(path: Path) -> None:
 
     Raises
     ------
-    ValueError : with the reason.
+    DamagedFileError : with the reason.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -222,7 +222,7 @@ def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence
 
     Raises
     ------
-    ValueError : with the file and the reason.
+    DamagedFileError : with the file and the reason.
     """
     if _is_store(path):
         from cloudseg.storage import stores

@@ -26,6 +26,7 @@ import tabulate
 import torch
 
 from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.errors import ConfigError, MachineError
 from cloudseg.models.networks import build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.processes import end_with_parent
@@ -100,8 +101,9 @@ def probe(
 
     Raises
     ------
-    ValueError : for ``most`` below 2, ``memory`` below 1, a batch that cannot be taken in such pieces, a network that
-        cannot be built, and on the CPU of another system than Linux.
+    ValueError : for ``most`` below 2, ``memory`` below 1, a batch that cannot be taken in such pieces, and a network
+        that cannot be built.
+    MachineError : on the CPU of another system than Linux.
     Exception : whatever else than want of memory a step ends with.
 
     Notes
@@ -109,9 +111,9 @@ def probe(
     One process is measured. With ``gpus`` above 1 each also holds a copy of the gradients, for the others.
     """
     if most < LEAST:
-        raise ValueError(f"most: {most} came, expected at least {LEAST} images")
+        raise ValueError(f"most: expected at least {LEAST} images, got {most}")
     if memory is not None and memory < 1:
-        raise ValueError(f"memory: {memory} came, expected at least 1 MiB; give the job more (`mem_mb`)")
+        raise ConfigError(f"memory: expected at least 1 MiB, got {memory}; give the job more (`mem_mb`)")
     device = torch.device(device)
     if device.type == "cpu":
         available = _kibibytes("/proc/meminfo", "MemAvailable") // 2**10
@@ -288,7 +290,7 @@ def limited(device: torch.device, memory: int | None) -> Iterator[None]:
 
     Raises
     ------
-    ValueError : for a limit on the CPU of another system than Linux.
+    MachineError : for a limit on the CPU of another system than Linux.
 
     Examples
     --------
@@ -322,7 +324,7 @@ def limited(device: torch.device, memory: int | None) -> Iterator[None]:
 def _kibibytes(path: str, key: str) -> int:
     """Return a number of the kernel's."""
     if sys.platform != "linux":
-        raise ValueError("on the CPU the memory can be probed on Linux alone; probe on a GPU (`device: cuda`)")
+        raise MachineError("on the CPU the memory can be probed on Linux alone; probe on a GPU (`device: cuda`)")
     lines = Path(path).read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
 

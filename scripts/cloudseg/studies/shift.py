@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.dataset.folds import deal
+from cloudseg.errors import DatasetError, StoreError
 from cloudseg.storage import files, stores
 
 BINS = 8  # of the histogram of grey levels
@@ -83,7 +84,8 @@ def measure_shift(pixels: Mapping[str, str | Path], images: pd.DataFrame, *, see
 
     Raises
     ------
-    ValueError : if a set has fewer than ``LEAST`` different pictures, or an image is not in the table.
+    DatasetError : if a set has fewer than ``LEAST`` different pictures.
+    StoreError : if an image is not in the table.
     """
     splits = ("train", "test")
     rows = [(image, split) for split in splits for image in stores.read(pixels[split]).attrs["ids"]]
@@ -92,7 +94,7 @@ def measure_shift(pixels: Mapping[str, str | Path], images: pd.DataFrame, *, see
     keys = list(zip(table["split"], table["image"], strict=True))
     if unknown := [key for key in keys if key not in digests]:
         split, image = unknown[0]
-        raise ValueError(
+        raise StoreError(
             f"{pixels[split]}: its image {image} is not in the images table ({len(unknown)} of {len(table)}); "
             "both must come from one dataset: remove the store and run the job that makes it again"
         )
@@ -198,7 +200,7 @@ def discriminate(features: np.ndarray, is_train: np.ndarray, pictures: Sequence[
 
     Raises
     ------
-    ValueError : if a set has fewer than ``LEAST`` different pictures.
+    DatasetError : if a set has fewer than ``LEAST`` different pictures.
 
     Examples
     --------
@@ -236,7 +238,7 @@ def _smallest_set(picture_of: np.ndarray, is_train: np.ndarray) -> int:
     counts = {"training": len(set(picture_of[is_train])), "test": len(set(picture_of[~is_train]))}
     for name, count in counts.items():
         if count < LEAST:
-            raise ValueError(
+            raise DatasetError(
                 f"shift: {count} different {name} images; telling train from test needs at least {LEAST} of either. "
                 "Add images, or leave the report on the shift (and folds stratified by it) out"
             )

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from cloudseg.dataset import check
-from cloudseg.dataset.check import DatasetError, check_dataset, read_images
+from cloudseg.dataset.check import check_dataset, read_images
 from cloudseg.dataset.contest import ContestFolder, Labels, decoding_bytes, digest_labels
+from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 from cloudseg.runtime.memory import OVERHEAD
 from cloudseg.storage.files import write_table

@@ -58,7 +58,7 @@ def test_auto_is_bfloat16_on_a_processor_that_computes_in_it(monkeypatch, capabi
 
 
 def test_other_words():
-    with pytest.raises(ValueError, match="'gpu' came, expected auto, cuda or cpu"):
+    with pytest.raises(ValueError, match="expected auto, cuda or cpu, got 'gpu'"):
         devices.pick("gpu", 1)
 
 

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from cloudseg import errors
+from cloudseg.dataset.contest import TableError
+from cloudseg.runtime.background import named
 from cloudseg.runtime.logs import logged
 from cloudseg.runtime.retries import forget, killed_jobs
-from cloudseg.storage.files import DiskFullError
 
 
 @pytest.fixture
@@ -62,11 +64,40 @@ def test_bad_data_is_read_once(attempt):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError("a disk that went away"), MemoryError(), RuntimeError("x"), DiskFullError("full"), KeyError("x")]
+    "error",
+    [OSError("a disk that went away"), MemoryError(), RuntimeError("x"), errors.DiskFullError("full"), KeyError("x")],
 )
 def test_bad_luck_is_tried_again(attempt, error):
     assert attempt(1, raising(error))[0] == 1
     assert attempt(2, lambda: None)[::2] == (0, 2)
+
+
+@pytest.mark.parametrize("kind", [errors.UserError, errors.ConfigError, errors.DatasetError, errors.StoreError])
+def test_what_a_person_can_mend_is_said_without_a_traceback_and_not_tried_again(attempt, kind):
+    assert attempt(1, raising(kind("a.zarr: a byte flipped")))[:2] == (1, "Error: a.zarr: a byte flipped\n")
+    code, log, begun = attempt(2, lambda: None)
+    assert (code, begun) == (1, 1)
+    assert log.startswith("Error: a.zarr: a byte flipped\n(not tried again")
+
+
+@pytest.mark.parametrize("kind", [errors.MachineError, errors.DeviceError, errors.OutOfMemoryError])
+def test_an_error_of_the_machine_is_said_without_a_traceback_and_tried_again(attempt, kind):
+    assert attempt(1, raising(kind("cpu: not enough memory")))[:2] == (1, "Error: cpu: not enough memory\n")
+    assert attempt(2, lambda: None)[::2] == (0, 2)
+
+
+def test_a_value_error_of_a_library_leaves_its_traceback_and_is_tried_again(attempt):
+    import json
+
+    code, log, _ = attempt(1, lambda: json.loads("x"))
+    assert (code, "Traceback" in log, "JSONDecodeError" in log) == (1, True, True)
+    assert attempt(2, lambda: None)[::2] == (0, 2)
+
+
+def test_an_error_that_a_thread_hands_on_stays_of_its_kind():
+    assert type(named("a", errors.StoreError("b"))) is errors.StoreError
+    assert type(named("a", TableError("train.csv", 3, "no row"))) is errors.DatasetError  # made of more than a message
+    assert str(named("a", TableError("train.csv", 3, "no row"))) == "a: train.csv, line 3: no row"
 
 
 def test_what_the_machine_lacks_is_tried_again(attempt):

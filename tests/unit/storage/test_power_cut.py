@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from cloudseg.dataset.demo import make_demo
+from cloudseg.errors import StoreError
 from cloudseg.models.networks import read_state, write_state
 from cloudseg.storage import files, stores
 from cloudseg.training.resume import StateFile
@@ -130,7 +131,7 @@ def believed(path):
     """Return the values of a store that passes its check; None where it does not."""
     try:
         stores.check(path)
-    except stores.StoreError:
+    except StoreError:
         return None
     return stores.images(stores.read(path)["a"], slice(None))
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import zarr
 
+from cloudseg.errors import StoreError
 from cloudseg.storage import stores
-from cloudseg.storage.stores import Spec, StoreError, Writer
+from cloudseg.storage.stores import Spec, Writer
 
 IMAGE = Spec((10, 4, 6, 3), "uint8", ("image", "y", "x", "band"))
 MASK = Spec((10, 4, 6), "uint16", ("image", "y", "x"))

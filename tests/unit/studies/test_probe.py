@@ -113,7 +113,7 @@ def test_most_ends_the_search(room):
     *tried, summary = small(most=6)
     assert [row["images"] for row in tried] == [2, 4, 6]
     assert (summary["largest_batch"], summary["ended_by"]) == (6, "most")
-    with pytest.raises(ValueError, match="most: 1 came"):
+    with pytest.raises(ValueError, match="most: expected at least 2 images, got 1"):
         small(most=1)
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from network_fixtures import RECIPE, result, write_folds, write_pixels
 
+from cloudseg.errors import DiskFullError
 from cloudseg.models.weights import initial_weights
-from cloudseg.storage import files
 from cloudseg.training import resume
 from cloudseg.training import train as training
 from cloudseg.training.resume import StateFile
@@ -170,7 +170,7 @@ def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(files.DiskFullError, match=r"a/training\.state: .*No space left"):
+    with pytest.raises(DiskFullError, match=r"a/training\.state: .*No space left"):
         run(inputs, tmp_path / "a", epochs=3)
     assert not (tmp_path / "a/last.safetensors").exists()
 

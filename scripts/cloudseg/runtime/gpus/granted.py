@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from cloudseg.errors import DeviceError
 from cloudseg.runtime.gpus.lease import visible_devices
 
 
@@ -16,7 +17,7 @@ def refuse_missing_devices(device: str, jobs: Iterable[Any]) -> None:
 
     Raises
     ------
-    ValueError : if ``cuda`` is asked for and there is no device, none is allowed, or fewer than one job asks for.
+    DeviceError : if ``cuda`` is asked for and there is no device, none is allowed, or fewer than one job asks for.
     """
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     if device == "cpu" or not asked:
@@ -25,17 +26,17 @@ def refuse_missing_devices(device: str, jobs: Iterable[Any]) -> None:
     most = max(asked.values())
     names = ", ".join(sorted(asked))
     if device == "cuda" and not there:
-        raise ValueError(
+        raise DeviceError(
             f"device: cuda, and this machine shows no CUDA device for {names}; nothing was started or removed. "
             "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or set `device: auto` or `--config device=cpu`"
         )
     if device == "cuda" and most == 0:
-        raise ValueError(
+        raise DeviceError(
             f"device: cuda, and no GPU is allowed to {names} (`--resources gpu=0`); nothing was started or "
             "removed. Allow GPUs (`--resources gpu=1`), or set `device: auto` or `--config device=cpu`"
         )
     if 0 < len(there) < most:
-        raise ValueError(
+        raise DeviceError(
             f"a job asks for {most} devices, and this machine shows {len(there)}; nothing was started or removed. "
             "Lower `gpus` in its recipe, or widen CUDA_VISIBLE_DEVICES"
         )

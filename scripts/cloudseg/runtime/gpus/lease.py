@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cloudseg.errors import ConfigError, DeviceError
 from cloudseg.runtime.gpus.locks import LOOK_EVERY, Locks, Waiting
 from cloudseg.runtime.job_watchdog import not_watched
 from cloudseg.runtime.watchdog import output_of
@@ -78,8 +79,9 @@ def lease(
 
     Raises
     ------
-    ValueError : if there are devices, but fewer than ``count``; for counts out of range; if the lock folder or a file
-        in it is not what it must be; if the numbers in CUDA_VISIBLE_DEVICES may mean something else to CUDA.
+    DeviceError : if there are devices, but fewer than ``count``; if the lock folder or a file in it is not what it
+        must be; if the numbers in CUDA_VISIBLE_DEVICES may mean something else to CUDA.
+    ConfigError : for counts out of range.
 
     Examples
     --------
@@ -90,8 +92,9 @@ def lease(
     ('a', 'b') a,b
     """
     if count < 0 or jobs_per_device < 1:
-        raise ValueError(
-            f"gpu: {count} and jobs_per_device: {jobs_per_device} came, expected at least 0 devices and at least 1 job"
+        raise ConfigError(
+            "expected at least 0 devices and at least 1 job on each, got "
+            f"gpu: {count} and jobs_per_device: {jobs_per_device}"
         )
     if count == 0:
         with _visible(()):
@@ -100,7 +103,7 @@ def lease(
     job = "" if pool is not None else _scheduled_job()
     names = list(dict.fromkeys(visible_devices() if pool is None else pool))
     if 0 < len(names) < count:
-        raise ValueError(
+        raise DeviceError(
             f"a job asks for {count} devices, and there are {len(names)}: {', '.join(names)}; lower `gpus` in its "
             "recipe, or widen CUDA_VISIBLE_DEVICES or the allocation"
         )
@@ -158,7 +161,7 @@ def visible_devices() -> list[str]:
 
     Raises
     ------
-    ValueError : if numbers came and the devices differ, so that CUDA, which puts the fastest first, may count them in
+    DeviceError : if numbers came and the devices differ, so that CUDA, which puts the fastest first, may count them in
         another order than ``nvidia-smi``.
 
     Examples
@@ -180,7 +183,7 @@ def visible_devices() -> list[str]:
     known = driver_devices()
     models = sorted({device.model for device in known})
     if any(map(str.isdigit, names)) and len(models) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
-        raise ValueError(
+        raise DeviceError(
             f"CUDA_VISIBLE_DEVICES={text} numbers devices that differ ({', '.join(models)}), and CUDA may count them "
             "otherwise than nvidia-smi; export CUDA_DEVICE_ORDER=PCI_BUS_ID to have both count alike, or name them "
             "by UUID (`nvidia-smi -L`)"
@@ -422,7 +425,7 @@ def _shared_folder() -> Path:
     for folder in SHARED_FOLDERS:
         if folder.is_dir() and folder.stat().st_mode & 0o1777 == 0o1777:
             return folder / "cloudseg-devices"
-    raise ValueError(
+    raise DeviceError(
         f"neither of {', '.join(map(str, SHARED_FOLDERS))} is a folder that all users may write to: none can hold the "
         "locks of the devices; `chmod 1777 /tmp`"
     )

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from cloudseg.errors import DeviceError
 from cloudseg.runtime.processes import state_of
 
 LOOK_EVERY = 0.05  # seconds
@@ -69,7 +70,7 @@ class Locks:
 
     Raises
     ------
-    ValueError : if the folder, or later a file in it, is not what it must be.
+    DeviceError : if the folder, or later a file in it, is not what it must be.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -317,18 +318,18 @@ def _open_folder(path: Path) -> int:
             path.mkdir(0o1777)
         folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError:
-        raise ValueError(f"{path}: a link or a file came, expected a folder for device locks; remove it") from None
+        raise DeviceError(f"{path}: expected a folder for device locks, got a link or a file; remove it") from None
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise ValueError(f"{path}: {error.strerror}; make room there for a folder of small lock files") from None
+        raise DeviceError(f"{path}: {error.strerror}; make room there for a folder of small lock files") from None
     status = os.fstat(folder)
     of_others = status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022
     if of_others and not status.st_mode & stat.S_ISVTX:
         os.close(folder)
-        raise ValueError(
-            f"{path}: mode {stat.S_IMODE(status.st_mode):04o} of user {status.st_uid} came, where others may replace "
-            "the locks of devices; expected mode 1777 (`chmod 1777`) or a folder of root's or your own"
+        raise DeviceError(
+            f"{path}: expected mode 1777 (`chmod 1777`) or a folder of root's or your own, got mode "
+            f"{stat.S_IMODE(status.st_mode):04o} of user {status.st_uid}, where others may replace the locks of devices"
         )
     return folder
 
@@ -353,19 +354,19 @@ def _open_file(folder: int, path: Path, name: str, create: bool) -> int:
                 file = os.open(name, flags, dir_fd=folder)
     except OSError as error:
         if error.errno in NO_ROOM:
-            raise ValueError(f"{path / name}: {error.strerror}; make room there for small lock files") from None
+            raise DeviceError(f"{path / name}: {error.strerror}; make room there for small lock files") from None
         if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise
-        raise ValueError(
+        raise DeviceError(
             f"{path / name}: {error.strerror}; expected a file with mode 0666 in a folder with mode 1777: no job can "
             "use the devices of this machine until its owner (or root) removes it or mends its mode"
         ) from None
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(file)
-        raise ValueError(
-            f"{path / name}: a special file or a second name of another file came, expected a plain lock file; "
-            "its owner (or root) must remove it"
+        raise DeviceError(
+            f"{path / name}: expected a plain lock file, got a special file or a second name of another file; its "
+            "owner (or root) must remove it"
         )
     return file
 

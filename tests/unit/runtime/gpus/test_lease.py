@@ -727,7 +727,7 @@ def test_the_folder_is_common_to_all_users():
 def test_neither_links_nor_special_files_are_followed(folder, tmp_path):
     (tmp_path / "precious").write_text("precious")
     folder.symlink_to(tmp_path)
-    with pytest.raises(ValueError, match=r"locks: a link or a file came, expected a folder"), lease_a(folder):
+    with pytest.raises(ValueError, match=r"locks: expected a folder .*, got a link or a file"), lease_a(folder):
         pass
     folder.unlink()
     folder.mkdir()
@@ -748,7 +748,7 @@ def test_neither_links_nor_special_files_are_followed(folder, tmp_path):
 def test_a_folder_in_which_others_may_replace_locks(folder):
     folder.mkdir()
     folder.chmod(0o777)
-    with pytest.raises(ValueError, match=r"locks: mode 0777 of user \d+ came.*chmod 1777"), lease_a(folder):
+    with pytest.raises(ValueError, match=r"locks: expected .*chmod 1777.* got mode 0777 of user \d+"), lease_a(folder):
         pass
     folder.chmod(0o1777)
     with lease_a(folder) as devices:
