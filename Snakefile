@@ -30,8 +30,8 @@ rule all:
 
 
 onstart:
-    for run in PLAN.run_files(""):
-        keep_finished(Path(workflow.pathvars.apply(run)))
+    for folder in PLAN.sheet.folders:
+        keep_finished(Path(workflow.pathvars.apply(folder)))
     if workflow.local_exec:
         on_devices = [
             job
@@ -46,9 +46,9 @@ onstart:
         logger.info(
             "device: auto, and this machine shows no CUDA device: jobs that run here use the CPU"
         )
-    if PLAN.random_starts:
+    if random := notices.random_starts(PLAN):
         logger.info(
-            f"smoke: no weights at hand for {', '.join(PLAN.random_starts)}: they start from random ones"
+            f"smoke: no weights at hand for {', '.join(random)}: they start from random ones"
         )
 
 

@@ -8,17 +8,24 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
-from cloudseg.runtime import retries
 from cloudseg.config.commands import remember_words
+from cloudseg.config.settings import refuse
 from cloudseg.config_files import repeated_keys
-from cloudseg.workflow.costs import Estimates, machine_megabytes
 from cloudseg.dataset.fetch import refuse_foreign_images
-from cloudseg.workflow.plan import CODE, Plan
-from cloudseg.storage.finished import keep_finished
+from cloudseg.report.hints import next_commands
+from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from
-from cloudseg.report.hints import next_commands
-from cloudseg.config.settings import refuse
+from cloudseg.storage.finished import keep_finished
+from cloudseg.workflow import notices
+from cloudseg.workflow.code import CODE
+from cloudseg.workflow.costs import Estimates, machine_megabytes
+from cloudseg.workflow.leaderboard import (
+    leaderboard_ensembles,
+    leaderboard_rows,
+    leaderboard_work,
+)
+from cloudseg.workflow.plan import Plan
 from cloudseg.workflow.targets import target_problems, typed_targets
 
 import_from(HOME / "scripts")
@@ -28,8 +35,8 @@ try:
         refuse(repeated_keys(workflow.configfiles))
     PLAN = Plan(config, HOME)
     if workflow.is_main_process:
-        PLAN.refuse_targets(typed_targets())
-        PLAN.refuse_values()
+        notices.refuse_targets(PLAN, typed_targets())
+        notices.refuse_values(PLAN)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -37,7 +44,30 @@ except ValueError as error:
 remember_words(
     workflow.config_settings.configfiles, workflow.config_settings.config_args
 )
-ESTIMATES = Estimates(PLAN, runs_here=workflow.local_exec)
+ESTIMATES = Estimates(on_cpu=PLAN.on_cpu(here=workflow.local_exec))
+
+
+def ask(find):
+    """Return what asks the object that a job's wildcards name: `of_run("start")` is `PLAN.run(**wildcards).start`."""
+
+    def of_object(attribute):
+        def value(wildcards):
+            return getattr(find(**dict(wildcards.items())), attribute)
+
+        return value
+
+    return of_object
+
+
+of_dataset = ask(lambda: PLAN.dataset)
+of_images = ask(PLAN.images)
+of_pixel_store = ask(PLAN.pixel_store)
+of_recipe = ask(PLAN.recipe)
+of_initial_weights = ask(PLAN.initial_weights)
+of_run = ask(PLAN.run)
+of_prediction = ask(PLAN.prediction)
+of_ensemble = ask(PLAN.ensemble)
+of_blend = ask(PLAN.blend)
 
 
 pathvars:
@@ -50,19 +80,21 @@ RESULTS, LOGS, RUNS = (
 )
 
 # Snakemake removes what a rule will make, and another workflow may have moved <results> onto a folder of the user's.
-if PLAN.makes_images:
+if PLAN.dataset.is_made:
     try:
-        refuse_foreign_images(Path(workflow.pathvars.apply(PLAN.raw)))
+        refuse_foreign_images(Path(workflow.pathvars.apply(PLAN.dataset.raw)))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 
 if workflow.is_main_process:
-    warned = [*PLAN.warnings(), *PLAN.replaced_trainings(str(RESULTS))]
+    warned = notices.warnings(PLAN) + notices.replaced_trainings(PLAN, str(RESULTS))
     if workflow.local_exec:
         # Jobs that run here share this machine's memory, as its cores; --resources mem_mb=... says otherwise.
         if "mem_mb" not in workflow.global_resources:
             workflow.register_resource("mem_mb", machine_megabytes())
-        warned += ESTIMATES.too_large(workflow.global_resources["mem_mb"].value)
+        warned += notices.too_large_trainings(
+            PLAN, ESTIMATES, workflow.global_resources["mem_mb"].value
+        )
     for line in warned:
         logger.warning(line)
     if not workflow.dryrun:

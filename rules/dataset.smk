@@ -5,7 +5,7 @@ if PLAN.settings["dataset"]["source"] == "demo":
 
     rule demo:
         output:
-            directory(PLAN.raw),
+            directory(PLAN.dataset.raw),
         log:
             "<logs>/demo.log",
         benchmark:
@@ -14,10 +14,9 @@ if PLAN.settings["dataset"]["source"] == "demo":
             "../envs/workflow.yaml"
         threads: 8
         resources:
-            mem_mb=ESTIMATES.memory("demo"),
-            runtime=ESTIMATES.minutes("demo"),
+            **ESTIMATES.of("demo", PLAN.dataset.work),
         params:
-            images=PLAN.demo,
+            images=PLAN.dataset.demo,
             seed=PLAN.seed,
             code=CODE["demo"],
         script:
@@ -28,7 +27,7 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
 
     rule fetch:
         output:
-            directory(PLAN.raw),
+            directory(PLAN.dataset.raw),
         log:
             "<logs>/fetch.log",
         localrule: True
@@ -36,8 +35,7 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            mem_mb=ESTIMATES.memory("fetch"),
-            runtime=ESTIMATES.minutes("fetch"),
+            **ESTIMATES.of("fetch", PLAN.dataset.work),
         params:
             competition=PLAN.settings["dataset"]["competition"],
             root=PLAN.settings["dataset"]["root"],
@@ -51,7 +49,7 @@ if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
         input:
             raw=ancient(PLAN.settings["dataset"]["root"]),
         output:
-            directory(PLAN.raw),
+            directory(PLAN.dataset.raw),
         log:
             "<logs>/sample.log",
         localrule: True
@@ -59,12 +57,11 @@ if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            mem_mb=ESTIMATES.memory("sample"),
-            runtime=ESTIMATES.minutes("sample"),
+            **ESTIMATES.of("sample", PLAN.dataset.work),
         params:
-            classes=PLAN.classes,
-            images=PLAN.images,
-            contents=PLAN.contents_of_both,
+            classes=PLAN.dataset.classes,
+            images=PLAN.dataset.counts,
+            contents=of_dataset("digests"),
             code=CODE["dataset"],
         script:
             "../scripts/sample.py"
@@ -73,7 +70,7 @@ if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
 rule check:
     input:
         # What is in a folder of the user decides, not its times
-        raw=PLAN.raw if PLAN.makes_images else ancient(PLAN.raw),
+        raw=PLAN.dataset.raw if PLAN.dataset.is_made else ancient(PLAN.dataset.raw),
     output:
         images="<results>/dataset/{split}.tsv",
     log:
@@ -87,11 +84,10 @@ rule check:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=ESTIMATES.memory("check"),
-        runtime=ESTIMATES.minutes("check"),
+        **ESTIMATES.of("check", of_images("work")),
     params:
-        classes=PLAN.classes,
-        contents=PLAN.contents,
+        classes=PLAN.dataset.classes,
+        contents=of_images("contents"),
         code=CODE["dataset"],
     script:
         "../scripts/check.py"
@@ -100,7 +96,7 @@ rule check:
 rule folds:
     input:
         images="<results>/dataset/train.tsv",
-        weights=PLAN.fold_weights,
+        weights=PLAN.dataset.fold_weights,
     output:
         folds="<results>/dataset/folds.tsv",
     log:
@@ -109,11 +105,10 @@ rule folds:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("folds"),
-        runtime=ESTIMATES.minutes("folds"),
+        **ESTIMATES.of("folds", PLAN.dataset.train_work),
     params:
-        classes=PLAN.classes,
-        folds=PLAN.folds,
+        classes=PLAN.dataset.classes,
+        folds=PLAN.dataset.folds,
         seed=PLAN.seed,
         code=CODE["dataset"],
     script:
@@ -123,8 +118,8 @@ rule folds:
 rule pixels:
     input:
         images="<results>/dataset/{split}.tsv",
-        train=PLAN.original_sizes,
-        raw=ancient(PLAN.raw),
+        train=of_pixel_store("original_sizes"),
+        raw=ancient(PLAN.dataset.raw),
     output:
         pixels=directory("<results>/dataset/{split}/{size}.zarr"),
     log:
@@ -138,12 +133,11 @@ rule pixels:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=ESTIMATES.memory("pixels"),
-        runtime=ESTIMATES.minutes("pixels"),
-        disk_mb=PLAN.pixel_megabytes,
+        **ESTIMATES.of("pixels", of_pixel_store("work")),
+        disk_mb=of_pixel_store("megabytes"),
     params:
-        size=PLAN.stored_size,
-        classes=PLAN.classes,
+        size=of_pixel_store("stored_size"),
+        classes=PLAN.dataset.classes,
         code=CODE["dataset"],
     message:
         "pixels of the {wildcards.split} images at {wildcards.size}: about {resources.disk_mb} MB on disk"
@@ -154,7 +148,7 @@ rule pixels:
 rule truth:
     input:
         images="<results>/dataset/train.tsv",
-        raw=ancient(PLAN.raw),
+        raw=ancient(PLAN.dataset.raw),
     output:
         truth=directory("<results>/dataset/truth.zarr"),
     log:
@@ -165,11 +159,10 @@ rule truth:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=ESTIMATES.memory("truth"),
-        runtime=ESTIMATES.minutes("truth"),
+        **ESTIMATES.of("truth", PLAN.dataset.train_work),
     params:
-        classes=PLAN.classes,
-        submission_size=PLAN.submission_size,
+        classes=PLAN.dataset.classes,
+        submission_size=PLAN.dataset.submission_size,
         code=CODE["dataset"],
     script:
         "../scripts/truth.py"

@@ -3,7 +3,7 @@
 
 rule blend:
     input:
-        stores=PLAN.blend_stores,
+        stores=of_blend("stores"),
         folds="<results>/dataset/folds.tsv",
     output:
         blend=directory("<ensembles>/{ensemble}/{split}.zarr"),
@@ -15,16 +15,15 @@ rule blend:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=ESTIMATES.memory("blend"),
-        runtime=ESTIMATES.minutes("blend"),
-        disk_mb=PLAN.blend_megabytes,
+        **ESTIMATES.of("blend", of_blend("work")),
+        disk_mb=of_blend("megabytes"),
     params:
-        members=PLAN.blend_members,
-        sharpen=PLAN.sharpen,
-        allow_squeezed=PLAN.allow_squeezed,
-        folds=PLAN.ensemble_folds,
-        classes=PLAN.classes,
-        submission_size=PLAN.submission_size,
+        members=of_blend("members"),
+        sharpen=of_blend("sharpen"),
+        allow_squeezed=of_blend("allow_squeezed"),
+        folds=of_blend("folds"),
+        classes=PLAN.dataset.classes,
+        submission_size=PLAN.dataset.submission_size,
         code=CODE["ensemble"],
     message:
         "blend {wildcards.ensemble} {wildcards.split}: about {resources.disk_mb} MB on disk"
@@ -46,11 +45,10 @@ rule surface:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=ESTIMATES.memory("surface"),
-        runtime=ESTIMATES.minutes("surface"),
+        **ESTIMATES.of("surface", PLAN.dataset.train_work),
     params:
-        folds=PLAN.ensemble_folds,
-        min_sizes=PLAN.min_sizes,
+        folds=of_ensemble("valid_folds"),
+        min_sizes=of_ensemble("min_sizes"),
         code=CODE["ensemble"],
     script:
         "../scripts/surface.py"
@@ -72,11 +70,10 @@ rule decide:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("decide"),
-        runtime=ESTIMATES.minutes("decide"),
+        **ESTIMATES.of("decide", PLAN.dataset.train_work),
     params:
-        classes=PLAN.classes,
-        decision=PLAN.decision,
+        classes=PLAN.dataset.classes,
+        decision=of_ensemble("decision_rule"),
         class_rates=PLAN.settings["class_rates"],
         code=CODE["ensemble"],
     script:
@@ -87,7 +84,7 @@ rule compare:
     input:
         images="<ensembles>/{ensemble}/images.tsv",
         decision="<ensembles>/{ensemble}/decision.yaml",
-        members=PLAN.member_blends,
+        members=of_ensemble("member_blends"),
         truth="<results>/dataset/truth.zarr",
     output:
         comparison="<ensembles>/{ensemble}/comparison.json",
@@ -97,13 +94,12 @@ rule compare:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=ESTIMATES.memory("compare"),
-        runtime=ESTIMATES.minutes("compare"),
+        **ESTIMATES.of("compare", of_ensemble("comparison_work")),
     params:
-        members=PLAN.member_names,
-        folds=PLAN.ensemble_folds,
-        classes=PLAN.classes,
-        decision=PLAN.member_decision,
+        members=of_ensemble("member_names"),
+        folds=of_ensemble("valid_folds"),
+        classes=PLAN.dataset.classes,
+        decision=of_ensemble("member_decision_rule"),
         seed=PLAN.seed,
         code=CODE["ensemble"],
     script:
@@ -115,7 +111,7 @@ rule submit:
         blend="<ensembles>/{ensemble}/test.zarr",
         decision="<ensembles>/{ensemble}/decision.yaml",
         images="<results>/dataset/test.tsv",
-        raw=ancient(PLAN.raw),
+        raw=ancient(PLAN.dataset.raw),
     output:
         submission="<ensembles>/{ensemble}/submission.csv",
     log:
@@ -126,10 +122,9 @@ rule submit:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        mem_mb=ESTIMATES.memory("submit"),
-        runtime=ESTIMATES.minutes("submit"),
+        **ESTIMATES.of("submit", PLAN.dataset.test_work),
     params:
-        classes=PLAN.classes,
+        classes=PLAN.dataset.classes,
         code=CODE["ensemble"],
     script:
         "../scripts/submit.py"
@@ -149,8 +144,7 @@ rule submission:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("submission"),
-        runtime=ESTIMATES.minutes("submission"),
+        **ESTIMATES.of("submission", PLAN.dataset.test_work),
     params:
         ensemble=PLAN.settings["submission"],
         config=PLAN.name,

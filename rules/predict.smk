@@ -5,8 +5,8 @@ rule predict:
     input:
         best="<run>/best.safetensors",
         last="<run>/last.safetensors",
-        pixels=PLAN.predicted_pixels,
-        folds=PLAN.predicted_folds,
+        pixels=of_prediction("pixels"),
+        folds=of_prediction("folds"),
     output:
         best=directory("<run>/best-{split}.zarr"),
         last=directory("<run>/last-{split}.zarr"),
@@ -18,13 +18,12 @@ rule predict:
         "../envs/workflow.yaml"
     threads: PLAN.threads
     resources:
+        **ESTIMATES.of("predict", of_prediction("work")),
         gpu=PLAN.gpus,
-        mem_mb=ESTIMATES.memory("predict"),
-        runtime=ESTIMATES.minutes("predict"),
-        disk_mb=PLAN.prediction_megabytes,
+        disk_mb=of_prediction("megabytes"),
     params:
-        recipe=PLAN.prediction_recipe,
-        submission_size=PLAN.submission_size,
+        recipe=of_prediction("recipe"),
+        submission_size=PLAN.dataset.submission_size,
         threads=PLAN.threads,
         code=CODE["prediction"],
     message:

@@ -4,7 +4,7 @@
 rule dataset_sheet:
     input:
         truth="<results>/dataset/truth.zarr",
-        raw=ancient(PLAN.raw),
+        raw=ancient(PLAN.dataset.raw),
     output:
         picture=report("<results>/report/dataset.png", category="Dataset"),
     log:
@@ -13,8 +13,7 @@ rule dataset_sheet:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("dataset_sheet"),
-        runtime=ESTIMATES.minutes("dataset_sheet"),
+        **ESTIMATES.of("dataset_sheet", PLAN.dataset.work),
     params:
         code=CODE["report"],
     script:
@@ -23,7 +22,7 @@ rule dataset_sheet:
 
 rule augmented:
     input:
-        pixels=PLAN.augmented_store,
+        pixels=of_recipe("store"),
     output:
         picture=report(
             "<results>/report/augmented/{recipe}.png", category="Augmentation"
@@ -34,10 +33,9 @@ rule augmented:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("augmented"),
-        runtime=ESTIMATES.minutes("augmented"),
+        **ESTIMATES.of("augmented", PLAN.dataset.work),
     params:
-        recipe=PLAN.augmentation,
+        recipe=of_recipe("augmentation"),
         seed=PLAN.seed,
         code=CODE["report"],
     script:
@@ -48,8 +46,8 @@ rule shift:
     input:
         train="<results>/dataset/train.tsv",
         test="<results>/dataset/test.tsv",
-        train_pixels=f"<results>/dataset/train/{PLAN.smallest_size}.zarr",
-        test_pixels=f"<results>/dataset/test/{PLAN.smallest_size}.zarr",
+        train_pixels=f"<results>/dataset/train/{PLAN.dataset.smallest_size}.zarr",
+        test_pixels=f"<results>/dataset/test/{PLAN.dataset.smallest_size}.zarr",
     output:
         scores="<results>/report/shift/scores.tsv",
         summary="<results>/report/shift/shift.json",
@@ -61,8 +59,7 @@ rule shift:
         "../envs/workflow.yaml"
     threads: 4
     resources:
-        mem_mb=ESTIMATES.memory("shift"),
-        runtime=ESTIMATES.minutes("shift"),
+        **ESTIMATES.of("shift", PLAN.dataset.shift_work),
     params:
         seed=PLAN.seed,
         code=CODE["shift"],
@@ -72,12 +69,12 @@ rule shift:
 
 rule leaderboard:
     input:
-        scores=PLAN.scored("scores.tsv"),
-        images=PLAN.of_ensembles("images.tsv"),
-        comparisons=PLAN.of_ensembles("comparison.json"),
-        decisions=PLAN.scored("decision.yaml"),
-        runs=PLAN.run_files("run.json"),
-        histories=PLAN.run_files("history.tsv"),
+        scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.ensembles),
+        images=expand("<ensembles>/{name}/images.tsv", name=PLAN.submitted),
+        comparisons=expand("<ensembles>/{name}/comparison.json", name=PLAN.submitted),
+        decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.ensembles),
+        runs=expand("{run}/run.json", run=PLAN.sheet.folders),
+        histories=expand("{run}/history.tsv", run=PLAN.sheet.folders),
         truth="<results>/dataset/truth.zarr",
         folds="<results>/dataset/folds.tsv",
     output:
@@ -91,14 +88,13 @@ rule leaderboard:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("leaderboard"),
-        runtime=ESTIMATES.minutes("leaderboard"),
+        **ESTIMATES.of("leaderboard", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
     params:
-        classes=PLAN.classes,
+        classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
-        experiments=PLAN.leaderboard_rows(),
-        ensembles=PLAN.leaderboard_ensembles(),
-        posted=PLAN.posted,
+        experiments=leaderboard_rows(PLAN.sheet, PLAN.settings["recipes"]),
+        ensembles=leaderboard_ensembles(PLAN.settings["ensembles"]),
+        posted=PLAN.public_scores,
         class_rates=PLAN.settings["class_rates"],
         code=CODE["report"],
     script:
@@ -108,8 +104,8 @@ rule leaderboard:
 rule loading:
     input:
         images="<results>/dataset/train.tsv",
-        raw=ancient(PLAN.raw),
-        pixels=f"<results>/dataset/train/{PLAN.studied['size']}.zarr",
+        raw=ancient(PLAN.dataset.raw),
+        pixels=f"<results>/dataset/train/{PLAN.studied.key.size}.zarr",
     output:
         table="<results>/report/loading.tsv",
         page=report("<results>/report/loading.md", category="Studies"),
@@ -117,15 +113,14 @@ rule loading:
         "<logs>/loading.log",
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.cores
+    threads: PLAN.studied.cores_per_device
     resources:
+        **ESTIMATES.of("loading", PLAN.dataset.work),
         gpu=PLAN.gpus,
-        mem_mb=ESTIMATES.memory("loading"),
-        runtime=ESTIMATES.minutes("loading"),
     params:
-        encoder=PLAN.studied["encoder"],
-        decoder=PLAN.studied["decoder"],
-        recipe=PLAN.training_recipe(PLAN.studied["recipe"]),
+        encoder=PLAN.studied.key.encoder,
+        decoder=PLAN.studied.key.decoder,
+        recipe=PLAN.studied.training_recipe,
         images=4,
         batch=2,
         repeats=2,
@@ -138,8 +133,8 @@ rule loading:
 
 rule quantising:
     input:
-        checkpoint=f"{PLAN.studied_run}/last.safetensors",
-        pixels=f"<results>/dataset/train/{PLAN.studied['size']}.zarr",
+        checkpoint=f"{PLAN.studied.key.folder}/last.safetensors",
+        pixels=f"<results>/dataset/train/{PLAN.studied.key.size}.zarr",
         folds="<results>/dataset/folds.tsv",
         truth="<results>/dataset/truth.zarr",
     output:
@@ -151,14 +146,13 @@ rule quantising:
         "../envs/workflow.yaml"
     threads: PLAN.threads
     resources:
+        **ESTIMATES.of("quantising", PLAN.dataset.work),
         gpu=PLAN.gpus,
-        mem_mb=ESTIMATES.memory("quantising"),
-        runtime=ESTIMATES.minutes("quantising"),
     params:
-        recipe=PLAN.prediction_recipe(PLAN.studied["recipe"]),
+        recipe=PLAN.studied.prediction_recipe,
         fold=0,
-        run=PLAN.studied_run.removeprefix("<results>/runs/"),
-        submission_size=PLAN.submission_size,
+        run=PLAN.studied.key.folder.removeprefix("<results>/runs/"),
+        submission_size=PLAN.dataset.submission_size,
         threads=PLAN.threads,
         code=CODE["report"],
     script:

@@ -4,8 +4,8 @@
 rule weights:
     input:
         # What is in a file of the user decides, not its time
-        file=ancient(PLAN.weights_file),
-        run=PLAN.weights_run,
+        file=ancient(of_initial_weights("file")),
+        run=of_initial_weights("checkpoint"),
     output:
         weights="<results>/weights/{encoder}/{start}.safetensors",
     log:
@@ -16,11 +16,10 @@ rule weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("weights"),
-        runtime=ESTIMATES.minutes("weights"),
+        **ESTIMATES.of("weights", PLAN.dataset.work),
     params:
-        source=PLAN.weights_source,
-        contents=PLAN.weights_contents,
+        source=of_initial_weights("source"),
+        contents=of_initial_weights("contents"),
         seed=PLAN.seed,
         code=CODE["training"],
     script:
@@ -30,9 +29,9 @@ rule weights:
 rule train:
     input:
         pixels="<results>/dataset/train/{size}.zarr",
-        canvas=PLAN.canvas_store,
+        canvas=of_run("canvas_store"),
         folds="<results>/dataset/folds.tsv",
-        weights=PLAN.initial_weights,
+        weights=of_run("initial_weights"),
     output:
         best="<run>/best.safetensors",
         last="<run>/last.safetensors",
@@ -44,14 +43,13 @@ rule train:
         "<run>/train.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.training_cores
+    threads: of_run("training_cores")
     resources:
-        gpu=PLAN.training_gpus,
-        mem_mb=ESTIMATES.memory("train"),
-        runtime=ESTIMATES.minutes("train"),
+        **ESTIMATES.of("train", of_run("training_work")),
+        gpu=of_run("training_gpus"),
     params:
-        recipe=PLAN.training_recipe,
-        submission_size=PLAN.loss_size,
+        recipe=of_run("training_recipe"),
+        submission_size=of_run("loss_size"),
         seed=PLAN.seed,
         threads=PLAN.threads,
         code=CODE["training"],
@@ -68,14 +66,13 @@ rule probe_one:
         "../envs/workflow.yaml"
     threads: PLAN.threads
     resources:
+        **ESTIMATES.of("probe_one", of_run("training_work")),
         gpu=PLAN.gpus,
-        mem_mb=ESTIMATES.memory("probe_one"),
-        runtime=ESTIMATES.minutes("probe_one"),
     params:
-        recipe=PLAN.training_recipe,
-        classes=len(PLAN.classes),
-        pixels_size=PLAN.pixels_size,
-        submission_size=PLAN.loss_size,
+        recipe=of_run("training_recipe"),
+        classes=len(PLAN.dataset.classes),
+        pixels_size=of_run("pixels_size"),
+        submission_size=of_run("loss_size"),
         threads=PLAN.threads,
         memory=PLAN.settings["probe_memory"],
         # Here, unlike elsewhere, where it runs is what is measured
@@ -88,7 +85,9 @@ rule probe_one:
 
 rule probe:
     input:
-        tables=PLAN.probes,
+        tables=expand(
+            "<results>/probe/{experiment}.tsv", experiment=PLAN.sheet.experiment_paths
+        ),
     output:
         table="<results>/report/probe.tsv",
     log:
@@ -98,7 +97,6 @@ rule probe:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        mem_mb=ESTIMATES.memory("probe"),
-        runtime=ESTIMATES.minutes("probe"),
+        **ESTIMATES.of("probe", PLAN.dataset.work),
     script:
         "../scripts/probe.py"

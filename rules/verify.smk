@@ -9,8 +9,7 @@ rule verify:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        mem_mb=ESTIMATES.memory("verify"),
-        runtime=ESTIMATES.minutes("verify"),
+        **ESTIMATES.of("verify", PLAN.dataset.work),
     params:
         files=verified,
         consent=PLAN.settings["remove"],

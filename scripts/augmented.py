@@ -1,5 +1,5 @@
 from cloudseg import logged
-from cloudseg.workflow.plan import whole_recipe
+from cloudseg.config.schema import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):

@@ -1,6 +1,6 @@
 from cloudseg import logged
+from cloudseg.config.schema import whole_recipe
 from cloudseg.storage.files import write_table, write_text
-from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):

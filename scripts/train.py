@@ -1,9 +1,9 @@
 import sys
 
 from cloudseg import logged
+from cloudseg.config.schema import whole_recipe
 from cloudseg.storage import files
 from cloudseg.storage.finished import FinishedTraining, data_digest, decisive
-from cloudseg.workflow.plan import whole_recipe
 
 if __name__ == "__main__":
     with logged(snakemake):

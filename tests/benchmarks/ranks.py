@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from training import NORM, STEPS, write_inputs
 
+from cloudseg.config.schema import whole_recipe
 from cloudseg.models.weights import initial_weights
-from cloudseg.workflow.plan import whole_recipe
 
 MOST_APART = 0.05
 BATCH, EPOCHS = 16, 3

@@ -112,6 +112,17 @@ def with_defaults(value: Any, schema: dict[str, Any]) -> Any:
     return {key: with_defaults(item, _child(key, schema)) for key, item in filled.items()}
 
 
+def whole_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with its defaults, which the params of training and prediction leave out.
+
+    Examples
+    --------
+    >>> whole_recipe({"batch": 4})["learning_rate"]
+    0.001
+    """
+    return with_defaults(recipe, load("config")["properties"]["recipes"]["additionalProperties"])
+
+
 def canonical(value: Any, schema: dict[str, Any]) -> Any:
     """Return `value` as one text would always write it: keys sorted, whole floats as int, defaults left out.
 

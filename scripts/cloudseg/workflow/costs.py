@@ -10,13 +10,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from cloudseg.config.batching import images_at_once
-from cloudseg.config.views import recipe_views
-
-if TYPE_CHECKING:
-    from cloudseg.workflow.plan import Plan
+from typing import Any
 
 ROOM = 1.5
 PATIENCE = 4
@@ -136,111 +130,40 @@ def machine_megabytes() -> int:
 
 
 class Estimates:
-    """What the jobs of a plan ask for; its methods stand in the rules: ``mem_mb=ESTIMATES.memory("check")``.
+    """What jobs ask for, by rule, as resources: ``**ESTIMATES.of("train", of_run("training_work"))``.
 
     Parameters
     ----------
-    plan : the plan.
-    runs_here : whether jobs run on this machine: then `device: auto` means the CPU where this machine has no GPU.
+    on_cpu : whether networks compute on the CPU, whose memory then holds their activations.
+
+    Examples
+    --------
+    >>> asked = Estimates(on_cpu=True).of("folds", Work(images=10_000))
+    >>> {name: function(None, threads=1, attempt=2) for name, function in asked.items()}
+    {'mem_mb': 750, 'runtime': 22}
     """
 
-    def __init__(self, plan: "Plan", *, runs_here: bool = True) -> None:
-        self.plan = plan
-        self.runs_here = runs_here
+    def __init__(self, *, on_cpu: bool) -> None:
+        self.on_cpu = on_cpu
 
-    def memory(self, rule: str) -> Callable[..., int]:
-        """Return the function of a rule's ``mem_mb``."""
-
-        def mem_mb(wildcards: Any, threads: int = 1, attempt: int = 1) -> int:
-            return megabytes(self._cost(rule), self._work(rule, wildcards), threads, attempt)
-
-        return mem_mb
-
-    def minutes(self, rule: str) -> Callable[..., int]:
-        """Return the function of a rule's ``runtime``."""
-
-        def runtime(wildcards: Any, threads: int = 1, attempt: int = 1) -> int:
-            return minutes(self._cost(rule), self._work(rule, wildcards), threads, attempt)
-
-        return runtime
-
-    def too_large(self, limit: int) -> list[str]:
-        """Say which trainings ask for more memory than there is.
+    def of(self, rule: str, work: Work | Callable[[Any], Work]) -> dict[str, Callable[..., int]]:
+        """Return the functions of a rule's ``mem_mb`` and ``runtime``.
 
         Parameters
         ----------
-        limit : in MB.
+        rule : a key of ``COSTS``.
+        work : what each job of the rule has to do, or a function of its wildcards that says it.
         """
-        lines = []
-        for row in self.plan.experiments[["recipe", "size"]].drop_duplicates().itertuples(index=False):
-            asked = self.memory("train")(row)
-            if asked > limit:
-                lines.append(
-                    f"recipe {row.recipe} at {row.size}: a training asks for {asked} MB of memory, and there are "
-                    f"{limit}: it runs alone, and may be killed; lower `batch` or `micro_batch`"
-                )
-        return lines
+        cost = self.cost(rule)
 
-    def _cost(self, rule: str) -> Cost:
-        on_cpu = self.plan.settings["device"] == "cpu" or (self.runs_here and self.plan.cpu_instead())
-        return COSTS[rule] if on_cpu else COSTS.get(f"{rule} on a GPU", COSTS[rule])
+        def mem_mb(wildcards: Any, threads: int, attempt: int) -> int:
+            return megabytes(cost, work(wildcards) if callable(work) else work, threads, attempt)
 
-    def _work(self, rule: str, wildcards: Any) -> Work:
-        """Return what a job has to do."""
-        images = self.plan.images
-        both = sum(images.values())
-        if rule in ("train", "probe_one"):
-            return self._training(wildcards)
-        if rule == "predict":
-            return self._prediction(wildcards)
-        if rule in ("check", "pixels"):
-            size = self.plan.pixels_size(wildcards) if rule == "pixels" else (0, 0)
-            count = images[wildcards.split]
-            return Work(images=count, masks=self._masks(count), megapixels=count * math.prod(size) / 1e6)
-        if rule == "blend":
-            stores = len(self.plan.blend_stores(wildcards))
-            count = images["test"] if wildcards.split == "test" else images["train"]
-            return Work(images=count, masks=stores * self._masks(count))
-        if rule == "compare":
-            members = len(self.plan.member_names(wildcards))
-            return Work(images=images["train"], masks=members * self._masks(images["train"]))
-        if rule in ("folds", "truth", "surface", "decide"):
-            return Work(images=images["train"], masks=self._masks(images["train"]))
-        if rule in ("submit", "submission"):
-            return Work(images=images["test"], masks=self._masks(images["test"]))
-        if rule == "leaderboard":
-            return Work(images=images["train"], masks=len(self.plan.ensembles) * self._masks(images["train"]))
-        if rule == "shift":
-            return Work(images=both, megapixels=both * self.plan.megapixels(self.plan.smallest_size))
-        return Work(images=both, masks=self._masks(both))
+        def runtime(wildcards: Any, threads: int, attempt: int) -> int:
+            return minutes(cost, work(wildcards) if callable(work) else work, threads, attempt)
 
-    def _masks(self, images: float) -> float:
-        return images * len(self.plan.classes)
+        return {"mem_mb": mem_mb, "runtime": runtime}
 
-    def _training(self, wildcards: Any) -> Work:
-        recipe = self.plan.settings["recipes"][wildcards.recipe]
-        megapixels, images = self.plan.megapixels(wildcards.size), self.plan.images["train"]
-        at_once = images_at_once(recipe) * recipe["gpus"]
-        return Work(
-            images=images,
-            megapixels=recipe["epochs"] * images * megapixels,
-            megapixels_at_once=at_once * megapixels,
-            processes=recipe["gpus"],
-        )
-
-    def _prediction(self, wildcards: Any) -> Work:
-        """Both checkpoints of a run see every view of every image of a split."""
-        recipe = self.plan.settings["recipes"][wildcards.recipe]
-        megapixels = self.plan.megapixels(wildcards.size)
-        images = self.plan.images["test"]
-        if getattr(wildcards, "split", "test") == "valid":
-            images = self.plan.images["train"] / self.plan.folds
-        views = recipe_views(recipe)
-        area = sum(view.get("scale", 1) ** 2 for view in views)
-        largest = max(view.get("scale", 1) ** 2 for view in views)
-        return Work(
-            images=images,
-            masks=2 * self._masks(images),
-            megapixels=2 * images * area * megapixels,
-            megapixels_at_once=images_at_once(recipe | {"gpus": 1}) * largest * megapixels,
-        )
+    def cost(self, rule: str) -> Cost:
+        """Return what a job of a rule costs here."""
+        return COSTS[rule] if self.on_cpu else COSTS.get(f"{rule} on a GPU", COSTS[rule])

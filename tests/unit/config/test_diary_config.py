@@ -2,7 +2,6 @@
 
 import csv
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -10,6 +9,7 @@ import yaml
 from cloudseg.config.settings import KEY
 from cloudseg.config.transforms import installed_table, transforms
 from cloudseg.config.views import recipe_views
+from cloudseg.workflow.notices import random_starts
 from cloudseg.workflow.plan import Plan
 
 REPO = Path(__file__).parents[3]
@@ -64,10 +64,10 @@ def test_rows_outside_the_tables_stand_there_too():
 
 
 def test_the_28_rows_are_43_trainings_and_all_rows_49(plan):
-    trained = plan.runs.drop_duplicates([*KEY, "fold"])
+    trained = plan.sheet.runs.drop_duplicates([*KEY, "fold"])
     assert len(trained) == 49
     lines = {int(row["line"]) for row in TABLE}
-    assert len(trained.merge(plan.runs[plan.runs["diary_line"].isin(lines)][[*KEY, "fold"]])) == 43
+    assert len(trained.merge(plan.sheet.runs[plan.sheet.runs["diary_line"].isin(lines)][[*KEY, "fold"]])) == 43
 
 
 def test_the_ensembles_are_those_of_the_diary(plan):
@@ -87,7 +87,7 @@ def test_the_ensembles_are_those_of_the_diary(plan):
     assert runs("resnet34-unet") == of("resnet34", "unet", pyramid)
     assert runs("resnet34-fpn") == of("resnet34", "fpn", pyramid)
     assert runs("resnet34-pspnet") == of("resnet34", "pspnet", dict.fromkeys(["256x384", "384x576", "640x960"], 1))
-    everything = plan.runs[plan.runs["date"] == "19.11.13"]
+    everything = plan.sheet.runs[plan.sheet.runs["date"] == "19.11.13"]
     assert len(runs("all")) == len(everything) == 33
     assert runs("all") == runs("all-15-11")
 
@@ -99,14 +99,14 @@ def test_the_decisions_are_those_of_the_diary(plan):
         decision = plan.settings["ensembles"][name]["decision"]
         assert (decision["threshold"], decision["min_size"]) == (float(row["threshold"]), int(row["min_size"]))
         assert decision["sharpened"] == plan.ensembles[name].sharpen
-        assert plan.decision(SimpleNamespace(ensemble=name))["thresholds"] == [float(row["threshold"])] * 4
+        assert plan.ensemble(name).decision_rule["thresholds"] == [float(row["threshold"])] * 4
         assert plan.settings["ensembles"][name]["reference"] == float(row["lb_single"].replace(" ", ""))
         assert plan.ensembles[name].sharpen == 0.5
         assert {member.checkpoint for member in plan.ensembles[name].members} == {"best", "last"}
     later = plan.ensembles["all-15-11"]
     assert (later.decision["threshold"], later.decision["min_size"], later.sharpen) == (0.65, 10000, 0.5)
-    assert plan.decision(SimpleNamespace(ensemble="all-15-11"))["thresholds"] == [0.65] * 4
-    assert plan.decision(SimpleNamespace(ensemble="resnet34-fpn"))["thresholds"] == pytest.approx([0.4225] * 4)
+    assert plan.ensemble("all-15-11").decision_rule["thresholds"] == [0.65] * 4
+    assert plan.ensemble("resnet34-fpn").decision_rule["thresholds"] == pytest.approx([0.4225] * 4)
     assert plan.settings["submission"] == "all"
 
 
@@ -151,13 +151,13 @@ def test_the_second_augmentation_of_the_frog_crops_rotates_and_rescales(plan):
 
 def test_smoke_keeps_every_experiment_and_shrinks_the_stores():
     made = Plan(CONFIG | {"smoke": True}, REPO)
-    assert len(made.runs.drop_duplicates([*KEY, "fold"])) == 49
-    sizes = {size: made.stored_size(SimpleNamespace(size=size)) for size in {*made.runs["size"], *made.canvases}}
+    assert len(made.sheet.runs.drop_duplicates([*KEY, "fold"])) == 49
+    sizes = {size: made.pixel_store("train", size).stored_size for size in made.dataset.sizes}
     assert sizes == {
         **{"640x960": "80x120", "384x576": "48x72", "320x480": "40x60", "256x384": "32x48", "64x96": "32x48"},
         **{"x1": "x8", "x2": "x16", "x4": "x32", "x5": "x40", "700x1050": "700x1050"},
     }
-    assert made.random_starts == ["efficientnet-b2", "efficientnet-b3", "efficientnet-b7", "resnet34"]
+    assert random_starts(made) == ["efficientnet-b2", "efficientnet-b3", "efficientnet-b7", "resnet34"]
 
 
 def test_the_table_of_transforms_is_that_of_the_installed_library():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cloudseg.config.schema import whole_recipe
 from cloudseg.runtime.gpus import granted
 from cloudseg.storage.files import sha256
 from cloudseg.storage.finished import (
@@ -16,7 +17,6 @@ from cloudseg.storage.finished import (
     finished_record,
     keep_finished,
 )
-from cloudseg.workflow.plan import whole_recipe
 
 NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
 FACTS = {"encoder": "e", "decoder": "fpn", "fold": 0, "seed": 1, "threads": 1, "data": "d"}

@@ -1,13 +1,13 @@
 """Memory and time that jobs ask for, against what the demo's jobs took at two sizes on two shared CPU cores."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from cloudseg.workflow.costs import COSTS, Estimates, Work, machine_megabytes, megabytes, minutes
 from cloudseg.workflow.plan import Plan
+from cloudseg.workflow.run import Prediction
 
 REPO = Path(__file__).parents[3]
 SUBMISSION = 350 * 525 / 1e6
@@ -47,39 +47,43 @@ def test_a_job_asks_for_what_was_measured_and_some_more(rule, work, threads, mb,
     assert seconds / 60 <= minutes(COSTS[rule], work, threads) <= 10 + 8 * seconds / 60 + 2
 
 
-@pytest.fixture
-def plan():
-    def plan(images=1000, device="cpu", classes=4, **recipe):
-        config = yaml.safe_load((REPO / "config/config.yaml").read_text())
-        config["dataset"] |= {"train": images, "test": images, "classes": [f"c{n}" for n in range(classes)]}
-        config["recipes"]["quick"] |= recipe
-        return Estimates(Plan(config | {"device": device}, REPO))
-
-    return plan
-
-
-def job(size="96x144", **more):
-    return SimpleNamespace(encoder="e", decoder="fpn", size=size, recipe="quick", fold=0, split="test", **more)
+def asked(rule, size="96x144", *, images=1000, device="cpu", classes=4, here=True, **recipe):
+    """MB and minutes of the first attempt of a job on one core."""
+    config = yaml.safe_load((REPO / "config/config.yaml").read_text())
+    config["dataset"] |= {"train": images, "test": images, "classes": [f"c{n}" for n in range(classes)]}
+    config["recipes"]["quick"] |= recipe
+    plan = Plan(config | {"device": device}, REPO)
+    run = plan.run("e", "fpn", size, "quick")
+    work = {
+        "demo": plan.dataset.work,
+        "check": plan.images("train").work,
+        "pixels": plan.pixel_store("train", size).work,
+        "train": run.training_work,
+        "predict": Prediction(run, "test").work,
+        "submit": plan.dataset.test_work,
+        **dict.fromkeys(["folds", "truth", "surface", "decide"], plan.dataset.train_work),
+    }
+    resources = Estimates(on_cpu=plan.on_cpu(here=here)).of(rule, lambda wildcards: work[rule])
+    return tuple(resources[name](None, threads=1, attempt=1) for name in ("mem_mb", "runtime"))
 
 
 @pytest.mark.parametrize("rule", ["demo", "check", "folds", "pixels", "truth", "train", "predict", "submit", "decide"])
-def test_more_images_take_more_time_and_memory(plan, rule):
-    few, many = plan(1000), plan(1_000_000)
-    assert many.minutes(rule)(job(), 1) > few.minutes(rule)(job(), 1)
-    assert many.memory(rule)(job(), 1) >= few.memory(rule)(job(), 1)
+def test_more_images_take_more_time_and_memory(rule):
+    few, many = asked(rule, images=1000), asked(rule, images=1_000_000)
+    assert many[1] > few[1]
+    assert many[0] >= few[0]
 
 
 @pytest.mark.parametrize("rule", ["truth", "submit", "decide", "predict", "surface"])
-def test_more_classes_take_more_time(plan, rule):
-    one, many = plan(100_000, classes=1), plan(100_000, classes=60)
-    assert many.minutes(rule)(job(), 1) > one.minutes(rule)(job(), 1)
+def test_more_classes_take_more_time(rule):
+    assert asked(rule, images=100_000, classes=60)[1] > asked(rule, images=100_000, classes=1)[1]
 
 
 @pytest.mark.parametrize("rule", ["train", "predict"])
-def test_larger_images_take_more_of_both(plan, rule):
-    estimates = plan(10_000)
-    assert estimates.minutes(rule)(job("640x960"), 1) > 10 * estimates.minutes(rule)(job("96x144"), 1)
-    assert estimates.memory(rule)(job("640x960"), 1) > 2 * estimates.memory(rule)(job("96x144"), 1)
+def test_larger_images_take_more_of_both(rule):
+    large, small = asked(rule, "640x960", images=10_000), asked(rule, "96x144", images=10_000)
+    assert large[1] > 10 * small[1]
+    assert large[0] > 2 * small[0]
 
 
 @pytest.mark.parametrize("rule", COSTS)
@@ -89,29 +93,26 @@ def test_a_second_attempt_asks_for_twice_as_much(rule):
     assert minutes(COSTS[rule], work, attempt=2) == 2 * minutes(COSTS[rule], work)
 
 
-def test_a_million_images_are_not_predicted_in_half_an_hour(plan):
+def test_a_million_images_are_not_predicted_in_half_an_hour():
     """The rate that was measured, 2.8 s for each image with two checkpoints and four views at 384x576 on a CPU."""
-    hours = plan(1_000_000).minutes("predict")(job("384x576"), 1) / 60
-    assert hours > 2.8e6 / 3600
+    assert asked("predict", "384x576", images=1_000_000)[1] / 60 > 2.8e6 / 3600
 
 
-def test_pieces_of_a_batch_take_less_memory_and_several_processes_more(plan):
-    whole = plan(batch=16).memory("train")(job("384x576"), 1)
-    assert plan(batch=16, micro_batch=2).memory("train")(job("384x576"), 1) < whole / 2
-    assert plan(batch=16, gpus=2).memory("train")(job("384x576"), 1) > whole
+def test_pieces_of_a_batch_take_less_memory_and_several_processes_more():
+    whole, _ = asked("train", "384x576", batch=16)
+    assert asked("train", "384x576", batch=16, micro_batch=2)[0] < whole / 2
+    assert asked("train", "384x576", batch=16, gpus=2)[0] > whole
 
 
-def test_on_a_gpu_the_memory_of_the_machine_holds_no_activations(plan):
-    asked = [plan(device=device, batch=16).memory("train")(job("640x960"), 1) for device in ("cpu", "cuda")]
-    assert asked[0] > 30_000
-    assert asked[1] < 5000
+def test_on_a_gpu_the_memory_of_the_machine_holds_no_activations():
+    assert asked("train", "640x960", device="cpu", batch=16)[0] > 30_000
+    assert asked("train", "640x960", device="cuda", batch=16)[0] < 5000
 
 
-def test_a_cluster_has_gpus_though_this_machine_has_none(plan):
-    local = plan(device="auto")
-    local.plan.cpu_instead = lambda: True
-    cluster = Estimates(local.plan, runs_here=False)
-    assert cluster.memory("train")(job("640x960"), 1) < local.memory("train")(job("640x960"), 1)
+def test_a_cluster_has_gpus_though_this_machine_has_none(monkeypatch):
+    monkeypatch.setattr(Plan, "cpu_instead", lambda self: True)
+    local, cluster = (asked("train", "640x960", device="auto", here=here) for here in (True, False))
+    assert cluster[0] < local[0]
 
 
 def test_the_machines_memory_is_that_of_the_machine_at_most():

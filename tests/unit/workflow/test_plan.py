@@ -12,8 +12,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cloudseg.config.schema import whole_recipe
 from cloudseg.config.settings import fixed_min_sizes
-from cloudseg.workflow.plan import Plan, whole_recipe
+from cloudseg.workflow.notices import refuse_values, warnings
+from cloudseg.workflow.plan import Plan
 
 REPO = Path(__file__).parents[3]
 DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
@@ -33,8 +35,8 @@ def plan(change=None, sheet=None, folder=None):
     return Plan(config, REPO)
 
 
-def wildcards(**values):
-    return SimpleNamespace(**values)
+def quick(plan):
+    return plan.run("tu-tf_efficientnet_lite0", "fpn", "96x144", "quick")
 
 
 def setting(path, value):
@@ -206,17 +208,20 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path):
         config["decision"] = {"min_size": {"Fish": 1.0, "Flower": 2, "Gravel": 3, "Sugar": 4}}
 
     made = plan(change, sheet=SHEET + ROW.replace("\t2\t", "\t2.0\t"), folder=tmp_path)
-    numbers = [made.folds, *made.settings["min_sizes"], *made.settings["decision"]["min_size"].values()]
-    numbers += [*made.experiments["folds"].tolist(), *(made._recipe("quick")[key] for key in ("epochs", "micro_batch"))]
+    numbers = [made.dataset.folds, *made.settings["min_sizes"], *made.settings["decision"]["min_size"].values()]
+    numbers += [
+        *made.sheet.experiments["folds"].tolist(),
+        *(quick(made).recipe[key] for key in ("epochs", "micro_batch")),
+    ]
     assert numbers == [4, 0, 50, 1, 2, 3, 4, 2, 10, 4]
     assert all(type(number) is int for number in numbers)
-    assert [made._recipe("quick")["learning_rate"], made.runs["fold"].tolist()] == [0.002, [0, 1]]
+    assert [made.settings["recipes"]["quick"]["learning_rate"], made.sheet.runs["fold"].tolist()] == [0.002, [0, 1]]
 
 
 @pytest.mark.parametrize("text", ["2e-3", "2.E-3", ".2e-2", "0.002"])
 def test_numbers_with_an_exponent_are_numbers(text):
     made = plan(setting("recipes.quick", yaml.safe_load(f"{{learning_rate: {text}, ema: 9e-1}}")))
-    assert (made._recipe("quick")["learning_rate"], made._recipe("quick")["ema"]) == (0.002, 0.9)
+    assert (quick(made).recipe["learning_rate"], quick(made).recipe["ema"]) == (0.002, 0.9)
 
 
 def test_short_forms_mean_what_the_long_ones_do():
@@ -258,9 +263,9 @@ def test_images_of_ones_own_inherit_no_number_of_the_contest(tmp_path):
         config["submission_size"] = "175x1050"
 
     made = plan(change)
-    assert made.decision(wildcards(ensemble="all"))["min_sizes"] == [0, 0, 0, 0]
+    assert made.ensemble("all").decision_rule["min_sizes"] == [0, 0, 0, 0]
     assert made.settings["min_sizes"] == plan().settings["min_sizes"]  # as large a grid as the contest's
-    assert plan().submission_size == (350, 525)
+    assert plan().dataset.submission_size == (350, 525)
     assert plan(lambda config: config.pop("decision")).settings["decision"]["min_size"] == 5000
 
     def small(config):
@@ -276,10 +281,10 @@ def test_the_config_to_copy_for_images_of_ones_own_has_no_number_of_the_contest(
     with pytest.raises(ValueError, match="submission_size: the key is missing"):
         Plan(config, REPO)
     made = Plan(config | {"submission_size": "512x512"}, REPO)
-    assert made.classes == ["cloud"]
+    assert made.dataset.classes == ["cloud"]
     assert {ensemble.decision["min_size"] for ensemble in made.ensembles.values()} == {0}
     assert fixed_min_sizes(made.settings) == {}
-    assert set(made.experiments["recipe"]) == set(config["recipes"])
+    assert set(made.sheet.experiments["recipe"]) == set(config["recipes"])
     text = (REPO / "config/own.yaml").read_text()
     assert not [number for number in ("350", "525", "5546", "3698", "5000", "10000", "1400", "2100") if number in text]
 
@@ -342,13 +347,13 @@ def test_values_that_albumentations_refuses_are_found_before_anything_runs(tmp_p
             "recipes.quick.augmentation", [{"name": "Sequential", "transforms": [{"name": "Rotate", "limit": limit}]}]
         )
 
-    plan(change([-30, 30])).refuse_values(tmp_path / "marks")
+    refuse_values(plan(change([-30, 30])), tmp_path / "marks")
     with pytest.raises(ValueError, match=r"recipes\.quick\.augmentation, step 1\.1: limit.*: .*, got 'wide'") as error:
-        plan(change("wide")).refuse_values(tmp_path / "marks")
+        refuse_values(plan(change("wide")), tmp_path / "marks")
     assert len(str(error.value).splitlines()) == 2
     monkeypatch.setitem(sys.modules, "albumentations", None)  # whose import takes two seconds
-    plan(change([-30, 30])).refuse_values(tmp_path / "marks")
-    plan().refuse_values(tmp_path / "marks")
+    refuse_values(plan(change([-30, 30])), tmp_path / "marks")
+    refuse_values(plan(), tmp_path / "marks")
 
 
 def test_columns_that_the_plan_adds_are_reserved(tmp_path):
@@ -431,14 +436,14 @@ def test_all_problems_are_said_at_once():
 def test_runs_are_the_rows_times_their_folds(tmp_path):
     sheet = SHEET + ROW + ROW.replace("\t2\t", "\t3\t").replace("fpn", "unet") + ROW.replace("\t2\t", "\t1\t")
     made = plan(sheet=sheet, folder=tmp_path)
-    keys = set(zip(made.runs["decoder"], made.runs["fold"], strict=True))
+    keys = set(zip(made.sheet.runs["decoder"], made.sheet.runs["fold"], strict=True))
     assert keys == {("fpn", 0), ("fpn", 1), ("unet", 0), ("unet", 1), ("unet", 2)}
-    assert len(made.runs) == 6  # the two rows that differ in folds alone share fold 0
+    assert len(made.sheet.runs) == 6  # the two rows that differ in folds alone share fold 0
 
 
 def shares(made, split, fold=None, name="all"):
     """What each experiment weighs among the stores that are blended: of all test images, or the images of a fold."""
-    members = made.blend_members(wildcards(ensemble=name, split=split))
+    members = made.blend(name, split).members
     blended = [member for member in members if fold is None or member["fold"] == fold]
     weights = Counter()
     for member in blended:
@@ -460,7 +465,7 @@ def test_weights_act_per_experiment_and_are_shared_by_folds_and_checkpoints():
         **{("unet", 0, mark): 1 / 2 for mark in ("best", "last")},
     }
     assert plan(change).ensembles["all"].folds == (0,)
-    out_of_fold = plan(change).blend_members(wildcards(ensemble="all", split="valid"))
+    out_of_fold = plan(change).blend("all", "valid").members
     assert [member["weight"] for member in out_of_fold] == [3 / 2, 3 / 2, 1 / 2, 1 / 2]
 
 
@@ -524,8 +529,8 @@ def test_out_of_fold_stores_are_those_of_the_common_folds():
         config["ensembles"]["all"]["members"] = "decoder == 'fpn' or fold == 0"
 
     made = plan(change)
-    valid = made.blend_stores(wildcards(ensemble="all", split="valid"))
-    test = made.blend_stores(wildcards(ensemble="all", split="test"))
+    valid = made.blend("all", "valid").stores
+    test = made.blend("all", "test").stores
     assert len(valid) == 4
     assert all("/fold0/" in store and store.endswith("-valid.zarr") for store in valid)
     assert len(test) == 6
@@ -553,8 +558,7 @@ def test_row_order_and_spelling_of_numbers_change_no_parameter(tmp_path):
     rows = [ROW, ROW.replace("fpn", "unet")]
     one = plan(sheet=SHEET + "".join(rows), folder=tmp_path)
     two = plan(sheet=SHEET + "".join(reversed(rows)), folder=tmp_path)
-    everything = wildcards(ensemble="all", split="test")
-    assert repr(one.blend_members(everything)) == repr(two.blend_members(everything))
+    assert repr(one.blend("all", "test").members) == repr(two.blend("all", "test").members)
 
     def floats(config):
         recipe = {
@@ -562,39 +566,36 @@ def test_row_order_and_spelling_of_numbers_change_no_parameter(tmp_path):
         }
         config["recipes"]["quick"] = dict(reversed(recipe.items())) | {"loss": {"dice": 1.0, "bce": 1}, "clip": 1.0}
 
-    quick = wildcards(recipe="quick")
-    assert repr(plan(floats).training_recipe(quick)) == repr(plan().training_recipe(quick))
+    assert repr(quick(plan(floats)).training_recipe) == repr(quick(plan()).training_recipe)
 
 
 def test_an_augmentation_is_told_to_the_prediction_that_undoes_it():
-    quick = wildcards(recipe="quick")
-    assert "augmentation" not in plan().prediction_recipe(quick)
+    assert "augmentation" not in quick(plan()).prediction_recipe
 
     def recipe(config):
         config["recipes"]["quick"] |= {"tta": "recipe", "augmentation": [{"name": "HorizontalFlip", "p": 0.1}]}
 
-    told = plan(recipe).prediction_recipe(quick)
+    told = quick(plan(recipe)).prediction_recipe
     assert told["augmentation"] == [{"name": "HorizontalFlip", "p": 0.1}]
 
 
 def test_a_canvas_is_a_store_of_its_own():
     made = plan(setting("recipes.quick.canvas", "700x1050"))
-    quick = wildcards(recipe="quick")
-    assert made.canvas_store(quick) == "<results>/dataset/train/700x1050.zarr"
-    assert plan().canvas_store(quick) == []
+    assert quick(made).canvas_store == "<results>/dataset/train/700x1050.zarr"
+    assert quick(plan()).canvas_store == []
     assert "700x1050" in made.wildcards["size"]
 
 
 def test_an_ensemble_that_is_typed_wrong_is_named():
     with pytest.raises(ValueError, match=r"no ensemble 'fpm' \(nearest: fpn"):
-        plan().decision(wildcards(ensemble="fpm"))
+        plan().ensemble("fpm")
 
 
 def test_a_grid_has_its_sizes_in_the_surface():
     made = plan(setting("ensembles.fpn.decision", {"how": "grid"}))
-    assert {0, 100, 1200, 5000, 10000} <= set(made.min_sizes(wildcards(ensemble="fpn")))
-    assert 1200 not in made.min_sizes(wildcards(ensemble="all"))
-    assert len(made.decision(wildcards(ensemble="fpn"))["grid"]["thresholds"]) == 20
+    assert {0, 100, 1200, 5000, 10000} <= set(made.ensemble("fpn").min_sizes)
+    assert 1200 not in made.ensemble("all").min_sizes
+    assert len(made.ensemble("fpn").decision_rule["grid"]["thresholds"]) == 20
 
 
 def test_a_threshold_is_a_probability_also_where_a_blend_is_sharpened():
@@ -608,15 +609,14 @@ def test_a_threshold_is_a_probability_also_where_a_blend_is_sharpened():
             "sharpened": 0.5,
         }
 
-    one = wildcards(ensemble="all")
-    assert plan().decision(one)["thresholds"] == [0.5] * 4
-    assert "sharpen" not in plan().decision(one)
-    assert plan(sharpened).decision(one)["thresholds"] == pytest.approx([0.5**0.5] * 4)
-    assert plan(sharpened).decision(one)["sharpen"] == 0.5
+    assert plan().ensemble("all").decision_rule["thresholds"] == [0.5] * 4
+    assert "sharpen" not in plan().ensemble("all").decision_rule
+    assert plan(sharpened).ensemble("all").decision_rule["thresholds"] == pytest.approx([0.5**0.5] * 4)
+    assert plan(sharpened).ensemble("all").decision_rule["sharpen"] == 0.5
     made = plan(as_the_diary_has_it)
-    assert made.decision(one)["thresholds"] == [0.7, 0.65, 0.75, 0.7]
+    assert made.ensemble("all").decision_rule["thresholds"] == [0.7, 0.65, 0.75, 0.7]
     plain = next(name for name in made.ensembles if name.endswith("-best"))
-    assert made.decision(wildcards(ensemble=plain))["thresholds"] == pytest.approx([0.49, 0.4225, 0.5625, 0.49])
+    assert made.ensemble(plain).decision_rule["thresholds"] == pytest.approx([0.49, 0.4225, 0.5625, 0.49])
 
 
 def test_members_are_named_by_the_row_that_trains_just_their_folds(tmp_path):
@@ -624,7 +624,7 @@ def test_members_are_named_by_the_row_that_trains_just_their_folds(tmp_path):
 
     def members(query):
         made = plan(setting("ensembles.all.members", query), sheet=sheet, folder=tmp_path)
-        return made.member_names(wildcards(ensemble="all"))
+        return made.ensemble("all").member_names
 
     assert members("folds == 1") == ["tu-test-resnet-fpn-64x96-quick-1-best"]
     assert members("fold < 2") == ["tu-test-resnet-fpn-64x96-quick-4-best"]
@@ -633,7 +633,7 @@ def test_members_are_named_by_the_row_that_trains_just_their_folds(tmp_path):
 def test_members_are_decided_as_their_ensemble_but_not_sharpened():
     ensemble = {"members": "fold >= 0", "sharpen": 0.5, "decision": {"threshold": 0.49, "min_size": 9}}
     made = plan(setting("ensembles.all", ensemble))
-    decided = made.member_decision(wildcards(ensemble="all"))
+    decided = made.ensemble("all").member_decision_rule
     assert (decided["thresholds"], decided["min_sizes"]) == ([0.49] * 4, [9] * 4)
     assert "sharpen" not in decided
 
@@ -642,10 +642,9 @@ def test_training_is_not_told_what_only_prediction_needs():
     def views(config):
         config["recipes"]["quick"]["tta"] = [{"view": "identity"}]
 
-    quick = wildcards(recipe="quick")
-    assert plan(views).training_recipe(quick) == plan().training_recipe(quick)
-    assert plan(views).prediction_recipe(quick) != plan().prediction_recipe(quick)
-    assert whole_recipe(plan(views).prediction_recipe(quick))["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
+    assert quick(plan(views)).training_recipe == quick(plan()).training_recipe
+    assert quick(plan(views)).prediction_recipe != quick(plan()).prediction_recipe
+    assert whole_recipe(quick(plan(views)).prediction_recipe)["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
 
 
 def test_minimum_sizes_to_check_are_those_of_fixed_decisions():
@@ -663,23 +662,23 @@ def test_minimum_sizes_to_check_are_those_of_fixed_decisions():
 def test_what_the_machine_is_too_small_for_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    assert plan(setting("threads", 4)).warnings() == []
-    assert plan(setting("threads", 5)).warnings() == [
+    assert warnings(plan(setting("threads", 4))) == []
+    assert warnings(plan(setting("threads", 5))) == [
         "threads: 5, and this machine has 4 cores: jobs that run here get slower"
     ]
     made = plan()
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=(made.megabytes - 1) * 10**6))
-    (warning,) = made.warnings()
+    (warning,) = warnings(made)
     assert f"the stores take about {made.megabytes} MB, and the disk has {made.megabytes - 1} MB free" in warning
     (tmp_path / "results/demo").mkdir(parents=True)
     (tmp_path / "results/demo/store").write_bytes(bytes(2 * 10**6))
-    assert made.warnings() == []
+    assert warnings(made) == []
 
 
 def test_smoke_is_small_and_lies_elsewhere():
     made = plan(setting("smoke", "true"))
     assert made.name == "demo-smoke"
-    assert made.demo == {"train": 24, "test": 8}
+    assert made.dataset.demo == {"train": 24, "test": 8}
     assert made.settings["recipes"]["quick"]["epochs"] == 3
 
 
@@ -687,20 +686,20 @@ def test_smoke_of_the_contest_takes_the_demos_images_and_random_weights():
     config = yaml.safe_load((REPO / "config/kaggle.yaml").read_text()) | {"smoke": True}
     made = Plan(config, REPO)
     assert made.settings["dataset"]["source"] == "demo"
-    assert made.start("efficientnet-b2", "flips", 0) == "none"
-    assert made.start("tu-tf_efficientnet_lite0", "flips", 0) == "imagenet"
+    assert made.run("efficientnet-b2", "fpn", "x4", "flips").start == "none"
+    assert made.run("tu-tf_efficientnet_lite0", "fpn", "x4", "flips").start == "imagenet"
 
 
 def test_scores_of_the_contest_are_read_for_this_config_alone(tmp_path):
     table = tmp_path / "posted.tsv"
     table.write_text("config\tname\tbest\tlast\tsingle\ndemo\tall\t0.65\t\t.651\nother\tnothing\t2\t\t\n")
-    assert plan(setting("leaderboard", str(table))).posted == {"all": {"best": 0.65, "single": 0.651}}
+    assert plan(setting("leaderboard", str(table))).public_scores == {"all": {"best": 0.65, "single": 0.651}}
     table.write_text("config\tname\tbest\tlast\tsingle\ndemo\tal\t1.5\t\t\n")
     with pytest.raises(ValueError, match="2 problems") as error:
         plan(setting("leaderboard", str(table)))
     assert "line 2: no experiment or ensemble 'al' (nearest: all)" in str(error.value)
     assert "'1.5' is no score from 0 to 1" in str(error.value)
-    assert plan(setting("leaderboard", str(tmp_path / "none.tsv"))).posted == {}
+    assert plan(setting("leaderboard", str(tmp_path / "none.tsv"))).public_scores == {}
 
 
 def test_images_are_counted_where_they_lie_and_stray_files_are_none(tmp_path):
@@ -711,7 +710,7 @@ def test_images_are_counted_where_they_lie_and_stray_files_are_none(tmp_path):
     def change(config):
         config |= {"dataset": {"source": "path", "root": str(tmp_path)}, "submission_size": "350x525"}
 
-    assert plan(change).images == {"train": 1, "test": 1}
+    assert plan(change).dataset.counts == {"train": 1, "test": 1}
 
 
 def test_start_from_another_run_takes_the_same_fold(tmp_path):
@@ -720,11 +719,11 @@ def test_start_from_another_run_takes_the_same_fold(tmp_path):
 
     sheet = SHEET + ROW + ROW.replace("quick", "finer").replace("64x96", "128x192")
     made = plan(change, sheet=sheet, folder=tmp_path)
-    weights = made.initial_weights(wildcards(encoder="tu-test_resnet", recipe="finer", fold="1"))
+    weights = made.run("tu-test_resnet", "fpn", "128x192", "finer", "1").initial_weights
     assert weights == "<results>/weights/tu-test_resnet/run-fpn-64x96-quick-fold1.safetensors"
-    start = wildcards(encoder="tu-test_resnet", start="run-fpn-64x96-quick-fold1")
-    assert made.weights_file(start) == []
-    assert made.weights_run(start) == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
+    start = made.initial_weights("tu-test_resnet", "run-fpn-64x96-quick-fold1")
+    assert start.file == []
+    assert start.checkpoint == ["<results>/runs/tu-test_resnet/fpn/64x96/quick/fold1/last.safetensors"]
 
 
 def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):
@@ -741,10 +740,8 @@ def test_parsing_imports_no_torch():
 
 
 def test_a_decision_changes_no_training_and_the_validation_of_a_recipe_does():
-    run = wildcards(encoder="tu-tf_efficientnet_lite0", decoder="fpn", size="96x144", recipe="quick", fold="0")
-
     def recipe(change=None):
-        return plan(change).training_recipe(run)
+        return quick(plan(change)).training_recipe
 
     for change in (
         setting("decision", {"threshold": 0.6, "min_size": 9000}),
@@ -762,7 +759,7 @@ def test_the_validation_of_own_images_has_no_minimum_size_unless_asked_for(tmp_p
         config = copy.deepcopy(DEMO) | {"dataset": {"source": "path", "root": str(tmp_path)}}
         config |= {"submission_size": "210x315"}
         config["recipes"]["quick"]["validation"] = validation
-        recipe = Plan(config, REPO).training_recipe(wildcards(recipe="quick"))
+        recipe = quick(Plan(config, REPO)).training_recipe
         return whole_recipe(recipe)["validation"]["min_area"]
 
     assert (min_area(), min_area(min_area=0.01)) == (0, 0.01)

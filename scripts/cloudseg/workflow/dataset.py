@@ -1,0 +1,227 @@
+"""The dataset of a plan: where the images lie, how many there are, and at which sizes they are stored."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cloudseg.config.decoders import DECODERS
+from cloudseg.config.settings import pair, smoke_size
+from cloudseg.config.views import recipe_views
+from cloudseg.dataset.contents import digest_contents
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.workflow import paths
+from cloudseg.workflow.costs import Work
+
+SPLITS = ("train", "test")
+# Bytes on disk of a byte in memory, measured: of images, and of probabilities
+PIXELS_COMPRESSED, PROBABILITIES_COMPRESSED = 0.8, 0.15
+
+
+class DatasetPlan:
+    """The images of a config.
+
+    Parameters
+    ----------
+    settings : the config.
+    experiments : its experiment sheet, whose sizes and recipes say how images are stored.
+    """
+
+    def __init__(self, settings: dict[str, Any], experiments: pd.DataFrame) -> None:
+        self.settings = settings
+        self.experiments = experiments
+        self.source: str = settings["dataset"]["source"]
+        self.classes: list[str] = settings["dataset"]["classes"]
+        self.folds: int = settings["folds"]["count"]
+        self.submission_size: tuple[int, int] = pair(settings["submission_size"])
+
+    @property
+    def raw(self) -> str:
+        """The folder with the images and CSV files."""
+        return "<results>/dataset/raw" if self.is_made else self.settings["dataset"]["root"]
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the workflow makes the folder of images: the demo's images, or links to files of the user's."""
+        return self.source != "path" or self.settings["smoke"]
+
+    @property
+    def making_rule(self) -> str:
+        """The rule that makes that folder."""
+        return {"demo": "demo", "kaggle": "fetch", "path": "sample"}[self.source]
+
+    @property
+    def demo(self) -> dict[str, float]:
+        """How many demo images of each split to make, and how far the test images are shifted, if they are."""
+        dataset = self.settings["dataset"]
+        shift = {"shift": dataset["shift"]} if dataset["shift"] else {}
+        return {split: dataset[split] for split in SPLITS} | shift
+
+    @functools.cached_property
+    def counts(self) -> dict[str, int]:
+        """How many images each split has, for estimates: counted where they lie, else as the config says."""
+        counts = {}
+        for split in SPLITS:
+            expected = self.settings["dataset"][split]
+            folder = ContestFolder(Path(self.settings["dataset"]["root"]))
+            found = 0 if self.source == "demo" else len(folder.list_images(split))
+            counts[split] = min(found, expected) if found and self.settings["smoke"] else found or expected
+        return counts
+
+    @property
+    def digests(self) -> list[str]:
+        """A digest of the images and the table of each split, of which a smoke run takes a sample."""
+        return [self.digest(split) for split in SPLITS]
+
+    def digest(self, split: str) -> str:
+        """Return a digest of the images and the table of a split, where they lie before the workflow runs."""
+        root = Path(self.settings["dataset"]["root"])
+        return digest_contents(root, split, digest_cache(root, split))
+
+    @functools.cached_property
+    def canvases(self) -> set[str]:
+        """The sizes that recipes augment at."""
+        return {self.settings["recipes"][name]["canvas"] for name in self.experiments["recipe"]} - {None}
+
+    @property
+    def sizes(self) -> list[str]:
+        """The sizes at which training images are stored."""
+        return sorted({*self.experiments["size"], *self.canvases})
+
+    @property
+    def smallest_size(self) -> str:
+        """The size at which adversarial validation looks at the images."""
+        return min(self.sizes, key=estimated_pixels)
+
+    @property
+    def fold_weights(self) -> str | list[str]:
+        """The table of how much each training image looks like the test images, if folds are balanced by that too."""
+        return paths.SHIFT_SCORES if self.settings["folds"]["stratify_by"] == "shift" else []
+
+    def probability_megabytes(self, images: float) -> int:
+        """Return about how many MB the probabilities of so many images take."""
+        height, width = self.submission_size
+        return 1 + int(images * len(self.classes) * height * width * PROBABILITIES_COMPRESSED / 1e6)
+
+    # What the jobs have to do that see all images of a split, or of both
+
+    @property
+    def train_work(self) -> Work:
+        """The training images."""
+        return self._work("train")
+
+    @property
+    def test_work(self) -> Work:
+        """The test images."""
+        return self._work("test")
+
+    @property
+    def work(self) -> Work:
+        """The images of both splits."""
+        return self._work(*SPLITS)
+
+    @property
+    def shift_work(self) -> Work:
+        """The images of both splits at the smallest size."""
+        return dataclasses.replace(self.work, megapixels=self.work.images * estimated_megapixels(self.smallest_size))
+
+    def _work(self, *splits: str) -> Work:
+        images = sum(self.counts[split] for split in splits)
+        return Work(images=images, masks=images * len(self.classes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """The images of a split (train or test)."""
+
+    dataset: DatasetPlan
+    split: str
+
+    @property
+    def contents(self) -> str:
+        """A digest of the images and their table, so that a change of them, and nothing else, reruns the check.
+
+        Snakemake asks again before the job runs, when a contest's files have been fetched. The demo's are described by
+        what they are made from.
+        """
+        if self.dataset.source == "demo":
+            return json.dumps(self.dataset.demo)
+        return self.dataset.digest(self.split)
+
+    @property
+    def work(self) -> Work:
+        """What the check has to do."""
+        return self.dataset.test_work if self.split == "test" else self.dataset.train_work
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelStore:
+    """The images of a split, stored at a size."""
+
+    dataset: DatasetPlan
+    split: str
+    size: str  # as in the sheet, HxW or xN
+
+    @property
+    def stored_size(self) -> str:
+        """The size of the stored images: the one in its name, or less in a smoke run.
+
+        Steps of an augmentation may have sizes of their own, so a canvas is what it says. `xN` of a user's own images
+        is left alone, since their size is not known here.
+        """
+        dataset, size = self.dataset, self.size
+        known = not size.startswith("x") or dataset.source == "demo"
+        if not dataset.settings["smoke"] or size in dataset.canvases or not known:
+            return size
+        rows = dataset.experiments[dataset.experiments["size"] == size]
+        recipes = dataset.settings["recipes"]
+        wanted = [
+            DECODERS[row.decoder].minimum / min(view.get("scale", 1) for view in recipe_views(recipes[row.recipe]))
+            for row in rows.itertuples()
+        ]
+        return smoke_size(size, math.ceil(max(wanted)))
+
+    @property
+    def original_sizes(self) -> list[str]:
+        """The table of the training images, which the test images must be as large as, where a size divides."""
+        divides = self.split == "test" and self.size.startswith("x")
+        return [paths.TRAIN_IMAGES] if divides else []
+
+    @property
+    def megabytes(self) -> int:
+        """About how many MB the store takes."""
+        height, width = estimated_pixels(self.size)
+        return 1 + int(self.dataset.counts[self.split] * height * width * 3 * PIXELS_COMPRESSED / 1e6)
+
+    @property
+    def work(self) -> Work:
+        """What storing the images has to do."""
+        images = Images(self.dataset, self.split).work
+        return dataclasses.replace(images, megapixels=images.images * estimated_megapixels(self.stored_size))
+
+
+def estimated_pixels(size: str) -> tuple[int, int]:
+    """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100.
+
+    Examples
+    --------
+    >>> estimated_pixels("96x144"), estimated_pixels("x4")
+    ((96, 144), (350, 525))
+    """
+    return (1400 // int(size[1:]), 2100 // int(size[1:])) if size.startswith("x") else pair(size)
+
+
+def estimated_megapixels(size: str) -> float:
+    """Return how many million pixels an image of a size has, as for an estimate."""
+    return math.prod(estimated_pixels(size)) / 1e6
+
+
+def digest_cache(place: Path, *words: str) -> Path:
+    """Return the file that keeps the digests of what lies at a place."""
+    name = hashlib.sha256(str(place.absolute()).encode()).hexdigest()[:12]
+    return Path(f".snakemake/cloudseg/{'-'.join([name, *words])}.json")

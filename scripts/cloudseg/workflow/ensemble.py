@@ -1,0 +1,334 @@
+"""An ensemble, runs that are blended and decided, answers for its jobs: stores, weights, decision, disk and work."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Sequence
+from itertools import compress
+from typing import Any
+
+from cloudseg.config import schema
+from cloudseg.config.settings import GRID, experiment_name, refuse
+from cloudseg.workflow import paths
+from cloudseg.workflow.costs import Work
+from cloudseg.workflow.dataset import DatasetPlan
+from cloudseg.workflow.queries import select
+from cloudseg.workflow.sheet import RunKey, Sheet, run_keys
+
+CHECKPOINTS = ("best", "last")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One probability store of an ensemble: a checkpoint of a run, and its share of the blend."""
+
+    key: RunKey
+    checkpoint: str  # best or last
+    test_weight: float  # its experiment's weight, shared among the experiment's folds and checkpoints
+    valid_weight: float  # shared among the checkpoints alone: one fold of an experiment has not seen an image
+
+    @property
+    def run(self) -> str:
+        """The run's folder in the folder of runs: encoder/decoder/size/recipe/fold."""
+        return self.key.folder.removeprefix("<results>/runs/")
+
+    @property
+    def fold(self) -> int:
+        """The fold that the run did not see."""
+        return self.key.fold
+
+    def store(self, split: str) -> str:
+        """Return the path of the store of `split` (valid or test)."""
+        return f"{self.key.folder}/{self.checkpoint}-{split}.zarr"
+
+    def weight(self, split: str) -> float:
+        """Return the weight, not normalised, among the stores that are blended for an image of `split`."""
+        return self.test_weight if split == "test" else self.valid_weight
+
+
+@dataclasses.dataclass(frozen=True)
+class RunGroup:
+    """The runs that one query of an ensemble selects, and the weight of each of their experiments."""
+
+    runs: tuple[RunKey, ...]
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """Runs that are blended, and how the blend becomes masks.
+
+    Parameters
+    ----------
+    dataset : the images, and the config.
+    sheet : the experiments that there are.
+    groups : the runs and their weights.
+    checkpoints : of each run: best, last.
+    folds : the folds that every member trained: their images are out of fold for all.
+    sharpen : the power that probabilities are raised to before they are averaged, if any.
+    decision : as in the config.
+    allow_squeezed : blend stores, too, that look like a sigmoid of a sigmoid.
+    """
+
+    dataset: DatasetPlan = dataclasses.field(repr=False, compare=False)
+    sheet: Sheet = dataclasses.field(repr=False, compare=False)
+    groups: tuple[RunGroup, ...]
+    checkpoints: tuple[str, ...]
+    folds: tuple[int, ...]
+    sharpen: float | None
+    decision: dict[str, Any]
+    allow_squeezed: bool
+
+    @functools.cached_property
+    def members(self) -> tuple[Member, ...]:
+        """The stores that are blended, made when a job asks: of thousands of ensembles a run may need one."""
+        return _members(self.groups, self.checkpoints)
+
+    @property
+    def valid_folds(self) -> list[int]:
+        """The folds whose images no member has seen."""
+        return list(self.folds)
+
+    @property
+    def min_sizes(self) -> list[int]:
+        """The minimum sizes of the surface: those to tune over, and the fixed ones."""
+        settings, classes = self.dataset.settings, self.dataset.classes
+        decisions = [settings["decision"], self.decision]
+        fixed = [size for decision in decisions for size in per_class(decision["min_size"], classes)]
+        grid = GRID["min_sizes"] if self.decision["how"] == "grid" else []
+        return sorted({*settings["min_sizes"], *fixed, *grid})
+
+    @property
+    def decision_rule(self) -> dict[str, Any]:
+        """How the blend becomes masks: how, and per class its thresholds (of the blend) and minimum sizes."""
+        return self._rule(self.sharpen)
+
+    @property
+    def member_decision_rule(self) -> dict[str, Any]:
+        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
+        return self._rule(None)
+
+    def _rule(self, sharpen: float | None) -> dict[str, Any]:
+        decision, classes = self.decision, self.dataset.classes
+        return {
+            "how": decision["how"],
+            "thresholds": [
+                blend_threshold(threshold, decision["sharpened"], sharpen)
+                for threshold in per_class(decision["threshold"], classes)
+            ],
+            **({} if sharpen is None else {"sharpen": sharpen}),
+            "min_sizes": per_class(decision["min_size"], classes),
+            "tune_min_sizes": sorted(self.dataset.settings["min_sizes"]),
+            **({"grid": GRID} if decision["how"] == "grid" else {}),
+        }
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names of the members: of each experiment, the smallest row of the sheet with all folds taken of it."""
+        folds: dict[tuple[str, ...], int] = {}
+        for member in self.members:
+            folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), member.fold + 1)
+        checkpoints = {member.checkpoint for member in self.members}
+        names = {
+            self.sheet.name_of(experiment, count, checkpoint)
+            for experiment, count in folds.items()
+            for checkpoint in checkpoints
+        }
+        return sorted(names)
+
+    @property
+    def member_blends(self) -> list[str]:
+        """The out-of-fold probabilities of the members, in the order of `member_names`."""
+        return [paths.ensemble_file(name, "valid.zarr") for name in self.member_names]
+
+    @property
+    def comparison_work(self) -> Work:
+        """What the comparison with the members has to do."""
+        images = self.dataset.train_work
+        return dataclasses.replace(images, masks=len(self.member_names) * images.masks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """The blend of an ensemble's stores for a split: valid (the folds that no member has seen) or test."""
+
+    ensemble: Ensemble
+    split: str
+
+    @functools.cached_property
+    def blended(self) -> list[Member]:
+        """The members that take part."""
+        ensemble = self.ensemble
+        return [member for member in ensemble.members if self.split == "test" or member.fold in ensemble.folds]
+
+    @property
+    def stores(self) -> list[str]:
+        """The stores that are read."""
+        return [member.store(self.split) for member in self.blended]
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """Name, fold and weight of each store, in the order of `stores`."""
+        return [
+            {
+                "store": f"{member.run}/{member.checkpoint}",
+                "fold": member.fold,
+                "weight": member.weight(self.split),
+            }
+            for member in self.blended
+        ]
+
+    @property
+    def sharpen(self) -> float | None:
+        """The power that probabilities are raised to before they are averaged."""
+        return self.ensemble.sharpen
+
+    @property
+    def allow_squeezed(self) -> bool:
+        """Whether stores that look like a sigmoid of a sigmoid are blended all the same."""
+        return self.ensemble.allow_squeezed
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds whose images no member has seen."""
+        return self.ensemble.valid_folds
+
+    @property
+    def megabytes(self) -> int:
+        """About how many MB the blend takes."""
+        dataset = self.ensemble.dataset
+        valid = dataset.counts["train"] * len(self.ensemble.folds) / dataset.folds
+        return dataset.probability_megabytes(dataset.counts["test"] if self.split == "test" else valid)
+
+    @property
+    def work(self) -> Work:
+        """What blending has to do."""
+        images = self.ensemble.dataset.test_work if self.split == "test" else self.ensemble.dataset.train_work
+        return dataclasses.replace(images, masks=len(self.stores) * images.masks)
+
+
+def ensembles_of(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
+    """Return the ensembles of a config, and each experiment's checkpoints as ensembles of themselves, by name.
+
+    Raises
+    ------
+    ValueError : all problems of the config's ensembles, one line each.
+    """
+    # Sorted: the order in which a config or a sheet lists things must not change a parameter.
+    return dict(sorted((_experiments_as_ensembles(dataset, sheet) | _ensembles_of_config(dataset, sheet)).items()))
+
+
+def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
+    ensembles = {}
+    for row in sheet.rows:
+        keys = tuple(run_keys(sheet.runs[sheet.runs["line"] == row["line"]]))
+        for checkpoint in CHECKPOINTS:
+            ensembles[experiment_name(row, checkpoint)] = Ensemble(
+                dataset,
+                sheet,
+                groups=(RunGroup(keys, 1.0),),
+                checkpoints=(checkpoint,),
+                folds=tuple(key.fold for key in keys),
+                sharpen=None,
+                decision=dataset.settings["decision"],
+                allow_squeezed=dataset.settings["smoke"],
+            )
+    return ensembles
+
+
+def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
+    settings = dataset.settings
+    lines, ensembles = [], {}
+    table = sheet.runs.drop(columns="line")
+    columns = {name: table[name].to_numpy() for name in table}
+    keys = run_keys(table)
+    for name, entry in settings["ensembles"].items():
+        queries = entry["members"]
+        if isinstance(queries, str):
+            queries = [{"query": queries, "weight": 1}]
+        try:
+            # A query takes a run once: rows of the sheet that differ in `folds` alone share their runs.
+            chosen = [dict.fromkeys(compress(keys, select(columns, one["query"]))) for one in queries]
+            groups = [RunGroup(tuple(runs), one["weight"]) for runs, one in zip(chosen, queries, strict=True)]
+            ensembles[name] = _ensemble(dataset, sheet, groups, entry)
+        except ValueError as error:
+            lines.append(f"ensembles.{name}: {error}")
+    wanted = settings["submission"]
+    if wanted not in settings["ensembles"]:
+        lines.append(f"submission: no ensemble {wanted!r}{schema.nearest(wanted, settings['ensembles'])}")
+    refuse(lines)
+    return ensembles
+
+
+def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry: dict[str, Any]) -> Ensemble:
+    selected = [key for group in groups for key in group.runs]
+    if len(set(selected)) < len(selected):
+        twice = next(key for key in selected if selected.count(key) > 1)
+        raise ValueError(f"one run is selected twice: {'/'.join(map(str, twice))}; make the queries exclude each other")
+    trained: dict[tuple[str, ...], set[int]] = {}
+    for key in selected:
+        trained.setdefault(key.experiment, set()).add(key.fold)
+    folds = tuple(sorted(set.intersection(*trained.values())))
+    decision = entry.get("decision", dataset.settings["decision"])
+    if decision["how"] != "fixed" and not folds:
+        raise ValueError(f"nothing to {decision['how']} on: no fold was trained by all members; use `how: fixed`")
+    return Ensemble(
+        dataset,
+        sheet,
+        groups=tuple(groups),
+        checkpoints=tuple(entry["checkpoints"]),
+        folds=folds,
+        sharpen=entry["sharpen"],
+        decision=decision,
+        # In a smoke run, a network of three epochs may well answer about 0.5 everywhere
+        allow_squeezed=dataset.settings["smoke"] or entry["allow_squeezed"],
+    )
+
+
+def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Member, ...]:
+    """Share each experiment's weight among the stores that are blended; sorted, so that row order is no change.
+
+    A test image is blended from all folds of an experiment, a validation image from the one fold that has not seen it,
+    and on both the experiment weighs the same: what the queries that select some of its folds give it, summed.
+    """
+    weights: dict[tuple[str, ...], float] = {}
+    shares: dict[RunKey, float] = {}
+    for group in groups:
+        folds = Counter(key.experiment for key in group.runs)
+        for experiment in folds:
+            weights[experiment] = weights.get(experiment, 0) + group.weight
+        shares |= {key: group.weight / (folds[key.experiment] * len(checkpoints)) for key in group.runs}
+    members = [
+        Member(key, checkpoint, share, weights[key.experiment] / len(checkpoints))
+        for key, share in shares.items()
+        for checkpoint in checkpoints
+    ]
+    return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
+
+
+def per_class(value: Any, classes: list[str]) -> list[Any]:
+    """Return one value per class from one number or a mapping of classes.
+
+    Examples
+    --------
+    >>> per_class(0.5, ["Fish", "Flower"]), per_class({"Flower": 1, "Fish": 2}, ["Fish", "Flower"])
+    ([0.5, 0.5], [2, 1])
+    """
+    return [value[name] for name in classes] if isinstance(value, dict) else [value] * len(classes)
+
+
+def blend_threshold(threshold: float, given_for: float | None, sharpen: float | None) -> float:
+    """Return the threshold of a blend of p to the power `sharpen` that cuts where `threshold` does.
+
+    Parameters
+    ----------
+    threshold : in [0, 1].
+    given_for : the power of p that `threshold` is given for; None is p itself.
+    sharpen : the power that is averaged in the blend; None is p itself.
+
+    Examples
+    --------
+    >>> blend_threshold(0.25, None, 0.5), blend_threshold(0.7, 0.5, 0.5), round(blend_threshold(0.7, 0.5, None), 4)
+    (0.5, 0.7, 0.49)
+    """
+    return threshold if given_for == sharpen else threshold ** ((sharpen or 1) / (given_for or 1))

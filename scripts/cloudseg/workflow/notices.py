@@ -1,0 +1,136 @@
+"""What a plan tells a person before anything runs: what is legal and hardly meant, and what is refused."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from cloudseg.config import schema
+from cloudseg.config.settings import refuse
+from cloudseg.config.transforms import value_problems
+from cloudseg.storage.finished import FOLDER, differences, finished_record
+from cloudseg.workflow.code import CODE
+from cloudseg.workflow.costs import Estimates, megabytes
+from cloudseg.workflow.plan import Plan
+from cloudseg.workflow.run import RECIPE
+
+
+def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None:
+    """Refuse augmentations with values that albumentations refuses, which takes its import the first time.
+
+    Raises
+    ------
+    ValueError : with all of them.
+    """
+    usual = RECIPE["properties"]["augmentation"]["default"]
+    augmentations = {name: plan.settings["recipes"][name]["augmentation"] for name in plan.sheet.recipes}
+    refuse(
+        [
+            f"recipes.{name}.{problem}"
+            for name, augmentation in augmentations.items()
+            if augmentation != usual
+            for problem in value_problems(augmentation, marks)
+        ]
+    )
+
+
+def refuse_targets(plan: Plan, targets: Iterable[str]) -> None:
+    """Refuse to make the submission of a smoke run where one that is worth sending would lie.
+
+    Raises
+    ------
+    ValueError : with the file to ask for.
+    """
+    if plan.smoke and "submission.csv" in targets:
+        own = plan.final_submissions["own"].replace("<results>", plan.folders["results"])
+        raise ValueError(
+            f"submission.csv: a smoke run does not touch it, since it may hold one worth sending; ask for {own}, "
+            "or leave out `smoke=true`"
+        )
+
+
+def random_starts(plan: Plan) -> list[str]:
+    """Return the encoders that start from random weights in a smoke run because no file of theirs is at hand."""
+    recipes = plan.settings["recipes"]
+    asked = {key.encoder for key in plan.sheet.keys if recipes[key.recipe]["start"] == "none"}
+    starts = {encoder for encoder, start in plan.starts if start == "none"}
+    return sorted(starts - asked) if plan.smoke else []
+
+
+def warnings(plan: Plan) -> list[str]:
+    """Return what is legal in the config and hardly meant on this machine, a line each."""
+    lines = []
+    cores = os.cpu_count() or 1
+    if plan.threads > cores:
+        lines.append(f"threads: {plan.threads}, and this machine has {cores} cores: jobs that run here get slower")
+    results = Path("results", plan.name)
+    disk = next(folder for folder in (results, *results.parents) if folder.exists())
+    free = shutil.disk_usage(disk).free / 1e6
+    if plan.megabytes > free and plan.megabytes > free + _megabytes_in(results):
+        lines.append(
+            f"{results}: the stores take about {plan.megabytes} MB, and the disk has {free:.0f} MB free; "
+            "run in a folder on a larger disk, or with fewer or smaller experiments"
+        )
+    return lines
+
+
+def too_large_trainings(plan: Plan, estimates: Estimates, limit: int) -> list[str]:
+    """Say which trainings ask for more memory than there is.
+
+    Parameters
+    ----------
+    limit : in MB.
+    """
+    lines = []
+    cost = estimates.cost("train")
+    for recipe, size in dict.fromkeys((key.recipe, key.size) for key in plan.sheet.keys):
+        run = next(plan.run(**key.wildcards) for key in plan.sheet.keys if (key.recipe, key.size) == (recipe, size))
+        asked = megabytes(cost, run.training_work)
+        if asked > limit:
+            lines.append(
+                f"recipe {recipe} at {size}: a training asks for {asked} MB of memory, and there are "
+                f"{limit}: it runs alone, and may be killed; lower `batch` or `micro_batch`"
+            )
+    return lines
+
+
+def replaced_trainings(plan: Plan, results: str) -> list[str]:
+    """Say which finished trainings are of another recipe than the config's now, and how they differ.
+
+    Parameters
+    ----------
+    results : the folder that `<results>` stands for.
+    """
+    runs_by_difference: dict[str, list[str]] = {}
+    for key in plan.sheet.keys:
+        folder = Path(key.folder.replace("<results>", results))
+        record = finished_record(folder)
+        if record is None:
+            continue
+        run = plan.run(**key.wildcards)
+        wanted = {"recipe": schema.canonical(run.recipe, RECIPE), "start": run.start}
+        wanted |= {"seed": plan.seed, "threads": plan.threads, "code": CODE["training"]}
+        if found := differences(record, wanted):
+            name = folder.relative_to(Path(results, "runs")).as_posix()
+            runs_by_difference.setdefault(", ".join(found), []).append(name)
+    if not runs_by_difference:
+        return []
+    count = sum(map(len, runs_by_difference.values()))
+    lines = [f"  {what}: {_some(runs)}" for what, runs in sorted(runs_by_difference.items())]
+    return [
+        f"{count} finished training(s) are of another recipe than the config's now; where one is needed, it is "
+        f"trained anew. Its files stay in its folder `{FOLDER}` until the new ones are whole, and are used again "
+        "without training when the edit is taken back:",
+        *lines,
+    ]
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    """Write names, and how many more there are than fit."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _megabytes_in(folder: Path) -> float:
+    """Return how many MB the files in a folder take."""
+    return sum(path.lstat().st_size for path in folder.rglob("*")) / 1e6
