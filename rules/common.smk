@@ -8,7 +8,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
-from cloudseg.config.commands import remember_words
+from cloudseg.commands import remember_words
 from cloudseg.config.settings import refuse
 from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
@@ -16,7 +16,7 @@ from cloudseg.report.hints import next_commands
 from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from
-from cloudseg.storage.finished import keep_finished
+from cloudseg.training.finished import keep_finished
 from cloudseg.workflow import notices
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, machine_megabytes

@@ -3,7 +3,7 @@ import sys
 from cloudseg import logged
 from cloudseg.config.schema import whole_recipe
 from cloudseg.storage import files
-from cloudseg.storage.finished import FinishedTraining, data_digest, decisive
+from cloudseg.training.finished import FinishedTraining, data_digest, decisive
 
 if __name__ == "__main__":
     with logged(snakemake):

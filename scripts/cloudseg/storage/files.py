@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloudseg.config.commands import command
+from cloudseg.commands import command
 from cloudseg.errors import DamagedFileError, DiskFullError
 
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one

@@ -42,7 +42,7 @@ import zarr
 from numcodecs.zstd import Zstd
 from zarr.codecs import ZstdCodec
 
-from cloudseg.config.commands import command
+from cloudseg.commands import command
 from cloudseg.errors import StoreError
 from cloudseg.storage.files import advice, atomic, digest, make_folder, sync
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.commands import command
+from cloudseg.commands import command
 from cloudseg.storage import files
 
 RECORD = ".outputs.json"

@@ -22,8 +22,8 @@ from cloudseg.config.decoders import DECODERS
 from cloudseg.models.networks import build_model, write_state
 from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
-from cloudseg.storage.finished import data_digest
 from cloudseg.training.augment import build_transform
+from cloudseg.training.finished import data_digest
 from cloudseg.training.learner import Learner
 from cloudseg.training.loader import Loader
 from cloudseg.training.metrics import ValidationDecision, dice_per_class, masks_left_out

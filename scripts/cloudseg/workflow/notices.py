@@ -8,7 +8,7 @@ from pathlib import Path
 from cloudseg.config import schema
 from cloudseg.config.settings import refuse
 from cloudseg.config.transforms import value_problems
-from cloudseg.storage.finished import FOLDER, differences, finished_record
+from cloudseg.training.finished import FOLDER, differences, finished_record
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, megabytes
 from cloudseg.workflow.plan import Plan

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cloudseg.config import commands
+from cloudseg import commands
 from cloudseg.models.networks import write_state
 from cloudseg.report.pictures import write_picture
 from cloudseg.storage import files, stores, verify

@@ -8,7 +8,7 @@ import pytest
 from cloudseg.config.schema import whole_recipe
 from cloudseg.runtime.gpus import granted
 from cloudseg.storage.files import sha256
-from cloudseg.storage.finished import (
+from cloudseg.training.finished import (
     FOLDER,
     FinishedTraining,
     decisive,
