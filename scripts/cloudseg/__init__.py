@@ -2,4 +2,6 @@
 
 from cloudseg.runtime.logs import logged
 
-__all__ = ["logged"]
+__all__ = ["__version__", "logged"]
+
+__version__ = "0.1.0"

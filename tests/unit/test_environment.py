@@ -7,7 +7,10 @@ from pathlib import Path
 import yaml
 from packaging.requirements import Requirement
 
-ENVS = Path(__file__).parents[2] / "envs"
+import cloudseg
+
+REPO = Path(__file__).parents[2]
+ENVS = REPO / "envs"
 
 
 def requirements(name):
@@ -48,3 +51,9 @@ def test_conda_users_get_the_same_requirements():
 def test_no_address_of_a_registry_is_written_down():
     for path in ENVS.iterdir():
         assert "://" not in path.read_text(), path
+
+
+def test_one_version_is_told_everywhere():
+    citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
+    newest = re.search(r"^## \[(\d\S*)\]", (REPO / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert citation["version"] == newest[1] == cloudseg.__version__
