@@ -53,6 +53,14 @@ def test_no_address_of_a_registry_is_written_down():
         assert "://" not in path.read_text(), path
 
 
+def test_pre_commit_runs_the_tools_of_the_lock():
+    pins = {pin.name: pin.specifier for pin in requirements("requirements.lock")}
+    (hooks,) = [repo["hooks"] for repo in yaml.safe_load((REPO / ".pre-commit-config.yaml").read_text())["repos"]]
+    tools = [Requirement(text) for hook in hooks for text in hook.get("additional_dependencies", [])]
+    assert {tool.name for tool in tools} == {"ruff", "snakefmt", "black", "codespell"}
+    assert [tool for tool in tools if tool.specifier != pins.get(tool.name, tool.specifier)] == []
+
+
 def test_one_version_is_told_everywhere():
     citation = yaml.safe_load((REPO / "CITATION.cff").read_text())
     newest = re.search(r"^## \[(\d\S*)\]", (REPO / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
