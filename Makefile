@@ -1,0 +1,39 @@
+# The commands of a newcomer. They run in the active virtual environment, else in .venv, which `make setup` makes.
+BIN ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin,.venv/bin)
+BENCH ?= postprocess
+# What a change breaks most often, in under three minutes on two cores; nothing here trains a network.
+QUICK = tests/golden tests/unit/config tests/unit/workflow tests/unit/postprocess tests/unit/report
+
+.PHONY: help setup demo test quick lint format bench
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: .venv/bin/snakemake  ## make .venv with everything that envs/requirements.lock names
+
+.venv/bin/snakemake: envs/requirements.lock
+	python3 -m venv .venv
+	.venv/bin/pip install -r envs/requirements.lock -e .
+	touch $@
+
+demo:  ## run the demo, from nothing to submission.csv
+	$(BIN)/snakemake
+
+quick:  ## run the tests that need no training, and the linters
+	$(BIN)/python -m pytest -q $(QUICK) tests/workflow/test_lint.py
+
+test:  ## run all tests, as CI does
+	$(BIN)/python -m pytest
+
+lint:  ## check what the pre-commit hooks check, spelling aside
+	$(BIN)/ruff check scripts tests
+	$(BIN)/ruff format --check scripts tests
+	$(BIN)/snakefmt --check Snakefile rules
+
+format:  ## format Python and Snakemake files
+	$(BIN)/ruff check --fix scripts tests
+	$(BIN)/ruff format scripts tests
+	$(BIN)/snakefmt Snakefile rules
+
+bench:  ## run a benchmark of tests/benchmarks: the core's, or BENCH=ranks
+	$(BIN)/python tests/benchmarks/$(BENCH).py
