@@ -4,7 +4,7 @@ from cloudseg import logged
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.storage.verify import report, verify
+        from cloudseg.studies.verify import report, verify
 
         params = snakemake.params
         found = verify(params.files, params.results, remove=params.consent, threads=snakemake.threads)

@@ -12,7 +12,7 @@ from cloudseg.errors import MachineError, UserError
 from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
-from cloudseg.storage import verify
+from cloudseg.storage import records
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parents[1]
 def logged(snakemake: Any) -> Iterator[None]:
     """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
 
-    When the job has ended well, the digests of its outputs are recorded by :mod:`cloudseg.storage.verify`.
+    When the job has ended well, the digests of its outputs are recorded by :mod:`cloudseg.storage.records`.
 
     Snakemake's ``script:`` redirects nothing by itself. A :class:`cloudseg.errors.UserError` ends the job with its
     message alone; anything else leaves its traceback. A job that stands still is ended with the name of the file that
@@ -46,7 +46,7 @@ def logged(snakemake: Any) -> Iterator[None]:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    verify.forget(path)
+    records.remove_record(path)
     note = Note(path, mem_mb=getattr(snakemake, "resources", {}).get("mem_mb"))
     with (
         path.open("w", buffering=1) as log,
@@ -64,7 +64,7 @@ def logged(snakemake: Any) -> Iterator[None]:
         try:
             yield
             if real:
-                verify.record(path, snakemake.output)
+                records.write_record(path, snakemake.output)
         except SystemExit:  # has said why
             raise
         except BaseException as error:

@@ -1,28 +1,22 @@
 """Check that everything a plan has made is as its jobs left it, and remove what is not, so that it is made again.
 
-When a job ends, it records the SHA-256 of its outputs in a file of its own beside its log (``train.outputs.json``), so
-that jobs that end at the same moment do not meet. Stores need no digest there: their chunks have checksums. What was
-made before there were records, or lost its record, is looked at as far as its format allows.
+A file must have the SHA-256 of its job's record (:mod:`cloudseg.storage.records`), a store the checksums of its chunks.
+What was made before there were records, or lost its record, is looked at as far as its format allows.
 """
 
 import dataclasses
-import io
-import json
 import os
 import shutil
 import time
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from cloudseg.commands import command
-from cloudseg.storage import files
+from cloudseg.storage import files, formats, records, stores
+from cloudseg.training.finished import STATE
 
-RECORD = ".outputs.json"
-STATE = "training.state"
 LOCKS = Path(".snakemake/locks")
 MOST_LINES = 40
 """Lines of a kind that a report prints."""
@@ -56,73 +50,6 @@ class Found:
         return not (self.damaged or self.lost)
 
 
-# Records
-
-
-def record_file(log: str | Path) -> Path:
-    """Return the file in which the job with this log records its outputs.
-
-    Examples
-    --------
-    >>> record_file("results/demo/logs/folds.log").as_posix()
-    'results/demo/logs/folds.outputs.json'
-    """
-    return Path(log).with_suffix(RECORD)
-
-
-def record(log: str | Path, outputs: Iterable[str | Path]) -> None:
-    """Record what a job has made, when it is done.
-
-    Parameters
-    ----------
-    log : the first log file of the job.
-    outputs : files and folders. Of a store its path is kept, of another folder the digest of each file in it that is
-        no link to elsewhere.
-    """
-    digests: dict[str, str | None] = {}
-    for output in map(Path, outputs):
-        if output.is_dir():
-            digests[str(output)] = None
-            if not _is_store(output):
-                digests |= {str(path): files.sha256(path) for path in _files_below(output)}
-        else:
-            digests[str(output)] = files.sha256(output)
-    if digests:
-        files.write_text(record_file(log), json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
-
-
-def forget(log: str | Path) -> None:
-    """Remove the record of a job that begins anew."""
-    record_file(log).unlink(missing_ok=True)
-
-
-def read_record(path: str | Path) -> dict[str, str | None]:
-    """Read a record: output to SHA-256, or None for a folder.
-
-    Raises
-    ------
-    DamagedFileError : if it is damaged.
-    """
-    content = files.read_json(path)
-    if not isinstance(content, dict) or not all(isinstance(each, str | None) for each in content.values()):
-        raise files.damaged(path, "not a record of outputs")
-    return content
-
-
-def _is_store(path: Path) -> bool:
-    return path.suffix == ".zarr"
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.is_symlink() or path.name == ".snakemake_timestamp":
-            continue
-        if path.is_dir():
-            yield from _files_below(path)
-        else:
-            yield path
-
-
 def _hidden_or_store(name: str) -> bool:
     return name.startswith(".") or name.endswith((".zarr", ".part"))
 
@@ -134,81 +61,13 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(names))
 
 
-# What a file must be
-
-
-def check_format(path: Path) -> None:
-    """Raise unless a file can be what its name says, as far as that shows without its digest.
-
-    Raises
-    ------
-    DamagedFileError : with the reason.
-    """
-    _FORMATS.get(path.suffix, _not_empty)(path)
-
-
-def _not_empty(path: Path) -> None:
-    if not path.stat().st_size:
-        raise files.damaged(path, "an empty file")
-
-
-def _yaml(path: Path) -> None:
-    import yaml
-
-    try:
-        yaml.safe_load(files.read_text(path))
-    except yaml.YAMLError as error:
-        raise files.damaged(path, f"not whole YAML ({error})") from error
-
-
-def _picture(path: Path) -> None:
-    from PIL import Image
-
-    content = path.read_bytes()
-    if not content.endswith(b"IEND\xaeB`\x82"):
-        raise files.damaged(path, "a PNG without its end")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()  # fails at a chunk whose checksum is wrong
-    except (OSError, SyntaxError, ValueError) as error:
-        raise files.damaged(path, f"not a whole picture ({error})") from error
-
-
-def _table(path: Path) -> None:
-    files.read_table(path, dtype=str)
-
-
-def _checkpoint(path: Path) -> None:
+def _read_checkpoint(path: Path) -> None:
     from cloudseg.models.networks import read_state  # torch, for files without a record alone
 
     read_state(path)
 
 
-_FORMATS: dict[str, Callable[[Path], Any]] = {
-    ".tsv": _table,
-    ".json": files.read_json,
-    ".yaml": _yaml,
-    ".csv": files.read_text,
-    ".md": files.read_text,
-    ".png": _picture,
-    ".safetensors": _checkpoint,
-}
-
-
-def check_state(path: Path) -> None:
-    """Raise unless the state of a training passes the checksums of its archive.
-
-    Raises
-    ------
-    DamagedFileError : with the reason.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-        raise files.damaged(path, f"not a whole state ({error})") from error
-    if broken:
-        raise files.damaged(path, f"{broken} fails its checksum")
+FORMATS = formats.FORMATS | {".safetensors": _read_checkpoint}
 
 
 def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence[str] = ()) -> None:
@@ -224,9 +83,7 @@ def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence
     ------
     DamagedFileError : with the file and the reason.
     """
-    if _is_store(path):
-        from cloudseg.storage import stores
-
+    if records.is_store(path):
         stores.verify(path)
     elif path.is_dir():
         for name in below:
@@ -236,14 +93,14 @@ def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence
     elif (expected := recorded.get(str(path))) is not None:
         _check_digest(path, expected)
     else:
-        check_format(path)
+        formats.check_format(path, FORMATS)
 
 
 def _check_digest(path: Path, expected: str | None) -> None:
     if files.sha256(path) == expected:
         return
     # Its format says more; of a checkpoint only torch could, for which nobody need wait
-    (_not_empty if path.suffix == ".safetensors" else check_format)(path)
+    formats.check_format(path, formats.FORMATS)
     raise files.damaged(path, "its content is not what the job wrote (SHA-256)")
 
 
@@ -272,9 +129,9 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
     recorded: dict[str, str | None] = {}
     states = []
     for path in _walk(Path(results)):
-        if path.name.endswith(RECORD):
+        if path.name.endswith(records.SUFFIX):
             try:
-                recorded |= read_record(path)
+                recorded |= records.read_record(path)
             except FileNotFoundError:  # its job begins anew
                 continue
             except ValueError as error:
@@ -295,9 +152,9 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
         elif path in planned:  # a running call removes what it is about to make again
             was_made = str(path) in recorded and str(path) not in locked
             (found.lost if was_made else found.unmade).append(path)
-    found.unrecorded = [path for path in there if str(path) not in recorded and not _is_store(path)]
+    found.unrecorded = [path for path in there if str(path) not in recorded and not records.is_store(path)]
     tasks = [(path, lambda path=path: check_output(path, recorded, below.get(path, ()))) for path in there]
-    tasks += [(path, lambda path=path: check_state(path)) for path in states]
+    tasks += [(path, lambda path=path: formats.check_archive(path)) for path in states]
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         # Zarr's, about Snakemake's time stamps; the filter that `stores` sets is of one thread at a time
         warnings.filterwarnings("ignore", message=r"Object at \.")
@@ -422,4 +279,4 @@ def _lines(kind: str, texts: list[str]) -> list[str]:
 
 
 def _needs_no_making(path: Path) -> bool:
-    return path.name == STATE or path.name.endswith(RECORD)
+    return path.name == STATE or path.name.endswith(records.SUFFIX)

@@ -15,7 +15,8 @@ import torch
 from cloudseg import commands
 from cloudseg.models.networks import write_state
 from cloudseg.report.pictures import write_picture
-from cloudseg.storage import files, stores, verify
+from cloudseg.storage import files, records, stores
+from cloudseg.studies import verify
 from cloudseg.training.resume import StateFile
 
 RESULTS = Path("results/a")
@@ -50,9 +51,9 @@ def finished(tmp_path, monkeypatch):
     state = StateFile(RUN / verify.STATE, "digest")
     state.write({"epoch": 3, "weights": torch.arange(64.0)})
     state.close()
-    verify.record(RUN / "train.log", [CHECKPOINT, HISTORY, RECORD])
+    records.write_record(RUN / "train.log", [CHECKPOINT, HISTORY, RECORD])
     for number, path in enumerate([STORE, TABLE, PICTURE, DECISION, SUBMISSION, RAW]):
-        verify.record(RESULTS / f"logs/{number}.log", [path])
+        records.write_record(RESULTS / f"logs/{number}.log", [path])
     return tmp_path
 
 
@@ -60,12 +61,12 @@ def found(**options):
     return verify.verify([str(path) for path in PLAN], RESULTS, **options)
 
 
-def records():
-    return list(RESULTS.rglob(f"*{verify.RECORD}"))
+def record_files():
+    return list(RESULTS.rglob(f"*{records.SUFFIX}"))
 
 
 def remove_records():
-    for path in records():
+    for path in record_files():
         path.unlink()
 
 
@@ -147,7 +148,7 @@ def test_without_a_record_the_format_is_checked():
 
 
 def test_a_damaged_record_is_found_and_the_files_are_looked_at_all_the_same():
-    path = verify.record_file(RUN / "train.log")
+    path = records.record_file(RUN / "train.log")
     os.truncate(path, path.stat().st_size // 2)
     os.truncate(HISTORY, 3)
     assert {finding.path for finding in found(remove=True).damaged} == {path, HISTORY}
@@ -247,15 +248,15 @@ def test_what_is_recorded_outside_the_results_is_left_alone():
 
 def test_it_needs_no_torch():
     program = (
-        "import sys; from cloudseg.storage import verify; "
+        "import sys; from cloudseg.studies import verify; "
         f"assert verify.verify({[str(path) for path in PLAN]}, '{RESULTS}').healthy; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_jobs_that_end_at_once_keep_their_records_apart():
-    names = [path.name for path in records()]
+    names = [path.name for path in record_files()]
     assert len(names) == 7
-    verify.forget(RUN / "train.log")
-    assert len(records()) == 6
-    verify.forget(RUN / "train.log")
+    records.remove_record(RUN / "train.log")
+    assert len(record_files()) == 6
+    records.remove_record(RUN / "train.log")

@@ -1,0 +1,77 @@
+"""What each job has made: the SHA-256 of its outputs, in a file of its own beside its log (``train.outputs.json``).
+
+One file for each job, so that jobs that end at the same moment do not meet.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from cloudseg.storage import files
+
+SUFFIX = ".outputs.json"
+
+
+def record_file(log: str | Path) -> Path:
+    """Return the file in which the job with this log records its outputs.
+
+    Examples
+    --------
+    >>> record_file("results/demo/logs/folds.log").as_posix()
+    'results/demo/logs/folds.outputs.json'
+    """
+    return Path(log).with_suffix(SUFFIX)
+
+
+def write_record(log: str | Path, outputs: Iterable[str | Path]) -> None:
+    """Record what a job has made, when it is done.
+
+    Parameters
+    ----------
+    log : the first log file of the job.
+    outputs : files and folders. Of a store its path is kept, since its chunks have checksums; of another folder the
+        digest of each file in it that is no link to elsewhere.
+    """
+    digests: dict[str, str | None] = {}
+    for output in map(Path, outputs):
+        if output.is_dir():
+            digests[str(output)] = None
+            if not is_store(output):
+                digests |= {str(path): files.sha256(path) for path in _files_below(output)}
+        else:
+            digests[str(output)] = files.sha256(output)
+    if digests:
+        files.write_text(record_file(log), json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove_record(log: str | Path) -> None:
+    """Remove the record of a job that begins anew."""
+    record_file(log).unlink(missing_ok=True)
+
+
+def read_record(path: str | Path) -> dict[str, str | None]:
+    """Read a record: output to SHA-256, or None for a folder.
+
+    Raises
+    ------
+    DamagedFileError : if it is damaged.
+    """
+    content = files.read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(each, str | None) for each in content.values()):
+        raise files.damaged(path, "not a record of outputs")
+    return content
+
+
+def is_store(path: Path) -> bool:
+    """Return whether a path is that of a store, by its name."""
+    return path.suffix == ".zarr"
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or path.name == ".snakemake_timestamp":
+            continue
+        if path.is_dir():
+            yield from _files_below(path)
+        else:
+            yield path
