@@ -25,7 +25,11 @@ def main(snakefile: str, config: str, folder: str, *settings: str) -> None:
     workflow = dry_run(snakefile, config, folder, settings)
     jobs = sorted(workflow.dag.jobs, key=lambda job: (job.rule.name, tuple(job.wildcards)))
     home = str(Path(snakefile).parent)
-    plan = {"jobs": [described(job, workflow) for job in jobs], "table": planned_by_default(workflow)}
+    plan = {
+        "config": workflow.globals["config"],
+        "jobs": [described(job, workflow) for job in jobs],
+        "table": planned_by_default(workflow),
+    }
     text = json.dumps(plan)
     if home in text or folder in text:
         raise SystemExit(f"{config}: a job holds a path of this machine")
@@ -64,6 +68,7 @@ def described(job, workflow) -> dict:
     compared = workflow.persistence._params(job)
     return {
         "rule": job.rule.name,
+        "script": script(job.rule, workflow),
         "wildcards": dict(job.wildcards_dict),
         "params": params | ({} if compared == sorted(params.values()) else {"compared": repr(compared)}),
         "input": {name: paths(value) for name, value in named(job.input).items()},
@@ -75,6 +80,14 @@ def described(job, workflow) -> dict:
         "local": job.rule.name in workflow._localrules,
         "resources": {name: job.resources[name] for name in RESOURCES if name in dict(job.resources.items())},
     }
+
+
+def script(rule, workflow) -> str | None:
+    """Return the file that a rule runs, from the folder of the Snakefile."""
+    if not rule.script:
+        return None
+    home = Path(workflow.main_snakefile).parent
+    return str((Path(str(rule.basedir)) / rule.script).resolve().relative_to(home))
 
 
 def named(values) -> dict:
@@ -91,8 +104,8 @@ def text(value, workflow) -> str:
     return written if isinstance(written, str) else f"Snakemake does not compare a {type(value).__name__}"
 
 
-def paths(value) -> list[str]:
-    return [flagged(path) for path in ([value] if isinstance(value, str) else value)]
+def paths(value) -> str | list[str]:
+    return flagged(value) if isinstance(value, str) else [flagged(path) for path in value]
 
 
 def flagged(path) -> str:
