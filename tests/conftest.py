@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 REPO = Path(__file__).parents[1]
 
@@ -77,9 +78,17 @@ def finished_run(tmp_path_factory, make_workflow, small_images):
     """The folder of a whole run on these images; to be copied with its file times before anything in it changes."""
     from own_data import settle
 
-    workflow = make_workflow(tmp_path_factory.mktemp("finished"))
-    settle(workflow.folder, small_images)
-    workflow.printed = workflow.run("--cores", "2", "--configfile", "config.yaml")
+    # With `pytest -n 2`, what has been made in one process is there for the other
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    workflow = make_workflow(folder / "finished")
+    printed = folder / "finished.txt"
+    with FileLock(folder / "finished.lock"):
+        if not printed.is_file():
+            workflow.folder.mkdir()
+            settle(workflow.folder, small_images)
+            printed.write_text(workflow.run("--cores", "2", "--configfile", "config.yaml"))
+    workflow.printed = printed.read_text()
     return workflow
 
 
@@ -91,18 +100,40 @@ def denormal_numbers():
         torch.set_flush_denormal(False)
 
 
-# Minutes that each part may take, and the files that belong to it; all others are "lint and unit".
-BUDGET = {"set-up": 3, "lint and unit": 4, "smoke and bad input": 5, "diary subset": 5, "Slurm": 4, "kills": 5}
+# Minutes that the tests of each part may take, added up, and its files; all others are "lint and unit".
+BUDGET = {
+    "set-up": 3,
+    "lint and unit": 8,
+    "smoke and bad input": 5,
+    "diary subset": 4,
+    "Slurm": 4,
+    "kills and damage": 5,
+}
 PARTS = {
-    **dict.fromkeys(
-        ["test_smoke.py", "test_bad_input.py", "test_own_data.py", "test_module.py", "test_real_data.py"],
-        "smoke and bad input",
-    ),
-    **{"test_contest_folder.py": "smoke and bad input"},
-    **{"test_diary.py": "diary subset"},
-    **dict.fromkeys(["test_kills.py", "test_damage.py", "test_two_ranks.py"], "kills"),
+    "Slurm": ["test_slurm.py", "test_generic.py"],
+    "diary subset": ["test_diary.py"],
+    "kills and damage": ["test_damage.py", "test_kills.py", "test_two_ranks.py"],
+    "smoke and bad input": [
+        *("test_own_data.py", "test_smoke.py", "test_bad_input.py", "test_contest_folder.py", "test_module.py"),
+        "test_real_data.py",
+    ],
 }
 STARTED = time.time()
+
+
+def part_of(file: Path) -> str:
+    """Return the part that a test file belongs to."""
+    whole_runs = {"workflow", "cluster"} & set(file.parts)
+    return next((part for part, names in PARTS.items() if whole_runs and file.name in names), "lint and unit")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Keep each file in one process, for its fixtures; begin with the parts that take longest, so that none is last."""
+    order = [*PARTS, "lint and unit"]
+    items.sort(key=lambda item: order.index(part_of(item.path)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -112,9 +143,7 @@ def pytest_terminal_summary(terminalreporter):
     for reports in terminalreporter.stats.values():
         for report in reports:
             if hasattr(report, "duration"):
-                file = Path(report.nodeid.split("::")[0])
-                part = "Slurm" if "cluster" in file.parts else PARTS.get(file.name, "lint and unit")
-                seconds[part if "workflow" in file.parts or part == "Slurm" else "lint and unit"] += report.duration
-    terminalreporter.section("minutes")
+                seconds[part_of(Path(report.nodeid.split("::")[0]))] += report.duration
+    terminalreporter.section("minutes, of all processes together")
     for part, spent in seconds.items():
         terminalreporter.write_line(f"{spent / 60:6.1f} of {BUDGET[part]}  {part}")

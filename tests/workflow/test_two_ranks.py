@@ -18,4 +18,4 @@ def test_two_processes_train_one_network(workflow, small_images):
     assert log.count("epoch 4/4") == 1
     assert "peak memory of the ranks" in log
     assert "Traceback" not in log
-    assert "Warning" not in log
+    assert "Warning" not in log, log
