@@ -1,0 +1,300 @@
+"""Every key of a config and of an experiment sheet: its type, its default, its bounds and what it means.
+
+``config/README.md`` and ``config/schema.json`` are made from these models, and configs are read into them.
+The keys of a recipe are in :mod:`cloudseg.config.recipe`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, ConfigDict, Field, Tag
+
+from cloudseg.config.fields import (
+    BY_FORM,
+    PIXELS,
+    UNIQUE,
+    Bool,
+    FrozenDict,
+    Model,
+    Pattern,
+    Positive,
+    Scalar,
+    Share,
+    expected,
+    left_out,
+)
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.size import Size
+
+NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
+ConfigName = Annotated[str, Pattern(NAME, "a name of lower-case letters, digits and hyphens, such as my-clouds")]
+EnsembleName = Annotated[str, Pattern(NAME, "a name of lower-case letters, digits and hyphens, such as all-folds")]
+RecipeName = Annotated[
+    str,
+    Pattern(
+        r"[a-z0-9]+([_-][a-z0-9]+)*",
+        "a name of lower-case letters and digits, joined by hyphens or underscores, such as flips_gray",
+    ),
+]
+ClassName = Annotated[
+    str,
+    Pattern(
+        r"[A-Za-z0-9][A-Za-z0-9 ._-]*",
+        "a name of letters, digits, blanks, full stops, hyphens and underscores, such as Fish",
+    ),
+]
+Competition = Annotated[
+    str,
+    Pattern(r"[a-z0-9][a-z0-9_-]*", "the contest's name in its address, such as understanding_cloud_organization"),
+]
+Folder = Annotated[str, Pattern(r"[^{}<>*?]+", "a folder without any of {}<>*? in its name")]
+EncoderName = Annotated[
+    str, Pattern(r"[a-z0-9][a-z0-9_.-]*", "the name of an encoder, such as resnet34 or tu-tf_efficientnet_lite0")
+]
+SubmissionSize = Annotated[Size, Pattern(PIXELS, "height x width in pixels, such as 350x525")]
+TrainingSize = Annotated[
+    str,
+    Pattern(
+        rf"{PIXELS}|x[1-9][0-9]?",
+        "height x width in pixels, such as 384x576, or xN, the original size divided by N, such as x4",
+    ),
+]
+Threshold = Annotated[float, Scalar(ge=0.001, le=1, hint="every pixel has a probability of 0 or more")]
+Area = Annotated[int, Scalar(ge=0, le=2_000_000_000)]
+
+# One number for all classes, one for each in their order, or one for each by its name
+Value = TypeVar("Value")
+PerClass = (
+    Annotated[Value, Tag("<number>")]
+    | Annotated[tuple[Value, ...], Tag("<array>")]
+    | Annotated[FrozenDict[str, Value], Tag("<object>")]
+)
+
+
+class Dataset(Model):
+    """The images and labels."""
+
+    source: Literal["demo", "path", "kaggle"]
+    """`demo` makes synthetic scenes, `path` reads the folder `root`, `kaggle` uses the contest's files in `root`, and
+    downloads them first when `root` is a new or empty folder. Nothing that lies in `root` is ever changed or removed.
+    """
+    root: Folder = "data/clouds"
+    """Folder in the contest's layout: `train_images/`, `test_images/`, `train.csv`, `sample_submission.csv` (not used
+    by `demo`).
+    """
+    competition: Competition = "understanding_cloud_organization"
+    """The contest's name in its Kaggle address (`kaggle` only)."""
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=64), *UNIQUE] = (
+        "Fish",
+        "Flower",
+        "Gravel",
+        "Sugar",
+    )
+    """The class names, as they stand behind the image name in `Image_Label`."""
+    train: Annotated[int, Scalar(ge=4)] = 100
+    """Training images that `demo` makes; for `kaggle`, how many to expect (disk estimates before the download)."""
+    test: Annotated[int, Scalar(ge=1)] = 30
+    """Test images, likewise."""
+    shift: Share = 0
+    """Opacity of a haze over the `demo`'s test images, so that adversarial validation (rule `shift`) has something to
+    find.
+    """
+
+
+class Folds(Model):
+    """The one split of the training images."""
+
+    count: Annotated[int, Scalar(ge=2, le=100)] = 5
+    """Folds in the split; the sheet's `folds` says how many of them are trained."""
+    stratify_by: Literal["labels", "shift"] = "labels"
+    """What the folds are balanced by, the labels, or also how much an image looks like the test images (rule `shift`).
+    """
+
+
+class Decision(Model):
+    """How probabilities become masks."""
+
+    how: Literal["fixed", "grid", "tune"] = "fixed"
+    """`fixed` takes the two numbers below. `grid` and `tune` choose per class on the out-of-fold images: `grid` the
+    best of 20 thresholds and 5 minimum sizes, as contest notebooks do, `tune` a stable optimum of all 256 levels and
+    `min_sizes`.
+    """
+    threshold: Annotated[
+        PerClass[Threshold],
+        BY_FORM,
+        expected("a number from 0.001 to 1, or one per class, such as 0.5, [0.5, 0.4] or {Fish: 0.5, Flower: 0.4}"),
+    ] = 0.5
+    """A pixel is in from this probability on, also where a blend is sharpened (but see `sharpened`); one number or one
+    per class.
+    """
+    sharpened: Positive | None = None
+    """The power of p that `threshold` is given for, where it is not given for p itself: `{threshold: 0.7, sharpened:
+    0.5}` is 0.7 of p^0.5, as the diary writes it, and 0.49 of p.
+    """
+    min_size: (
+        Annotated[
+            PerClass[Area],
+            BY_FORM,
+            expected("a whole number of pixels, or one per class, such as 5000, [5000, 0] or {Fish: 5000, Flower: 0}"),
+        ]
+        | None
+    ) = None
+    """Smallest area of a component that stays, in pixels of the submission grid; one number or one per class. 5000 for
+    `demo` and `kaggle`, 0 for `source: path`.
+    """
+
+
+QueryText = Annotated[str, Field(min_length=1)]
+
+
+class Query(Model):
+    """Runs of an ensemble, and what each of their experiments weighs; in a config also the query alone."""
+
+    query: QueryText
+    """Comparisons of the sheet's columns and `fold`."""
+    weight: Positive = 1
+    """Weight of each experiment selected; its folds and checkpoints share it."""
+
+
+def _query(value: Any) -> Any:
+    """Return a query alone as the mapping that it means."""
+    return {"query": value} if isinstance(value, str) else value
+
+
+def _queries(value: Any) -> Any:
+    """Return a query alone as a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+OneQuery = Annotated[
+    Query,
+    BeforeValidator(_query, json_schema_input_type=QueryText | Query),
+    expected('"a query" or a query with a weight, such as "fold == 0" or {query: "fold == 0", weight: 2}'),
+]
+ListOfQueries = Annotated[tuple[OneQuery, ...], Field(min_length=1)]
+Queries = Annotated[
+    ListOfQueries,
+    BeforeValidator(_queries, json_schema_input_type=QueryText | ListOfQueries),
+    expected(
+        '"a query" or a list of queries, such as "decoder == \'fpn\'" or [{query: "fold == 0", weight: 2}, "fold == 1"]'
+    ),
+]
+
+
+class EnsembleEntry(Model):
+    """An ensemble of a config."""
+
+    note: str = ""
+    """Free text, shown in the leaderboard."""
+    reference: Annotated[float, Scalar()] | None = None
+    """A contest score to show beside ours, such as the one that the diary had for its own ensemble."""
+    members: Queries
+    """A query over the runs, such as `decoder == 'fpn' and fold < 2`, or a list of queries with weights."""
+    checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
+    """Which checkpoints of each run take part."""
+    allow_squeezed: Bool = False
+    """Blend stores, too, whose probabilities look like a sigmoid of a sigmoid."""
+    sharpen: Positive | None = None
+    """Average p to this power in place of p (temperature sharpening; 0.5 in the diary). Thresholds stay probabilities:
+    they are raised to the power, too.
+    """
+    decision: Decision = left_out()
+    """How this ensemble's probabilities become masks."""
+
+
+class JobConfig(Model):
+    """The keys of a config that say how its jobs run, and nothing of what comes out: a job reads them by itself."""
+
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where networks run. `auto` takes a CUDA device when there is one and says so when there is none."""
+    jobs_per_device: Annotated[int, Scalar(ge=1, le=64)] = 1
+    """Jobs that may share one GPU; they spread over the GPUs first."""
+    keep_state: Bool = True
+    """Keep the state of a finished training (`training.state`, about four times the network), so that more epochs go on
+    from it.
+    """
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "JobConfig":
+        """Return these keys of a config as Snakemake has it.
+
+        Examples
+        --------
+        >>> JobConfig.of({"name": "demo", "device": "cpu", "keep_state": "false"})
+        JobConfig(device='cpu', jobs_per_device=1, keep_state=False)
+        """
+        return cls(**{name: config[name] for name in JobConfig.model_fields if name in config})
+
+
+class Config(JobConfig):
+    """A config: what is trained on which images, and what becomes of it."""
+
+    name: ConfigName
+    """Names the folder of everything this config makes, `results/{name}`."""
+    smoke: Bool = False
+    """Run the whole config in minutes on a CPU: 24 + 8 images (of your own, some of every class and of none; the demo's
+    in place of the contest's), 3 epochs, batches of 4, sizes divided by 8 where that leaves 32 pixels or more, random
+    weights for encoders without a file at hand. Results go to `results/{name}-smoke`, the submission as well.
+    """
+    seed: Annotated[int, Scalar(ge=0, le=2**32 - 1)] = 2019
+    """Seed of the demo images, the folds, the initial weights, the augmentation and the order of the batches."""
+    threads: Annotated[int, Scalar(ge=1, le=64)] = 1
+    """Numerical threads of a job. One and two threads give different weights, each of them repeatable."""
+    workers: Annotated[int, Scalar(ge=0, le=64)] = 0
+    """Loader processes of a training, reserved on top of `threads`; the result does not depend on them."""
+    probe_memory: Annotated[int, Scalar(ge=1)] | None = None
+    """MiB that rule `probe` lets a training have, to see what a smaller device would do; null is all that a GPU has,
+    and what the job asks for on the CPU.
+    """
+    remove: Bool = False
+    """Let rule `verify` remove what it finds damaged, so that the next run makes it again."""
+    dataset: Dataset
+    submission_size: SubmissionSize | None = None
+    """Height x width of the masks in `submission.csv`; probabilities, minimum sizes and scores live on this grid. The
+    contest's 350x525 for `demo` and `kaggle`; `source: path` must say it.
+    """
+    folds: Folds = Folds()
+    recipes: Annotated[FrozenDict[RecipeName, Recipe], Field(min_length=1)]
+    """Training recipes by name; the sheet's `recipe` picks one. Whatever tells two runs apart, besides encoder,
+    decoder, size and fold, is in here.
+    """
+    experiments: Annotated[str, Field(min_length=1)]
+    """The experiment sheet (TSV), looked for in the working directory, then beside the Snakefile."""
+    decision: Decision = Decision()
+    """How probabilities become masks; experiments are scored by it, ensembles unless they have their own."""
+    min_sizes: Annotated[tuple[Area, ...], Field(min_length=1), *UNIQUE] | None = None
+    """Minimum sizes that tuning may choose from, in pixels of the submission grid. By default seventeen from 0 to 30000
+    on a grid of 350x525, and as much of any other grid.
+    """
+    ensembles: FrozenDict[EnsembleName, EnsembleEntry]
+    """Ensembles by name; each gets its own out-of-fold score and `submission.csv`."""
+    class_rates: FrozenDict[str, Share] | None = None
+    """Share of test images that hold each class, if known, one number per class; the leaderboard then shows the score
+    to expect at these rates.
+    """
+    leaderboard: str = "config/leaderboard.tsv"
+    """Table of the scores that the contest gave, filled in by hand; looked for like `experiments`, and may be missing.
+    """
+    submission: str
+    """The ensemble that feeds the `submission.csv` at the top."""
+    pathvars: FrozenDict[str, Any] = left_out()
+    """Snakemake path variables to override, for use as a module."""
+
+
+class ExperimentRow(Model):
+    """One row of an experiment sheet. Further columns are carried to the tables and can be queried."""
+
+    model_config = ConfigDict(extra="allow")
+
+    encoder: EncoderName
+    """Encoder by its name in segmentation-models-pytorch, such as `resnet34` or `tu-tf_efficientnet_lite0`."""
+    decoder: str
+    """Decoder by its name in segmentation-models-pytorch, such as `unet` or `fpn`."""
+    size: TrainingSize
+    """Training size, `HxW` in pixels, or `xN`, the original size divided by N."""
+    recipe: str
+    """Name of a recipe of the config."""
+    folds: Annotated[int, Scalar(ge=1)]
+    """How many folds of the split are trained, from the first on."""
+    note: str = ""
+    """Free text."""
