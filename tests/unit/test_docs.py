@@ -1,0 +1,157 @@
+"""What the pages name is there: files, links and their headings, commands, targets, keys and variables."""
+
+import fnmatch
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import snakemake.cli
+import yaml
+
+from cloudseg.config import schema
+
+REPO = Path(__file__).parents[2]
+PACKAGE = REPO / "scripts/cloudseg"
+PATTERNS = ["*.md", "docs/*.md", "config/README.md", "profiles/README.md", ".github/**/*.md"]
+PAGES = [path for pattern in PATTERNS for path in sorted(REPO.glob(pattern))]
+NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
+# Files that a person makes, and what a job leaves beside the outputs that it declares
+OWN = {"config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"}
+CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
+BESIDE = {"training.state", "finished/", "train.log", "train.outputs.json"}
+ENDINGS = "py|smk|yaml|yml|md|tsv|json|txt|lock|sh|toml|cff|csv|zarr|safetensors|state|log|svg|jpg|png|html"
+PATH = re.compile(
+    rf"[\w./{{}}*<>-]+\.(?:{ENDINGS})\b"
+    r"|\b(?:scripts|rules|tests|config|profiles|envs|docs)/[\w./*-]*"
+    r"|(?<![.\w/])[a-z_]+/(?=`|\s|$)"
+)
+
+
+def read(page):
+    return (REPO / page).read_text(encoding="utf-8")
+
+
+def code(page):
+    """Return the code spans of a page and the lines of its code blocks."""
+    text = read(page)
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    indented = [line.strip() for line in re.findall(r"^ {4}.+", rest, flags=re.MULTILINE)]
+    return [*re.findall(r"`([^`\n]+)`", rest), *indented, *"\n".join(fenced).splitlines()]
+
+
+def commands(page):
+    """Return the words of each command of a page, without the variables that are set before it."""
+    lines = "\n".join(code(page)).replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in re.split(r"&&|;|\|", line.split("  #")[0])]
+    found = [part.strip().removeprefix(".venv/bin/") for part in parts]
+    starts = re.compile(r"(?:\w+=\S+ |nice )*((?:snakemake|python3?|make)(?: .*)?)$")
+    return [shlex.split(match[1]) for match in map(starts.match, found) if match]
+
+
+def anchor(heading):
+    """Return the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "", heading).strip().lower()).replace(" ", "-")
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Every end of a path that jobs of the demo make, by the golden plan, and of the folders that it lies in."""
+    found = {Path(path) for path in re.findall(r"(?:<\w+>|results)/[\w./{}<>-]+", read("tests/golden/plans/demo.tsv"))}
+    places = {place for path in found for place in (path, *path.parents)}
+    return ["/".join(place.parts[first:]) for place in places for first in range(len(place.parts))]
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_links_lead_to_files_and_headings(page):
+    wrong = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", read(page)):
+        name, _, heading = target.partition("#")
+        file = (REPO / page).parent / name if name else REPO / page
+        if "://" not in target and not file.exists():
+            wrong.append(target)
+        elif heading and "://" not in target:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            wrong += [target] if heading not in map(anchor, headings) else []
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_files_and_folders_exist(page, made):
+    folders = [REPO, PACKAGE, (REPO / page).parent, *(REPO / name for name in ("config", "scripts", "tests", "docs"))]
+    wrong = set()
+    for word in PATH.findall("\n".join(code(page))):
+        pattern = re.sub(r"\{\w+\}", "*", word.removeprefix("./").rstrip("/"))
+        known = word in OWN | CONTEST | BESIDE or word.startswith(("results", ".snakemake", "/", "../before", "~"))
+        if not known and not fnmatch.filter(made, pattern) and not any(any(place.glob(pattern)) for place in folders):
+            wrong.add(word)
+    assert sorted(wrong) == []
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_snakemake_understands_its_commands(page):
+    parser = snakemake.cli.get_argument_parser()
+    rules = {"all", *re.findall(r"^ *rule (\w+):", "".join(map(read, REPO.glob("rules/*.smk"))), flags=re.MULTILINE)}
+    for words in commands(page):
+        if words[0] == "snakemake" and "kubernetes" not in words:
+            typed = parser.parse_args(words[1:])
+            assert {name for name in typed.targets if not re.search(r"[/.]", name)} <= rules, words
+            files = [str(file) for file in typed.configfile or []]
+            assert [file for file in files if file not in OWN and not (REPO / file).is_file()] == [], words
+            keys = {word.split("=")[0] for word in typed.config or []}
+            assert keys <= schema.load("config")["properties"].keys(), words
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_modules_scripts_and_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), flags=re.MULTILINE))
+    for program, *words in commands(page):
+        if program == "make":
+            assert {word for word in words if "=" not in word} <= targets, words
+        elif program != "snakemake" and words[:1] == ["-m"]:
+            assert importlib.util.find_spec(words[1]), words
+        elif program != "snakemake" and words and not words[0].startswith("-"):
+            assert (REPO / words[0]).is_file(), words
+
+
+@pytest.mark.parametrize("page", NAMES)
+def test_variables_are_read_somewhere(page):
+    files = [path for folder in ("scripts", "tests") for path in (REPO / folder).rglob("*.py")]
+    known = {name for path in files for name in re.findall(r"CLOUDSEG_[A-Z]+", path.read_text(encoding="utf-8"))}
+    assert set(re.findall(r"CLOUDSEG_[A-Z]+", read(page))) <= known
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, left = set(), [REPO / "README.md"]
+    while left:
+        page = left.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+            left += [(page.parent / link).resolve() for link in links if "://" not in link]
+    assert [page for page in PAGES if page not in reached and ".github" not in page.parts] == []
+
+
+def test_the_readme_has_the_one_test_command_that_ci_runs():
+    assert len(re.findall(r"^    (python3 .*pytest.*)$", read("README.md"), flags=re.MULTILINE)) == 1
+
+
+def test_what_make_quick_runs_is_there():
+    named = re.findall(r"(?:tests|scripts)/[\w/]+(?:\.py)?", read("Makefile").split("\nQUICK")[1].split("\n\n")[0])
+    assert len(named) >= 5
+    assert [name for name in named if not (REPO / name).exists()] == []
+
+
+def test_the_form_for_errors_has_what_github_asks_for():
+    assert yaml.safe_load(read(".github/ISSUE_TEMPLATE/bug.md").split("---")[1]).keys() == {"name", "about"}
+
+
+@pytest.mark.parametrize("picture", sorted(path.name for path in REPO.glob("docs/*.svg")))
+def test_a_picture_names_what_there_is(picture):
+    names = re.findall(r'<text class="rule"[^>]*>([^<]+)<', read(f"docs/{picture}"))
+    rules = re.findall(r"^ *rule (\w+):", "".join(map(read, REPO.glob("rules/*.smk"))), flags=re.MULTILINE)
+    folders = [path.name for path in PACKAGE.iterdir() if path.is_dir()]
+    assert len(names) >= 10
+    assert {name for text in names for name in text.split()} <= {*rules, *folders}
