@@ -16,7 +16,7 @@ from cloudseg.ensemble.surface import read_surface, write_surface
 from cloudseg.postprocess import decode_rle, segment
 from cloudseg.postprocess import level as level_of
 from cloudseg.storage import stores
-from cloudseg.workflow.plan import blend_threshold
+from cloudseg.workflow.ensemble import blend_threshold
 
 CLASSES = ["Fish", "Flower"]
 SIZE = (20, 30)
