@@ -11,7 +11,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudseg.commands import command
 from cloudseg.errors import DamagedFileError, DiskFullError
@@ -19,6 +19,8 @@ from cloudseg.errors import DamagedFileError, DiskFullError
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one
     import pandas as pd
 
+
+Damaged = TypeVar("Damaged", bound=DamagedFileError)
 
 FULL = 2**20
 """Bytes that are free on a disk that is full: writers need not fill its last blocks."""
@@ -279,15 +281,21 @@ def read_json(path: str | Path) -> Any:
         raise damaged(path, f"not whole JSON ({error})") from error
 
 
-def damaged(path: str | Path, reason: str) -> DamagedFileError:
+def damaged(path: str | Path, reason: str, kind: type[Damaged] = DamagedFileError) -> Damaged:
     """Make the error for a file that is not as a job wrote it.
+
+    Parameters
+    ----------
+    path : the file.
+    reason : what is wrong with it.
+    kind : of the error.
 
     Examples
     --------
     >>> str(damaged("results/demo/dataset/folds.tsv", "an empty file"))
     'results/demo/dataset/folds.tsv: an empty file; to have it made again, type: snakemake verify --config remove=true'
     """
-    return DamagedFileError(f"{path}: {reason}; {advice()}")
+    return kind(f"{path}: {reason}; {advice()}")
 
 
 def advice() -> str:

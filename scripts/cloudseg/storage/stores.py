@@ -5,10 +5,8 @@ one chunk, compressed by zstd with its checksum; chunks lie in shards (one file 
 pixels, so a writer needs memory for one shard at a time whatever the number of images. Only codecs of the
 Zarr v3 specification are used, so any Zarr reader opens these stores.
 
-Zarr makes and reads the metadata. The shards are written and read here, following the specification of
-``sharding_indexed`` (chunks one after another, then a table of their offsets and lengths, then its CRC-32C),
-for three reasons that were measured: a random image costs 0.7 ms instead of 2.4, an error can name the file
-and the image, and a chunk that is absent is an error where Zarr returns zeros.
+Zarr makes and reads the metadata; :mod:`cloudseg.storage.shards` writes and reads the shards, following the same
+specification.
 
 A store is written in ``<path>.part`` and renamed when whole; ``complete`` and the count of shard files are
 the last things set. ``complete`` is a digest of the metadata of the group and its arrays, which no codec guards;
@@ -20,40 +18,26 @@ only with a ``.part`` that it could have begun itself. The finished store does n
 makes no store stale. A lock in the ``.part`` keeps a second process from writing the same store.
 """
 
-import contextlib
-import datetime
-import fcntl
 import json
 import os
-import platform
 import shutil
 import threading
-import warnings
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any
 
-import google_crc32c
 import numcodecs
 import numpy as np
 import zarr
-from numcodecs.zstd import Zstd
-from zarr.codecs import ZstdCodec
 
 from cloudseg.commands import command
 from cloudseg.errors import StoreError
-from cloudseg.storage.files import advice, atomic, digest, make_folder, sync
+from cloudseg.storage import layout, shards, writer_lock
+from cloudseg.storage.files import atomic, damaged, digest, sync
 
 SHARD_BYTES = 32 * 2**20
 """Raw bytes that a shard holds at most (but always one image)."""
-
-_LEVEL = 3
-_ZSTD = Zstd(level=_LEVEL, checksum=True)
-_ABSENT = np.uint64(2**64 - 1)  # the specification's offset and length of a chunk that is not there
-_CRC_BYTES = 4
-_LOCK = ".writer"  # in a `.part`: locked by the process that writes it, and says which one that is
 
 
 @dataclass(frozen=True)
@@ -141,17 +125,17 @@ class Writer:
         self._specs = dict(arrays)
         self._attrs = dict(attrs)
         self._threads = threads
-        _lock(self.part)
-        metadata = _metadata(self._specs, _attrs_of_part(attrs, made_with))
+        writer_lock.lock(self.part)
+        metadata = layout.metadata(self._specs, _attrs_of_part(attrs, made_with))
         # Of a store to go on with, only what a killed writer was writing at that moment
         rejected = self.part.rglob(".*") if _holds(self.part, metadata) else self.part.iterdir()
-        for leftover in [each for each in rejected if each.name != _LOCK]:
+        for leftover in [each for each in rejected if each.name != writer_lock.LOCK_FILE]:
             _remove(leftover)
         if not (self.part / "zarr.json").exists():
             for name, content in metadata.items():
                 with atomic(self.part / name) as temporary:
                     temporary.write_bytes(content)
-        self._arrays = _arrays(zarr.open(self.part, mode="r"))
+        self._arrays = layout.arrays(zarr.open(self.part, mode="r"))
         self._lock = threading.Lock()
         self._written: set[tuple[str, int]] = set()
 
@@ -170,7 +154,7 @@ class Writer:
         """
         spec, array = self._specs[name], self._arrays[name]
         ranges = []
-        for shard in range(_shards(spec.shape[0], spec.shard)):
+        for shard in range(layout.shard_count(spec.shape[0], spec.shard)):
             rows = slice(shard * spec.shard, min((shard + 1) * spec.shard, spec.shape[0]))
             if (name, shard) not in self._written and not _reads_back(array, rows):
                 ranges.append(rows)
@@ -203,8 +187,8 @@ class Writer:
                 f"{self.path}: images {images.start} to {stop - 1} of {label} need {spec.dtype} {expected}; "
                 f"got {block.dtype} {block.shape}"
             )
-        with atomic(_shard_file(self._arrays[name], shard)) as temporary, temporary.open("wb") as file:
-            _encode(block, spec.shard, file, self._threads)
+        with atomic(layout.shard_file(self._arrays[name], shard)) as temporary, temporary.open("wb") as file:
+            shards.write_shard(block, spec.shard, file, self._threads)
         with self._lock:
             self._written.add((name, shard))
 
@@ -215,25 +199,25 @@ class Writer:
         ------
         StoreError : if a shard is missing; the ``.part`` stays, for the next writer to go on.
         """
-        shards = 0
+        written = 0
         for name, spec in self._specs.items():
             if ranges := self.missing(name):
                 lines = ", ".join(f"{rows.start} to {rows.stop - 1}" for rows in ranges[:5])
                 raise StoreError(f"{self.part}: {name or 'the array'} lacks images {lines}; write them first")
-            shards += _shards(spec.shape[0], spec.shard)
+            written += layout.shard_count(spec.shape[0], spec.shard)
         for folder, _, _ in os.walk(self.part):  # names that a killed writer gave may not be on the disk yet
             sync(folder)
         _remove(self.path)
-        documents = _documents(self.part)
+        documents = layout.documents(self.part)
         root = documents[""]
-        root["attributes"] = {**self._attrs, "shards": shards}
+        root["attributes"] = {**self._attrs, "shards": written}
         root["attributes"]["complete"] = digest(documents)
         with atomic(self.part / "zarr.json") as temporary:
             temporary.write_text(json.dumps(root, indent=2), encoding="utf-8")
-        (self.part / _LOCK).unlink(missing_ok=True)
+        (self.part / writer_lock.LOCK_FILE).unlink(missing_ok=True)
         self.part.replace(self.path)
         sync(self.path.parent)
-        _unlock(self.part)
+        writer_lock.unlock(self.part)
 
 
 def made_with(code: int, *modules: Any) -> dict[str, Any]:
@@ -328,7 +312,8 @@ def images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.ndarray:
     per_shard = array.shards[0]
     for first in range(start - start % per_shard, stop, per_shard):
         own = slice(max(start, first), min(stop, first + per_shard))
-        _decode(array, own, block[own.start - start : own.stop - start])
+        file = layout.shard_file(array, own.start // per_shard)
+        shards.read_shard(file, per_shard, own, block[own.start - start : own.stop - start])
     return block
 
 
@@ -343,7 +328,7 @@ def verify(path: str | Path) -> None:
     ------
     StoreError : naming the first file and image that cannot be read.
     """
-    for array in _arrays(_open(Path(path))).values():
+    for array in layout.arrays(_open(Path(path))).values():
         for index in range(array.shape[0]):
             images(array, slice(index, index + 1))
 
@@ -355,78 +340,6 @@ def _part_of(path: Path) -> Path:
 def _attrs_of_part(attrs: Mapping[str, Any], made_with: Mapping[str, Any] | None) -> dict[str, Any]:
     # The codec decides the bytes of every store
     return {**attrs, "made_with": {**(made_with or {}), "numcodecs": numcodecs.__version__}}
-
-
-_LOCKS: dict[tuple[int, Path], TextIO] = {}  # by process, since a fork copies it: a process may write a store twice
-
-
-def _lock(part: Path) -> None:
-    """Make the folder of a half-written store and lock it for this process, until :func:`_unlock` or its end."""
-    if part.exists() and not part.is_dir():
-        part.unlink()
-    own = _LOCKS.get((os.getpid(), part.absolute()))
-    if own is not None and _is_still_at(own, part / _LOCK):
-        return
-    _unlock(part)
-    while True:
-        make_folder(part)
-        try:
-            file = (part / _LOCK).open("a+", encoding="utf-8")
-        except FileNotFoundError:  # the other writer has just finished: it renamed the folder
-            continue
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read().strip() or "another process"
-            file.close()
-            raise StoreError(
-                f"{part}: {who} is writing this store; let it finish, or end it, then type the same command again"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        if _is_still_at(file, part / _LOCK):
-            break
-        file.close()
-    file.truncate(0)
-    now = datetime.datetime.now().astimezone()
-    file.write(f"process {os.getpid()} on {platform.node()} (since {now:%Y-%m-%d %H:%M})\n")
-    file.flush()
-    _LOCKS[os.getpid(), part.absolute()] = file
-
-
-def _is_still_at(file: TextIO, path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
-
-
-def _unlock(part: Path) -> None:
-    if (file := _LOCKS.pop((os.getpid(), part.absolute()), None)) is not None:
-        file.close()
-
-
-def _metadata(specs: Mapping[str, Spec], attrs: Mapping[str, Any]) -> dict[str, bytes]:
-    """Let Zarr write the metadata of an empty store into memory: file name to content."""
-    kept: dict[str, Any] = {}
-    store = zarr.storage.MemoryStore(store_dict=kept)
-    if "" not in specs:
-        zarr.create_group(store, attributes=dict(attrs))
-    for name, spec in specs.items():
-        zarr.create_array(
-            store,
-            name=name or None,
-            shape=spec.shape,
-            dtype=spec.dtype,
-            chunks=(1, *spec.shape[1:]),
-            shards=(spec.shard, *spec.shape[1:]),
-            filters=None,
-            compressors=[ZstdCodec(level=_LEVEL, checksum=True)],
-            fill_value=0,
-            dimension_names=spec.dims,
-            attributes=dict(attrs) if name == "" else None,
-        )
-    return {name: buffer.to_bytes() for name, buffer in kept.items()}
 
 
 def _holds(part: Path, metadata: Mapping[str, bytes]) -> bool:
@@ -448,103 +361,29 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
     if not (path / "zarr.json").is_file():
         raise StoreError(f"{path}: no store there (it has no zarr.json); to have it made, type: {command()}")
     try:
-        documents = _documents(path)
+        documents = layout.documents(path)
         node = zarr.open(path, mode="r")
-        arrays = _arrays(node)
+        arrays = layout.arrays(node)
         complete = documents[""]["attributes"].pop("complete", None)
         changed = complete is not True and complete != digest(documents)
     except Exception as error:  # JSON, Zarr and its codecs each have their own
-        raise _damaged(path, f"its metadata cannot be read ({error})") from error
+        raise damaged(path, f"its metadata cannot be read ({error})", StoreError) from error
     if not (complete is True or isinstance(complete, str)):
-        raise _damaged(path, "not complete, its writer was stopped")
-    files = [file for array in arrays.values() for file in _shard_files(array)]
+        raise damaged(path, "not complete, its writer was stopped", StoreError)
+    files = [file for array in arrays.values() for file in layout.shard_files(array)]
     for file in files:
         if not file.is_file():
-            raise _damaged(file, "this shard is missing")
+            raise damaged(file, "this shard is missing", StoreError)
     if node.attrs.get("shards") != len(files):
         reason = f"{node.attrs.get('shards')} shards were written, but its arrays have {len(files)}"
-        raise _damaged(path, reason)
+        raise damaged(path, reason, StoreError)
     if changed:
-        raise _damaged(path, "a zarr.json in it is not the one that was written")
+        raise damaged(path, "a zarr.json in it is not the one that was written", StoreError)
     return node
 
 
-def _damaged(file: Path, reason: str) -> StoreError:
-    return StoreError(f"{file}: {reason}; {advice()}")
-
-
-def _arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
-    if isinstance(node, zarr.Array):
-        return {"": node}
-    with warnings.catch_warnings():  # Snakemake leaves a time stamp in each folder that a job made
-        warnings.filterwarnings("ignore", message=rf"Object at \.snakemake_timestamp|Object at \{_LOCK}")
-        found = {name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)}
-    return dict(sorted(found.items()))
-
-
-def _documents(store: Path, name: str = "") -> dict[str, Any]:
-    """Read the metadata of a group and of all in it, or of one array: name to content of its ``zarr.json``."""
-    document = json.loads((store / name / "zarr.json").read_bytes())
-    documents = {name: document}
-    if document["node_type"] == "group":
-        for file in sorted((store / name).glob("*/zarr.json")):
-            documents |= _documents(store, file.parent.relative_to(store).as_posix())
-    return documents
-
-
-def _shards(count: int, per_shard: int) -> int:
-    return -(-count // per_shard)
-
-
-def _shard_file(array: "zarr.Array", shard: int) -> Path:
-    key = array.metadata.encode_chunk_key((shard, *(0,) * (array.ndim - 1)))
-    return array.store.root / array.path / key
-
-
-def _shard_files(array: "zarr.Array") -> Iterator[Path]:
-    return (_shard_file(array, shard) for shard in range(_shards(array.shape[0], array.shards[0])))
-
-
-def _encode(block: np.ndarray, per_shard: int, file: BinaryIO, threads: int) -> None:
-    """Write a shard as ``sharding_indexed`` with its index at the end; rows past the block are absent."""
-    block = block.astype(block.dtype.newbyteorder("<"), copy=False)
-    index = np.full((per_shard, 2), _ABSENT, "<u8")
-    offset = 0
-    with ThreadPoolExecutor(threads) as pool:
-        chunks = pool.map(lambda image: _ZSTD.encode(np.ascontiguousarray(image)), block)
-        for row, chunk in enumerate(chunks):
-            file.write(chunk)
-            index[row] = offset, len(chunk)
-            offset += len(chunk)
-    table = index.tobytes()
-    file.write(table + google_crc32c.value(table).to_bytes(_CRC_BYTES, "little"))
-
-
-def _decode(array: "zarr.Array", rows: slice, out: np.ndarray) -> None:
-    """Read the images ``rows``, all in one shard, into ``out``."""
-    per_shard = array.shards[0]
-    path = _shard_file(array, rows.start // per_shard)
-    image = rows.start
-    try:
-        with path.open("rb") as file:
-            table_bytes = 16 * per_shard
-            file.seek(-table_bytes - _CRC_BYTES, os.SEEK_END)
-            table = file.read(table_bytes)
-            if google_crc32c.value(table) != int.from_bytes(file.read(_CRC_BYTES), "little"):
-                raise RuntimeError("the table of its chunks fails its checksum")
-            index = np.frombuffer(table, "<u8").reshape(per_shard, 2)
-            for image in range(rows.start, rows.stop):
-                offset, length = index[image % per_shard]
-                if offset == _ABSENT:
-                    raise RuntimeError("it has no such chunk")
-                file.seek(int(offset))
-                _ZSTD.decode(file.read(int(length)), out=out[image - rows.start : image - rows.start + 1])
-    except (OSError, RuntimeError, ValueError) as error:
-        raise _damaged(path, f"image {image} cannot be read ({error})") from error
-
-
 def _reads_back(array: "zarr.Array", rows: slice) -> bool:
-    if not _shard_file(array, rows.start // array.shards[0]).is_file():
+    if not layout.shard_file(array, rows.start // array.shards[0]).is_file():
         return False
     try:
         for index in range(rows.start, rows.stop):

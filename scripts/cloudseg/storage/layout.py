@@ -1,0 +1,75 @@
+"""Where things are in a store: its metadata, its arrays and the files of their shards."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.codecs import ZstdCodec
+
+from cloudseg.storage import shards
+from cloudseg.storage.writer_lock import LOCK_FILE
+
+if TYPE_CHECKING:
+    from cloudseg.storage.stores import Spec
+
+
+def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str, bytes]:
+    """Let Zarr write the metadata of an empty store into memory: file name to content."""
+    kept: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(store_dict=kept)
+    if "" not in specs:
+        zarr.create_group(store, attributes=dict(attrs))
+    for name, spec in specs.items():
+        zarr.create_array(
+            store,
+            name=name or None,
+            shape=spec.shape,
+            dtype=spec.dtype,
+            chunks=(1, *spec.shape[1:]),
+            shards=(spec.shard, *spec.shape[1:]),
+            filters=None,
+            compressors=[ZstdCodec(level=shards.LEVEL, checksum=True)],
+            fill_value=0,
+            dimension_names=spec.dims,
+            attributes=dict(attrs) if name == "" else None,
+        )
+    return {name: buffer.to_bytes() for name, buffer in kept.items()}
+
+
+def arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
+    """Return the arrays of a store by name, sorted; a store that is one array has the name ``""``."""
+    if isinstance(node, zarr.Array):
+        return {"": node}
+    with warnings.catch_warnings():  # Snakemake leaves a time stamp in each folder that a job made
+        warnings.filterwarnings("ignore", message=rf"Object at \.snakemake_timestamp|Object at \{LOCK_FILE}")
+        found = {name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)}
+    return dict(sorted(found.items()))
+
+
+def documents(store: Path, name: str = "") -> dict[str, Any]:
+    """Read the metadata of a group and of all in it, or of one array: name to content of its ``zarr.json``."""
+    document = json.loads((store / name / "zarr.json").read_bytes())
+    found = {name: document}
+    if document["node_type"] == "group":
+        for file in sorted((store / name).glob("*/zarr.json")):
+            found |= documents(store, file.parent.relative_to(store).as_posix())
+    return found
+
+
+def shard_count(count: int, per_shard: int) -> int:
+    """Return how many shards so many images need."""
+    return -(-count // per_shard)
+
+
+def shard_file(array: "zarr.Array", shard: int) -> Path:
+    """Return the file of a shard, numbered from 0."""
+    key = array.metadata.encode_chunk_key((shard, *(0,) * (array.ndim - 1)))
+    return array.store.root / array.path / key
+
+
+def shard_files(array: "zarr.Array") -> Iterator[Path]:
+    """Yield the files of all shards, in order."""
+    return (shard_file(array, shard) for shard in range(shard_count(array.shape[0], array.shards[0])))

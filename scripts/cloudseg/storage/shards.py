@@ -1,0 +1,81 @@
+"""The codec of one shard file, as the Zarr v3 specification of ``sharding_indexed`` has it.
+
+Chunks one after another, then a table of their offsets and lengths, then its CRC-32C. Written and read here, and not by
+Zarr, for three reasons that were measured: a random image costs 0.7 ms instead of 2.4, an error can name the file and
+the image, and a chunk that is absent is an error where Zarr returns zeros.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+import numpy as np
+from numcodecs.zstd import Zstd
+
+from cloudseg.errors import StoreError
+from cloudseg.storage.files import damaged
+
+LEVEL = 3
+"""Of zstd."""
+
+_ZSTD = Zstd(level=LEVEL, checksum=True)
+_ABSENT = np.uint64(2**64 - 1)  # the specification's offset and length of a chunk that is not there
+_CRC_BYTES = 4
+
+
+def write_shard(block: np.ndarray, per_shard: int, file: BinaryIO, threads: int) -> None:
+    """Write the images of one shard, each a chunk.
+
+    Parameters
+    ----------
+    block : (images, ...), at most ``per_shard`` images; chunks past them are absent.
+    per_shard : chunks of a whole shard.
+    file : open for writing.
+    threads : images that are compressed at the same time; the bytes do not depend on it.
+    """
+    block = block.astype(block.dtype.newbyteorder("<"), copy=False)
+    index = np.full((per_shard, 2), _ABSENT, "<u8")
+    offset = 0
+    with ThreadPoolExecutor(threads) as pool:
+        chunks = pool.map(lambda image: _ZSTD.encode(np.ascontiguousarray(image)), block)
+        for row, chunk in enumerate(chunks):
+            file.write(chunk)
+            index[row] = offset, len(chunk)
+            offset += len(chunk)
+    table = index.tobytes()
+    file.write(table + google_crc32c.value(table).to_bytes(_CRC_BYTES, "little"))
+
+
+def read_shard(path: Path, per_shard: int, rows: slice, out: np.ndarray) -> None:
+    """Read images of one shard.
+
+    Parameters
+    ----------
+    path : the shard file.
+    per_shard : chunks of a whole shard.
+    rows : the images by their numbers in the whole array, all of them in this shard.
+    out : (images, ...), little-endian; filled.
+
+    Raises
+    ------
+    StoreError : naming the file and the image that is absent or fails its checksum.
+    """
+    image = rows.start
+    try:
+        with path.open("rb") as file:
+            table_bytes = 16 * per_shard
+            file.seek(-table_bytes - _CRC_BYTES, os.SEEK_END)
+            table = file.read(table_bytes)
+            if google_crc32c.value(table) != int.from_bytes(file.read(_CRC_BYTES), "little"):
+                raise RuntimeError("the table of its chunks fails its checksum")
+            index = np.frombuffer(table, "<u8").reshape(per_shard, 2)
+            for image in range(rows.start, rows.stop):
+                offset, length = index[image % per_shard]
+                if offset == _ABSENT:
+                    raise RuntimeError("it has no such chunk")
+                file.seek(int(offset))
+                _ZSTD.decode(file.read(int(length)), out=out[image - rows.start : image - rows.start + 1])
+    except (OSError, RuntimeError, ValueError) as error:
+        raise damaged(path, f"image {image} cannot be read ({error})", StoreError) from error
