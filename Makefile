@@ -1,8 +1,9 @@
 # The commands of a newcomer. They run in the active virtual environment, else in .venv, which `make setup` makes.
 BIN ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin,.venv/bin)
 BENCH ?= postprocess
-# What a change breaks most often, in under three minutes on two cores; nothing here trains a network.
-QUICK = tests/golden tests/unit/config tests/unit/workflow tests/unit/postprocess tests/unit/report
+# What a change breaks most often; nothing here trains a network.
+QUICK = tests/golden tests/unit/config tests/unit/workflow tests/unit/dataset tests/unit/storage tests/unit/ensemble \
+        tests/unit/report $(wildcard tests/unit/test_*.py) scripts/cloudseg tests/workflow/test_lint.py
 
 .PHONY: help setup demo test quick lint format bench
 
@@ -19,11 +20,11 @@ setup: .venv/bin/snakemake  ## make .venv with everything that envs/requirements
 demo:  ## run the demo, from nothing to submission.csv
 	$(BIN)/snakemake
 
-quick:  ## run the tests that need no training, and the linters
-	$(BIN)/python -m pytest -q $(QUICK) tests/workflow/test_lint.py
+quick:  ## run the tests that train no network, the doctests and the linters, in under three minutes
+	$(BIN)/python -m pytest -q -n 2 $(QUICK)
 
 test:  ## run all tests, as CI does
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint:  ## check what the pre-commit hooks check, spelling aside
 	$(BIN)/ruff check scripts tests
