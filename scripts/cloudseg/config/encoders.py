@@ -7,12 +7,12 @@ A name outside the table never reaches timm, which takes ``hf-hub:`` and ``local
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from cloudseg.config.names import require
-from cloudseg.config.schema import FOLDER
 
-TABLE = FOLDER / "encoders.json"
+TABLE = Path(__file__).with_name("encoders.json")
 
 
 @cache

@@ -1,7 +1,19 @@
-"""Refuse a name that is not known, with the nearest that are."""
+"""Say which known names are like one that is not known."""
 
 import difflib
 from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (nearest: a, b)`` for the known names most like `name`, or an empty string.
+
+    Examples
+    --------
+    >>> nearest("epoch", ["epochs", "batch"])
+    ' (nearest: epochs)'
+    """
+    near = _matches(name, known)
+    return f" (nearest: {', '.join(near)})" if near else ""
 
 
 def require(name: str, known: Iterable[str], kind: str) -> None:
@@ -27,7 +39,11 @@ def require(name: str, known: Iterable[str], kind: str) -> None:
     names = list(known)
     if name in names:
         return
-    if near := difflib.get_close_matches(str(name), names, n=3, cutoff=0.5):
+    if near := _matches(name, names):
         raise ValueError(f"no {kind} is called {name!r}; nearest: {', '.join(near)}")
     listed = f"known: {', '.join(names)}" if len(names) <= 20 else "none of the known names is like it"
     raise ValueError(f"no {kind} is called {name!r}; {listed}")
+
+
+def _matches(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(str(name), [str(one) for one in known], n=3, cutoff=0.5)

@@ -1,16 +1,17 @@
 """Check a config or a sheet's row against its schema, fill in defaults, and write the table of keys."""
 
 import copy
-import difflib
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
+
+from cloudseg.config.names import nearest
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: dict[str, Any]) -> Iterator[Any]:
@@ -54,18 +55,6 @@ def load(name: str) -> dict[str, Any]:
         return {key: resolve(value) for key, value in node.items()}
 
     return resolve(schema)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` (nearest: a, b)`` for the known words most like `word`, or an empty string.
-
-    Examples
-    --------
-    >>> nearest("epoch", ["epochs", "batch"])
-    ' (nearest: epochs)'
-    """
-    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=3, cutoff=0.5)
-    return f" (nearest: {', '.join(close)})" if close else ""
 
 
 def typed(value: Any, schema: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from cloudseg.config.batching import LEAST, images_at_once, pieces
 from cloudseg.config.checkpoint_header import start_problem
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import encoders
+from cloudseg.config.names import nearest
 from cloudseg.config.transforms import augmentation_problems, size_problem
 from cloudseg.config.views import recipe_views, smallest_side
 from cloudseg.training.schedules import FOR_ALL_EPOCHS
@@ -316,18 +317,18 @@ def _sheet_rows(path: Path) -> list[dict[str, Any]]:
 def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     lines = []
     if row["recipe"] not in settings["recipes"]:
-        lines.append(f"no recipe {row['recipe']!r}{schema.nearest(row['recipe'], settings['recipes'])}")
+        lines.append(f"no recipe {row['recipe']!r}{nearest(row['recipe'], settings['recipes'])}")
     if row["encoder"] not in encoders():
         models = [
             name for name in encoders() if "." not in name
         ]  # not the names of each set of weights, which are many
-        lines.append(f"no encoder {row['encoder']!r}{schema.nearest(row['encoder'], models)}")
+        lines.append(f"no encoder {row['encoder']!r}{nearest(row['encoder'], models)}")
     elif row["recipe"] in settings["recipes"]:
         lines += _weights_problems(row["encoder"], row["recipe"], settings)
     lines += _augmented_size_problems(row, settings)
     if row["decoder"] not in DECODERS:
         known = ", ".join(DECODERS)
-        lines.append(f"no decoder {row['decoder']!r}{schema.nearest(row['decoder'], DECODERS)}; known: {known}")
+        lines.append(f"no decoder {row['decoder']!r}{nearest(row['decoder'], DECODERS)}; known: {known}")
     elif "x" in row["size"][1:]:
         smallest, size = DECODERS[row["decoder"]].minimum, pair(row["size"])
         if min(size) < smallest:
@@ -435,7 +436,7 @@ def read_posted(path: Path, config: str, names: Iterable[str]) -> dict[str, dict
         elif row["config"].strip() == config:
             name, cells = row["name"].strip(), {mark: row[mark].strip() for mark in POSTED if row[mark].strip()}
             if name not in known:
-                lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{schema.nearest(name, known)}")
+                lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{nearest(name, known)}")
             wrong = [cell for cell in cells.values() if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", cell)]
             if wrong:
                 lines.append(f"{path}, line {number}: {wrong[0]!r} is no score from 0 to 1")

@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.schema import FOLDER, nearest
+from cloudseg.config.names import nearest
 
-TABLE = FOLDER / "augmentation.json"
+TABLE = Path(__file__).with_name("augmentation.json")
 CHOICES = ("OneOf", "Sequential", "SomeOf")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
-from cloudseg.config import schema
+from cloudseg.config.names import nearest
 from cloudseg.config.settings import GRID, experiment_name, refuse
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
@@ -255,7 +255,7 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
             lines.append(f"ensembles.{name}: {error}")
     wanted = settings["submission"]
     if wanted not in settings["ensembles"]:
-        lines.append(f"submission: no ensemble {wanted!r}{schema.nearest(wanted, settings['ensembles'])}")
+        lines.append(f"submission: no ensemble {wanted!r}{nearest(wanted, settings['ensembles'])}")
     refuse(lines)
     return ensembles
 

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config import schema
+from cloudseg.config.names import nearest
 from cloudseg.config.settings import KEY, folder_problems, read_settings, read_sheet, refuse
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.workflow import paths
@@ -86,7 +86,7 @@ class Plan:
         ValueError : if there is none of this name.
         """
         if ensemble not in self.ensembles:
-            raise ValueError(f"no ensemble {ensemble!r}{schema.nearest(ensemble, self.ensembles)}")
+            raise ValueError(f"no ensemble {ensemble!r}{nearest(ensemble, self.ensembles)}")
         return self.ensembles[ensemble]
 
     def blend(self, ensemble: str, split: str) -> Blend:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cloudseg.config.schema import nearest
+from cloudseg.config.names import nearest
 
 LONGEST = 2000  # characters; Python gives up on deeper nesting than a person can read
 ORDER = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}

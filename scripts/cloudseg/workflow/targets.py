@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.schema import nearest
+from cloudseg.config.names import nearest
 
 
 def typed_targets() -> list[str]:
