@@ -3,7 +3,8 @@ from functools import partial
 from pathlib import Path
 
 from cloudseg import logged
-from cloudseg.config.settings import fixed_min_sizes, pair, read_settings
+from cloudseg.config.settings import fixed_min_sizes, read_settings
+from cloudseg.config.size import Size
 from cloudseg.dataset.check import check_dataset
 from cloudseg.storage.files import write_table, write_text
 
@@ -17,7 +18,7 @@ if __name__ == "__main__":
             workers=snakemake.threads,
             memory=snakemake.resources.mem_mb * 10**6,
             # Not parameters: they mean warnings alone, and are no reason to check, or train, again
-            size_of_submission=pair(settings["submission_size"]),
+            size_of_submission=Size.parse(settings["submission_size"]).pixels,
             min_sizes=fixed_min_sizes(settings),
         )
         images, report = check(splits=[snakemake.wildcards.split])

@@ -18,6 +18,7 @@ from cloudseg.config.checkpoint_header import start_problem
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import encoders
 from cloudseg.config.names import nearest
+from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import augmentation_problems, size_problem
 from cloudseg.config.views import recipe_views, smallest_side
 from cloudseg.training.schedules import FOR_ALL_EPOCHS
@@ -42,7 +43,6 @@ CONTEST_MIN_AREA = 0.025  # of a recipe's validation, as a share of the image: a
 CONTEST_MIN_SIZES = [
     *(0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000)
 ]
-DEMO_SIZE = (1400, 2100)  # of the originals of the demo, as of the contest's
 EXPERIMENT = schema.load("experiments")
 
 
@@ -144,8 +144,8 @@ def _fill_sizes(settings: dict[str, Any]) -> list[str]:
         ]
     settings["submission_size"] = settings["submission_size"] or CONTEST_SIZE
     if settings["min_sizes"] is None:
-        height, width = pair(settings["submission_size"])
-        contest = math.prod(pair(CONTEST_SIZE))
+        height, width = Size.parse(settings["submission_size"]).pixels
+        contest = math.prod(Size.parse(CONTEST_SIZE).pixels)
         settings["min_sizes"] = sorted({size * height * width // contest for size in CONTEST_MIN_SIZES})
     for _, decision in _decisions(settings):
         if decision["min_size"] is None:
@@ -248,10 +248,12 @@ def smoke_size(size: str, smallest: int) -> str:
     >>> smoke_size("640x960", 32), smoke_size("64x96", 32), smoke_size("96x144", 64), smoke_size("x4", 32)
     ('80x120', '32x48', '96x144', 'x32')
     """
-    height, width = (side // int(size[1:]) for side in DEMO_SIZE) if size.startswith("x") else pair(size)
+    full = Size.parse(size)
+    height, width = full.of(CONTEST_IMAGE)
     for shrink in SMOKE_SHRINKS:
         if min(height, width) // shrink >= smallest:
-            return f"x{int(size[1:]) * shrink}" if size.startswith("x") else f"{height // shrink}x{width // shrink}"
+            divisor = shrink * full.divisor
+            return str(Size(divisor=divisor) if divisor else Size(height // shrink, width // shrink))
     return size
 
 
@@ -330,7 +332,7 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         known = ", ".join(DECODERS)
         lines.append(f"no decoder {row['decoder']!r}{nearest(row['decoder'], DECODERS)}; known: {known}")
     elif "x" in row["size"][1:]:
-        smallest, size = DECODERS[row["decoder"]].minimum, pair(row["size"])
+        smallest, size = DECODERS[row["decoder"]].minimum, Size.parse(row["size"]).pixels
         if min(size) < smallest:
             lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
         elif row["recipe"] in settings["recipes"] and not settings["smoke"]:
@@ -354,13 +356,10 @@ def _augmented_size_problems(row: dict[str, Any], settings: dict[str, Any]) -> l
     if recipe is None or settings["smoke"]:
         return []
     text = recipe["canvas"] or row["size"]
-    if not text.startswith("x"):
-        size = pair(text)
-    elif settings["dataset"]["source"] != "path":
-        size = tuple(int(side / int(text[1:]) + 0.5) for side in DEMO_SIZE)
-    else:
+    size = Size.parse(text)
+    if size.divisor and settings["dataset"]["source"] == "path":
         return []
-    problem = size_problem(recipe["augmentation"], size)
+    problem = size_problem(recipe["augmentation"], size.of(CONTEST_IMAGE))
     return [f"recipes.{row['recipe']}.augmentation: {problem}"] if problem else []
 
 
@@ -444,18 +443,6 @@ def read_posted(path: Path, config: str, names: Iterable[str]) -> dict[str, dict
                 posted[name] = {mark: float(cell) for mark, cell in cells.items()}
     refuse(lines)
     return posted
-
-
-def pair(size: str) -> tuple[int, int]:
-    """Return the numbers of `HxW`.
-
-    Examples
-    --------
-    >>> pair("320x480")
-    (320, 480)
-    """
-    height, width = size.split("x")
-    return int(height), int(width)
 
 
 def refuse(lines: list[str]) -> None:

@@ -9,6 +9,8 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 from cloudseg.errors import ConfigError
 
+CONTEST_IMAGE = (1400, 2100)  # height and width in pixels of the contest's images and the demo's
+
 
 @dataclass(frozen=True)
 class Size:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 import PIL
 
+from cloudseg.config.size import Size
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, decoding_bytes, digest_labels
 from cloudseg.dataset.masks import draw_mask
-from cloudseg.errors import ConfigError, DatasetError
+from cloudseg.errors import DatasetError
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest
 from cloudseg.storage.stores import Spec, Writer, made_with
@@ -22,49 +22,6 @@ from cloudseg.storage.stores import Spec, Writer, made_with
 MASK_BYTES = 7
 """Memory per pixel of the original that drawing and resizing a mask takes: the mask, a second one that it is united
 with, and a table of sums."""
-
-
-def parse_size(text: str, original: tuple[int, int] | None) -> tuple[int, int]:
-    """Turn the name of a size into pixels.
-
-    Parameters
-    ----------
-    text : ``"HxW"`` (height times width in pixels), or ``"xN"``: the original size divided by the whole
-        number N, halves rounded up.
-    original : (height, width) that all images have, or None if they have several sizes.
-
-    Returns
-    -------
-    (height, width) in pixels, each at least 1.
-
-    Raises
-    ------
-    ConfigError : if ``text`` is neither, gives no pixel, or needs an original size that is not there.
-
-    Examples
-    --------
-    >>> parse_size("320x480", None), parse_size("x4", (1400, 2100)), parse_size("x8", (1400, 2100))
-    ((320, 480), (350, 525), (175, 263))
-    """
-    found = re.fullmatch(r"([0-9]{0,5})x([0-9]{1,5})", text)
-    if not found:
-        raise ConfigError(
-            f"size {text!r}: expected HxW in pixels, such as 320x480, or xN for the original size divided "
-            "by N, such as x4"
-        )
-    if found[1]:
-        height, width = int(found[1]), int(found[2])
-    else:
-        divisor = int(found[2])
-        if original is None:
-            raise ConfigError(
-                f"size {text!r} divides the original size, but the images have several sizes; write the size "
-                "as HxW, such as 320x480"
-            )
-        height, width = ((2 * side + divisor) // (2 * divisor) if divisor else 0 for side in original)
-    if not height or not width:
-        raise ConfigError(f"size {text!r} has no pixels; expected a height and a width of at least 1")
-    return height, width
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
@@ -154,7 +111,8 @@ def build_pixels(
         Attributes: ``ids`` (names, in the order of the rows), ``classes``, ``size`` ("HxW") and ``data``, a digest
         of all that was read.
     split : whose images, ``"train"`` or ``"test"``.
-    size : ``"HxW"`` or ``"xN"``, as :func:`parse_size` reads it; the original size is that of all rows of ``images``.
+    size : ``"HxW"`` or ``"xN"``, as :class:`~cloudseg.config.size.Size` reads it; the original size is that of all
+        rows of ``images``.
     classes : names of the classes, 1 to 64.
     threads : images that are decoded at the same time, at most. It does not change a byte of the result.
     memory : bytes that the process may take, or None. An image that takes more than all of it is decoded alone.
@@ -165,7 +123,7 @@ def build_pixels(
     ConfigError : if the size does not fit.
     DatasetError : if an image or a label is not the one that was checked.
     """
-    height, width = parse_size(size, common_size(images))
+    height, width = Size.parse(size).of(common_size(images))
     source = _Source(images, root, split, classes, memory)
     bits = np.min_scalar_type(2 ** len(classes) - 1)
     dims = ("image", "y", "x")

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from cloudseg.config.decoders import DECODERS
-from cloudseg.config.settings import pair, smoke_size
+from cloudseg.config.settings import smoke_size
+from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.views import recipe_views
 from cloudseg.dataset.contents import digest_contents
 from cloudseg.dataset.contest import ContestFolder
@@ -38,7 +39,7 @@ class DatasetPlan:
         self.source: str = settings["dataset"]["source"]
         self.classes: list[str] = settings["dataset"]["classes"]
         self.folds: int = settings["folds"]["count"]
-        self.submission_size: tuple[int, int] = pair(settings["submission_size"])
+        self.submission_size: tuple[int, int] = Size.parse(settings["submission_size"]).pixels
 
     @property
     def raw(self) -> str:
@@ -206,14 +207,19 @@ class PixelStore:
 
 
 def estimated_pixels(size: str) -> tuple[int, int]:
-    """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100.
+    """Return height and width of a size; of `xN` as if the originals had the contest's 1400x2100, rounded down.
 
     Examples
     --------
-    >>> estimated_pixels("96x144"), estimated_pixels("x4")
-    ((96, 144), (350, 525))
+    >>> estimated_pixels("96x144"), estimated_pixels("x8")
+    ((96, 144), (175, 262))
     """
-    return (1400 // int(size[1:]), 2100 // int(size[1:])) if size.startswith("x") else pair(size)
+    wanted = Size.parse(size)
+    if not wanted.divisor:
+        return wanted.pixels
+    # A store rounds halves up. The estimate is a param of `probe`, whose trials would be run again for one pixel more.
+    height, width = CONTEST_IMAGE
+    return height // wanted.divisor, width // wanted.divisor
 
 
 def estimated_megapixels(size: str) -> float:
