@@ -28,7 +28,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise, resize
 from cloudseg.postprocess import segment
 from cloudseg.storage import stores
-from cloudseg.training.samples import normalise
+from cloudseg.training.dataset import normalise
 
 LEAST_SMALLER, LEAST_FASTER = 7, 10
 SUBMISSION = 350, 525

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from cloudseg.storage import files, stores
-from cloudseg.training.resume import StateFile
+from cloudseg.training.state_file import StateFile
 
 REPEATS = 7
 

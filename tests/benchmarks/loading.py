@@ -30,9 +30,9 @@ from cloudseg.dataset.demo import make_demo
 from cloudseg.dataset.pixels import build_pixels, resize_image
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table
+from cloudseg.training.dataset import SegmentationDataset
 from cloudseg.training.loader import Loader
-from cloudseg.training.sampler import Batches
-from cloudseg.training.samples import PixelSamples
+from cloudseg.training.sampler import BatchSampler
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SIZE = (320, 480)
@@ -119,9 +119,9 @@ class Nothing:
 
 
 def compare_watching(scratch: Path) -> bool:
-    batches = Batches(len(Nothing()), 4)
+    batches = BatchSampler(len(Nothing()), 4)
     ways = [DataLoader(Nothing(), batch_sampler=batches), Loader(Nothing(), batches, 0, "cpu")]
-    ways.append(Loader(PixelSamples(scratch / "a.zarr", [0] * len(Nothing())), batches, 0, "cpu"))
+    ways.append(Loader(SegmentationDataset(scratch / "a.zarr", [0] * len(Nothing())), batches, 0, "cpu"))
     best = [float("inf")] * len(ways)
     for _ in range(15):
         for number, loader in enumerate(ways):

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ranks.py [--encoder tu-tf_efficientnet_lite0] [--decoder fpn] [--size 96x144] [--rounds 3]
 
-In turns, real trainings of three epochs on random pixels, as a job runs them (`train_on`), each in a process of its
-own: with one device, and with two that take half of each batch. On CUDA if there are two devices, else with two
+In turns, real trainings of three epochs on random pixels, as a job runs them, each in a process of its own: with
+one device, and with two that take half of each batch. On CUDA if there are two devices, else with two
 processes of one numerical thread on the CPU, which then needs two idle cores. The bar is for the memory: the two
 ranks within 5 % of each other.
 """
@@ -26,8 +26,11 @@ MOST_APART = 0.05
 BATCH, EPOCHS = 16, 3
 TRAIN = """
 import json, sys
-from cloudseg.training.attempts import train_on
-train_on(**json.loads(sys.argv[1]))
+from cloudseg.training.oom_retry import train_with_oom_retry
+from cloudseg.training.job import TrainingJob
+job = json.loads(sys.argv[1])
+device = job.pop("device")
+train_with_oom_retry(TrainingJob(**job), device)
 """
 
 

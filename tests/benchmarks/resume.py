@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from cloudseg.models.networks import build_model
-from cloudseg.training.resume import StateFile
+from cloudseg.training.state_file import StateFile
 
 
 def main():

@@ -24,10 +24,10 @@ from cloudseg.models.networks import build_model, write_state
 from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
 from cloudseg.training.augment import build_transform
+from cloudseg.training.dataset import SegmentationDataset, normalise, unpack
 from cloudseg.training.loader import Loader
 from cloudseg.training.losses import build_loss
-from cloudseg.training.sampler import Batches
-from cloudseg.training.samples import PixelSamples, normalise, unpack
+from cloudseg.training.sampler import BatchSampler
 
 ENCODER = "tu-tf_efficientnet_lite0"
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
@@ -78,8 +78,8 @@ def write_inputs(folder: Path, size: tuple[int, int], images: int = IMAGES, fold
 
 
 def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
-    samples = PixelSamples(folder / "pixels.zarr", range(IMAGES), transform=build_transform(STEPS), seed=1)
-    loader = Loader(samples, Batches(IMAGES, BATCH, shuffle_seed=1), 0, "cpu")
+    samples = SegmentationDataset(folder / "pixels.zarr", range(IMAGES), transform=build_transform(STEPS), seed=1)
+    loader = Loader(samples, BatchSampler(IMAGES, BATCH, shuffle_seed=1), 0, "cpu")
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)
     model.train()

@@ -25,8 +25,8 @@ from cloudseg.errors import DiskFullError, StoreError
 from cloudseg.models.networks import read_state
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, read_text
-from cloudseg.training.resume import StateFile
-from cloudseg.training.samples import fold_images
+from cloudseg.training.dataset import fold_images
+from cloudseg.training.state_file import StateFile
 
 SEEDS = [1, 2, 3]
 DAMAGES = int(os.environ.get("CLOUDSEG_DAMAGES", "5"))

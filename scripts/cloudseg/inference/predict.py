@@ -19,7 +19,7 @@ from cloudseg.models.networks import Segmenter, build_model, load_strictly, read
 from cloudseg.runtime import devices
 from cloudseg.runtime.background import Background, named
 from cloudseg.storage import files, stores
-from cloudseg.training.samples import fold_images, normalise
+from cloudseg.training.dataset import fold_images, normalise
 
 Matrix = tuple[tuple[float, float], tuple[float, float]]
 

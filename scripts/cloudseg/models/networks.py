@@ -103,7 +103,7 @@ def sum_colours(state: dict[str, torch.Tensor], grey: dict[str, torch.Tensor]) -
     """Sum the weights of the three colours that a first layer sees into one.
 
     A grey picture is the same in all three colours, so the sum gives what the colours gave together (for the
-    normalisation of :func:`cloudseg.training.samples.grey_normalisation`).
+    normalisation of :func:`cloudseg.training.dataset.grey_normalisation`).
 
     Parameters
     ----------

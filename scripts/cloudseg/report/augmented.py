@@ -10,7 +10,7 @@ import numpy as np
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 from cloudseg.storage import stores
 from cloudseg.training.augment import build_transform
-from cloudseg.training.samples import CHANNELS, PixelSamples, unpack
+from cloudseg.training.dataset import CHANNELS, SegmentationDataset, unpack
 
 
 def augmented_sheet(
@@ -39,8 +39,8 @@ def augmented_sheet(
     classes, (_, height, whole) = group.attrs["classes"], group["mask"].shape
     size = (max(1, round(height * width / whole)), width)
     rows = _spread(group["mask"], images)
-    plain = PixelSamples(pixels, rows, size=size)
-    changed = PixelSamples(pixels, rows, transform=build_transform(recipe["augmentation"]), seed=seed, size=size)
+    plain = SegmentationDataset(pixels, rows, size=size)
+    changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe["augmentation"]), seed=seed, size=size)
     grey = CHANNELS[recipe["channels"]] == 1
     tiles = []
     for place in range(len(rows)):

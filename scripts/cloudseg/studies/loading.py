@@ -21,10 +21,10 @@ from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
 from cloudseg.models.networks import Segmenter, build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
+from cloudseg.training.dataset import SegmentationDataset, normalise, unpack
 from cloudseg.training.loader import Loader
 from cloudseg.training.losses import build_loss
-from cloudseg.training.sampler import Batches
-from cloudseg.training.samples import PixelSamples, normalise, unpack
+from cloudseg.training.sampler import BatchSampler
 
 DIARY_MINUTES = {"original": 24, "decode, then resize": 20, "resized store": 11}
 """Minutes of an epoch in the diary's table of 08.11.; its third way was resized too, kept as numpy files."""
@@ -143,7 +143,7 @@ def loading_table(
     learn = _learning(model, classes, normalisation, device)
     jobs = {}
     for name, samples in ways.items():
-        loader = Loader(samples, Batches(len(samples), batch), workers, device)
+        loader = Loader(samples, BatchSampler(len(samples), batch), workers, device)
         jobs |= {(name, "loader"): partial(_pass, loader, None), (name, "epoch"): partial(_pass, loader, learn)}
     seconds = _medians(jobs, repeats)
     number = len(ways["original"])
@@ -237,7 +237,7 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     return {
         "original": _AnyEpoch(root, rows, attrs["classes"]),
         "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
-        "resized store": PixelSamples(pixels, [position[name] for name in rows["image"]]),
+        "resized store": SegmentationDataset(pixels, [position[name] for name in rows["image"]]),
     }
 
 

@@ -30,10 +30,10 @@ from cloudseg.errors import ConfigError, MachineError
 from cloudseg.models.networks import build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.processes import end_with_parent
-from cloudseg.training.learner import Learner
-from cloudseg.training.ranks import Team
-from cloudseg.training.sampler import Batches
-from cloudseg.training.samples import CHANNELS
+from cloudseg.training.dataset import CHANNELS
+from cloudseg.training.distributed import ProcessGroup
+from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.trainer import Trainer
 
 MOST = 256  # images; throughput has long levelled off, and a batch of more is another training
 SLOW = 5.0  # seconds of a step after which no larger number is tried: a CPU has more memory than patience
@@ -197,7 +197,7 @@ def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended
     if ended_by == "time" and seconds > TOO_SLOW:
         return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
     # The gradients of the first piece are there while the next is seen, so the search does not know what fits
-    own = Batches(batch, batch, shuffle_seed=0, ranks=gpus, most=at_once).pieces(0)
+    own = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, most=at_once).pieces(0)
     counts = {own: at_once}
     for fewer in range(min(largest, at_once - 1), LEAST - 1, -1):
         if count := pieces(batch, gpus, fewer):
@@ -248,10 +248,10 @@ def trial(
             torch.manual_seed(0)
             model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe["channels"]])
             grid = tuple(submission_size) if recipe["loss_grid"] == "submission" else None
-            learner = Learner(model, {**recipe, "compile": False}, classes, Team(0, 1, device), grid)
+            trainer = Trainer(model, {**recipe, "compile": False}, classes, ProcessGroup(0, 1, device), grid)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
-            step = functools.partial(learner.learn, image, mask, rate=recipe["learning_rate"], pieces=count)
+            step = functools.partial(trainer.train_step, image, mask, rate=recipe["learning_rate"], pieces=count)
             seconds = _median_seconds(step, device)
     except Exception as error:
         if not devices.ran_out_of_memory(error):

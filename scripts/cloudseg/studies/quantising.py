@@ -23,7 +23,7 @@ from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise,
 from cloudseg.postprocess import blend, dice_sums, level
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.samples import fold_images, normalise
+from cloudseg.training.dataset import fold_images, normalise
 
 FLIPS = [{"view": name} for name in VIEWS]
 HUNDREDTHS = np.arange(1, 100)

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from cloudseg.runtime.background import named
 from cloudseg.runtime.watchdog import STUCK_AFTER, tick_of
+from cloudseg.training.dataset import quiet_worker
 from cloudseg.training.sampler import Key
-from cloudseg.training.samples import quiet_worker
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -41,14 +41,14 @@ MORE_SHARED_MEMORY = (
 
 
 class Loader:
-    """Batches of images and masks, as pairs of tensors, one pass after another.
+    """BatchSampler of images and masks, as pairs of tensors, one pass after another.
 
     The batches do not depend on the number of workers, and no pass draws from torch's random state.
 
     Parameters
     ----------
-    samples : by (epoch, place), such as :class:`cloudseg.training.samples.PixelSamples`; ``samples.name(place)`` says
-        which image lies at a place, and in which store.
+    samples : by (epoch, place), such as :class:`cloudseg.training.dataset.SegmentationDataset`;
+        ``samples.name(place)`` says which image lies at a place, and in which store.
     batches : lists of keys; gone through anew in each pass.
     workers : loader processes, which live until the loader goes; 0 loads in this process. Fewer are started, and it is
         said, where the shared memory that batches come through has no room for theirs.

@@ -9,8 +9,8 @@ from cloudseg.config.batching import LEAST, pieces
 Key = tuple[int, int]  # (epoch, place in the data set)
 
 
-class Batches:
-    """The batches of one epoch after another, as lists of keys of :class:`cloudseg.training.samples.PixelSamples`.
+class BatchSampler:
+    """The batches of each epoch, as lists of keys of :class:`cloudseg.training.dataset.SegmentationDataset`.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ class Batches:
 
     Examples
     --------
-    >>> list(Batches(5, 2))
+    >>> list(BatchSampler(5, 2))
     [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
-    >>> len(Batches(5, 2, shuffle_seed=1))
+    >>> len(BatchSampler(5, 2, shuffle_seed=1))
     2
-    >>> len(Batches(7, 4, drop_last=True))
+    >>> len(BatchSampler(7, 4, drop_last=True))
     1
-    >>> [list(Batches(4, 4, rank=rank, ranks=2)) for rank in (0, 1)]
+    >>> [list(BatchSampler(4, 4, rank=rank, ranks=2)) for rank in (0, 1)]
     [[[(0, 0), (0, 1)]], [[(0, 2), (0, 3)]]]
     """
 
@@ -66,6 +66,11 @@ class Batches:
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
         return -(-self._kept // self._batch)
+
+    @property
+    def n_images(self) -> int:
+        """The images of an epoch, over all devices."""
+        return self._kept
 
     def images(self, number: int) -> int:
         """Return how many images all devices together see in a batch of an epoch, from 0."""

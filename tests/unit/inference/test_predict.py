@@ -14,7 +14,7 @@ from cloudseg.models import networks as models
 from cloudseg.runtime.background import Background
 from cloudseg.storage import files, stores
 from cloudseg.training.augment import build_transform
-from cloudseg.training.samples import normalise
+from cloudseg.training.dataset import normalise
 
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 ALL = [{"view": name} for name in predict.VIEWS]

@@ -11,7 +11,7 @@ from torch import nn
 
 from cloudseg.config.decoders import DECODERS
 from cloudseg.models import networks as models
-from cloudseg.training.samples import normalise
+from cloudseg.training.dataset import normalise
 
 torch.set_num_threads(1)  # for networks this small a second thread mostly waits
 CONSTRUCTORS = smp.MODEL_ARCHITECTURES_MAPPING

@@ -25,10 +25,10 @@ from cloudseg.inference.predict import predict, write_shards
 from cloudseg.models import networks as models
 from cloudseg.runtime.background import Background
 from cloudseg.storage import stores
+from cloudseg.training.dataset import SegmentationDataset, draw
 from cloudseg.training.loader import Loader
-from cloudseg.training.resume import StateFile, leaving_on_signal
-from cloudseg.training.sampler import Batches
-from cloudseg.training.samples import PixelSamples, draw
+from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.state_file import StateFile, leaving_on_signal
 
 WITHIN = 60  # seconds to end in; a scenario takes about one
 SOON = 1  # seconds after which a scenario counts as stuck
@@ -53,8 +53,8 @@ def for_ever(*arguments, **more):
 
 def loader(folder, workers, happens=lambda: None):
     write_pixels(folder / "p.zarr", train=16)
-    data = PixelSamples(folder / "p.zarr", range(16), transform=Meets(happens))
-    return Loader(data, Batches(16, 4), workers, "cpu", stuck_after=SOON)
+    data = SegmentationDataset(folder / "p.zarr", range(16), transform=Meets(happens))
+    return Loader(data, BatchSampler(16, 4), workers, "cpu", stuck_after=SOON)
 
 
 def worker_killed(folder):

@@ -20,7 +20,7 @@ from cloudseg.dataset.demo import make_demo
 from cloudseg.errors import StoreError
 from cloudseg.models.networks import read_state, write_state
 from cloudseg.storage import files, stores
-from cloudseg.training.resume import StateFile
+from cloudseg.training.state_file import StateFile
 
 
 class Disk:

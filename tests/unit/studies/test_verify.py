@@ -17,7 +17,7 @@ from cloudseg.models.networks import write_state
 from cloudseg.report.pictures import write_picture
 from cloudseg.storage import files, records, stores
 from cloudseg.studies import verify
-from cloudseg.training.resume import StateFile
+from cloudseg.training.state_file import StateFile
 
 RESULTS = Path("results/a")
 RUN = RESULTS / "runs/fold0"

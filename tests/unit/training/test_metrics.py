@@ -11,6 +11,7 @@ from network_fixtures import RECIPE, write_folds, write_pixels
 from cloudseg.inference.predict import predict
 from cloudseg.models.weights import initial_weights
 from cloudseg.storage import stores
+from cloudseg.training.job import TrainingJob
 from cloudseg.training.metrics import ValidationDecision, dice_per_class, masks_left_out
 from cloudseg.training.train import train
 
@@ -22,15 +23,17 @@ def train_one(folder, **recipe):
     write_folds(folder / "folds.tsv")
     initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
     train(
-        encoder="tu-test_resnet",
-        decoder="linknet",
-        pixels=folder / "pixels.zarr",
-        folds=folder / "folds.tsv",
-        fold=0,
-        weights=folder / "weights.safetensors",
-        recipe=RECIPE | recipe,
-        outputs=outputs,
-        seed=3,
+        TrainingJob(
+            encoder="tu-test_resnet",
+            decoder="linknet",
+            pixels=folder / "pixels.zarr",
+            folds=folder / "folds.tsv",
+            fold=0,
+            weights=folder / "weights.safetensors",
+            recipe=RECIPE | recipe,
+            outputs=outputs,
+            seed=3,
+        )
     )
     return pd.read_csv(outputs["history"], sep="\t"), outputs
 

@@ -73,11 +73,11 @@ def test_workers_that_have_room(monkeypatch, capsys, free, ranks, workers):
 def test_samples_know_their_bytes(tmp_path):
     from network_fixtures import write_pixels
 
-    from cloudseg.training.samples import PixelSamples
+    from cloudseg.training.dataset import SegmentationDataset
 
     write_pixels(tmp_path / "p.zarr", train=2)
     for size in (None, (8, 12)):
-        samples = PixelSamples(tmp_path / "p.zarr", range(2), size=size)
+        samples = SegmentationDataset(tmp_path / "p.zarr", range(2), size=size)
         assert samples.nbytes == sum(part.nbytes for part in samples[0, 0])
 
 

@@ -12,8 +12,8 @@ from cloudseg.models import networks as models
 from cloudseg.models.weights import initial_weights
 from cloudseg.runtime import devices
 from cloudseg.storage import files
-from cloudseg.training import learner, losses, samples
-from cloudseg.training import train as training
+from cloudseg.training import dataset, fold_data, losses, trainer
+from cloudseg.training.job import TrainingJob
 from cloudseg.training.train import train
 
 NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
@@ -44,18 +44,20 @@ def run(
 ):
     outputs = {name: folder / file for name, file in NAMES.items()}
     train(
-        encoder=encoder,
-        decoder=decoder,
-        pixels=inputs / "pixels.zarr",
-        folds=inputs / "folds.tsv",
-        fold=fold,
-        weights=inputs / "weights.safetensors",
-        recipe=RECIPE | recipe,
-        outputs=outputs,
-        seed=seed,
-        workers=workers,
-        canvas_pixels=canvas_pixels,
-        submission_size=submission_size,
+        TrainingJob(
+            encoder=encoder,
+            decoder=decoder,
+            pixels=inputs / "pixels.zarr",
+            folds=inputs / "folds.tsv",
+            fold=fold,
+            weights=inputs / "weights.safetensors",
+            recipe=RECIPE | recipe,
+            outputs=outputs,
+            seed=seed,
+            workers=workers,
+            canvas_pixels=canvas_pixels,
+            submission_size=submission_size and tuple(submission_size),
+        )
     )
     return outputs
 
@@ -198,12 +200,12 @@ def test_training_from_a_canvas_is_training_from_what_it_shrinks_to(inputs, tmp_
 def test_validation_reads_the_training_size(inputs, tmp_path, monkeypatch):
     opened = []
 
-    class Spy(samples.PixelSamples):
+    class Spy(dataset.SegmentationDataset):
         def __init__(self, store, images, **options):
             opened.append((store.name, len(images), options.get("size")))
             super().__init__(store, images, **options)
 
-    monkeypatch.setattr(training, "PixelSamples", Spy)
+    monkeypatch.setattr(fold_data, "SegmentationDataset", Spy)
     run(inputs, tmp_path, epochs=1, canvas="64x96", canvas_pixels=inputs / "canvas.zarr")
     assert opened == [("canvas.zarr", 9, (32, 48)), ("pixels.zarr", 9, None)]
 
@@ -226,7 +228,7 @@ def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tm
         seen.append(grid)
         return losses.build_loss(terms, grid, dice_over)
 
-    monkeypatch.setattr(learner, "build_loss", build_loss)
+    monkeypatch.setattr(trainer, "build_loss", build_loss)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
     plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=[20, 31], **still)["history"], sep="\t")
     options = still | {"loss_grid": "submission"}

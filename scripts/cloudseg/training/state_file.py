@@ -14,8 +14,11 @@ from typing import Any
 import torch
 
 from cloudseg.runtime.background import Background
+from cloudseg.runtime.devices import precision_type
 from cloudseg.runtime.watchdog import STUCK_AFTER
 from cloudseg.storage import files
+from cloudseg.training.finished import data_digest
+from cloudseg.training.job import TrainingJob
 
 NAME = "training.state"
 
@@ -88,6 +91,20 @@ class StateFile:
         """Finish the last write, whatever signals come."""
         with _ignoring_signals():
             self._writing.close()
+
+
+def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
+    """Return the file of a training's state, which knows by a digest of all that decides an epoch what is its own.
+
+    Parameters
+    ----------
+    device : its type counts, and the precision that it computes in. Of the recipe all but ``epochs`` counts.
+    """
+    decides = job.identity | {"recipe": {key: value for key, value in job.recipe.items() if key != "epochs"}}
+    decides |= {"data": data_digest(job.pixels, job.folds), "weights": files.sha256(job.weights)}
+    decides |= {"loss_size": job.loss_size, "device": device.type}
+    decides |= {"precision": str(precision_type(job.recipe["precision"], device)), "torch": torch.__version__}
+    return StateFile(Path(job.outputs["last"]).with_name(NAME), files.digest(decides))
 
 
 def _copied(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A network with everything that changes when it learns."""
+"""A network with everything that changes in a training step: weights, optimiser, gradient scaler, moving average."""
 
 import contextlib
 from collections.abc import Mapping
@@ -13,26 +13,26 @@ from cloudseg.config.batching import LEAST
 from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
 from cloudseg.models.networks import Segmenter
 from cloudseg.runtime import devices
+from cloudseg.training.dataset import CHANNELS, normalise, unpack
+from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import build_loss
-from cloudseg.training.ranks import Team
-from cloudseg.training.samples import CHANNELS, normalise, unpack
 
 
-class Learner:
+class Trainer:
     """A network, its optimiser, its gradient scaler and the moving average of its weights.
 
     Parameters
     ----------
-    model : on the CPU; moved to the team's device.
+    model : on the CPU; moved to the group's device.
     recipe : as of :func:`cloudseg.training.train.train`.
     classes : number of planes.
-    team : this process's place among those that learn together.
+    group : this process's rank among those that train together.
     loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
 
     Attributes
     ----------
-    model : the network that learns.
-    kept : the network to validate and to keep: the moving average where the recipe has an ``ema``.
+    model : the network that is trained.
+    eval_model : the network to validate and to keep: the moving average where the recipe has an ``ema``.
     classes : number of planes.
     dtype : what the network computes in.
     busy : how long the device worked (:class:`cloudseg.runtime.devices.BusyClock`).
@@ -43,27 +43,29 @@ class Learner:
         model: Segmenter,
         recipe: Mapping[str, Any],
         classes: int,
-        team: Team,
+        group: ProcessGroup,
         loss_grid: tuple[int, int] | None = None,
     ) -> None:
-        self._recipe, self.classes, self._team = recipe, classes, team
-        self.dtype = devices.precision_type(recipe["precision"], team.device)
-        self.busy = devices.BusyClock(team.device)
+        self._recipe, self.classes, self._group = recipe, classes, group
+        self.dtype = devices.precision_type(recipe["precision"], group.device)
+        self.busy = devices.BusyClock(group.device)
         self.loss_of = build_loss(recipe["loss"], loss_grid, recipe["dice_over"])
-        if team.size > 1 and team.device.type == "cuda":  # it exists there alone
+        if group.size > 1 and group.device.type == "cuda":  # SyncBatchNorm is CUDA-only
             model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
-        model = keep_slow_layers_in_float32(model, team.device, self.dtype)
+        model = keep_slow_layers_in_float32(model, group.device, self.dtype)
         # Channels last is a quarter faster than planes, on the CPU too
         layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
-        self.model = model.to(team.device, memory_format=layout)
+        self.model = model.to(group.device, memory_format=layout)
         self._optimiser = torch.optim.AdamW(_parameter_groups(model, recipe["weight_decay"]), fused=True)
-        self._scaler = torch.amp.GradScaler(team.device.type, enabled=self.dtype == torch.float16)
+        self._scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
         self._average = _moving_average(self.model, recipe["ema"]) if recipe["ema"] else None
-        self.kept = self._average.module if self._average else self.model
-        self._joined: nn.Module | None = None  # as the first image shows it
+        self.eval_model = self._average.module if self._average else self.model
+        self._ddp_model: nn.Module | None = (
+            None  # the DDP wrapper, made at the first step: finding unused parameters needs an image
+        )
         self._forward: nn.Module | None = None
 
-    def learn(
+    def train_step(
         self, image: torch.Tensor, mask: torch.Tensor, *, rate: float, images: int | None = None, pieces: int = 1
     ) -> torch.Tensor:
         """Make one step, and return the sum of the loss over the images of this process.
@@ -71,7 +73,7 @@ class Learner:
         Parameters
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
-        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.samples.unpack`.
+        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.dataset.unpack`.
         rate : learning rate.
         images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.
@@ -85,17 +87,17 @@ class Learner:
         with self.busy.working():
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
-            if self._joined is None:
-                self._join(image[:LEAST])
-            total = torch.zeros((), device=self._team.device)
+            if self._ddp_model is None:
+                self._wrap(image[:LEAST])
+            total = torch.zeros((), device=self._group.device)
             whole = images or len(image)
             parts = list(zip(image.tensor_split(pieces), mask.tensor_split(pieces), strict=True))
             for number, part in enumerate(parts, start=1):
-                self._team.count_step()
-                with self._joins_gradients(number == pieces):
+                self._group.count_step()
+                with self._syncing_gradients(number == pieces):
                     loss, count = self._loss(*part), len(part[0])
                     # DistributedDataParallel divides the sum of the gradients by the number of processes
-                    self._scaler.scale(loss * (count * self._team.size / whole)).backward()
+                    self._scaler.scale(loss * (count * self._group.size / whole)).backward()
                 total += loss.detach() * count
             self._scaler.unscale_(self._optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe["clip"])
@@ -107,11 +109,11 @@ class Learner:
         return total
 
     @torch.no_grad()
-    def validate(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the loss of some images, their logits and their targets; the network must be in evaluation mode."""
-        self._team.count_step()
+        self._group.count_step()
         with self.busy.working():
-            logits, target = self._logits(self.kept, self._to_network(image)), self._to_target(mask)
+            logits, target = self._logits(self.eval_model, self._to_network(image)), self._to_target(mask)
             return self.loss_of(logits, target), logits, target
 
     def state_dict(self) -> dict[str, Any]:
@@ -131,29 +133,29 @@ class Learner:
         if self._average:
             self._average.load_state_dict(state["average"])
 
-    def _joins_gradients(self, last: bool) -> contextlib.AbstractContextManager:
-        """Let the processes talk in the last piece of a batch alone."""
-        return contextlib.nullcontext() if last or self._team.size == 1 else self._joined.no_sync()
+    def _syncing_gradients(self, last: bool) -> contextlib.AbstractContextManager:
+        """Let DDP average gradients in the last part of a batch alone."""
+        return contextlib.nullcontext() if last or self._group.size == 1 else self._ddp_model.no_sync()
 
-    def _join(self, image: torch.Tensor) -> None:
-        self._joined = self._team.joined(self.model, self._to_network(image))
+    def _wrap(self, image: torch.Tensor) -> None:
+        self._ddp_model = self._group.wrap_ddp(self.model, self._to_network(image))
         # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
-        self._forward = torch.compile(self._joined, dynamic=False) if self._recipe["compile"] else self._joined
+        self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe["compile"] else self._ddp_model
 
     def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
 
     def _logits(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self._team.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.autocast(self._group.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return network(image)
 
     def _to_network(self, image: torch.Tensor) -> torch.Tensor:
         channels = CHANNELS[self._recipe["channels"]]
-        image = image.to(self._team.device, non_blocking=True)
+        image = image.to(self._group.device, non_blocking=True)
         return normalise(image, **self._recipe["normalise"], channels=channels)
 
     def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
-        return unpack(mask.to(self._team.device, non_blocking=True), self.classes)
+        return unpack(mask.to(self._group.device, non_blocking=True), self.classes)
 
 
 def _moving_average(model: nn.Module, decay: float) -> AveragedModel:

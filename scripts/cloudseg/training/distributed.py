@@ -22,7 +22,7 @@ from cloudseg.runtime.devices import ran_out_of_memory
 from cloudseg.runtime.job_watchdog import not_watched
 from cloudseg.runtime.processes import cpu_seconds, end_with_parent, state_of
 from cloudseg.runtime.watchdog import IDLE, STUCK_AFTER, tick_of
-from cloudseg.training.resume import leaving_on_signal
+from cloudseg.training.state_file import leaving_on_signal
 
 OUT_OF_MEMORY = 12  # the exit code of a process whose device has no memory left (ENOMEM)
 RANKS_STUCK_AFTER = STUCK_AFTER + 300
@@ -30,13 +30,13 @@ RANKS_STUCK_AFTER = STUCK_AFTER + 300
 HOPELESS = 4  # times as long, even ranks that compute stand still: NCCL computes while it waits
 # Of torch's collectives. They look at the wall clock, which goes on while a job is stopped, so `_Steps` decides instead
 NO_TIMEOUT = datetime.timedelta(days=365)
-FAILED = "failed"  # in the folder of a team: the rank that failed first, as a link's target
+FAILED = "failed"  # in the folder of a group: the rank that failed first, as a link's target
 STACK = signal.SIGUSR1  # has a rank write down where it stands
 GRACE = 10  # seconds that a rank has to end by itself when another has failed
 
 
-class Team:
-    """This process's place among those that train one network, and what they tell each other.
+class ProcessGroup:
+    """The rank of this process among those that train one network, and the collectives that they share.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Team:
 
     Examples
     --------
-    >>> Team(0, 1, torch.device("cpu")).sum(torch.tensor([1.0, 2.0]))
+    >>> ProcessGroup(0, 1, torch.device("cpu")).sum(torch.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
 
@@ -56,13 +56,13 @@ class Team:
         self._steps = steps
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the files and says how it goes."""
         return self.rank == 0
 
-    def say(self, text: str) -> None:
+    def print_main(self, text: str) -> None:
         """Print a line, once for all."""
-        if self.leads:
+        if self.is_main:
             print(text, flush=True)
 
     def count_step(self) -> None:
@@ -78,7 +78,7 @@ class Team:
         self.count_step()
         return values
 
-    def collect(self, values: torch.Tensor, places: slice, count: int) -> torch.Tensor:
+    def gather_rows(self, values: torch.Tensor, places: slice, count: int) -> torch.Tensor:
         """Put the rows of all ranks into one tensor of ``count`` rows, each rank's at its ``places``."""
         whole = values.new_zeros(count, *values.shape[1:])
         whole[places] = values
@@ -92,7 +92,7 @@ class Team:
                     distributed.all_reduce(buffer)
                     buffer /= self.size
 
-    def joined(self, model: nn.Module, image: torch.Tensor) -> nn.Module:
+    def wrap_ddp(self, model: nn.Module, image: torch.Tensor) -> nn.Module:
         """Return a network whose gradients are averaged over the ranks as they are computed.
 
         Encoders have layers that some decoders, or none, look at: an image (N, channels, H, W) shows which.
@@ -102,16 +102,18 @@ class Team:
         model.eval()  # which changes no statistics and draws no random numbers
         model(image).sum().backward()
         unused = any(parameter.grad is None for parameter in model.parameters())
-        joined = nn.parallel.DistributedDataParallel(model, find_unused_parameters=unused, forward_sync_buffers=False)
+        ddp_model = nn.parallel.DistributedDataParallel(
+            model, find_unused_parameters=unused, forward_sync_buffers=False
+        )
         # The first pass decides which gradients are summed together: none of the training's may be the first, else a
         # resumed one would add up its first step in another order
-        joined(image).sum().backward()
+        ddp_model(image).sum().backward()
         model.zero_grad()
         model.train()
-        return joined
+        return ddp_model
 
 
-ALONE = Team(0, 1, torch.device("cpu"))
+SINGLE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 def run_together(
@@ -122,7 +124,7 @@ def run_together(
     stuck_after: float = RANKS_STUCK_AFTER,
     **job: Any,
 ) -> None:
-    """Run a function in several processes at once, ``work(team=..., **job)``, and end them all when one fails.
+    """Run a function in several processes at once, ``work(group=..., **job)``, and end them all when one fails.
 
     They print to where this process prints, and never outlive it.
 
@@ -131,8 +133,8 @@ def run_together(
     work : of a module, so that another process can import it.
     size : processes; on CUDA each has the device of its number, on the CPU they share it.
     device : its type counts.
-    stuck_after : seconds in which no rank calls :meth:`Team.count_step` and none computes; those in which this process
-        is stopped do not count.
+    stuck_after : seconds in which no rank calls :meth:`ProcessGroup.count_step` and none computes; those in which this
+        process is stopped do not count.
     job : what can be pickled.
 
     Raises
@@ -286,7 +288,7 @@ def _run_one(
             world_size=size,
             timeout=NO_TIMEOUT,
         )
-        work(team=Team(rank, size, device, steps), **job)
+        work(group=ProcessGroup(rank, size, device, steps), **job)
         distributed.destroy_process_group()
     except Exception as error:
         with contextlib.suppress(FileExistsError):

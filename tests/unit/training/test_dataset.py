@@ -7,10 +7,10 @@ import pytest
 import torch
 from network_fixtures import write_folds, write_pixels
 
-from cloudseg.training import samples
+from cloudseg.training import dataset
 from cloudseg.training.augment import build_transform
 from cloudseg.training.loader import Loader
-from cloudseg.training.sampler import Batches
+from cloudseg.training.sampler import BatchSampler
 
 STEPS = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -21,8 +21,8 @@ STEPS = [
 
 def epochs_of(store, workers, count=3):
     """Return each epoch's batches, as {place: bytes of the image}."""
-    data = samples.PixelSamples(store, [0] * 12, transform=build_transform(STEPS), seed=7)
-    batches = Batches(len(data), 5, shuffle_seed=7)
+    data = dataset.SegmentationDataset(store, [0] * 12, transform=build_transform(STEPS), seed=7)
+    batches = BatchSampler(len(data), 5, shuffle_seed=7)
     loader = Loader(data, batches, workers, "cpu")
     for epoch in range(count):
         batches.epoch = epoch
@@ -39,7 +39,7 @@ def test_draws_are_all_different_and_do_not_depend_on_the_workers(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_draws_nothing_from_the_state_that_dropout_uses(tmp_path, workers):
     write_pixels(tmp_path / "p.zarr", train=4)
-    loader = Loader(samples.PixelSamples(tmp_path / "p.zarr", range(4)), Batches(4, 2), workers, "cpu")
+    loader = Loader(dataset.SegmentationDataset(tmp_path / "p.zarr", range(4)), BatchSampler(4, 2), workers, "cpu")
     state = torch.get_rng_state()
     for _ in range(2):
         assert [len(image) for image, _ in loader] == [2, 2]
@@ -48,7 +48,7 @@ def test_loading_draws_nothing_from_the_state_that_dropout_uses(tmp_path, worker
 
 def test_a_sample_is_what_the_store_holds(tmp_path):
     blocks = write_pixels(tmp_path / "p.zarr")
-    data = samples.PixelSamples(tmp_path / "p.zarr", [4, 9])
+    data = dataset.SegmentationDataset(tmp_path / "p.zarr", [4, 9])
     assert len(data) == 2
     image, mask = data[0, 1]
     assert data.name(1) == f"{tmp_path / 'p.zarr'}, image train9.jpg"
@@ -61,8 +61,8 @@ def test_a_sample_is_what_the_store_holds(tmp_path):
 )
 def test_masks_unpack_to_their_classes(tmp_path, dtype, classes):
     blocks = write_pixels(tmp_path / "p.zarr", train=2, classes=[f"c{i}" for i in range(classes)], dtype=dtype)
-    _, mask = samples.PixelSamples(tmp_path / "p.zarr", [0, 1])[0, 1]
-    planes = samples.unpack(mask[None], classes)[0]
+    _, mask = dataset.SegmentationDataset(tmp_path / "p.zarr", [0, 1])[0, 1]
+    planes = dataset.unpack(mask[None], classes)[0]
     packed = blocks["mask"][1]
     assert planes.dtype == torch.float32
     assert planes.shape == (classes, 32, 48)
@@ -75,7 +75,7 @@ def test_normalised_images():
     image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     expected = (image / 255 - mean) / std
-    result = samples.normalise(torch.from_numpy(image), mean, std)
+    result = dataset.normalise(torch.from_numpy(image), mean, std)
     assert result.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(result.numpy(), expected.transpose(0, 3, 1, 2), atol=2e-6)
 
@@ -83,7 +83,7 @@ def test_normalised_images():
 def test_a_grey_image_is_the_luma_normalised_once():
     image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    result = samples.normalise(torch.from_numpy(image), mean, std, channels=1)
+    result = dataset.normalise(torch.from_numpy(image), mean, std, channels=1)
     assert result.shape == (2, 1, 5, 7)
     assert result.is_contiguous(memory_format=torch.channels_last)
     grey = np.stack([cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in image]) / 255
@@ -103,7 +103,7 @@ def test_a_canvas_is_resized_after_augmentation(tmp_path, dtype, classes):
         shapes.append(image.shape)
         return image[:, ::-1], mask[:, ::-1]
 
-    data = samples.PixelSamples(tmp_path / "canvas.zarr", [0, 1], transform=mirror, size=(32, 48))
+    data = dataset.SegmentationDataset(tmp_path / "canvas.zarr", [0, 1], transform=mirror, size=(32, 48))
     image, mask = data[0, 1]
     assert shapes == [(64, 96, 3)]
     assert np.array_equal(image.numpy(), plain["image"][1][:, ::-1])
@@ -116,14 +116,14 @@ def test_masks_shrink_by_area_each_class_for_itself():
     packed = np.zeros((60, 90), np.uint16)
     for number, plane in enumerate(mask):
         packed |= plane.astype(np.uint16) << np.uint16(number)
-    resized = samples.resize_bits(packed.view(np.uint8).reshape(60, 90, 2), (20, 30))
-    planes = samples.unpack(torch.from_numpy(resized)[None], 11)[0].numpy()
+    resized = dataset.resize_bits(packed.view(np.uint8).reshape(60, 90, 2), (20, 30))
+    planes = dataset.unpack(torch.from_numpy(resized)[None], 11)[0].numpy()
     covered = mask.reshape(11, 20, 3, 30, 3).sum((2, 4))
     assert np.array_equal(planes, 2 * covered >= 9)
 
 
 def test_an_epoch_visits_every_image_once_in_its_own_order():
-    batches = Batches(23, 4, shuffle_seed=3)
+    batches = BatchSampler(23, 4, shuffle_seed=3)
     orders = []
     for epoch in range(3):
         batches.epoch = epoch
@@ -138,16 +138,16 @@ def test_an_epoch_visits_every_image_once_in_its_own_order():
 
 @pytest.mark.parametrize("count", range(2, 14))
 def test_training_batches_never_hold_a_single_image(count):
-    sizes = [len(batch) for batch in Batches(count, 4, shuffle_seed=0)]
+    sizes = [len(batch) for batch in BatchSampler(count, 4, shuffle_seed=0)]
     assert min(sizes) >= 2
     assert sum(sizes) == count - (count % 4 == 1)
-    assert len(Batches(count, 4, shuffle_seed=0)) == len(sizes)
-    assert sum(len(batch) for batch in Batches(count, 4)) == count  # validation keeps all
+    assert len(BatchSampler(count, 4, shuffle_seed=0)) == len(sizes)
+    assert sum(len(batch) for batch in BatchSampler(count, 4)) == count  # validation keeps all
 
 
 @pytest.mark.parametrize("count", range(2, 14))
 def test_an_incomplete_batch_can_be_dropped(count):
-    batches = Batches(count, 4, shuffle_seed=0, drop_last=True)
+    batches = BatchSampler(count, 4, shuffle_seed=0, drop_last=True)
     left_out = set()
     for batches.epoch in range(30):
         kept = list(batches)
@@ -159,7 +159,7 @@ def test_an_incomplete_batch_can_be_dropped(count):
 def test_folds_follow_the_table(tmp_path):
     table = write_folds(tmp_path / "folds.tsv")
     ids = [f"train{number}.jpg" for number in range(10)]
-    train, valid = samples.fold_images(tmp_path / "folds.tsv", 1, ids)
+    train, valid = dataset.fold_images(tmp_path / "folds.tsv", 1, ids)
     assert [ids[at] for at in valid] == list(table["image"][table["fold"] == 1])
     assert [ids[at] for at in train] == list(table["image"][table["fold"] == 0])
     assert collections.Counter(train + valid) == collections.Counter(range(10))
@@ -176,4 +176,4 @@ def test_folds_follow_the_table(tmp_path):
 def test_a_table_that_does_not_fit_is_refused(tmp_path, rows, fold, message):
     pd.DataFrame(rows, columns=["image", "fold"]).to_csv(tmp_path / "folds.tsv", sep="\t", index=False)
     with pytest.raises(ValueError, match=f"folds.tsv: {message}"):
-        samples.fold_images(tmp_path / "folds.tsv", fold, ["a", "b"])
+        dataset.fold_images(tmp_path / "folds.tsv", fold, ["a", "b"])

@@ -1,5 +1,6 @@
 """A training that is stopped anywhere ends as if it had not been, and goes on only from what is its own."""
 
+import dataclasses
 import itertools
 import json
 import multiprocessing
@@ -13,9 +14,10 @@ from network_fixtures import RECIPE, result, write_folds, write_pixels
 
 from cloudseg.errors import DiskFullError
 from cloudseg.models.weights import initial_weights
-from cloudseg.training import resume
+from cloudseg.training import state_file
 from cloudseg.training import train as training
-from cloudseg.training.resume import StateFile
+from cloudseg.training.job import TrainingJob
+from cloudseg.training.state_file import StateFile
 from cloudseg.training.train import train
 
 
@@ -31,22 +33,28 @@ def inputs(tmp_path_factory):
 def settings(inputs, out, **recipe):
     out.mkdir(exist_ok=True)
     outputs = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
-    return {
-        **{"encoder": "tu-test_resnet", "decoder": "linknet", "pixels": inputs / "pixels.zarr"},
-        **{"folds": inputs / "folds.tsv", "fold": 0, "weights": inputs / "weights.safetensors", "seed": 3},
-        **{"recipe": RECIPE | recipe, "outputs": {name: out / file for name, file in outputs.items()}},
-    }
+    return TrainingJob(
+        encoder="tu-test_resnet",
+        decoder="linknet",
+        pixels=inputs / "pixels.zarr",
+        folds=inputs / "folds.tsv",
+        fold=0,
+        weights=inputs / "weights.safetensors",
+        recipe=RECIPE | recipe,
+        outputs={name: out / file for name, file in outputs.items()},
+        seed=3,
+    )
 
 
 def run(inputs, out, **recipe):
-    train(**settings(inputs, out, **recipe))
+    train(settings(inputs, out, **recipe))
     return result(out)
 
 
 def lose_outputs(out):
     """Do what Snakemake does with the outputs of a failed job."""
     for path in out.iterdir():
-        if path.name != resume.NAME:
+        if path.name != state_file.NAME:
             path.unlink()
 
 
@@ -61,7 +69,7 @@ def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_
     class StoppedError(Exception):
         pass
 
-    real = training._validate
+    real = training.validate
     calls = []
 
     def validate(*arguments):
@@ -70,10 +78,10 @@ def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_
             raise StoppedError
         return real(*arguments)
 
-    monkeypatch.setattr(training, "_validate", validate)
+    monkeypatch.setattr(training, "validate", validate)
     with pytest.raises(StoppedError):
         run(inputs, tmp_path / "cut", **recipe)
-    monkeypatch.setattr(training, "_validate", real)
+    monkeypatch.setattr(training, "validate", real)
     lose_outputs(tmp_path / "cut")
     assert run(inputs, tmp_path / "cut", **recipe) == whole
     record = json.loads((tmp_path / "cut/run.json").read_text())
@@ -83,14 +91,14 @@ def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_
 
 def start(inputs, out, recipe):
     """Train in a process of its own, slowed down so that a signal meets it in the middle."""
-    real = training.Learner.learn
+    real = training.Trainer.train_step
 
     def slow(*arguments, **options):
         time.sleep(0.05)
         return real(*arguments, **options)
 
-    training.Learner.learn = slow
-    train(**settings(inputs, out, **recipe))
+    training.Trainer.train_step = slow
+    train(settings(inputs, out, **recipe))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -100,7 +108,7 @@ def test_a_signal_costs_at_most_an_epoch(inputs, tmp_path, number):
     process = multiprocessing.get_context("spawn").Process(target=start, args=(inputs, tmp_path / "cut", recipe))
     process.start()
     deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / resume.NAME).exists():
+    while not (tmp_path / "cut" / state_file.NAME).exists():
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -154,15 +162,15 @@ def test_a_state_of_another_training_is_left_alone(inputs, tmp_path, capsys, cha
 )
 def test_a_damaged_state_is_no_state(inputs, tmp_path, spoil):
     whole = run(inputs, tmp_path / "a", epochs=2)
-    path = tmp_path / "a" / resume.NAME
+    path = tmp_path / "a" / state_file.NAME
     path.write_bytes(spoil(path.read_bytes()))
     lose_outputs(tmp_path / "a")
     assert run(inputs, tmp_path / "a", epochs=2) == whole
 
 
 def test_the_state_goes_when_it_is_not_to_be_kept(inputs, tmp_path):
-    train(**settings(inputs, tmp_path / "a", epochs=1), keep_state=False)
-    assert not (tmp_path / "a" / resume.NAME).exists()
+    train(dataclasses.replace(settings(inputs, tmp_path / "a", epochs=1), keep_state=False))
+    assert not (tmp_path / "a" / state_file.NAME).exists()
 
 
 def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monkeypatch):
@@ -178,7 +186,7 @@ def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monk
 def test_the_copy_shares_no_memory_with_the_training(tmp_path):
     weights = torch.zeros(3)
     state = StateFile(tmp_path / "state", "digest")
-    copy = resume._copied({"a": [weights], "b": {"c": 1}})
+    copy = state_file._copied({"a": [weights], "b": {"c": 1}})
     weights += 1
     assert copy["a"][0].tolist() == [0, 0, 0]
     state.write({"a": weights})

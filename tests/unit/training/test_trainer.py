@@ -9,8 +9,15 @@ from network_fixtures import RECIPE
 from torch import nn
 
 from cloudseg.models.networks import Segmenter, build_model
-from cloudseg.training.learner import Learner
-from cloudseg.training.ranks import ALONE
+from cloudseg.runtime import devices
+from cloudseg.training.distributed import SINGLE
+from cloudseg.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def settled():
+    """Compute as trainings do, whatever ran before: bits depend on the number of threads."""
+    devices.settle(1, torch.device("cpu"))
 
 
 def pixels(count=8, seed=0):
@@ -25,72 +32,72 @@ def small(norm=True):
     return Segmenter(nn.Sequential(*layers), stride=1)
 
 
-def learner(model=None, **recipe):
-    return Learner(model or small(), RECIPE | recipe, 2, ALONE)
+def trainer(model=None, **recipe):
+    return Trainer(model or small(), RECIPE | recipe, 2, SINGLE)
 
 
-def steps(learns, count=5):
-    return [learns.learn(*pixels(seed=seed), rate=0.01).item() for seed in range(count)]
+def steps(trained, count=5):
+    return [trained.train_step(*pixels(seed=seed), rate=0.01).item() for seed in range(count)]
 
 
 def test_the_average_follows_the_weights_by_its_formula():
-    learns = learner(ema=0.5)
+    trained = trainer(ema=0.5)
     wanted, share = None, None
     for seed in range(10):
-        learns.learn(*pixels(seed=seed), rate=0.05)
-        now = {key: value.detach().double().clone() for key, value in learns.model.state_dict().items()}
+        trained.train_step(*pixels(seed=seed), rate=0.05)
+        now = {key: value.detach().double().clone() for key, value in trained.model.state_dict().items()}
         decay = min(0.5, (1 + seed) / (10 + seed))
         share = decay if wanted is None else max(share, decay)
         wanted = now if wanted is None else {key: decay * wanted[key] + (1 - decay) * now[key] for key in now}
     assert share == 0.5  # so both sides of the formula were used
-    for key, value in learns.kept.state_dict().items():
+    for key, value in trained.eval_model.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), wanted[key], rtol=1e-5, atol=1e-6)
         else:
             assert value == 10
-    assert learns.kept is not learns.model
+    assert trained.eval_model is not trained.model
 
 
 def test_the_average_is_what_is_validated():
-    learns = learner(ema=0.9)
-    steps(learns)
-    learns.kept.eval()
+    trained = trainer(ema=0.9)
+    steps(trained)
+    trained.eval_model.eval()
     image, mask = pixels()
-    _, logits, _ = learns.validate(image, mask)
+    _, logits, _ = trained.eval_step(image, mask)
     with torch.no_grad():
-        torch.testing.assert_close(logits, learns.kept(learns._to_network(image)), rtol=0, atol=0)
-        learns.model.eval()
-        assert not torch.equal(logits, learns.model(learns._to_network(image)))
+        torch.testing.assert_close(logits, trained.eval_model(trained._to_network(image)), rtol=0, atol=0)
+        trained.model.eval()
+        assert not torch.equal(logits, trained.model(trained._to_network(image)))
 
 
 def test_pieces_give_the_gradient_of_the_whole():
-    whole, cut = learner(small(norm=False), loss={"bce": 1}), learner(small(norm=False), loss={"bce": 1})
+    whole, cut = trainer(small(norm=False), loss={"bce": 1}), trainer(small(norm=False), loss={"bce": 1})
     image, mask = pixels(7)
     for _ in range(3):
-        first = whole.learn(image, mask, rate=1e-3)
-        second = cut.learn(image, mask, rate=1e-3, pieces=3)
+        first = whole.train_step(image, mask, rate=1e-3)
+        second = cut.train_step(image, mask, rate=1e-3, pieces=3)
         torch.testing.assert_close(first, second, rtol=1e-5, atol=0)
     for one, other in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_with_norms_pieces_are_another_training():
-    whole, cut = learner(), learner()
-    whole.learn(*pixels(), rate=1e-3)
-    cut.learn(*pixels(), rate=1e-3, pieces=4)
+    whole, cut = trainer(), trainer()
+    whole.train_step(*pixels(), rate=1e-3)
+    cut.train_step(*pixels(), rate=1e-3, pieces=4)
     assert not torch.equal(whole.model.network[1].running_var, cut.model.network[1].running_var)
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_layout_is_an_option_that_changes_no_more_than_rounding(channels_last):
-    learns = learner(build_model("tu-test_resnet", "fpn", 2), channels_last=channels_last)
+    trained = trainer(build_model("tu-test_resnet", "fpn", 2), channels_last=channels_last)
     layouts = {
         value.is_contiguous(memory_format=torch.channels_last)
-        for value in learns.model.parameters()
+        for value in trained.model.parameters()
         if value.ndim == 4 and value.shape[1] > 1 and value.shape[2] > 1
     }
     assert layouts == {channels_last}
-    assert steps(learner(channels_last=channels_last), 3) == pytest.approx(steps(learner(), 3), rel=1e-4)
+    assert steps(trainer(channels_last=channels_last), 3) == pytest.approx(steps(trainer(), 3), rel=1e-4)
 
 
 def depthwise():
@@ -105,8 +112,8 @@ def depthwise():
     return Segmenter(nn.Sequential(*layers), stride=1)
 
 
-def dtypes_seen(learns):
-    """What the convolutions of the network that learns, and of the one that is kept, compute in during a step."""
+def dtypes_seen(trained):
+    """What the convolutions of the trained network, and of the one that is validated, compute in."""
     seen = {}
 
     def look(key):
@@ -115,78 +122,78 @@ def dtypes_seen(learns):
 
         return hook
 
-    for which, model in (("model", learns.model), ("kept", learns.kept)):
+    for which, model in (("model", trained.model), ("eval_model", trained.eval_model)):
         for name, layer in model.network.named_children():
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_hook(look((which, name)))
-    learns.learn(*pixels(), rate=0.01)
-    learns.kept.eval()
-    learns.validate(*pixels())
+    trained.train_step(*pixels(), rate=0.01)
+    trained.eval_model.eval()
+    trained.eval_step(*pixels())
     return seen
 
 
 def test_depthwise_convolutions_stay_in_float32_when_a_cpu_trains_in_bfloat16():
     half, single = torch.bfloat16, torch.float32
     expected = {"0": half, "1": single, "3": half}
-    seen = dtypes_seen(learner(depthwise(), precision="bf16", ema=0.5))
-    assert seen == {(which, name): dtype for which in ("model", "kept") for name, dtype in expected.items()}
-    assert set(dtypes_seen(learner(depthwise(), precision="float32")).values()) == {single}
+    seen = dtypes_seen(trainer(depthwise(), precision="bf16", ema=0.5))
+    assert seen == {(which, name): dtype for which in ("model", "eval_model") for name, dtype in expected.items()}
+    assert set(dtypes_seen(trainer(depthwise(), precision="float32")).values()) == {single}
 
 
 def test_in_float32_no_layer_is_touched():
     model = depthwise()
     kinds = [type(layer) for layer in model.modules()]
-    learner(model, precision="float32")
+    trainer(model, precision="float32")
     assert [type(layer) for layer in model.modules()] == kinds
 
 
 def test_bfloat16_learns_what_float32_does():
-    halves, singles = (learner(depthwise(), precision=precision, ema=0.5) for precision in ("bf16", "float32"))
+    halves, singles = (trainer(depthwise(), precision=precision, ema=0.5) for precision in ("bf16", "float32"))
     assert steps(halves) == pytest.approx(steps(singles), rel=0.01)
     assert halves.state_dict()["model"].keys() == singles.state_dict()["model"].keys()
-    for key, value in singles.kept.state_dict().items():  # the average is of its own weights, not those that learn
-        torch.testing.assert_close(halves.kept.state_dict()[key], value, rtol=0.1, atol=0.02)
+    for key, value in singles.eval_model.state_dict().items():  # the average is of its own weights
+        torch.testing.assert_close(halves.eval_model.state_dict()[key], value, rtol=0.1, atol=0.02)
 
 
 def test_half_precision_learns_with_a_scaler_and_losses_in_float32():
-    learns = learner(precision="fp16")
-    assert learns.dtype == torch.float16
-    losses = steps(learns)
-    assert learns.state_dict()["scaler"]["scale"] > 1
-    assert losses == pytest.approx(steps(learner()), rel=0.01)
-    assert all(value.dtype == torch.float32 for value in learns.model.parameters())
+    trained = trainer(precision="fp16")
+    assert trained.dtype == torch.float16
+    losses = steps(trained)
+    assert trained.state_dict()["scaler"]["scale"] > 1
+    assert losses == pytest.approx(steps(trainer()), rel=0.01)
+    assert all(value.dtype == torch.float32 for value in trained.model.parameters())
 
 
 def test_a_gradient_that_overflows_is_left_out_and_the_scale_halved():
-    learns = learner(precision="fp16")
-    learns._scaler._init_scale = 2.0**60  # the loss times this is beyond float16
-    before = [value.detach().clone() for value in learns.model.parameters()]
-    learns.learn(*pixels(), rate=0.01)
-    assert all(torch.equal(one, other) for one, other in zip(before, learns.model.parameters(), strict=True))
-    assert learns.state_dict()["scaler"]["scale"] == 2.0**59
+    trained = trainer(precision="fp16")
+    trained._scaler._init_scale = 2.0**60  # the loss times this is beyond float16
+    before = [value.detach().clone() for value in trained.model.parameters()]
+    trained.train_step(*pixels(), rate=0.01)
+    assert all(torch.equal(one, other) for one, other in zip(before, trained.model.parameters(), strict=True))
+    assert trained.state_dict()["scaler"]["scale"] == 2.0**59
 
 
 def test_a_compiled_network_learns_the_same(monkeypatch):
     """Of torch's compiler the part that reads our code; what makes C++ of it takes half a minute."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    assert steps(learner(compile=True), 3) == pytest.approx(steps(learner(), 3), rel=1e-4)
+    assert steps(trainer(compile=True), 3) == pytest.approx(steps(trainer(), 3), rel=1e-4)
 
 
 def test_the_state_holds_all_that_the_next_step_depends_on():
     recipe = {"ema": 0.9, "precision": "fp16"}
-    one, other = learner(**recipe), learner(**recipe)
+    one, other = trainer(**recipe), trainer(**recipe)
     steps(one, 3)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
-    one.learn(*pixels(seed=9), rate=0.01)
-    other.learn(*pixels(seed=9), rate=0.01)
-    for which in ("model", "kept"):
+    one.train_step(*pixels(seed=9), rate=0.01)
+    other.train_step(*pixels(seed=9), rate=0.01)
+    for which in ("model", "eval_model"):
         states = (getattr(each, which).state_dict() for each in (one, other))
         for value, same in zip(*(state.values() for state in states), strict=True):
             assert torch.equal(value, same)
 
 
 def test_busy_seconds_are_those_of_the_steps():
-    learns = learner()
-    assert learns.busy.seconds() == 0
-    steps(learns, 2)
-    assert learns.busy.seconds() > 0
+    trained = trainer()
+    assert trained.busy.seconds() == 0
+    steps(trained, 2)
+    assert trained.busy.seconds() > 0

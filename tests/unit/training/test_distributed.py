@@ -1,6 +1,7 @@
 """Several processes that train one network do what one would, and none is left when another fails."""
 
 import copy
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -18,11 +19,12 @@ from torch import nn
 from cloudseg.config.batching import pieces, smaller
 from cloudseg.models.networks import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
-from cloudseg.training import attempts, ranks, resume
+from cloudseg.training import oom_retry, state_file
 from cloudseg.training import train as training
-from cloudseg.training.learner import Learner, convert_sync_batchnorm
-from cloudseg.training.ranks import Team, run_together
-from cloudseg.training.sampler import Batches
+from cloudseg.training.distributed import SINGLE, ProcessGroup, run_together
+from cloudseg.training.job import TrainingJob
+from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.trainer import Trainer, convert_sync_batchnorm
 
 CPU = torch.device("cpu")
 
@@ -39,11 +41,17 @@ def inputs(tmp_path_factory):
 def job(inputs, out, **recipe):
     out.mkdir(exist_ok=True)
     outputs = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
-    return {
-        **{"encoder": "tu-test_resnet", "decoder": "unet", "pixels": inputs / "pixels.zarr", "seed": 3},
-        **{"folds": inputs / "folds.tsv", "fold": 0, "weights": inputs / "weights.safetensors"},
-        **{"recipe": RECIPE | recipe, "outputs": {name: out / file for name, file in outputs.items()}},
-    }
+    return TrainingJob(
+        encoder="tu-test_resnet",
+        decoder="unet",
+        pixels=inputs / "pixels.zarr",
+        folds=inputs / "folds.tsv",
+        fold=0,
+        weights=inputs / "weights.safetensors",
+        recipe=RECIPE | recipe,
+        outputs={name: out / file for name, file in outputs.items()},
+        seed=3,
+    )
 
 
 def without_batchnorm(encoder, decoder, classes, **options):
@@ -52,34 +60,34 @@ def without_batchnorm(encoder, decoder, classes, **options):
     return Segmenter(nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), nn.Conv2d(8, classes, 1)), stride=1)
 
 
-def train_without_batchnorm(**job):
+def train_without_batchnorm(job, group=SINGLE):
     """Train, and keep the gradients of the first step: Adam makes steps of the same size of any multiple of them."""
-    path = job["outputs"]["run"].with_name("gradients.pt")
+    path = job.outputs["run"].with_name("gradients.pt")
     clip = nn.utils.clip_grad_norm_
 
     def keep(parameters, norm):
         parameters = list(parameters)
-        if job.get("team", ranks.ALONE).leads and not path.exists():
+        if group.is_main and not path.exists():
             torch.save([parameter.grad.clone() for parameter in parameters], path)
         return clip(parameters, norm)
 
     training.build_model, nn.utils.clip_grad_norm_ = without_batchnorm, keep
     try:
-        training.train(**job)
+        training.train(job, group)
     finally:
         training.build_model, nn.utils.clip_grad_norm_ = build_model, clip
 
 
-def slow_train(**job):
+def slow_train(job, group):
     """Train so slowly that a signal meets it in the middle."""
-    real = training.Learner.learn
+    real = training.Trainer.train_step
 
-    def learn(*arguments, **options):
+    def train_step(*arguments, **options):
         time.sleep(0.05)
         return real(*arguments, **options)
 
-    training.Learner.learn = learn
-    training.train(**job)
+    training.Trainer.train_step = train_step
+    training.train(job, group)
 
 
 @pytest.mark.parametrize(("batch", "micro_batch", "validates"), [(5, None, 9), (8, 2, 1)])
@@ -88,10 +96,11 @@ def test_two_ranks_see_what_one_process_would(inputs, tmp_path, batch, micro_bat
     folds = pd.read_csv(inputs / "folds.tsv", sep="\t")
     folds["fold"] = [0] * validates + [1] * (len(folds) - validates)  # of one image, the second rank has none
     folds.to_csv(tmp_path / "folds.tsv", sep="\t", index=False)
-    one, two = (job(inputs, tmp_path / name, **recipe) | {"folds": tmp_path / "folds.tsv"} for name in ("one", "two"))
-    two["recipe"] |= {"gpus": 2, "micro_batch": micro_batch}
-    train_without_batchnorm(**one)
-    run_together(train_without_batchnorm, 2, CPU, **two)
+    two = recipe | {"gpus": 2, "micro_batch": micro_batch}
+    jobs = [job(inputs, tmp_path / name, **more) for name, more in (("one", recipe), ("two", two))]
+    one, two = (dataclasses.replace(each, folds=tmp_path / "folds.tsv") for each in jobs)
+    train_without_batchnorm(one)
+    run_together(train_without_batchnorm, 2, CPU, job=two)
     gradients = (torch.load(tmp_path / name / "gradients.pt", weights_only=True) for name in ("one", "two"))
     for first, second in zip(*gradients, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-6)
@@ -102,26 +111,26 @@ def test_two_ranks_see_what_one_process_would(inputs, tmp_path, batch, micro_bat
     pd.testing.assert_series_equal(one["valid_dice"], two["valid_dice"], rtol=0, atol=1e-3)
 
 
-def keep_what_differs(team, folder, **job):
+def keep_what_differs(group, folder, job):
     """Train, and write down how far this rank's weights and statistics are from rank 0's."""
     seen = []
-    real = training._validate
+    real = training.validate
 
-    def validate(learner, *arguments):
-        for value in [*learner.model.state_dict().values(), *learner.kept.state_dict().values()]:
+    def validate(trainer, *arguments):
+        for value in [*trainer.model.state_dict().values(), *trainer.eval_model.state_dict().values()]:
             first = value.clone()
             torch.distributed.broadcast(first, 0)
             seen.append(float((first.double() - value.double()).abs().max()))
-        return real(learner, *arguments)
+        return real(trainer, *arguments)
 
-    training._validate = validate
-    training.train(team=team, **job)
-    (folder / f"{team.rank}.json").write_text(json.dumps(seen))
+    training.validate = validate
+    training.train(job, group)
+    (folder / f"{group.rank}.json").write_text(json.dumps(seen))
 
 
-def stop_in_epoch_three(**job):
+def stop_in_epoch_three(job, group):
     calls = []
-    real = training._validate
+    real = training.validate
 
     def validate(*arguments):
         calls.append(0)
@@ -129,14 +138,14 @@ def stop_in_epoch_three(**job):
             raise ValueError("stopped")
         return real(*arguments)
 
-    training._validate = validate
-    training.train(**job)
+    training.validate = validate
+    training.train(job, group)
 
 
 def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path, capfd):
     """BatchNorm and Dice are each rank's own, but for what they must agree on at each epoch's end."""
     recipe = {"epochs": 4, "gpus": 2, "batch": 5, "ema": 0.9, "precision": "bf16"}
-    run_together(keep_what_differs, 2, CPU, folder=tmp_path, **job(inputs, tmp_path / "whole", **recipe))
+    run_together(keep_what_differs, 2, CPU, folder=tmp_path, job=job(inputs, tmp_path / "whole", **recipe))
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
         assert len(seen) > 100
@@ -147,24 +156,24 @@ def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path,
     assert all(0 < device["busy"] <= 1 and device["peak_memory_mib"] > 100 for device in record["devices"])
 
     with pytest.raises(RuntimeError, match=r"rank \d of 2 failed"):
-        run_together(stop_in_epoch_three, 2, CPU, **job(inputs, tmp_path / "cut", **recipe))
+        run_together(stop_in_epoch_three, 2, CPU, job=job(inputs, tmp_path / "cut", **recipe))
     assert "ValueError: stopped" in capfd.readouterr().err
-    run_together(training.train, 2, CPU, **job(inputs, tmp_path / "cut", **recipe))
+    run_together(training.train, 2, CPU, job=job(inputs, tmp_path / "cut", **recipe))
     assert json.loads((tmp_path / "cut/run.json").read_text())["epochs"]["resumed"] == [{"after": 2, "of": 4}]
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
-def learn_in_two_ways(team, path):
+def learn_in_two_ways(group, path):
     """Make four steps, and two of them again from the state between, in another network."""
 
     def learner():
         torch.manual_seed(1)
-        return Learner(build_model("resnet18", "linknet", 2), RECIPE | {"gpus": 3}, 2, team)
+        return Trainer(build_model("resnet18", "linknet", 2), RECIPE | {"gpus": 3}, 2, group)
 
     def step(learns, seed):
-        generator = torch.Generator().manual_seed(10 * seed + team.rank)
+        generator = torch.Generator().manual_seed(10 * seed + group.rank)
         image = torch.randint(256, (2, 32, 32, 3), dtype=torch.uint8, generator=generator)
-        learns.learn(image, image[..., :1] >> 6, rate=0.01, images=6)
+        learns.train_step(image, image[..., :1] >> 6, rate=0.01, images=6)
 
     whole, cut = learner(), learner()
     step(whole, 1)
@@ -172,7 +181,7 @@ def learn_in_two_ways(team, path):
     for learns in (whole, cut):
         step(learns, 2)
     same = [torch.equal(*pair) for pair in zip(whole.model.parameters(), cut.model.parameters(), strict=True)]
-    path.with_name(f"{team.rank}.json").write_text(json.dumps(same))
+    path.with_name(f"{group.rank}.json").write_text(json.dumps(same))
 
 
 def test_the_first_step_of_a_resumed_training_adds_up_gradients_in_the_same_order(tmp_path):
@@ -194,21 +203,21 @@ def test_synchronised_norms_compute_what_the_others_do(encoder):
     torch.testing.assert_close(before, after)
 
 
-def in_a_group_of_its_own(**job):
+def in_a_group_of_its_own(**arguments):
     """Train with two ranks, so that all of them can be stopped at once."""
     os.setpgid(0, 0)
-    run_together(**job)
+    run_together(**arguments)
 
 
 def begin(work, inputs, out, **options):
     """Train with two ranks in a process of its own; return it and its ranks, once they are training."""
-    settings = job(inputs, out, gpus=2, epochs=200, schedule="constant") | options
+    endless = job(inputs, out, gpus=2, epochs=200, schedule="constant")
     process = multiprocessing.get_context("spawn").Process(
-        target=in_a_group_of_its_own, kwargs={"work": work, "size": 2, "device": CPU, **settings}
+        target=in_a_group_of_its_own, kwargs={"work": work, "size": 2, "device": CPU, "job": endless, **options}
     )
     process.start()
     deadline = time.monotonic() + 60
-    while not (out / resume.NAME).exists():
+    while not (out / state_file.NAME).exists():
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -258,22 +267,22 @@ def test_what_was_stopped_as_a_whole_goes_on_and_a_rank_that_is_stopped_alone_is
     assert alive == []
 
 
-def compute_and_hang(team, folder, **job):
+def compute_and_hang(group, folder, job):
     """Train; the second rank computes for long in the first epoch, and waits for what never comes in the second."""
-    real, calls = training._validate, []
+    real, calls = training.validate, []
 
     def validate(*arguments):
         calls.append(0)
         ends = time.monotonic() + 3
-        while len(calls) == 1 and team.rank == 1 and time.monotonic() < ends:
+        while len(calls) == 1 and group.rank == 1 and time.monotonic() < ends:
             pass
-        if len(calls) == 2 and team.rank == 1:
+        if len(calls) == 2 and group.rank == 1:
             (folder / "computed").touch()
             wait_for_ever()
         return real(*arguments)
 
-    training._validate = validate
-    training.train(team=team, **job)
+    training.validate = validate
+    training.train(job, group)
 
 
 def wait_for_ever():
@@ -283,31 +292,31 @@ def wait_for_ever():
 def test_a_rank_that_computes_does_not_stand_still_and_one_that_hangs_shows_its_stack(inputs, tmp_path, capfd):
     settings = job(inputs, tmp_path / "hung", gpus=2, epochs=3)
     with pytest.raises(RuntimeError, match=r"no rank of 2 made a step in \d s; the fewest are those of rank .*1"):
-        run_together(compute_and_hang, 2, CPU, stuck_after=1, folder=tmp_path, **settings)
+        run_together(compute_and_hang, 2, CPU, stuck_after=1, folder=tmp_path, job=settings)
     assert (tmp_path / "computed").exists()
     assert "in wait_for_ever" in capfd.readouterr().err
 
 
-def short_of_memory(team, **job):
+def short_of_memory(job, group, micro_batch):
     """Train where the second rank's memory is enough for two images."""
-    real = training.Learner._logits
+    real = training.Trainer._logits
 
-    def logits(learner, network, image):
-        if team.rank == team.size - 1 and len(image) > 2:
+    def logits(trainer, network, image):
+        if group.rank == group.size - 1 and len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words")
-        return real(learner, network, image)
+        return real(trainer, network, image)
 
-    training.Learner._logits = logits
+    training.Trainer._logits = logits
     try:
-        training.train(team=team, **job)
+        training.train(job, group, micro_batch)
     finally:
-        training.Learner._logits = real
+        training.Trainer._logits = real
 
 
 @pytest.mark.parametrize(("gpus", "too_much"), [(1, [8, 4]), (2, [4])])
 def test_out_of_memory_begins_anew_with_half_the_images_at_once(inputs, tmp_path, monkeypatch, capsys, gpus, too_much):
-    monkeypatch.setattr(attempts, "train", short_of_memory)
-    attempts.train_on("cpu", **job(inputs, tmp_path / "short", batch=8, gpus=gpus))
+    monkeypatch.setattr(oom_retry, "train", short_of_memory)
+    oom_retry.train_with_oom_retry(job(inputs, tmp_path / "short", batch=8, gpus=gpus), "cpu")
     record = json.loads((tmp_path / "short/run.json").read_text())
     assert record["batch"] == {
         **{"images": 8, "devices": gpus, "at_once": 2, "pieces": 4 // gpus, "too_much": too_much},
@@ -320,49 +329,49 @@ def test_out_of_memory_begins_anew_with_half_the_images_at_once(inputs, tmp_path
 def test_what_began_anew_goes_on_so(inputs, tmp_path, monkeypatch):
     """A memory that was too small in the third epoch is not tried again after a kill."""
     recipe = {"batch": 8, "epochs": 4}
-    real, calls = training._validate, []
+    real, calls = training.validate, []
 
-    def validate(learner, *arguments):
+    def validate(trainer, *arguments):
         calls.append(0)
         if len(calls) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         if len(calls) == 5:
             raise KeyboardInterrupt
-        return real(learner, *arguments)
+        return real(trainer, *arguments)
 
-    monkeypatch.setattr(training, "_validate", validate)
+    monkeypatch.setattr(training, "validate", validate)
     with pytest.raises(KeyboardInterrupt):
-        attempts.train_on("cpu", **job(inputs, tmp_path / "cut", **recipe))
+        oom_retry.train_with_oom_retry(job(inputs, tmp_path / "cut", **recipe), "cpu")
     monkeypatch.undo()
-    attempts.train_on("cpu", **job(inputs, tmp_path / "cut", **recipe))
+    oom_retry.train_with_oom_retry(job(inputs, tmp_path / "cut", **recipe), "cpu")
     record = json.loads((tmp_path / "cut/run.json").read_text())
     assert record["epochs"]["resumed"] == [{"after": 2, "of": 4}]
     assert (record["batch"]["at_once"], record["batch"]["too_much"]) == (4, [8])
-    attempts.train_on("cpu", **job(inputs, tmp_path / "whole", **recipe, micro_batch=4))
+    oom_retry.train_with_oom_retry(job(inputs, tmp_path / "whole", **recipe, micro_batch=4), "cpu")
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
 def test_what_began_anew_is_the_training_of_that_many_images_at_once(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(attempts, "train", short_of_memory)
-    attempts.train_on("cpu", **job(inputs, tmp_path / "short", batch=8))
+    monkeypatch.setattr(oom_retry, "train", short_of_memory)
+    oom_retry.train_with_oom_retry(job(inputs, tmp_path / "short", batch=8), "cpu")
     monkeypatch.undo()
-    attempts.train_on("cpu", **job(inputs, tmp_path / "enough", batch=8, micro_batch=2))
+    oom_retry.train_with_oom_retry(job(inputs, tmp_path / "enough", batch=8, micro_batch=2), "cpu")
     assert result(tmp_path / "short") == result(tmp_path / "enough")
 
 
 def test_memory_for_less_than_two_images_is_an_error(inputs, tmp_path, monkeypatch):
-    def never(**job):
+    def never(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(attempts, "train", never)
+    monkeypatch.setattr(oom_retry, "train", never)
     with pytest.raises(ValueError, match=r"not enough memory for a batch of 4 on 1 device.*2 images at once"):
-        attempts.train_on("cpu", **job(inputs, tmp_path / "short"))
+        oom_retry.train_with_oom_retry(job(inputs, tmp_path / "short"), "cpu")
 
 
 def test_fewer_devices_than_the_recipe_asks_for_are_an_error(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ValueError, match="asks for gpus: 2, and this job was granted 1"):
-        attempts.train_on("cuda", **job(inputs, tmp_path, gpus=2))
+        oom_retry.train_with_oom_retry(job(inputs, tmp_path, gpus=2), "cuda")
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -371,10 +380,12 @@ def test_shares_and_pieces_are_even_and_nothing_is_seen_twice(ranks, most):
     for batch in range(2, 25):
         if not pieces(batch, ranks, most):
             with pytest.raises(ValueError, match="alone"):
-                Batches(50, batch, shuffle_seed=1, ranks=ranks, most=most)
+                BatchSampler(50, batch, shuffle_seed=1, ranks=ranks, most=most)
             continue
         for count in (batch, batch + 1, 50):
-            shares = [Batches(count, batch, shuffle_seed=1, rank=rank, ranks=ranks, most=most) for rank in range(ranks)]
+            shares = [
+                BatchSampler(count, batch, shuffle_seed=1, rank=rank, ranks=ranks, most=most) for rank in range(ranks)
+            ]
             assert len({len(share) for share in shares}) == 1
             seen = []
             for number, parts in enumerate(zip(*shares, strict=True)):
@@ -397,7 +408,7 @@ def test_halves_end_at_two_images():
 
 
 def test_alone_nothing_is_shared():
-    team = Team(0, 1, CPU)
+    group = ProcessGroup(0, 1, CPU)
     model = nn.Linear(2, 2)
-    assert team.joined(model, torch.zeros(2, 2)) is model
-    assert ranks.ALONE.leads
+    assert group.wrap_ddp(model, torch.zeros(2, 2)) is model
+    assert SINGLE.is_main

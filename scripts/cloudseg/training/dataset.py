@@ -22,7 +22,7 @@ LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey picture: ITU-R BT.601, section 2.5.1, as in OpenCV and Pillow."""
 
 
-class PixelSamples(Dataset):
+class SegmentationDataset(Dataset):
     """Images with masks out of a pixel store of training images, by (epoch, place).
 
     Samples stay in bytes, a quarter of what floats would take between processes and to the device;

@@ -1,0 +1,135 @@
+"""The images of one fold as a training reads them: batches to train on, and images to validate with their decision."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from cloudseg.config.decoders import DECODERS
+from cloudseg.storage import stores
+from cloudseg.training.augment import build_transform
+from cloudseg.training.dataset import SegmentationDataset, fold_images
+from cloudseg.training.distributed import ProcessGroup
+from cloudseg.training.job import TrainingJob
+from cloudseg.training.loader import Loader
+from cloudseg.training.metrics import ValidationDecision, masks_left_out
+from cloudseg.training.sampler import BatchSampler
+
+
+@dataclasses.dataclass(frozen=True)
+class FoldData:
+    """What one process reads of a fold.
+
+    Attributes
+    ----------
+    classes : names.
+    batches : of the training images; set ``epoch`` before each pass over ``train``.
+    train : loader of this process's share of each batch.
+    valid : loader of this process's share of the validation images.
+    valid_rows : which of all validation images those are.
+    decision : how the probabilities of a validation image become masks.
+    n_train, n_valid : images, of all processes together.
+    """
+
+    classes: list[str]
+    batches: BatchSampler
+    train: Loader
+    valid: Loader
+    valid_rows: slice
+    decision: ValidationDecision
+    n_train: int
+    n_valid: int
+
+
+def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> FoldData:
+    """Open the pixel stores of a training and part its images into batches.
+
+    Raises
+    ------
+    ValueError : for images too small for the decoder, too few images, stores that do not fit each other, and a
+        ``validation.min_area`` that takes most masks away.
+    """
+    pixels = stores.read(job.pixels)
+    attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
+    smallest = DECODERS[job.decoder].minimum
+    if min(size) < smallest:
+        raise ValueError(
+            f"{job.pixels}: images of {size[0]}x{size[1]}; {job.decoder} takes at least {smallest}x{smallest}"
+        )
+    train_images, valid_images = fold_images(job.folds, job.fold, attributes["ids"])
+    batches = _training_batches(job, len(train_images), group, micro_batch_size)
+    if job.canvas_pixels is not None:
+        _require_same_images(job.canvas_pixels, job.pixels)
+    train = SegmentationDataset(
+        job.canvas_pixels or job.pixels,
+        train_images,
+        transform=build_transform(job.recipe["augmentation"]),
+        seed=job.seed,
+        size=size,
+    )
+    loader = Loader(train, batches, job.workers, group.device, ranks=group.size)
+    valid_rows = slice(group.rank, None, group.size)
+    valid = SegmentationDataset(job.pixels, valid_images[valid_rows])
+    classes, decision = attributes["classes"], ValidationDecision.of(job.recipe["validation"], size)
+    _require_masks_to_stay(valid, len(classes), decision, group, job.pixels)
+    return FoldData(
+        classes=classes,
+        batches=batches,
+        train=loader,
+        valid=Loader(valid, BatchSampler(len(valid), micro_batch_size), 0, group.device),
+        valid_rows=valid_rows,
+        decision=decision,
+        n_train=len(train_images),
+        n_valid=len(valid_images),
+    )
+
+
+def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micro_batch_size: int) -> BatchSampler:
+    if n_images < 2:
+        raise ValueError(f"{job.folds}: fold {job.fold} leaves {n_images} images to train on; two are needed")
+    batches = BatchSampler(
+        n_images,
+        job.recipe["batch"],
+        shuffle_seed=job.seed,
+        drop_last=job.recipe["drop_last"],
+        rank=group.rank,
+        ranks=group.size,
+        most=micro_batch_size,
+    )
+    if not len(batches):
+        why, lower = f"are too few for {group.size} devices", "`gpus`"
+        if job.recipe["drop_last"]:
+            why = f"make no batch of {job.recipe['batch']}, and `drop_last` keeps no other"
+            lower = "`batch`, or set `drop_last: false`"
+        raise ValueError(
+            f"{job.folds}: the {n_images} images that fold {job.fold} leaves to train on {why}; lower {lower}"
+        )
+    return batches
+
+
+def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
+    """Raise unless two pixel stores hold the same training images and classes, in the same order."""
+    canvas, sized = (stores.read(path).attrs.asdict() for path in (canvas_pixels, pixels))
+    for what, of in (
+        ("training images", lambda attributes: attributes["ids"]),
+        ("classes", lambda attributes: attributes["classes"]),
+        ("files or labels that they were made from", lambda attributes: attributes.get("data")),
+    ):
+        if of(canvas) != of(sized):
+            raise ValueError(
+                f"{canvas_pixels} and {pixels} differ in their {what}, or in the order of these; remove the older "
+                "one, so that both are made from the same table of images"
+            )
+
+
+def _require_masks_to_stay(
+    dataset: SegmentationDataset, n_classes: int, decision: ValidationDecision, group: ProcessGroup, pixels: str | Path
+) -> None:
+    """Raise when the minimum size takes away more than half of the masks that are to be found."""
+    counts = [masks_left_out(dataset.mask(index), n_classes, decision.min_size) for index in range(len(dataset))]
+    there, left_out = group.sum(torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).sum(0)).tolist()
+    if left_out > there / 2:
+        raise ValueError(
+            f"{pixels}: the recipe's `validation.min_area` ({decision.min_size} pixels at this size) leaves out "
+            f"{left_out} of the {there} masks to be found; set it below the smallest of their areas"
+        )

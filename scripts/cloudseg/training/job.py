@@ -1,0 +1,144 @@
+"""What a training is: one network on one fold. Known before torch is imported, so that a finished one costs nothing."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from cloudseg.config.batching import images_at_once
+from cloudseg.config.schema import whole_recipe
+from cloudseg.storage import files
+from cloudseg.training.finished import FinishedTraining, data_digest, decisive
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """One network on one fold: what decides its result, what it reads and what it writes.
+
+    Parameters
+    ----------
+    encoder, decoder : names of smp.
+    pixels : pixel store of the training size.
+    folds : table with the columns ``image`` and ``fold``; the images of ``fold`` validate.
+    fold : from 0.
+    weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
+        fold starts from the same network.
+    recipe : a recipe of the config with its defaults.
+    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
+    seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
+    canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
+        Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
+    submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
+    code : changes when this code means another result; a state of another number is not gone on from.
+    keep_state : leave the state of the last epoch beside ``last``, so that more epochs go on from there.
+    threads : numerical threads of each process.
+    workers : loader processes of each process; the result does not depend on them.
+
+    Raises
+    ------
+    ValueError : if the recipe needs the canvas or the submission size and there is none.
+    """
+
+    encoder: str
+    decoder: str
+    pixels: str | Path
+    folds: str | Path
+    fold: int
+    weights: str | Path
+    recipe: Mapping[str, Any]
+    outputs: Mapping[str, str | Path]
+    seed: int
+    canvas_pixels: str | Path | None = None
+    submission_size: tuple[int, int] | None = None
+    code: int = 0
+    keep_state: bool = True
+    threads: int = 1
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.recipe["canvas"] is None) != (self.canvas_pixels is None):
+            raise ValueError(
+                f"the recipe's canvas is {self.recipe['canvas']} and its pixels are {self.canvas_pixels}; give both"
+            )
+        if self.recipe["loss_grid"] == "submission" and self.submission_size is None:
+            raise ValueError("loss_grid: submission needs the size of the submission grid, got none")
+
+    @classmethod
+    def of_rule(cls, snakemake: Any) -> Self:
+        """Return the training that a job of the rule ``train`` asks for."""
+        wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
+        recipe, submission_size = whole_recipe(params.recipe), params.get("submission_size")
+        return cls(
+            encoder=wildcards.encoder,
+            decoder=wildcards.decoder,
+            pixels=inputs.pixels,
+            folds=inputs.folds,
+            fold=int(wildcards.fold),
+            weights=inputs.weights,
+            recipe=recipe,
+            outputs=dict(snakemake.output.items()),
+            seed=params.seed,
+            canvas_pixels=inputs.get("canvas") or None,
+            submission_size=submission_size and tuple(submission_size),
+            code=params.code,
+            keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
+            threads=params.threads,
+            workers=max(0, snakemake.threads // recipe["gpus"] - params.threads),
+        )
+
+    @property
+    def gpus(self) -> int:
+        """Devices, and processes, that share each batch."""
+        return self.recipe["gpus"]
+
+    @property
+    def loss_size(self) -> list[int] | None:
+        """Height and width of the submission grid, as records have it."""
+        return self.submission_size and list(self.submission_size)
+
+    @property
+    def loss_grid(self) -> tuple[int, int] | None:
+        """(height, width) at which the loss is computed; None computes it at the training size."""
+        return self.submission_size if self.recipe["loss_grid"] == "submission" else None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What names the training and its numbers, as records have it."""
+        return {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "fold": self.fold,
+            "seed": self.seed,
+            "threads": self.threads,
+            "code": self.code,
+        }
+
+    def finished(self) -> FinishedTraining:
+        """Return the files that this training left if it has finished before, wherever it ran."""
+        decides = decisive(
+            **self.identity,
+            recipe=self.recipe,
+            loss_size=self.submission_size,
+            data=data_digest(self.pixels, self.folds),
+            weights=files.sha256(self.weights),
+        )
+        return FinishedTraining(self.outputs, decides)
+
+
+@dataclasses.dataclass(frozen=True)
+class MicroBatch:
+    """How many images each device sees at once, the gradients of the parts of a batch being summed.
+
+    Parameters
+    ----------
+    size : images that a device sees at once.
+    oom_sizes : the sizes that were tried before and ran out of memory, for the record.
+    """
+
+    size: int
+    oom_sizes: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, recipe: Mapping[str, Any]) -> Self:
+        """Return what a recipe begins with."""
+        return cls(images_at_once(recipe))
