@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg.postprocess import decode_rle, remove_small_components, segment_at_levels
+from cloudseg.postprocess import decode_rle, remove_small_components, segment
 from cloudseg.storage import files, stores
 
 HEADER = ["Image_Label", "EncodedPixels"]
@@ -57,7 +57,7 @@ def write_submission(
 
     def masks_of(start: int) -> list[str]:
         planes = stores.images(probabilities, slice(start, min(start + BLOCK, len(ids))))
-        texts = segment_at_levels(planes, levels, min_sizes)
+        texts = segment(planes, levels=levels, min_sizes=min_sizes)
         _compare(texts, planes, levels, min_sizes)
         return texts
 

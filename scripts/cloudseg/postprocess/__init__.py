@@ -13,23 +13,25 @@ Probabilities are uint8, 255 is certainty. Average two members, find a good thre
 >>> best, size = np.unravel_index(surface[0].argmax(), surface[0].shape)
 >>> int(best), [0, 50][size], float(surface[0, best, size])
 (139, 0, 1.0)
->>> [text] = segment(mean, best / 255, 50)
+>>> [text] = segment(mean, levels=best, min_sizes=50)
 >>> text == encode_rle(truth), text[:20]
 (True, '4166 7 4259 13 4353 ')
 >>> bool((decode_rle(text, truth.shape) == remove_small_components(truth, 50)).all())
 True
 
-Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `segment`, then `blend` and
-`surface`. `intrinsics` holds the machine instructions, `compiling` the cache, `arguments` the checks.
+Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`
+and `surface`. `intrinsics` holds the machine instructions, `compiling` the cache, `arguments` the checks.
 """
 
 from cloudseg.postprocess.blend import blend
 from cloudseg.postprocess.components import remove_small_components
+from cloudseg.postprocess.cut import Cut, level
 from cloudseg.postprocess.rle import decode_rle, encode_rle
-from cloudseg.postprocess.segment import level, segment, segment_at_levels
+from cloudseg.postprocess.segment import segment
 from cloudseg.postprocess.surface import dice_sums, dice_surface
 
 __all__ = [
+    "Cut",
     "blend",
     "decode_rle",
     "dice_sums",
@@ -38,5 +40,4 @@ __all__ = [
     "level",
     "remove_small_components",
     "segment",
-    "segment_at_levels",
 ]

@@ -4,8 +4,6 @@ from array import array
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
-from math import ceil
-from numbers import Real
 
 import numpy as np
 
@@ -20,34 +18,10 @@ from cloudseg.postprocess.arguments import (
 )
 from cloudseg.postprocess.compiling import kernel
 from cloudseg.postprocess.components import keep_large_components, label_bytes
+from cloudseg.postprocess.cut import HIGHEST, level
 from cloudseg.postprocess.intrinsics import load64, store64
 from cloudseg.postprocess.rle import DIGITS, most_characters, write_runs
 from cloudseg.postprocess.runs import Scratch, address, find_runs, scratch_bytes
-
-
-def level(threshold: float, /) -> int:
-    """Turn a threshold on probabilities into the level that a stored uint8 value must reach.
-
-    Parameters
-    ----------
-    threshold : in [0, 1].
-
-    Returns
-    -------
-    int : ceil(255 threshold - 1e-9), in 0..255; a pixel is in when its value is at least the level. The 1e-9 keeps a
-        threshold such as 3 * 0.2 = 0.6000000000000001 at the level of 0.6.
-
-    Examples
-    --------
-    >>> level(0.5), level(0.7), level(0), level(1)
-    (128, 179, 0, 255)
-    """
-    if not isinstance(threshold, (float, Real)):  # float first: an abstract class is slow to ask
-        raise TypeError(f"threshold: expected a number in [0, 1], got {threshold!r}")
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected a number in [0, 1], got {threshold!r}")
-    return max(ceil(255 * float(threshold) - 1e-9), 0)
-
 
 PLANES_AT_ONCE = 32  # planes whose text is written before it becomes strings: it is still in the cache then
 
@@ -104,10 +78,12 @@ def segment_some(probabilities: np.ndarray, levels: array, min_sizes: array, som
 
 def segment(
     probabilities: np.ndarray,
-    thresholds: float | Sequence[float],
-    min_sizes: int | Sequence[int],
     /,
+    thresholds: float | Sequence[float] | None = None,
+    min_sizes: int | Sequence[int] = 0,
     threads: int | None = None,
+    *,
+    levels: int | Sequence[int] | None = None,
 ) -> list[str]:
     """Turn probabilities into the run-length text of their masks, without small components.
 
@@ -115,52 +91,36 @@ def segment(
     ----------
     probabilities : uint8 (N, C, H, W), in any memory order; 255 is certainty.
     thresholds : in [0, 1], one per class or one for all; a pixel is in when its value >= level(threshold).
-    min_sizes : least area in pixels of an 8-connected component, one per class or one for all.
+    min_sizes : least area in pixels of an 8-connected component, one per class or one for all; 0 keeps everything.
     threads : how many threads; None is one. The result does not depend on it.
+    levels : in place of thresholds, whole numbers in 0..255, one per class or one for all: a decision that is kept as
+        bytes meets no float.
 
     Returns
     -------
     list of N*C str : `encode_rle` of each mask, in row order (image by image, class by class).
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument, what was expected and what came.
 
     Examples
     --------
     >>> plane = np.array([[255, 0, 0], [200, 0, 90]], np.uint8)
     >>> segment(plane[None, None], 0.3, 2)
     ['1 2']
-    """
-    levels = [level(value) for value in flat_list("thresholds", thresholds)]
-    return _segment(probabilities, "thresholds", levels, min_sizes, threads)
-
-
-def segment_at_levels(
-    probabilities: np.ndarray,
-    levels: int | Sequence[int],
-    min_sizes: int | Sequence[int],
-    /,
-    threads: int | None = None,
-) -> list[str]:
-    """Do what `segment` does, for a decision that is kept in levels, so that no float comes between.
-
-    Parameters
-    ----------
-    probabilities, min_sizes, threads : as for `segment`.
-    levels : in 0..255, one per class or one for all; a pixel is in when its value >= the level.
-
-    Examples
-    --------
-    >>> plane = np.array([[255, 0, 0], [200, 0, 90]], np.uint8)
-    >>> segment_at_levels(plane[None, None], 90, 1), segment_at_levels(plane[None, None], 91, 1)
+    >>> segment(plane[None, None], levels=90), segment(plane[None, None], levels=91)
     (['1 2 6 1'], ['1 2'])
     """
-    levels = whole_numbers("levels", levels, 0)
-    if max(levels, default=0) > 255:
-        raise ValueError(f"levels: expected whole numbers in 0..255, got {max(levels)}")
-    return _segment(probabilities, "levels", levels, min_sizes, threads)
-
-
-def _segment(
-    probabilities: np.ndarray, name: str, levels: list[int], min_sizes: int | Sequence[int], threads: int | None
-) -> list[str]:
+    if (thresholds is None) == (levels is None):
+        raise TypeError(f"expected either thresholds or levels, got {'neither' if levels is None else 'both'}")
+    name = "thresholds" if levels is None else "levels"
+    if levels is None:
+        levels = [level(value) for value in flat_list(name, thresholds)]
+    else:
+        levels = whole_numbers(name, levels, 0)
+        if max(levels, default=0) > HIGHEST:
+            raise ValueError(f"levels: expected whole numbers in 0..{HIGHEST}, got {max(levels)}")
     probabilities = array_of("probabilities", probabilities, (UINT8,), 4)
     images, classes = probabilities.shape[:2]
     levels = one_per_class(name, levels, classes)

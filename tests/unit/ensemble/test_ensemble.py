@@ -327,7 +327,7 @@ def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
 def test_a_mask_that_does_not_read_back_leaves_no_file(tmp_path, monkeypatch):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
     decision = {name: {"level": 100, "min_size": 0} for name in CLASSES}
-    monkeypatch.setattr(submission_module, "segment_at_levels", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
+    monkeypatch.setattr(submission_module, "segment", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
     with pytest.raises(ValueError, match="does not decode to what it was made from"):
         write_submission(blend, decision, [("a.jpg", "Fish")], tmp_path / "submission.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["test.zarr"]

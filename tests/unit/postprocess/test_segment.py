@@ -19,7 +19,7 @@ from postprocess_oracles import (
     text_of,
 )
 
-from cloudseg.postprocess import level, segment
+from cloudseg.postprocess import Cut, level, segment
 
 
 def expected(probabilities, levels, min_sizes):
@@ -53,8 +53,10 @@ def test_every_level_of_a_plane():
     probabilities = np.broadcast_to(plane, (1, 256, *plane.shape))
     thresholds = np.arange(256) / 255
     assert [level(t) for t in thresholds] == list(range(256))
-    got = segment(probabilities, thresholds, np.arange(256) % 30)
-    assert got == expected(probabilities, range(256), [v % 30 for v in range(256)])
+    wanted = expected(probabilities, range(256), [v % 30 for v in range(256)])
+    assert segment(probabilities, thresholds, np.arange(256) % 30) == wanted
+    assert segment(probabilities, levels=np.arange(256), min_sizes=np.arange(256) % 30) == wanted
+    assert [text_of(Cut(v, v % 30).mask(plane)) for v in range(256)] == wanted
 
 
 @pytest.mark.parametrize("shape", [(350, 525), (1400, 2100), (3200, 3200)])
@@ -116,6 +118,37 @@ def test_wrong_arguments(arguments, error, match):
         segment(*arguments)
     with pytest.raises(ValueError, match="threads"):
         segment(P, 0.5, 0, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "match"),
+    [
+        ({}, TypeError, "either thresholds or levels, got neither"),
+        ({"thresholds": 0.5, "levels": 128}, TypeError, "either thresholds or levels, got both"),
+        ({"levels": 0.5}, TypeError, "levels: expected a whole number, got 0.5"),
+        ({"levels": 256}, ValueError, "levels: expected whole numbers in 0..255, got 256"),
+        ({"levels": [128, -1, 0]}, ValueError, "-1"),
+        ({"levels": [128, 127]}, ValueError, "levels.*3 .one per class.*2"),
+    ],
+)
+def test_wrong_levels(settings, error, match):
+    with pytest.raises(error, match=match):
+        segment(P, **settings)
+
+
+@pytest.mark.parametrize(
+    ("level", "min_size", "error", "match"),
+    [
+        (0.5, 0, TypeError, "level: expected a whole number, got 0.5"),
+        (256, 0, ValueError, "level: expected a whole number in 0..255, got 256"),
+        (-1, 0, ValueError, "level: expected at least 0, got -1"),
+        (128, -1, ValueError, "min_size: expected at least 0, got -1"),
+        (128, None, TypeError, "min_size: expected a whole number, got None"),
+    ],
+)
+def test_wrong_cuts(level, min_size, error, match):
+    with pytest.raises(error, match=match):
+        Cut(level, min_size)
 
 
 PROCESS = """
