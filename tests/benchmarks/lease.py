@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cloudseg.runtime.gpus.lease import lease, visible_devices
+from cloudseg.runtime.gpus.lease import lease
+from cloudseg.runtime.gpus.visible import visible_devices
 
 MOST = 0.050  # seconds a job
 POOL = ["a", "b", "c", "d"]

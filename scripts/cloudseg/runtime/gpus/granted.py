@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cloudseg.errors import DeviceError
-from cloudseg.runtime.gpus.lease import visible_devices
+from cloudseg.runtime.gpus.visible import visible_devices
 
 
 def refuse_missing_devices(device: str, jobs: Iterable[Any]) -> None:

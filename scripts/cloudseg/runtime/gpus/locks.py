@@ -17,20 +17,18 @@ import platform
 import pwd
 import signal
 import socket
-import stat
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from cloudseg.errors import DeviceError
+from cloudseg.runtime.gpus.lock_files import open_file, open_folder
 from cloudseg.runtime.processes import state_of
 
 LOOK_EVERY = 0.05  # seconds
 SAY_AFTER = 10.0  # seconds of waiting, then after twice as many, and so on
 SAY_AT_LEAST_EVERY = 600.0  # seconds
-NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EROFS
 
 
 class Waiting:
@@ -75,7 +73,7 @@ class Locks:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder
-        self.folder = _open_folder(folder)
+        self.folder = open_folder(folder)
         self.files: dict[str, int] = {}
         self._claims: dict[str, list[socket.socket]] = {}
         _OPEN.add(self)
@@ -161,19 +159,19 @@ class Locks:
             return False
         return True
 
-    def claim(self, name: str, places: Iterable[int]) -> bool:
-        """Take places of a locked file under a name that nobody can remove, all or none; give them up with its lock.
+    def claim(self, name: str, slots: Iterable[int]) -> bool:
+        """Take slots of a locked file under a name that nobody can remove, all or none; give them up with its lock.
 
         Returns
         -------
         bool : False if another process has one of them. True where the kernel has no such names.
         """
         taken: list[socket.socket] = []
-        for place in places:
+        for slot in slots:
             try:
                 one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 taken.append(one)
-                one.bind(self._address(name, place))
+                one.bind(self._address(name, slot))
                 one.listen()  # so that others may ask who this is
             except OSError as error:
                 if sys.platform != "linux" or error.errno != errno.EADDRINUSE:
@@ -184,22 +182,22 @@ class Locks:
         self._claims[name] = taken
         return True
 
-    def claimed_by(self, name: str, places: Iterable[int]) -> set[int]:
-        """Return the processes that claim places of a file."""
+    def claimed_by(self, name: str, slots: Iterable[int]) -> set[int]:
+        """Return the processes that claim slots of a file."""
         found = set()
-        for place in places:
+        for slot in slots:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
                 one.setblocking(False)
-                one.connect(self._address(name, place))
+                one.connect(self._address(name, slot))
                 size = struct.calcsize("3i")
                 found.add(struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
         return found
 
-    def holders(self, name: str, places: Iterable[int] = ()) -> str:
-        """Say in words who holds a file, or places of it by a claim, and what lets it go on."""
+    def holders(self, name: str, slots: Iterable[int] = ()) -> str:
+        """Say in words who holds a file, or slots of it by a claim, and what lets it go on."""
         note = _note(self.read(name)) if self.exists(name) else {}
         lockers = _lockers(self.files[name]) if name in self.files else set()
-        pids = sorted(lockers | self.claimed_by(name, places))
+        pids = sorted(lockers | self.claimed_by(name, slots))
         if not pids and note:
             return f"process {note['pid']} of {note['user']} on {note['host']} since {note['since']}"
         if not pids:
@@ -229,7 +227,7 @@ class Locks:
 
     def _open(self, name: str, create: bool = True) -> int:
         if name not in self.files:
-            self.files[name] = _open_file(self.folder, self.path, name, create)
+            self.files[name] = open_file(self.folder, self.path, name, create)
         return self.files[name]
 
     def has_its_name(self, name: str) -> bool:
@@ -240,8 +238,8 @@ class Locks:
             return False
         return os.path.samestat(there, os.fstat(self.files[name]))
 
-    def _address(self, name: str, place: int) -> str:
-        text = f"{self.path.absolute()} {name} {place}"
+    def _address(self, name: str, slot: int) -> str:
+        text = f"{self.path.absolute()} {name} {slot}"
         return f"\0cloudseg-{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -307,75 +305,3 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
-
-
-# The files
-
-
-def _open_folder(path: Path) -> int:
-    try:
-        with contextlib.suppress(FileExistsError), _no_umask():
-            path.mkdir(0o1777)
-        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except NotADirectoryError:
-        raise DeviceError(f"{path}: expected a folder for device locks, got a link or a file; remove it") from None
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DeviceError(f"{path}: {error.strerror}; make room there for a folder of small lock files") from None
-    status = os.fstat(folder)
-    of_others = status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022
-    if of_others and not status.st_mode & stat.S_ISVTX:
-        os.close(folder)
-        raise DeviceError(
-            f"{path}: expected mode 1777 (`chmod 1777`) or a folder of root's or your own, got mode "
-            f"{stat.S_IMODE(status.st_mode):04o} of user {status.st_uid}, where others may replace the locks of devices"
-        )
-    return folder
-
-
-def _open_file(folder: int, path: Path, name: str, create: bool) -> int:
-    """Open a lock file, made with mode 0666 when there is none.
-
-    An existing file is never opened with O_CREAT: where fs.protected_regular is set, the kernel refuses that to all
-    but the owners of the file and of the folder.
-    """
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-    try:
-        try:
-            file = os.open(name, flags, dir_fd=folder)
-        except FileNotFoundError:
-            if not create:
-                raise
-            try:
-                with _no_umask():
-                    file = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
-            except FileExistsError:  # another job was faster
-                file = os.open(name, flags, dir_fd=folder)
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise DeviceError(f"{path / name}: {error.strerror}; make room there for small lock files") from None
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise
-        raise DeviceError(
-            f"{path / name}: {error.strerror}; expected a file with mode 0666 in a folder with mode 1777: no job can "
-            "use the devices of this machine until its owner (or root) removes it or mends its mode"
-        ) from None
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(file)
-        raise DeviceError(
-            f"{path / name}: expected a plain lock file, got a special file or a second name of another file; its "
-            "owner (or root) must remove it"
-        )
-    return file
-
-
-@contextlib.contextmanager
-def _no_umask() -> Iterator[None]:
-    # the mode must be right from the first moment: another user's job may open the file in the next
-    before = os.umask(0)
-    try:
-        yield
-    finally:
-        os.umask(before)

@@ -20,8 +20,10 @@ from pathlib import Path
 import pytest
 
 from cloudseg.runtime.gpus import lease as module
-from cloudseg.runtime.gpus.lease import lease, visible_devices
+from cloudseg.runtime.gpus import queue, visible
+from cloudseg.runtime.gpus.lease import lease
 from cloudseg.runtime.gpus.locks import Locks
+from cloudseg.runtime.gpus.visible import visible_devices
 
 FOUR = ["a", "b", "c", "d"]
 PATIENCE = 60  # seconds, for what should not take one
@@ -46,9 +48,9 @@ with lease(int(count), jobs_per_device=int(jobs_per_device), folder=folder) as d
 
 @pytest.fixture(autouse=True)
 def no_scheduler(monkeypatch, tmp_path):
-    for name in (*module.SCHEDULERS, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+    for name in (*visible.SCHEDULERS, "SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(module, "DRIVER", tmp_path / "no driver")
+    monkeypatch.setattr(visible, "DRIVER", tmp_path / "no driver")
     monkeypatch.setenv("PATH", "/nowhere")
 
 
@@ -214,7 +216,7 @@ def test_a_waiting_job_that_was_stopped_blocks_nobody(start, folder, monkeypatch
         stopped = start("stopped", 1, 1, 0, pool=["a"])
         assert next_line(stopped).startswith("waiting")
         stopped.send_signal(signal.SIGSTOP)
-    monkeypatch.setattr(module, "STOPPED_AFTER", 0.2)
+    monkeypatch.setattr(queue, "STOPPED_AFTER", 0.2)
     with lease(1, pool=["a"], folder=folder) as devices:
         assert devices == ("a",)
         stopped.send_signal(signal.SIGCONT)
@@ -513,7 +515,7 @@ def driver(tmp_path, monkeypatch):
             left_out = "Yes" if number in excluded else "No"
             text = f"Model: \t\t NVIDIA {model}\nIRQ:   \t\t 18\nGPU UUID: \t {uuid}\nBus Location: \t {device.name}\n"
             (device / "information").write_text(text + f"Device Minor: \t {3 - number}\nGPU Excluded:\t {left_out}\n")
-        monkeypatch.setattr(module, "DRIVER", tmp_path / "driver")
+        monkeypatch.setattr(visible, "DRIVER", tmp_path / "driver")
 
     return make
 
@@ -600,7 +602,7 @@ def test_more_than_there_are(folder):
 # Schedulers
 
 
-@pytest.mark.parametrize("scheduler", module.SCHEDULERS)
+@pytest.mark.parametrize("scheduler", visible.SCHEDULERS)
 def test_what_a_scheduler_assigned_is_believed(driver, folder, monkeypatch, capsys, scheduler):
     driver()
     monkeypatch.setenv(scheduler, "17")
