@@ -21,6 +21,7 @@ include: "rules/verify.smk"
 
 
 rule all:
+    """Make everything that the config asks for."""
     default_target: True
     input:
         everything,

@@ -4,6 +4,7 @@
 if PLAN.settings["dataset"]["source"] == "demo":
 
     rule demo:
+        """Draw the demo's images and labels."""
         output:
             directory(PLAN.dataset.raw),
         log:
@@ -26,6 +27,7 @@ if PLAN.settings["dataset"]["source"] == "demo":
 if PLAN.settings["dataset"]["source"] == "kaggle":
 
     rule fetch:
+        """Download the contest's images and labels with the kaggle CLI."""
         output:
             directory(PLAN.dataset.raw),
         log:
@@ -46,6 +48,7 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
 if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
 
     rule sample:
+        """Link a few of one's own images, for a smoke run."""
         input:
             raw=ancient(PLAN.settings["dataset"]["root"]),
         output:
@@ -68,6 +71,7 @@ if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
 
 
 rule check:
+    """Check the images and the table of a split, all problems at once."""
     input:
         # What is in a folder of the user decides, not its times
         raw=PLAN.dataset.raw if PLAN.dataset.is_made else ancient(PLAN.dataset.raw),
@@ -94,6 +98,7 @@ rule check:
 
 
 rule folds:
+    """Split the training images into folds."""
     input:
         images="<results>/dataset/train.tsv",
         weights=PLAN.dataset.fold_weights,
@@ -116,6 +121,7 @@ rule folds:
 
 
 rule pixels:
+    """Store the images of a split at one size."""
     input:
         images="<results>/dataset/{split}.tsv",
         train=of_pixel_store("original_sizes"),
@@ -146,6 +152,7 @@ rule pixels:
 
 
 rule truth:
+    """Store the labels on the submission grid."""
     input:
         images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),

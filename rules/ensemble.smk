@@ -2,6 +2,7 @@
 
 
 rule blend:
+    """Average the probabilities of an ensemble's members."""
     input:
         stores=of_blend("stores"),
         folds="<results>/dataset/folds.tsv",
@@ -32,6 +33,7 @@ rule blend:
 
 
 rule surface:
+    """Count the Dice of every threshold and minimum size, out of fold."""
     input:
         blend="<ensembles>/{ensemble}/valid.zarr",
         truth="<results>/dataset/truth.zarr",
@@ -55,6 +57,7 @@ rule surface:
 
 
 rule decide:
+    """Choose thresholds and minimum sizes, and score them out of fold."""
     input:
         surface="<ensembles>/{ensemble}/surface.zarr",
         blend="<ensembles>/{ensemble}/valid.zarr",
@@ -81,6 +84,7 @@ rule decide:
 
 
 rule compare:
+    """Compare an ensemble with its members, decided likewise."""
     input:
         images="<ensembles>/{ensemble}/images.tsv",
         decision="<ensembles>/{ensemble}/decision.yaml",
@@ -107,6 +111,7 @@ rule compare:
 
 
 rule submit:
+    """Write the submission of an ensemble."""
     input:
         blend="<ensembles>/{ensemble}/test.zarr",
         decision="<ensembles>/{ensemble}/decision.yaml",
@@ -131,6 +136,7 @@ rule submit:
 
 
 rule submission:
+    """Put the config's submission into the results and the working directory."""
     input:
         submission=f"<ensembles>/{PLAN.settings['submission']}/submission.csv",
         decision=f"<ensembles>/{PLAN.settings['submission']}/decision.yaml",

@@ -2,6 +2,7 @@
 
 
 rule predict:
+    """Predict a split with the best and the last checkpoint of a run."""
     input:
         best="<run>/best.safetensors",
         last="<run>/last.safetensors",

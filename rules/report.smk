@@ -2,6 +2,7 @@
 
 
 rule dataset_sheet:
+    """Draw images with the outlines of their labels."""
     input:
         truth="<results>/dataset/truth.zarr",
         raw=ancient(PLAN.dataset.raw),
@@ -21,6 +22,7 @@ rule dataset_sheet:
 
 
 rule augmented:
+    """Draw what the augmentation of a recipe does."""
     input:
         pixels=of_recipe("store"),
     output:
@@ -43,6 +45,7 @@ rule augmented:
 
 
 rule shift:
+    """Find out whether train and test images can be told apart."""
     input:
         train="<results>/dataset/train.tsv",
         test="<results>/dataset/test.tsv",
@@ -68,6 +71,7 @@ rule shift:
 
 
 rule leaderboard:
+    """Rank experiments and ensembles by their Dice out of fold."""
     input:
         scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.ensembles),
         images=expand("<ensembles>/{name}/images.tsv", name=PLAN.submitted),
@@ -102,6 +106,7 @@ rule leaderboard:
 
 
 rule loading:
+    """Time three ways to read training images."""
     input:
         images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),
@@ -132,6 +137,7 @@ rule loading:
 
 
 rule quantising:
+    """Measure what one byte per probability costs."""
     input:
         checkpoint=f"{PLAN.studied.key.folder}/last.safetensors",
         pixels=f"<results>/dataset/train/{PLAN.studied.key.size}.zarr",

@@ -2,6 +2,7 @@
 
 
 rule weights:
+    """Make the initial weights of an encoder."""
     input:
         # What is in a file of the user decides, not its time
         file=ancient(of_initial_weights("file")),
@@ -27,6 +28,7 @@ rule weights:
 
 
 rule train:
+    """Train one network on all folds but one."""
     input:
         pixels="<results>/dataset/train/{size}.zarr",
         canvas=of_run("canvas_store"),
@@ -58,6 +60,7 @@ rule train:
 
 
 rule probe_one:
+    """Measure how large a batch of one network fits the device."""
     output:
         table="<results>/probe/{encoder}/{decoder}/{size}/{recipe}.tsv",
     log:
@@ -84,6 +87,7 @@ rule probe_one:
 
 
 rule probe:
+    """Show what every network of the sheet takes of the device."""
     input:
         tables=expand(
             "<results>/probe/{experiment}.tsv", experiment=PLAN.sheet.experiment_paths

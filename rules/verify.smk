@@ -2,6 +2,7 @@
 
 
 rule verify:
+    """Check that every file is still as its job left it; remove=true removes the others."""
     log:
         "<logs>/verify.log",
     localrule: True
