@@ -19,8 +19,9 @@ Probabilities are uint8, 255 is certainty. Average two members, find a good thre
 >>> bool((decode_rle(text, truth.shape) == remove_small_components(truth, 50)).all())
 True
 
-Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`
-and `surface`. `intrinsics` holds the machine instructions, `compiling` the cache, `arguments` the checks.
+Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`,
+then `surface` with `sweep`, `accounts`, `pixels` and `basins`. `intrinsics` holds the machine instructions, `compiling`
+the cache, `arguments` the checks.
 """
 
 from cloudseg.postprocess.blend import blend
