@@ -34,8 +34,6 @@ def _tidied(node: Any) -> Any:
         tidy["description"] = " ".join(tidy["description"].split())
     if tidy.get("default", 0) is None and not _takes_null(tidy):
         del tidy["default"]  # None stands for a key that is left out
-    if entries := tidy.pop("prefixItems", []):
-        tidy["items"] = entries[0]  # all are alike
     if isinstance(named := tidy.get("patternProperties"), dict):
         ((pattern, value),) = named.items()
         names = tidy["propertyNames"] | {"pattern": pattern}
@@ -79,6 +77,10 @@ class Schema:
             node = self._child(node, part)
         return node
 
+    def known_keys(self, place: Sequence[str | int]) -> list[str]:
+        """Return the keys that the mapping at a place may have."""
+        return [name for form in self._forms(self.at(place)) for name in form.get("properties", {})]
+
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Yield every key with its schema; `{name}` stands for a name, `[]` for each entry of a list.
 
@@ -121,8 +123,6 @@ class Schema:
         forms = self._forms(node)
         if isinstance(part, int):
             return next((self._resolved(form["items"]) for form in forms if "items" in form), {})
-        if part == "[key]":
-            return node.get("propertyNames", {})
         if part.startswith("<"):
             return next((form for form in forms if f"<{form.get('type')}>" == part or _is_number(form, part)), {})
         for form in forms:

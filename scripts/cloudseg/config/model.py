@@ -5,9 +5,10 @@ The keys of a recipe are in :mod:`cloudseg.config.recipe`.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Tag
 
 from cloudseg.config.fields import (
     BY_FORM,
@@ -47,7 +48,11 @@ Competition = Annotated[
     str,
     Pattern(r"[a-z0-9][a-z0-9_-]*", "the contest's name in its address, such as understanding_cloud_organization"),
 ]
-Folder = Annotated[str, Pattern(r"[^{}<>*?]+", "a folder without any of {}<>*? in its name")]
+Folder = Annotated[
+    str,
+    Pattern(r"[^{}<>*?]+", "a folder without any of {}<>*? in its name"),
+    AfterValidator(lambda path: Path(path).as_posix()),
+]
 EncoderName = Annotated[
     str, Pattern(r"[a-z0-9][a-z0-9_.-]*", "the name of an encoder, such as resnet34 or tu-tf_efficientnet_lite0")
 ]
@@ -163,7 +168,7 @@ def _query(value: Any) -> Any:
 
 def _queries(value: Any) -> Any:
     """Return a query alone as a list of one."""
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, str) and value else value
 
 
 OneQuery = Annotated[
@@ -298,3 +303,8 @@ class ExperimentRow(Model):
     """How many folds of the split are trained, from the first on."""
     note: str = ""
     """Free text."""
+
+    @property
+    def experiment(self) -> tuple[str, str, str, str]:
+        """What tells experiments apart: encoder, decoder, size and recipe."""
+        return self.encoder, self.decoder, self.size, self.recipe

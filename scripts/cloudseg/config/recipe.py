@@ -27,6 +27,7 @@ from cloudseg.config.size import Size
 
 Flip = Literal["identity", "horizontal", "vertical", "both"]
 FLIPS = get_args(Flip)
+FOR_ALL_EPOCHS = ("cosine", "one_cycle")  # schedules that end at a learning rate of 0, so none can stop before
 Start = Annotated[
     str,
     Pattern(
@@ -106,9 +107,9 @@ class Normalise(Model):
     default.
     """
 
-    mean: tuple[ChannelMean, ChannelMean, ChannelMean] = (0.485, 0.456, 0.406)
+    mean: Annotated[tuple[ChannelMean, ...], Field(min_length=3, max_length=3)] = (0.485, 0.456, 0.406)
     """Mean per channel."""
-    std: tuple[ChannelDeviation, ChannelDeviation, ChannelDeviation] = (0.229, 0.224, 0.225)
+    std: Annotated[tuple[ChannelDeviation, ...], Field(min_length=3, max_length=3)] = (0.229, 0.224, 0.225)
     """Standard deviation per channel."""
 
 
@@ -246,6 +247,11 @@ class Recipe(Model):
     """Views of test-time augmentation, or `recipe`: the augmentation with every probability set to 1, one view per
     transform, each undone.
     """
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The augmentation in plain values, as the tables of albumentations take it."""
+        return self.model_dump(mode="json", include={"augmentation"})["augmentation"]
 
     def canonical(self, *keys: str) -> dict[str, Any]:
         """Return the params that make this recipe again: keys sorted, what stands at its default left out.

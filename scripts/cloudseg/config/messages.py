@@ -1,0 +1,121 @@
+"""What is wrong with a value of a config, in the words of a person: place, what was expected, what came, what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from cloudseg.config.fields import Model
+from cloudseg.config.json_schema import Node, Schema
+from cloudseg.config.names import nearest
+from cloudseg.errors import ConfigError
+
+# Types of JSON in the words of a person, and what counts what
+WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
+WORDS |= {"array": "a list", "object": "a mapping (key: value)"}
+BOUNDS = {"greater_than_equal": ("minimum", "at least"), "less_than_equal": ("maximum", "at most")}
+BOUNDS |= {"greater_than": ("exclusiveMinimum", "more than"), "less_than": ("exclusiveMaximum", "less than")}
+COUNTS = {"too_short": ("min_length", "at least", "entry", "entries")}
+COUNTS |= {"too_long": ("max_length", "at most", "entry", "entries")}
+COUNTS |= {"string_too_short": ("min_length", "at least", "character", "characters")}
+Place = Sequence[str | int]
+
+
+def problems(error: ValidationError, model: type[Model]) -> list[str]:
+    """List everything in which a value breaks its model, one line each.
+
+    Parameters
+    ----------
+    error : what pydantic found.
+    model : the model that the value was validated by.
+
+    Examples
+    --------
+    >>> from cloudseg.config.model import Folds
+    >>> try:
+    ...     Folds.model_validate({"count": 1, "stratify": "labels"})
+    ... except ValidationError as error:
+    ...     problems(error, Folds)
+    ["unknown key 'stratify' (nearest: stratify_by)", 'count: expected at least 2, got 1']
+    """
+    schema = Schema(model)
+    found = sorted(error.errors(include_url=False), key=_place_of_mapping)
+    return list(dict.fromkeys(_line(one, schema) for one in found if not _is_miscounted(one)))
+
+
+def _place_of_mapping(error: dict[str, Any]) -> list[str]:
+    """Return the place that a problem is told at; what is missing, or too much, is told at the mapping."""
+    place = error["loc"][:-1] if error["type"] in ("missing", "extra_forbidden") else error["loc"]
+    return [str(part) for part in place]
+
+
+def _is_miscounted(error: dict[str, Any]) -> bool:
+    """Return whether a list has too few entries only because pydantic does not count those with problems."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
+
+
+def _line(error: dict[str, Any], schema: Schema) -> str:
+    """Write one problem."""
+    place, kind = error["loc"], error["type"]
+    if kind in ("extra_forbidden", "missing"):
+        *within, key = place
+        unknown = f"unknown key {key!r}{nearest(key, schema.known_keys(within))}"
+        return _at(within) + (unknown if kind == "extra_forbidden" else f"the key {key!r} is missing")
+    if place and place[-1] == "[key]":
+        return _at(place[:-2]) + _complaint(error, {})
+    if _is_tag(place[-1:]) and kind not in (*BOUNDS, *COUNTS):
+        place = place[:-1]  # of no form that is allowed
+    return _at(place) + _complaint(error, schema.at(place))
+
+
+def _complaint(error: dict[str, Any], node: Node) -> str:
+    """Say what a value should have been and what it is."""
+    kind, got, facts = error["type"], error["input"], error.get("ctx", {})
+    if kind in BOUNDS:
+        name, words = BOUNDS[kind]
+        hint = f"; {node['hint']}" if "hint" in node else ""
+        return f"expected {words} {node[name]}, got {got!r}{hint}"
+    if kind in COUNTS:
+        name, words, one, many = COUNTS[kind]
+        return f"expected {words} {facts[name]} {one if facts[name] == 1 else many}, got {len(got)}"
+    if kind == "unique_items":
+        return f"expected different entries, got {_short(facts['twice'])} {got.count(facts['twice'])} times"
+    if kind == "expected":
+        return f"expected {facts['expected']}, got {_short(got)}"
+    if kind == "literal_error" and "enum" in node:
+        return f"expected one of {', '.join(node['enum'])}, got {_short(got)}{nearest(got, node['enum'])}"
+    return _other_kind(got, node)
+
+
+def _other_kind(got: Any, node: Node) -> str:
+    """Say which kind of value was expected in place of one of another kind."""
+    if "anyOf" in node or "oneOf" in node:
+        return f"expected {node['expected']}, got {_short(got)}"
+    kind = node.get("type", "")
+    words = WORDS.get(kind, "another value") + (" or null" if node.get("nullable") else "")
+    quotes = f" (put it in quotes: '{got}')" if kind == "string" and isinstance(got, int | float) else ""
+    return f"expected {words}, got {_short(got)}{quotes}"
+
+
+def _at(place: Place) -> str:
+    """Write a place before what is wrong there."""
+    parts = [str(part) for part in place if not _is_tag([part])]
+    return f"{'.'.join(parts)}: " if parts else ""
+
+
+def _is_tag(place: Place) -> bool:
+    """Return whether a place is the tag of a form."""
+    return len(place) == 1 and str(place[0]).startswith("<") and str(place[0]).endswith(">")
+
+
+def _short(value: Any) -> str:
+    """Return a value in a message: on one line, and not longer than one reads."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def refuse(lines: list[str]) -> None:
+    """Raise a ConfigError with all problems found, if there are any."""
+    if lines:
+        many = f"{len(lines)} problems" if len(lines) > 1 else "1 problem"
+        raise ConfigError("\n".join([f"{many} to mend before anything runs:", *(f"  - {line}" for line in lines)]))
