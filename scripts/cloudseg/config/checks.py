@@ -1,0 +1,127 @@
+"""What one key of a config alone cannot tell: whether its values go together, and with this machine's files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.config.model import Config, Decision
+from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
+from cloudseg.config.transforms import augmentation_problems
+from cloudseg.config.views import recipe_views
+
+# Class names that are columns of the images table, or stand for the mean over classes.
+NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
+SILENT_LOSSES = {"dice", "tversky"}  # 0 for a class of which a batch has no pixel
+
+
+def config_problems(config: Config) -> list[str]:
+    """List what is wrong with a config whose keys are each sound, one line each."""
+    return [
+        *_dataset_problems(config),
+        *(f"recipes.{name}.{line}" for name, recipe in config.recipes.items() for line in _recipe_problems(recipe)),
+        *(
+            f"{place}.{line}"
+            for place, decision in decisions(config).items()
+            for line in _per_class_problems(decision, config.dataset.classes)
+        ),
+        *_submission_size_problems(config),
+        *_rate_problems(config),
+    ]
+
+
+def folder_problems(results: Path) -> list[str]:
+    """List files where a folder of results should be, and folders that cannot be written to."""
+    parts = ("dataset", "weights", "runs", "ensembles", "report", "logs")
+    folders = [Path(), results.parent, results, *(results / part for part in parts)]
+    in_the_way = [folder for folder in folders if folder.exists() and not folder.is_dir()]
+    locked = [folder for folder in folders if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK)]
+    return [
+        *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
+        *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
+    ]
+
+
+def decisions(config: Config) -> dict[str, Decision]:
+    """Return every decision of a config by its place."""
+    own = {f"ensembles.{name}.decision": entry.decision for name, entry in config.ensembles.items() if entry.decision}
+    return {"decision": config.decision, **own}
+
+
+def _dataset_problems(config: Config) -> Iterator[str]:
+    root = config.dataset.root
+    if config.dataset.source == "path" and not Path(root).is_dir():
+        yield f"dataset.root: {root!r} is no folder; give the one that holds train.csv"
+    for name in sorted(NO_CLASS & set(config.dataset.classes)):
+        yield f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise"
+
+
+def _recipe_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with a recipe whose keys are each sound."""
+    kind, _, source = recipe.start.partition(":")
+    if kind == "file" and not Path(source).is_file():
+        yield f"start: {source!r} is no file"
+    silent = SILENT_LOSSES - ({"dice"} if recipe.dice_over == "all" else set())
+    if set(recipe.loss.terms) <= silent:
+        yield (
+            f"loss: {' and '.join(recipe.loss.terms)} alone says nothing about a class that a batch lacks, so the "
+            "network never learns to leave one empty; add a loss per pixel, such as {bce: 1, dice: 1}"
+        )
+    found = [f"augmentation: {line}" for line in augmentation_problems(recipe.steps)]
+    yield from found or _view_problems(recipe)
+    yield from _batch_problems(recipe)
+    yield from _schedule_problems(recipe)
+
+
+def _view_problems(recipe: Recipe) -> list[str]:
+    try:
+        recipe_views(recipe.model_dump(mode="json"))
+    except ValueError as error:
+        return [f"tta: {error}"]
+    return []
+
+
+def _batch_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield that a device would see fewer images at once than a network can be trained on."""
+    at_once = images_at_once(recipe.model_dump())
+    if not pieces(recipe.batch, recipe.gpus, at_once):
+        least = recipe.gpus * max(LEAST, min(at_once, recipe.batch // recipe.gpus))
+        yield (
+            f"batch: {recipe.batch} images on {recipe.gpus} device(s), at most {at_once} at once, leave fewer than "
+            f"{LEAST} in a piece; choose a multiple of {least}"
+        )
+
+
+def _schedule_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield that a training would be stopped before its schedule has brought the learning rate down."""
+    if recipe.patience and recipe.schedule in FOR_ALL_EPOCHS:
+        yield (
+            f"patience: expected 0, got {recipe.patience}: a training that stops before the end of `schedule: "
+            f"{recipe.schedule}` leaves its last network unfinished, at a high learning rate; take "
+            "`schedule: plateau` to stop early"
+        )
+
+
+def _per_class_problems(decision: Decision, classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield where the numbers of a decision are not one per class."""
+    for key in ("threshold", "min_size"):
+        value, named = getattr(decision, key), ", ".join(classes)
+        if isinstance(value, tuple) and len(value) != len(classes):
+            yield f"{key}: expected {len(classes)} numbers, one per class ({named}), got {list(value)}"
+        elif isinstance(value, dict) and set(value) != set(classes):
+            yield f"{key}: expected one number per class ({named}), got {', '.join(value)}"
+
+
+def _submission_size_problems(config: Config) -> Iterator[str]:
+    if config.dataset.source == "path" and config.submission_size is None:
+        yield (
+            "submission_size: the key is missing; write the height x width of the masks in your submission, such as "
+            "`submission_size: 512x512` (the size of the images, unless a contest asks for another): all "
+            "probabilities, minimum sizes and scores are of that grid"
+        )
+
+
+def _rate_problems(config: Config) -> Iterator[str]:
+    rates, classes = config.class_rates, config.dataset.classes
+    if rates is not None and set(rates) != set(classes):
+        yield f"class_rates: expected one number per class ({', '.join(classes)}), got {', '.join(rates) or 'none'}"

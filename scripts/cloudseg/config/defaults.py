@@ -1,0 +1,70 @@
+"""The defaults that depend on other keys: the contest's numbers are for its images, and for the demo's like them."""
+
+import math
+from typing import Any
+
+from cloudseg.config.fields import FrozenDict
+from cloudseg.config.model import Config, Decision
+from cloudseg.config.size import Size
+
+# The contest's submission, and what its notebooks chose from
+CONTEST_SIZE = Size(350, 525)
+CONTEST_MIN_SIZE = 5000  # pixels
+CONTEST_MIN_AREA = 0.025  # of a recipe's validation, as a share of the image: about CONTEST_MIN_SIZE
+CONTEST_MIN_SIZES = (
+    *(0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000),
+)
+
+
+def with_contest_defaults(config: Config) -> Config:
+    """Return a config, which has been checked, with the sizes that it leaves to its images; they are then there.
+
+    Decisions that give a list of numbers give each class its own.
+
+    Examples
+    --------
+    >>> config = Config(name="a", dataset={"source": "demo"}, recipes={"quick": {}}, experiments="a.tsv",
+    ...     ensembles={}, submission="all", decision={"threshold": [0.5, 0.4, 0.3, 0.2]})
+    >>> filled = with_contest_defaults(config)
+    >>> str(filled.submission_size), filled.recipes["quick"].validation.min_area, filled.decision.threshold["Flower"]
+    ('350x525', 0.025, 0.4)
+    """
+    own = config.dataset.source == "path"
+    size = config.submission_size or CONTEST_SIZE
+    min_area = 0 if own else CONTEST_MIN_AREA
+    recipes = {
+        name: recipe.model_copy(update={"validation": _filled(recipe.validation, min_area=min_area)})
+        for name, recipe in config.recipes.items()
+    }
+    ensembles = {
+        name: entry.model_copy(update={"decision": entry.decision and _decision(entry.decision, config)})
+        for name, entry in config.ensembles.items()
+    }
+    return config.model_copy(
+        update={
+            "submission_size": size,
+            "min_sizes": config.min_sizes or contest_min_sizes(size),
+            "recipes": FrozenDict(recipes),
+            "ensembles": FrozenDict(ensembles),
+            "decision": _decision(config.decision, config),
+        }
+    )
+
+
+def contest_min_sizes(size: Size) -> tuple[int, ...]:
+    """Return the contest's minimum sizes on a grid of another size, each once."""
+    area, contest = math.prod(size.pixels), math.prod(CONTEST_SIZE.pixels)
+    return tuple(sorted({least * area // contest for least in CONTEST_MIN_SIZES}))
+
+
+def _decision(decision: Decision, config: Config) -> Decision:
+    """Return a decision with its minimum size, and its lists as mappings of the classes."""
+    filled = _filled(decision, min_size=0 if config.dataset.source == "path" else CONTEST_MIN_SIZE)
+    lists = {key: value for key in ("threshold", "min_size") if isinstance(value := getattr(filled, key), tuple)}
+    named = {key: FrozenDict(zip(config.dataset.classes, value, strict=True)) for key, value in lists.items()}
+    return filled.model_copy(update=named)
+
+
+def _filled(model: Any, **values: Any) -> Any:
+    """Return a model with values for those of its keys that are null."""
+    return model.model_copy(update={key: value for key, value in values.items() if getattr(model, key) is None})

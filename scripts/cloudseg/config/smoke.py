@@ -1,0 +1,59 @@
+"""The smoke version of a config: all of it, in minutes on a CPU."""
+
+from cloudseg.config.batching import LEAST
+from cloudseg.config.fields import FrozenDict
+from cloudseg.config.model import Config
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.size import CONTEST_IMAGE, Size
+
+IMAGES = {"train": 24, "test": 8}
+RECIPE = {"epochs": 3, "micro_batch": None, "warmup": 0.5, "compile": False}
+BATCH = 4
+SHRINKS = (8, 4, 2)  # what sizes are divided by, the first that leaves the decoders enough
+
+
+def smoke_config(config: Config) -> Config:
+    """Return the config of a run of minutes: few images and epochs, and the demo's images for the contest's.
+
+    Examples
+    --------
+    >>> config = Config(name="a", dataset={"source": "kaggle"}, recipes={"quick": {}}, experiments="a.tsv",
+    ...     ensembles={}, submission="all")
+    >>> small = smoke_config(config)
+    >>> small.dataset.source, small.dataset.train, small.recipes["quick"].epochs
+    ('demo', 24, 3)
+    """
+    source = "path" if config.dataset.source == "path" else "demo"
+    return config.model_copy(
+        update={
+            "dataset": config.dataset.model_copy(update={"source": source, **IMAGES}),
+            "recipes": FrozenDict({name: _smoke_recipe(recipe) for name, recipe in config.recipes.items()}),
+        }
+    )
+
+
+def _smoke_recipe(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={**RECIPE, "batch": max(BATCH, LEAST * recipe.gpus)})
+
+
+def smoke_size(size: Size, smallest: int) -> Size:
+    """Return the size at which images of a smoke run are stored under the name of `size`.
+
+    Parameters
+    ----------
+    size : in pixels, or the part of the demo's originals.
+    smallest : height and width in pixels that must be left.
+
+    Examples
+    --------
+    >>> [str(smoke_size(Size.parse(text), 32)) for text in ("640x960", "64x96", "x4")]
+    ['80x120', '32x48', 'x32']
+    >>> str(smoke_size(Size.parse("96x144"), 64))
+    '96x144'
+    """
+    height, width = size.of(CONTEST_IMAGE)
+    for shrink in SHRINKS:
+        if min(height, width) // shrink >= smallest:
+            divisor = shrink * size.divisor
+            return Size(divisor=divisor) if divisor else Size(height // shrink, width // shrink)
+    return size
