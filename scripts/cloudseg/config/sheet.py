@@ -1,0 +1,244 @@
+"""The tables beside a config: the experiment sheet, and the scores that the contest gave."""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cloudseg.config.checkpoint_header import start_problem
+from cloudseg.config.decoders import DECODERS
+from cloudseg.config.encoders import encoders
+from cloudseg.config.messages import problems, refuse
+from cloudseg.config.model import Config, ExperimentRow
+from cloudseg.config.names import nearest
+from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.transforms import size_problem
+from cloudseg.config.views import recipe_views, smallest_side
+from cloudseg.errors import ConfigError
+
+KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart
+RESERVED = {"fold", "line"}  # columns that other tables add to the sheet's
+SCORES = ("best", "last", "single")
+Rows = dict[int, ExperimentRow]  # by the line that they stand in
+
+
+@dataclass(frozen=True)
+class ExperimentSheet:
+    """An experiment sheet that has been checked."""
+
+    columns: tuple[str, ...]
+    """In their order."""
+    rows: tuple[ExperimentRow, ...]
+
+
+def read_sheet(path: Path, config: Config) -> ExperimentSheet:
+    """Read an experiment sheet.
+
+    Raises
+    ------
+    ConfigError : all its problems, with their lines.
+    """
+    columns, cells = _read_cells(path)
+    rows: Rows = {}
+    lines = []
+    for number, record in cells.items():
+        try:
+            rows[number] = row = ExperimentRow.model_validate(record)
+            found = _row_problems(row, config)
+        except ValidationError as error:
+            found = problems(error, ExperimentRow)
+        lines += [f"{path}, line {number}: {problem}" for problem in found]
+    refuse(lines)
+    refuse([*_repetitions(path, rows), *_start_problems(path, rows, config), *_clashes(rows, config)])
+    extra = [] if "note" in columns else ["note"]
+    return ExperimentSheet((*columns, *extra), tuple(rows.values()))
+
+
+def experiment_name(experiment: Iterable[str], folds: int, *checkpoint: str) -> str:
+    """Return the name of a row of the sheet; with a checkpoint, the name of the ensemble of itself that is scored.
+
+    Parameters
+    ----------
+    experiment : encoder, decoder, size and recipe.
+    folds : how many folds the row trains.
+    checkpoint : best or last, if it is given.
+
+    Examples
+    --------
+    >>> experiment = ("tu-test_resnet", "fpn", "x4", "quick")
+    >>> experiment_name(experiment, 2), experiment_name(experiment, 2, "best")
+    ('tu-test-resnet-fpn-x4-quick-2', 'tu-test-resnet-fpn-x4-quick-2-best')
+    """
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, [*experiment, folds, *checkpoint])))
+
+
+def read_public_scores(path: Path, config: str, names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Read the table of scores that the contest gave.
+
+    Parameters
+    ----------
+    path : table separated by tabs with the columns config, name, best, last, single; empty cells are no score.
+    config : the rows of this config count.
+    names : the experiments and ensembles that there are.
+
+    Returns
+    -------
+    dict : name to the scores `best`, `last` (one file per checkpoint) and `single` (one file), those there are.
+
+    Raises
+    ------
+    ConfigError : all problems of the table, with their lines.
+    """
+    lines, scores = [], {}
+    known = list(names)
+    for number, row in enumerate(_read_table(path), start=2):
+        if missing := [name for name in ("config", "name", *SCORES) if row.get(name) is None]:
+            lines.append(
+                f"{path}, line {number}: no {', '.join(missing)}; the columns are config, name, best, last, single"
+            )
+        elif row["config"].strip() == config:
+            name, cells = row["name"].strip(), {mark: row[mark].strip() for mark in SCORES if row[mark].strip()}
+            if name not in known:
+                lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{nearest(name, known)}")
+            wrong = [cell for cell in cells.values() if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", cell)]
+            if wrong:
+                lines.append(f"{path}, line {number}: {wrong[0]!r} is no score from 0 to 1")
+            else:
+                scores[name] = {mark: float(cell) for mark, cell in cells.items()}
+    refuse(lines)
+    return scores
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: not a table of text ({error}); save it as UTF-8, tab-separated") from None
+
+
+def _read_cells(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
+    """Return the header of a sheet and the cells of its rows, by line; blank rows are left out."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error}); save the table as UTF-8, tab-separated") from None
+    header = [cell.strip() for cell in lines[0].rstrip().split("\t")] if lines else []
+    refuse([f"{path}, line 1: {problem}" for problem in _header_problems(header)])
+    rows = {}
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line.rstrip().split("\t")]
+        if len(cells) > len(header):
+            raise ConfigError(f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}")
+        if any(cells):
+            cells += [""] * (len(header) - len(cells))
+            rows[number] = dict(zip(header, cells, strict=True))
+    if not rows:
+        raise ConfigError(f"{path}: no experiments; each row below the header is one")
+    return header, rows
+
+
+def _header_problems(header: Sequence[str]) -> Iterator[str]:
+    twice = [name for name, count in Counter(header).items() if name and count > 1]
+    yield from [f"the column {name!r} is there twice" for name in twice[:1]]
+    required = [name for name, field in ExperimentRow.model_fields.items() if field.is_required()]
+    if missing := [name for name in required if name not in header]:
+        yield f"the columns {', '.join(missing)} are missing (tab-separated; got {', '.join(header)})"
+    if reserved := RESERVED & set(header):
+        yield f"the column {', '.join(sorted(reserved))} has a meaning of its own; rename it"
+
+
+def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+    """Yield what is wrong with a row whose cells are each sound."""
+    if row.recipe not in config.recipes:
+        yield f"no recipe {row.recipe!r}{nearest(row.recipe, config.recipes)}"
+    if row.encoder not in encoders():
+        # Not the names of each set of weights, which are many
+        models = [name for name in encoders() if "." not in name]
+        yield f"no encoder {row.encoder!r}{nearest(row.encoder, models)}"
+    elif row.recipe in config.recipes:
+        yield from _weights_problems(row, config)
+    if row.recipe in config.recipes:
+        yield from _augmented_size_problems(row, config)
+    if row.decoder not in DECODERS:
+        yield f"no decoder {row.decoder!r}{nearest(row.decoder, DECODERS)}; known: {', '.join(DECODERS)}"
+    else:
+        yield from _decoder_problems(row, config)
+    if row.folds > config.folds.count:
+        yield f"folds: expected at most {config.folds.count} (folds.count), got {row.folds}"
+
+
+def _decoder_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+    """Yield that images, or a view of them, are too small for the decoder, where their size is known here."""
+    size, smallest = Size.parse(row.size), DECODERS[row.decoder].minimum
+    if size.divisor:
+        return
+    if min(size.pixels) < smallest:
+        yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {row.size}"
+    elif row.recipe in config.recipes and not config.smoke:
+        side = smallest_side(recipe_views(config.recipes[row.recipe].model_dump(mode="json")), size.pixels)
+        if side < smallest:
+            yield (
+                f"{row.decoder} takes images of at least {smallest}x{smallest}, and a view of recipe {row.recipe} "
+                f"makes {row.size} {side} pixels small (recipes.{row.recipe}.tta)"
+            )
+
+
+def _augmented_size_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+    """Yield that the augmentation of a row does not keep the size of its images, where that is known.
+
+    A smoke run has smaller images, and is left alone; the size of `xN` of a user's own images is not known here.
+    """
+    recipe = config.recipes[row.recipe]
+    size = recipe.canvas or Size.parse(row.size)
+    if config.smoke or (size.divisor and config.dataset.source == "path"):
+        return
+    if problem := size_problem(recipe.steps, size.of(CONTEST_IMAGE)):
+        yield f"recipes.{row.recipe}.augmentation: {problem}"
+
+
+def _weights_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+    """Yield that an encoder cannot have the initial weights of its recipe."""
+    kind, _, file = config.recipes[row.recipe].start.partition(":")
+    if kind == "imagenet" and not encoders()[row.encoder] and not config.smoke:
+        yield f"there are no ImageNet weights for {row.encoder}; set recipes.{row.recipe}.start to none or file:PATH"
+    if kind == "file" and (problem := start_problem(file, row.encoder)):
+        yield f"recipes.{row.recipe}.start: {problem}"
+
+
+def _repetitions(path: Path, rows: Rows) -> Iterator[str]:
+    """Yield the rows that would have the files of an earlier one."""
+    first: dict[str, int] = {}
+    for number, row in rows.items():
+        earlier = first.setdefault(experiment_name(row.experiment, row.folds), number)
+        if earlier != number:
+            same = row.experiment == rows[earlier].experiment
+            what = "the same experiment as" if same else "differs only in punctuation from"
+            yield f"{path}, line {number}: {what} line {earlier} (encoder, decoder, size, recipe, folds)"
+
+
+def _start_problems(path: Path, rows: Rows, config: Config) -> Iterator[str]:
+    """Yield the rows whose recipe starts from a run that the sheet does not train (`start: run:...`)."""
+    trained = {row.experiment: row.folds for row in rows.values()}
+    for number, row in rows.items():
+        kind, _, source = config.recipes[row.recipe].start.partition(":")
+        if kind == "run":
+            experiment = (row.encoder, *source.split("/"))
+            if experiment == row.experiment:
+                yield f"{path}, line {number}: recipe {row.recipe} starts from the run itself"
+            elif trained.get(experiment, 0) < row.folds:
+                yield (
+                    f"{path}, line {number}: recipe {row.recipe} starts from {'/'.join(experiment)}, which the sheet "
+                    f"does not train for all {row.folds} folds"
+                )
+
+
+def _clashes(rows: Rows, config: Config) -> Iterator[str]:
+    """Yield the ensembles that have the name of an experiment."""
+    names = {experiment_name(row.experiment, row.folds, mark) for row in rows.values() for mark in ("best", "last")}
+    for name in set(config.ensembles) & names:
+        yield f"ensembles.{name}: the name of an experiment; choose another"
