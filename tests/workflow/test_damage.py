@@ -59,6 +59,7 @@ TEXTS = {
     ENSEMBLE / "images.tsv": lambda path, good: read_image_scores(
         path, {"images": 12, "classes": read_decided_classes(good / ENSEMBLE / "decision.yaml", good)}
     ),
+    ENSEMBLE / "comparison.json": lambda path, good: read_json(path),
     RUN / "run.json": lambda path, good: read_json(path),
 }
 # Nothing says how many lines these have, so that a cut between two of them goes unnoticed.
@@ -79,8 +80,22 @@ def wanted(good):
 
 
 def copied(good, folder):
-    """Copy a finished run with its file times, less the states of its trainings, which nothing here reads."""
-    return shutil.copytree(good, folder, ignore=shutil.ignore_patterns("training.state"), dirs_exist_ok=True)
+    """Copy a finished run, less the states of its trainings, which nothing here reads.
+
+    File times stay, and the links of a finished training: what damages an output damages the file kept aside as well.
+    """
+    made = {}
+
+    def copy(source, target):
+        inode = Path(source).stat().st_ino
+        if inode in made:
+            os.link(made[inode], target)
+        else:
+            made[inode] = shutil.copy2(source, target)
+        return target
+
+    ignored = shutil.ignore_patterns("training.state")
+    return shutil.copytree(good, folder, ignore=ignored, copy_function=copy, dirs_exist_ok=True)
 
 
 def flip(path, draw, first=0, last=None):
@@ -256,7 +271,8 @@ def test_a_checkpoint_cut_short_stops_the_plain_next_run(good, wanted, make_work
     printed = workflow.run("--cores", "2", *TARGET, check=False)
     assert f"Error: {RUN}/best.safetensors: not a whole safetensors file" in printed
     found = contents(workflow.folder)
-    assert {name for name in found if found[name] != wanted[name]} == {str(RUN / "best.safetensors")}
+    kept = next((good / RUN / "finished").glob("*/best.safetensors")).relative_to(good)
+    assert {name for name in found if found[name] != wanted[name]} == {str(RUN / "best.safetensors"), str(kept)}
     # One prediction may have ended the run before the other began
     assert not all((workflow.folder / RUN / f"best-{split}.zarr").exists() for split in ("valid", "test"))
 
@@ -287,7 +303,7 @@ def outputs_of(folder):
     paths = (folder / "results").rglob("*")
     aside = (".log", ".state", ".outputs.json", ".benchmark.tsv")
     wanted = [path for path in paths if path.is_file() and path.name != ".snakemake_timestamp"]
-    # `finished` is compared with its SHA-256 before anything is put back from it (test_finished.py)
+    # `finished` is compared with its digests before anything is put back from it (test_finished.py)
     return sorted(path for path in wanted if not path.name.endswith(aside) and "finished" not in path.parts)
 
 
@@ -346,6 +362,21 @@ def test_a_changed_digit_and_a_table_cut_between_lines_are_found(good, make_work
     printed = workflow.run("--cores", "2", "verify", "--configfile", "config.yaml", check=False)
     for name in (RUN / "history.tsv", ENSEMBLE / "scores.tsv"):
         assert f"damaged: {name}: its content is not what the job wrote" in printed
+
+
+def test_a_damaged_history_is_trained_anew_and_not_put_back(good, wanted, make_workflow, tmp_path):
+    """The copy of a finished training is a link: a line that is lost in place is lost in both."""
+    workflow = make_workflow(copied(good, tmp_path / "run"))
+    history = workflow.folder / RUN / "history.tsv"
+    os.truncate(history, sum(map(len, history.read_bytes().splitlines(keepends=True)[:-1])))
+    words = ("--cores", "2", "verify", "--configfile", "config.yaml", "--config", "remove=true")
+    printed = workflow.run(*words)
+    assert f"removed: {RUN}/history.tsv: its content is not what the job wrote" in printed
+    printed = workflow.run("--cores", "2", *commands_in(printed)[-1][1:])
+    assert "its files are back" not in printed
+    assert (workflow.folder / RUN / "history.tsv").read_text().count("\n") == 5
+    found = contents(workflow.folder)
+    assert [name for name in wanted if found.get(name) != wanted[name]] == []
 
 
 # A full disk

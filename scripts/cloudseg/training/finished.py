@@ -7,6 +7,7 @@ the training is replaced. Nothing here imports torch.
 """
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from cloudseg.storage import files, stores
 RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
 FOLDER = "finished"
 STATE = "training.state"
+# Links share their bytes with the outputs: what damages one damages the other
+DIGESTS = "digests.json"
 # Nothing said so in the first records, and this was the number then
 FIRST_CODE = 1
 
@@ -61,6 +64,8 @@ class FinishedTraining:
         state = [self.run / STATE] if (self.run / STATE).is_file() else []
         for path in (*self.outputs.values(), *state):
             _link(path, new / path.name)
+        digests = {path.name: files.sha256(path) for path in self.outputs.values()}
+        files.write_text(new / DIGESTS, json.dumps(digests, indent=2) + "\n")
         shutil.rmtree(self.kept, ignore_errors=True)
         new.rename(self.kept)
         for other in self.kept.parent.iterdir():
@@ -140,7 +145,9 @@ def keep_finished(run: Path) -> None:
     }
     if (run / FOLDER).is_dir() or not all(path.is_file() for path in outputs.values()):
         return
-    with contextlib.suppress(ValueError, KeyError):  # a record that is damaged, or no record: the jobs will say so
+    if not _is_whole(run, outputs):  # the jobs, or rule verify, will say so
+        return
+    with contextlib.suppress(ValueError, KeyError):  # no record of a training
         FinishedTraining(outputs, decisive_of_record(files.read_json(outputs["run"]))).keep()
 
 
@@ -185,13 +192,21 @@ def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path, outputs: Mapping[str, Path]) -> bool:
-    """Return whether all files are there and the checkpoints have the digests that the record says."""
+    """Return whether all files are there, as the training left them.
+
+    Folders of the time before there were `DIGESTS` have those of the checkpoints alone, in the record.
+    """
+    kept = {path.name: folder / path.name for path in outputs.values()}
     try:
         record = files.read_json(folder / outputs["run"].name)
-        digests = {name: files.sha256(folder / path.name) for name, path in outputs.items()}
-    except (OSError, ValueError):
+        files.read_table(folder / outputs["history"].name)
+        digests = {outputs[name].name: digest for name, digest in record.get("sha256", {}).items()}
+        if (folder / DIGESTS).is_file():
+            digests |= files.read_json(folder / DIGESTS)
+        found = {name: files.sha256(path) for name, path in kept.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
-    return all(digests[name] == digest for name, digest in record.get("sha256", {}).items())
+    return all(found[name] == digest for name, digest in digests.items())
 
 
 def _link(source: Path, target: Path) -> None:

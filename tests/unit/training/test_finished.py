@@ -1,6 +1,7 @@
 """A finished training outlives the edit that would replace it, until the new one is whole."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from cloudseg.config.schema import whole_recipe
 from cloudseg.runtime.gpus import granted
 from cloudseg.storage.files import sha256
 from cloudseg.training.finished import (
+    DIGESTS,
     FOLDER,
     FinishedTraining,
     decisive,
@@ -70,18 +72,45 @@ def test_what_has_been_replaced_is_dropped_when_the_new_is_whole(tmp_path):
 def test_kept_files_are_links_and_take_no_room(tmp_path):
     finish(tmp_path, "old", epochs=4)
     [kept] = (tmp_path / FOLDER).iterdir()
-    assert {path.name: path.stat().st_ino for path in kept.iterdir()} == {
+    assert {path.name: path.stat().st_ino for path in kept.iterdir() if path.name != DIGESTS} == {
         path.name: path.stat().st_ino for path in outputs(tmp_path).values()
     }
 
 
-def test_damaged_files_are_not_restored(tmp_path):
+@pytest.mark.parametrize("digests", [True, False], ids=["digests", "none"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("best.safetensors", "old b"), ("history.tsv", "old hist"), ("history.tsv", ""), ("run.json", "{")],
+)
+def test_damaged_files_are_not_restored(tmp_path, name, text, digests):
     finish(tmp_path, "old", epochs=4)
+    (tmp_path / name).write_text(text)  # both names of the file show it
     remove(tmp_path)
     [kept] = (tmp_path / FOLDER).iterdir()
-    (kept / "best.safetensors").write_text("old b")
+    if not digests:  # the files of a training that an older version kept
+        (kept / DIGESTS).unlink()
     assert training(tmp_path, epochs=4).restore() is False
     assert list(tmp_path.glob("*.*")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change"), [("history.tsv", ("old", "odd")), ("run.json", ('"fold": 0', '"fold": 1'))]
+)
+def test_files_that_look_whole_are_not_restored_after_a_change(tmp_path, name, change):
+    finish(tmp_path, "old", epochs=4)
+    text = (tmp_path / name).read_text()
+    assert change[0] in text
+    (tmp_path / name).write_text(text.replace(*change))
+    remove(tmp_path)
+    assert training(tmp_path, epochs=4).restore() is False
+
+
+def test_damaged_files_are_not_kept_as_finished(tmp_path):
+    finish(tmp_path, "old", epochs=4)
+    shutil.rmtree(tmp_path / FOLDER)
+    (tmp_path / "history.tsv").write_text("old hist")
+    keep_finished(tmp_path)
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_the_state_comes_back_so_that_more_epochs_go_on(tmp_path):
