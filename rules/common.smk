@@ -13,6 +13,7 @@ from cloudseg.config.settings import refuse
 from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.report.hints import next_commands
+from cloudseg.report.params import page_params
 from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from

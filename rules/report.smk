@@ -96,8 +96,8 @@ rule leaderboard:
     params:
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
-        experiments=leaderboard_rows(PLAN.sheet, PLAN.settings["recipes"]),
-        ensembles=leaderboard_ensembles(PLAN.settings["ensembles"]),
+        experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.settings["recipes"])),
+        ensembles=page_params(leaderboard_ensembles(PLAN.settings["ensembles"])),
         posted=PLAN.public_scores,
         class_rates=PLAN.settings["class_rates"],
         code=CODE["report"],
@@ -125,7 +125,7 @@ rule loading:
     params:
         encoder=PLAN.studied.key.encoder,
         decoder=PLAN.studied.key.decoder,
-        recipe=PLAN.studied.training_recipe,
+        recipe=page_params(PLAN.studied.training_recipe),
         images=4,
         batch=2,
         repeats=2,
@@ -155,7 +155,7 @@ rule quantising:
         **ESTIMATES.of("quantising", PLAN.dataset.work),
         gpu=PLAN.gpus,
     params:
-        recipe=PLAN.studied.prediction_recipe,
+        recipe=page_params(PLAN.studied.prediction_recipe),
         fold=0,
         run=PLAN.studied.key.folder.removeprefix("<results>/runs/"),
         submission_size=PLAN.dataset.submission_size,

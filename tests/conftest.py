@@ -115,7 +115,7 @@ PARTS = {
     "kills and damage": ["test_damage.py", "test_kills.py", "test_two_ranks.py"],
     "smoke and bad input": [
         *("test_own_data.py", "test_smoke.py", "test_bad_input.py", "test_contest_folder.py", "test_module.py"),
-        "test_real_data.py",
+        *("test_real_data.py", "test_report_page.py"),
     ],
 }
 STARTED = time.time()

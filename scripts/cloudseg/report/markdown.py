@@ -1,12 +1,16 @@
 """Tables in Markdown that a person reads in a terminal, too, and that show foreign text as text."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-# What Markdown or HTML would take for more than a character.
-SPECIAL = {ord(mark): f"\\{mark}" for mark in "\\|`[]~"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+# What Markdown (that of GitHub, with its formulas) or HTML would take for more than a character.
+SPECIAL = {ord(mark): f"\\{mark}" for mark in "\\|`[]~$"} | {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;"}
+
+# Emphasis begins and ends with these: not within a word, and the tables' own mark at the end of a cell has no partner.
+EMPHASIS = re.compile(r"\*(?!\)$)|(?<![^\W_])_|_(?![^\W_])")
 
 
 def escaped(text: Any) -> str:
@@ -18,7 +22,7 @@ def escaped(text: Any) -> str:
     a\\|b &lt;script&gt;\\[x\\](y) tu-tf_efficientnet
     """
     printable = "".join(mark if mark.isprintable() else " " for mark in str(text))
-    return printable.strip().translate(SPECIAL)
+    return EMPHASIS.sub(r"\\\g<0>", printable.strip().translate(SPECIAL))
 
 
 def markdown_table(columns: Mapping[str, Sequence[Any]], digits: int = 4) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from cloudseg.config import schema
+from cloudseg.report.params import page_params
 from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import DatasetPlan, estimated_pixels
 from cloudseg.workflow.run import RECIPE
@@ -29,5 +30,6 @@ class AugmentedRecipe:
 
     @property
     def augmentation(self) -> dict[str, Any]:
-        """What a picture of the augmentation needs of the recipe."""
-        return schema.canonical({key: self._recipe[key] for key in ("augmentation", "channels")}, RECIPE)
+        """What a picture of the augmentation, which Snakemake's report shows, needs of the recipe."""
+        needed = {key: self._recipe[key] for key in ("augmentation", "channels")}
+        return page_params(schema.canonical(needed, RECIPE))

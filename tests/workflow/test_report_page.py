@@ -1,0 +1,89 @@
+"""Free text of a config or a sheet is text in the page that `snakemake --report` writes, whatever it holds."""
+
+import json
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+import yaml
+from own_data import CONFIG, SHEET
+
+SCRIPT = "</script><script>document.title = 'run'</script>"
+TAGS = "<img src=x onerror=alert(1)><b>bold</b><!-- <script>"
+MARKS = "**b** _i_ `c` | [l](javascript:alert(1)) {{ 7*7 }} {wildcards.x} .. raw:: html"
+HOSTILE = f"{SCRIPT}{TAGS}{MARKS}"
+EQUALIZE = {"name": "Equalize", "p": 0.0, "mask_params": [HOSTILE]}
+
+
+class Elements(HTMLParser):
+    """Counts the elements of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.names.append(tag)
+
+
+def write_hostile(folder, **recipe):
+    ensembles = {"all": CONFIG["ensembles"]["all"] | {"note": f"{HOSTILE}\n\n.. raw:: html\n\n   <b>x</b>"}}
+    recipes = {"tiny": CONFIG["recipes"]["tiny"] | recipe}
+    config = CONFIG | {"recipes": recipes, "experiments": "hostile.tsv", "ensembles": ensembles}
+    (folder / "hostile.yaml").write_text(yaml.safe_dump(config))
+    head, row = SHEET.splitlines()
+    columns = ("note", "date", f"odd {SCRIPT}")
+    (folder / "hostile.tsv").write_text("\t".join([head, *columns]) + "\n" + "\t".join([row, *[HOSTILE] * 3]) + "\n")
+
+
+def test_no_job_that_the_report_shows_has_a_param_that_could_end_a_script(finished_run, repo, tmp_path):
+    shutil.copytree(finished_run.folder / "images", tmp_path / "images")
+    write_hostile(tmp_path, augmentation=[EQUALIZE])
+    words = map(str, (repo / "tests/golden/dry_run.py", repo / "Snakefile", "hostile.yaml", tmp_path))
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = json.loads(done.stdout)["jobs"]
+    shown = [job for job in jobs if any("report:" in str(path) for path in job["output"].values())]
+    assert {job["rule"] for job in shown} == {
+        *("dataset_sheet", "augmented", "shift", "leaderboard", "loading", "quantising")
+    }
+    for job in shown:
+        assert not any("<" in text for text in job["params"].values()), job["rule"]
+    told = {job["rule"] for job in shown if any(r"\x3c/script>" in text for text in job["params"].values())}
+    assert told == {"augmented", "leaderboard", "loading"}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory, make_workflow, finished_run):
+    workflow = make_workflow(tmp_path_factory.mktemp("hostile"))
+    shutil.copytree(finished_run.folder, workflow.folder, dirs_exist_ok=True)
+    write_hostile(workflow.folder)
+    workflow.printed = workflow.run("--cores", "2", "--configfile", "hostile.yaml")
+    return workflow
+
+
+def test_a_note_is_text_in_the_page_of_the_report(hostile):
+    pages = []
+    for config in ("config", "hostile"):
+        hostile.run("--report", f"{config}.html", "--configfile", f"{config}.yaml")
+        pages.append((hostile.folder / f"{config}.html").read_text())
+    assert r"\\x3c/script>" in pages[1]  # as JSON: the note is there
+    for fragment in ("</script><script>document", "<img src=x", "<b>", "<!-- <script>"):
+        assert pages[1].count(fragment) == pages[0].count(fragment), fragment
+    plain, odd = (Elements(page).names for page in pages)
+    assert odd == plain
+
+
+def test_a_note_is_text_in_the_leaderboard_and_is_kept_as_it_was_written(hostile):
+    page = (hostile.folder / "results/tiny/report/leaderboard.md").read_text()
+    assert page in hostile.printed
+    [line] = [line for line in page.splitlines() if line.startswith("- all: ")]
+    assert r"\*\*b\*\* \_i\_ \`c\` \| \[l\](javascript:alert(1)) {{ 7\*7 }}" in line
+    diary = (hostile.folder / "results/tiny/report/diary.md").read_text()
+    assert diary.startswith("### &lt;/script&gt;")
+    for text in (page, diary):
+        assert "<" not in text
+    assert HOSTILE in (hostile.folder / "results/tiny/report/leaderboard.tsv").read_text()
