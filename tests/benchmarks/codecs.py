@@ -25,10 +25,12 @@ import torch
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise, resize
+from cloudseg.inference.predict import load_checkpoint, mean_of_views
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.probabilities import quantise
+from cloudseg.models.resize import resize
 from cloudseg.postprocess import segment
 from cloudseg.storage import stores
-from cloudseg.training.dataset import normalise
 
 LEAST_SMALLER, LEAST_FASTER = 7, 10
 SUBMISSION = 350, 525

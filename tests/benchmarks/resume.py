@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from cloudseg.models.networks import build_model
+from cloudseg.models.segmenter import build_model
 from cloudseg.training.state_file import StateFile
 
 

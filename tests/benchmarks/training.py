@@ -20,11 +20,13 @@ import numpy as np
 import torch
 
 from cloudseg.inference.predict import VIEWS, predict
-from cloudseg.models.networks import build_model, write_state
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
 from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import SegmentationDataset, normalise, unpack
+from cloudseg.training.dataset import SegmentationDataset, unpack
 from cloudseg.training.loader import Loader
 from cloudseg.training.losses import build_loss
 from cloudseg.training.sampler import BatchSampler

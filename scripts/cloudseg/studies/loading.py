@@ -17,11 +17,12 @@ from tqdm import tqdm
 from cloudseg.dataset.contest import ContestFolder, Labels, load_image
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.dataset.pixels import resize_image, resize_mask
-from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
-from cloudseg.models.networks import Segmenter, build_model
+from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.dataset import SegmentationDataset, normalise, unpack
+from cloudseg.training.dataset import SegmentationDataset, unpack
 from cloudseg.training.loader import Loader
 from cloudseg.training.losses import build_loss
 from cloudseg.training.sampler import BatchSampler
@@ -260,7 +261,7 @@ def _learning(
     def learn(image: torch.Tensor, mask: torch.Tensor) -> None:
         image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
         image = normalise(image, normalisation["mean"], normalisation["std"])
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             logits = model(image)
         loss_of(logits, unpack(mask, classes)).backward()
         optimiser.step()

@@ -27,10 +27,10 @@ import torch
 
 from cloudseg.config.batching import LEAST, images_at_once, pieces
 from cloudseg.errors import ConfigError, MachineError
-from cloudseg.models.networks import build_model
+from cloudseg.models.preprocessing import CHANNELS
+from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.processes import end_with_parent
-from cloudseg.training.dataset import CHANNELS
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.sampler import BatchSampler
 from cloudseg.training.trainer import Trainer

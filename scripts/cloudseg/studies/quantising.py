@@ -19,11 +19,15 @@ import torch
 from tqdm import tqdm
 
 from cloudseg.config.views import VIEWS
-from cloudseg.inference.predict import load_checkpoint, mean_of_views, quantise, resize
+from cloudseg.inference.predict import load_checkpoint, mean_of_views
+from cloudseg.models.mixed_precision import autocast
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.probabilities import quantise
+from cloudseg.models.resize import resize
 from cloudseg.postprocess import blend, dice_sums, level
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.dataset import fold_images, normalise
+from cloudseg.training.dataset import fold_images
 
 FLIPS = [{"view": name} for name in VIEWS]
 HUNDREDTHS = np.arange(1, 100)
@@ -183,7 +187,7 @@ def study(
     black, white = (prepare(torch.full((1, 1, 1, 3), byte, dtype=torch.uint8, device=device)) for byte in (0, 255))
 
     def probabilities(image: torch.Tensor, shown: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             mean = mean_of_views(model, image, shown, black, white)
         return resize(mean, size).cpu()
 

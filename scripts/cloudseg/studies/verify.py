@@ -62,7 +62,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _read_checkpoint(path: Path) -> None:
-    from cloudseg.models.networks import read_state  # torch, for files without a record alone
+    from cloudseg.models.checkpoint_file import read_state  # torch, for files without a record alone
 
     read_state(path)
 

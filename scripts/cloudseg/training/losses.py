@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 
 import segmentation_models_pytorch as smp
 import torch
-from torch.nn import functional
 
 from cloudseg.config.names import require
+from cloudseg.models.resize import resize
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -126,9 +126,5 @@ def to_grid(logits: torch.Tensor, target: torch.Tensor, grid: tuple[int, int]) -
     >>> [each.flatten().tolist() for each in to_grid(plane, plane, (1, 4))]
     [[0.0, 0.25, 0.75, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
-    shrinks = logits.shape[-2] > grid[0] or logits.shape[-1] > grid[1]
-    logits, share = (
-        functional.interpolate(each, grid, mode="bilinear", align_corners=False, antialias=shrinks)
-        for each in (logits, target)
-    )
-    return logits, (share >= 0.5 - 1e-5).float()  # float32 falls on either side of a half
+    share = resize(target, grid)
+    return resize(logits, grid), (share >= 0.5 - 1e-5).float()  # float32 falls on either side of a half

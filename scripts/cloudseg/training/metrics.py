@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cloudseg.inference.predict import quantise
+from cloudseg.models.probabilities import probabilities_of, quantise
 from cloudseg.postprocess import level, remove_small_components
 
 
@@ -71,7 +71,7 @@ def dice_per_class(
     >>> dice_per_class(logits, target, ValidationDecision(level=128, min_size=2))
     tensor([[0.6667, 1.0000]], dtype=torch.float64)
     """
-    probabilities = quantise(torch.sigmoid(logits.float())).cpu().numpy()
+    probabilities = quantise(probabilities_of(logits)).cpu().numpy()
     truth = target.cpu().numpy() > 0.5
     dice = [
         [_dice(decision.mask(plane), wanted) for plane, wanted in zip(*planes, strict=True)]

@@ -8,10 +8,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cloudseg.models.networks import build_model, write_state
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.preprocessing import CHANNELS
+from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import files
-from cloudseg.training.dataset import CHANNELS, draw
+from cloudseg.training.dataset import draw
 from cloudseg.training.distributed import SINGLE, ProcessGroup
 from cloudseg.training.fold_data import FoldData, load_fold
 from cloudseg.training.job import MicroBatch, TrainingJob

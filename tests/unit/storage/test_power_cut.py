@@ -18,7 +18,7 @@ import torch
 
 from cloudseg.dataset.demo import make_demo
 from cloudseg.errors import StoreError
-from cloudseg.models.networks import read_state, write_state
+from cloudseg.models.checkpoint_file import read_state, write_state
 from cloudseg.storage import files, stores
 from cloudseg.training.state_file import StateFile
 

@@ -8,7 +8,9 @@ import torch
 from network_fixtures import write_folds, write_pixels
 
 from cloudseg.inference import predict
-from cloudseg.models import networks as models
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.probabilities import quantise
+from cloudseg.models.segmenter import build_model
 from cloudseg.postprocess import dice_surface, level
 from cloudseg.storage import stores
 from cloudseg.studies.quantising import FLIPS, Tally, page, study, truncate
@@ -24,7 +26,7 @@ def dice(mask, truth):
 
 
 def add(tally, p, truth):
-    tally.add(p, rounded=predict.quantise(torch.from_numpy(p)).numpy(), truncated=truncate(p), truth=truth)
+    tally.add(p, rounded=quantise(torch.from_numpy(p)).numpy(), truncated=truncate(p), truth=truth)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def test_dice_at_levels_is_of_exact_masks(tallied):
         for c in range(2):
             masks = {
                 "float": [np.array([value >= Fraction(v, 255) for value in p[c]]) for p in exact],
-                "rounded": [(predict.quantise(torch.from_numpy(p[c])).numpy() >= v).ravel() for p in images],
+                "rounded": [(quantise(torch.from_numpy(p[c])).numpy() >= v).ravel() for p in images],
                 "truncated": [((p[c] * 255).astype(np.uint8) >= v).ravel() for p in images],
             }
             for way, of_images in masks.items():
@@ -100,9 +102,9 @@ def inputs(tmp_path_factory):
     write_pixels(folder / "pixels.zarr")
     write_folds(folder / "folds.tsv")
     torch.manual_seed(0)
-    model = models.build_model("tu-test_resnet", "fpn", 2)
+    model = build_model("tu-test_resnet", "fpn", 2)
     about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"]}
-    models.write_state(model.network.state_dict(), folder / "best.safetensors", about)
+    write_state(model.network.state_dict(), folder / "best.safetensors", about)
     random = np.random.default_rng(2)
     masks = np.kron(random.integers(0, 2, (10, 2, 2, 3)), np.ones((10, 10), int)).astype(np.uint8)
     write_truth(folder / "truth.zarr", masks, [f"train{number}.jpg" for number in range(10)])

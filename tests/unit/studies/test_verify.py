@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cloudseg import commands
-from cloudseg.models.networks import write_state
+from cloudseg.models.checkpoint_file import write_state
 from cloudseg.report.pictures import write_picture
 from cloudseg.storage import files, records, stores
 from cloudseg.studies import verify

@@ -71,27 +71,6 @@ def test_masks_unpack_to_their_classes(tmp_path, dtype, classes):
         assert np.array_equal(planes[number].numpy(), bit.astype(np.float32))
 
 
-def test_normalised_images():
-    image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    expected = (image / 255 - mean) / std
-    result = dataset.normalise(torch.from_numpy(image), mean, std)
-    assert result.is_contiguous(memory_format=torch.channels_last)
-    np.testing.assert_allclose(result.numpy(), expected.transpose(0, 3, 1, 2), atol=2e-6)
-
-
-def test_a_grey_image_is_the_luma_normalised_once():
-    image = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    result = dataset.normalise(torch.from_numpy(image), mean, std, channels=1)
-    assert result.shape == (2, 1, 5, 7)
-    assert result.is_contiguous(memory_format=torch.channels_last)
-    grey = np.stack([cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in image]) / 255
-    # The average of what a colour network sees of it; OpenCV rounds to whole bytes
-    expected = np.mean([(grey - m) / s for m, s in zip(mean, std, strict=True)], axis=0)
-    np.testing.assert_allclose(result[:, 0].numpy(), expected, atol=0.51 / 255 / 0.226)
-
-
 @pytest.mark.parametrize(("dtype", "classes"), [("uint8", 4), ("uint16", 11)])
 def test_a_canvas_is_resized_after_augmentation(tmp_path, dtype, classes):
     names = [f"c{number}" for number in range(classes)]

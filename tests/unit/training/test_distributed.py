@@ -17,7 +17,7 @@ from network_fixtures import RECIPE, result, write_folds, write_pixels
 from torch import nn
 
 from cloudseg.config.batching import pieces, smaller
-from cloudseg.models.networks import Segmenter, build_model
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
 from cloudseg.training import oom_retry, state_file
 from cloudseg.training import train as training

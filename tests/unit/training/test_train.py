@@ -8,7 +8,8 @@ import segmentation_models_pytorch as smp
 import torch
 from network_fixtures import RECIPE, write_folds, write_pixels
 
-from cloudseg.models import networks as models
+from cloudseg.models.checkpoint_file import load_strictly, read_state
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
 from cloudseg.runtime import devices
 from cloudseg.storage import files
@@ -95,7 +96,7 @@ def test_what_a_run_leaves(inputs, tmp_path):
     assert record["sha256"]["best"] == files.sha256(outputs["best"])
     assert record["weights"]["sha256"] == files.sha256(inputs / "weights.safetensors")
     assert record["recipe"] == RECIPE
-    state, about = models.read_state(outputs["last"])
+    state, about = read_state(outputs["last"])
     assert about == {"encoder": "tu-test_resnet", "decoder": "linknet", "classes": ["a", "b"], "epoch": 3}
     plain = smp.create_model("linknet", "tu-test_resnet", encoder_weights=None, classes=2)
     plain.load_state_dict(state, strict=True)  # without any of our code
@@ -105,8 +106,8 @@ def test_what_a_run_leaves(inputs, tmp_path):
 def test_every_fold_starts_from_the_same_network(inputs, tmp_path):
     # a rate of almost nothing leaves the parameters where they began
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
-    folds = [models.read_state(run(inputs, tmp_path / str(k), fold=k, **still)["last"])[0] for k in (0, 1)]
-    start = models.read_state(inputs / "weights.safetensors")[0]
+    folds = [read_state(run(inputs, tmp_path / str(k), fold=k, **still)["last"])[0] for k in (0, 1)]
+    start = read_state(inputs / "weights.safetensors")[0]
     for key, value in folds[0].items():
         if not key.endswith(("running_mean", "running_var", "num_batches_tracked")):
             torch.testing.assert_close(value, folds[1][key], rtol=0, atol=1e-20)
@@ -118,7 +119,7 @@ def test_every_fold_starts_from_the_same_network(inputs, tmp_path):
 def test_best_is_the_best_epoch(inputs, tmp_path, best_by, column, sign):
     outputs = run(inputs, tmp_path, epochs=5, learning_rate=3e-3, best_by=best_by)
     history = pd.read_csv(outputs["history"], sep="\t")
-    assert models.read_state(outputs["best"])[1]["epoch"] == (sign * history[column]).idxmax() + 1
+    assert read_state(outputs["best"])[1]["epoch"] == (sign * history[column]).idxmax() + 1
 
 
 def test_early_stopping_waits_for_its_patience(inputs, tmp_path, capsys):
@@ -140,7 +141,7 @@ def test_precisions(inputs, tmp_path):
     for precision in ("bf16", "fp16"):
         outputs = run(inputs, tmp_path / precision, epochs=1, precision=precision)
         assert math.isfinite(pd.read_csv(outputs["history"], sep="\t")["train_loss"][0])
-        assert all(value.dtype != torch.float16 for value in models.read_state(outputs["last"])[0].values())
+        assert all(value.dtype != torch.float16 for value in read_state(outputs["last"])[0].values())
 
 
 def test_auto_is_what_the_processor_computes_in_and_a_state_knows(inputs, tmp_path, monkeypatch):
@@ -258,13 +259,13 @@ def test_other_losses_learn_too(inputs, tmp_path):
 
 def test_a_grey_network_is_trained_and_told_from_one_of_colours(inputs, tmp_path):
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
-    start = models.read_state(inputs / "weights.safetensors")[0]
-    state, about = models.read_state(run(inputs, tmp_path, channels="gray", **still)["last"])
+    start = read_state(inputs / "weights.safetensors")[0]
+    state, about = read_state(run(inputs, tmp_path, channels="gray", **still)["last"])
     assert about["channels"] == 1
     first = "model.conv1.0.weight"
     torch.testing.assert_close(state[f"encoder.{first}"], start[first].sum(1, keepdim=True), rtol=0, atol=1e-20)
-    model = models.build_model(about["encoder"], about["decoder"], len(about["classes"]), channels=about["channels"])
-    models.load_strictly(model.network, state, "last")
+    model = build_model(about["encoder"], about["decoder"], len(about["classes"]), channels=about["channels"])
+    load_strictly(model.network, state, "last")
 
 
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle", "plateau"])
@@ -298,14 +299,14 @@ def test_schedules_reach_the_optimiser(inputs, tmp_path, monkeypatch, schedule):
 
 def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch):
     sizes = []
-    forward = models.Segmenter.forward
+    forward = Segmenter.forward
 
     def look(self, image):
         if self.training:
             sizes.append(len(image))
         return forward(self, image)
 
-    monkeypatch.setattr(models.Segmenter, "forward", look)
+    monkeypatch.setattr(Segmenter, "forward", look)
     run(inputs, tmp_path / "all", epochs=1, batch=7)
     run(inputs, tmp_path / "full", epochs=1, batch=7, drop_last=True)
     assert sizes == [7, 2, 7]

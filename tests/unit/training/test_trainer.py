@@ -8,7 +8,7 @@ import torch
 from network_fixtures import RECIPE
 from torch import nn
 
-from cloudseg.models.networks import Segmenter, build_model
+from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
 from cloudseg.training.distributed import SINGLE
 from cloudseg.training.trainer import Trainer
