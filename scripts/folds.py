@@ -1,6 +1,6 @@
 from cloudseg import logged
-from cloudseg.dataset.check import read_images
 from cloudseg.dataset.folds import make_folds, read_weights
+from cloudseg.dataset.images_table import read_images
 from cloudseg.storage.files import write_table
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ if __name__ == "__main__":
         from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
-            from cloudseg.dataset.check import read_images
+            from cloudseg.dataset.images_table import read_images
             from cloudseg.storage.files import write_table, write_text
             from cloudseg.studies.loading import loading_page, loading_table
 

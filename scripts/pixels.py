@@ -1,7 +1,7 @@
 import pandas as pd
 
 from cloudseg import logged
-from cloudseg.dataset.check import read_images
+from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_pixels
 
 if __name__ == "__main__":

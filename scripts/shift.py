@@ -4,7 +4,7 @@ from cloudseg import logged
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.dataset.check import read_images
+        from cloudseg.dataset.images_table import read_images
         from cloudseg.report.shift_sheet import shift_roc, shift_sheet
         from cloudseg.studies.shift import measure_shift, write_shift
 

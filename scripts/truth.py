@@ -1,5 +1,5 @@
 from cloudseg import logged
-from cloudseg.dataset.check import read_images
+from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_truth
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cloudseg.dataset.check import check_dataset, read_images
+from cloudseg.dataset.check import check_dataset
 from cloudseg.dataset.contest import load_image
 from cloudseg.dataset.demo import make_demo
+from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_pixels, resize_image
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table

@@ -18,7 +18,7 @@ import torch
 import zarr
 from test_own_data import contents
 
-from cloudseg.dataset.check import read_images
+from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.decisions import read_decision
 from cloudseg.ensemble.scores import read_image_scores, read_scores
 from cloudseg.errors import DiskFullError, StoreError

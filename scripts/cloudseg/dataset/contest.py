@@ -37,6 +37,7 @@ STRIP = 256  # rows of an image that are turned into RGB at a time
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 class ImageError(DatasetError):

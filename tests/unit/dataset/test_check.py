@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from cloudseg.dataset import check
-from cloudseg.dataset.check import check_dataset, read_images
+from cloudseg.dataset.check import check_dataset, rules
+from cloudseg.dataset.check import images as images_of_check
 from cloudseg.dataset.contest import ContestFolder, Labels, decoding_bytes, digest_labels
+from cloudseg.dataset.images_table import read_images
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 from cloudseg.runtime.memory import OVERHEAD
@@ -53,9 +54,9 @@ class Folder:
                 (self.root / name).write_text(text, encoding="utf-8")
         return check_dataset(self.root, classes=classes, size_of_submission=(10, 15), workers=workers)
 
-    def findings(self, **options) -> list[tuple[check.Kind, str]]:
+    def findings(self, **options) -> list[tuple[rules.CheckRule, str]]:
         _, report = self.run(**options)
-        return [(finding.kind, str(finding)) for finding in report.findings]
+        return [(finding.rule, str(finding)) for finding in report.findings]
 
 
 @pytest.fixture
@@ -148,40 +149,40 @@ def test_malformed_labels_are_named_with_line_and_pair(folder, text, message):
     folder.train[2] = f"b_c.jpg_Fish,{text}"
     images, report = folder.run()
     (finding,) = report.findings
-    assert finding.kind is check.BAD_TEXT
+    assert finding.rule is rules.BAD_TEXT
     assert str(finding).startswith("train.csv, line 4: b_c.jpg_Fish (40x60): ")
-    assert re.search(message, finding.came)
+    assert re.search(message, finding.got)
     assert len(images) == 5
     with pytest.raises(DatasetError, match=r"found 1 error\. The first: train\.csv, line 4: b_c"):
         report.raise_for_errors()
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "message"),
+    ("rows", "rule", "message"),
     [
-        (["gone.jpg_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'gone.jpg_Fish'"),
-        (["x.jpg_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'x.jpg_Fish'"),
-        (["nonsense,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'nonsense'"),
+        (["gone.jpg_Fish,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'gone.jpg_Fish'"),
+        (["x.jpg_Fish,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'x.jpg_Fish'"),
+        (["nonsense,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'nonsense'"),
         (
             ["a.jpg_Suger,1 1"],
-            check.NO_SUCH_CLASS,
+            rules.NO_SUCH_CLASS,
             "train.csv, line 8: 'Suger' in 'a.jpg_Suger'; did you mean 'Sugar'?",
         ),
-        (["a.jpg_,1 1"], check.NO_SUCH_CLASS, "train.csv, line 8: '' in 'a.jpg_'"),
-        (["A.JPG_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'A.JPG_Fish'; the folder has 'a.jpg'"),
-        (["a_Fish,1 1"], check.NO_SUCH_IMAGE, "train.csv, line 8: 'a_Fish'; the folder has 'a.jpg'"),
+        (["a.jpg_,1 1"], rules.NO_SUCH_CLASS, "train.csv, line 8: '' in 'a.jpg_'"),
+        (["A.JPG_Fish,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'A.JPG_Fish'; the folder has 'a.jpg'"),
+        (["a_Fish,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'a_Fish'; the folder has 'a.jpg'"),
         (
             ["train_images/a.jpg_Fish,1 1"],
-            check.NO_SUCH_IMAGE,
+            rules.NO_SUCH_IMAGE,
             "train.csv, line 8: 'train_images/a.jpg_Fish'; the folder has 'a.jpg'",
         ),
-        (["a.jpg_Fish"], check.BAD_ROW, "train.csv, line 8: 1 cells, beginning with 'a.jpg_Fish'"),
-        (["a.jpg_Fish,1 1,2"], check.BAD_ROW, "train.csv, line 8: 3 cells, beginning with 'a.jpg_Fish'"),
+        (["a.jpg_Fish"], rules.BAD_ROW, "train.csv, line 8: 1 cells, beginning with 'a.jpg_Fish'"),
+        (["a.jpg_Fish,1 1,2"], rules.BAD_ROW, "train.csv, line 8: 3 cells, beginning with 'a.jpg_Fish'"),
     ],
 )
-def test_rows_that_fit_nothing_are_named(folder, rows, kind, message):
+def test_rows_that_fit_nothing_are_named(folder, rows, rule, message):
     folder.train += rows
-    assert folder.findings() == [(kind, message)]
+    assert folder.findings() == [(rule, message)]
 
 
 def test_a_name_in_another_unicode_form_is_said_to_be_one(folder):
@@ -189,7 +190,7 @@ def test_a_name_in_another_unicode_form_is_said_to_be_one(folder):
     (folder.root / "train_images/a.jpg").rename(folder.root / "train_images" / decomposed)
     folder.train[:2] = [f"{composed}_Fish,1 3", f"{composed}_Sugar,"]
     findings = folder.findings()
-    assert [kind for kind, _ in findings] == [check.NO_SUCH_IMAGE] * 2 + [check.NO_ROWS]
+    assert [rule for rule, _ in findings] == [rules.NO_SUCH_IMAGE] * 2 + [rules.NO_ROWS]
     assert findings[0][1].endswith("; the folder has it in another Unicode form (NFC or NFD)")
 
 
@@ -197,9 +198,9 @@ def test_several_rows_of_an_image_and_a_class_are_united_and_said(folder):
     folder.train += ["a.jpg_Fish,2 2 9 1", "a.jpg_Fish,-1", "d.jpg_Sugar,40 2 42 1"]
     images, report = folder.run()
     report.raise_for_errors()
-    assert [(finding.kind, str(finding)) for finding in report.warnings] == [
-        (check.UNITED, "train.csv: 'a.jpg_Fish' 3 times, lines 2, 8, 9"),
-        (check.UNITED, "train.csv: 'd.jpg_Sugar' 2 times, lines 7, 10"),
+    assert [(finding.rule, str(finding)) for finding in report.warnings] == [
+        (rules.UNITED, "train.csv: 'a.jpg_Fish' 3 times, lines 2, 8, 9"),
+        (rules.UNITED, "train.csv: 'd.jpg_Sugar' 2 times, lines 7, 10"),
     ]
     assert images["Fish"][0] == 5  # 1 to 3, 9 and 10
     assert images["Sugar"][2] == 3
@@ -235,7 +236,7 @@ def test_two_quotation_marks_that_are_astray_swallow_rows_but_no_memory(tmp_path
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     (finding,) = report.errors
-    assert finding.kind is check.BAD_ROW
+    assert finding.rule is rules.BAD_ROW
     assert str(finding).startswith("train.csv, line 8: one cell in quotation marks from here to line 20007, beginning")
     assert len(str(finding)) < 250
     assert peak < 40e6  # of a table of half a megabyte; all its beginnings and ends were ten gigabytes
@@ -251,8 +252,8 @@ def test_two_quotation_marks_that_are_astray_swallow_rows_but_no_memory(tmp_path
 def test_a_quotation_mark_that_is_astray_is_named_where_it_stands(folder, rows, line, came):
     folder.train[:2] = rows
     _, report = folder.run()
-    (finding,) = [finding for finding in report.errors if finding.kind is check.BAD_TABLE]
-    assert (finding.line, came in finding.came) == (line, True)
+    (finding,) = [finding for finding in report.errors if finding.rule is rules.BAD_TABLE]
+    assert (finding.line, came in finding.got) == (line, True)
 
 
 PIECES = ['"', ",", "\n", "\r", "\r\n", "\0", "\udcff", "\ufeff", "_", " ", "-1", "NaN", ";", "\u2028", "9" * 30, '""']
@@ -284,8 +285,8 @@ def test_a_wrong_header_is_one_error_not_one_per_image(folder):
     folder.run()
     folder.train = None
     (folder.root / "train.csv").write_text("image,rle\na.jpg_Fish,1 1\n")
-    ((kind, message),) = folder.findings()
-    assert kind is check.BAD_TABLE
+    ((rule, message),) = folder.findings()
+    assert rule is rules.BAD_TABLE
     assert "train.csv, line 1: expected the columns Image_Label,EncodedPixels, got 'image,rle'" in message
 
 
@@ -321,7 +322,7 @@ def test_an_image_that_exif_turns_is_refused(folder, file, suffix):
     """Labels fit the picture either way, so that nobody can tell which way it was labelled."""
     path = folder.root / file
     path.write_bytes(turned(path.read_bytes(), suffix))
-    assert folder.findings() == [(check.TURNED, f"{file}: its EXIF orientation is 6")]
+    assert folder.findings() == [(rules.TURNED, f"{file}: its EXIF orientation is 6")]
 
 
 def test_a_link_to_nothing_is_an_image_that_is_missed(folder):
@@ -329,7 +330,7 @@ def test_a_link_to_nothing_is_an_image_that_is_missed(folder):
     path.unlink()
     path.symlink_to("../store/a.jpg")
     assert folder.findings() == [
-        (check.BAD_IMAGE, "train_images/a.jpg: a symbolic link to '../store/a.jpg', which is not there")
+        (rules.BAD_IMAGE, "train_images/a.jpg: a symbolic link to '../store/a.jpg', which is not there")
     ]
 
 
@@ -343,7 +344,7 @@ def test_links_and_upper_case_endings_are_fine(folder):
 
 def test_only_so_many_images_are_decoded_at_once_as_there_is_memory_for(folder, monkeypatch):
     at_once, most, lock = 0, [], threading.Lock()
-    decode = check.decode_image
+    decode = images_of_check.decode_image
 
     def slow(data):
         nonlocal at_once
@@ -355,7 +356,7 @@ def test_only_so_many_images_are_decoded_at_once_as_there_is_memory_for(folder, 
             at_once -= 1
         return decode(data)
 
-    monkeypatch.setattr(check, "decode_image", slow)
+    monkeypatch.setattr(images_of_check, "decode_image", slow)
     folder.run()
     largest = max(map(decoding_bytes, folder.root.glob("*_images/*")))
     for images, expected in ((1, 1), (2.5, 2), (100, 5)):
@@ -372,7 +373,7 @@ def test_an_image_that_takes_more_memory_than_there_is_is_an_error_before_it_is_
     options = {"classes": CLASSES, "size_of_submission": (10, 15), "splits": ["test"]}
     _, report = check_dataset(folder.root, **options, memory=OVERHEAD + 10**9)
     (finding,) = report.errors
-    assert finding.kind is check.TOO_LARGE
+    assert finding.rule is rules.TOO_LARGE
     assert str(finding) == "test_images/x.jpg: 1.60 GB to read it, and 1.00 GB for images"
 
 
@@ -383,7 +384,7 @@ def test_images_that_cannot_be_used_are_named(folder, how, file):
     path.write_bytes(spoil(path.read_bytes(), how))
     images, report = folder.run()
     (finding,) = report.findings
-    assert finding.kind is check.BAD_IMAGE
+    assert finding.rule is rules.BAD_IMAGE
     assert finding.file == file
     assert len(images) == 4
     assert path.name not in set(images["image"])
@@ -393,25 +394,25 @@ def test_a_jpeg_with_a_false_end_is_not_whole(folder):
     path = folder.root / "train_images/a.jpg"
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
-    assert [kind for kind, _ in folder.findings()] == [check.BAD_IMAGE]
+    assert [rule for rule, _ in folder.findings()] == [rules.BAD_IMAGE]
 
 
 def test_a_jpeg_with_damaged_data_is_not_silent(folder):
     path = folder.root / "train_images/a.jpg"
     data = path.read_bytes()
     path.write_bytes(data[:-200] + bytes(50) + data[-150:])
-    assert {kind for kind, _ in folder.findings()} <= {check.BAD_IMAGE, check.DAMAGED}
+    assert {rule for rule, _ in folder.findings()} <= {rules.BAD_IMAGE, rules.DAMAGED}
     assert folder.findings()
 
 
 def test_a_name_with_a_line_break_is_refused(folder):
     (folder.root / "test_images/x.jpg").rename(folder.root / "test_images/x\ry.jpg")
-    assert check.BAD_NAME in {kind for kind, _ in folder.findings()}
+    assert rules.BAD_NAME in {rule for rule, _ in folder.findings()}
 
 
 def test_a_table_without_any_label_is_an_error(folder):
     folder.train = []
-    assert check.NO_LABELS in {kind for kind, _ in folder.findings()}
+    assert rules.NO_LABELS in {rule for rule, _ in folder.findings()}
 
 
 def test_a_table_that_was_cut_off_is_a_warning(folder):
@@ -419,13 +420,13 @@ def test_a_table_that_was_cut_off_is_a_warning(folder):
     path = folder.root / "train.csv"
     path.write_bytes(path.read_bytes()[:-3])
     _, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15))
-    assert check.CUT_OFF in {finding.kind for finding in report.warnings}
+    assert rules.CUT_OFF in {finding.rule for finding in report.warnings}
 
 
 def test_labels_of_an_image_of_another_size(folder):
     (folder.root / "train_images/d.jpg").write_bytes(jpeg(1, size=(20, 30)))
-    ((kind, message),) = folder.findings()
-    assert kind is check.BAD_TEXT
+    ((rule, message),) = folder.findings()
+    assert rule is rules.BAD_TEXT
     assert "d.jpg_Fish" in message
     assert "20x30" in message
 
@@ -433,14 +434,14 @@ def test_labels_of_an_image_of_another_size(folder):
 def test_a_name_in_both_folders_is_an_error(folder):
     (folder.root / "test_images/a.jpg").write_bytes(jpeg(5))
     folder.sample += ["a.jpg_Fish,1 1", "a.jpg_Sugar,1 1"]
-    assert folder.findings() == [(check.SAME_NAME, "train_images/a.jpg: also test_images/a.jpg")]
+    assert folder.findings() == [(rules.SAME_NAME, "train_images/a.jpg: also test_images/a.jpg")]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_empty_folder_is_one_error(folder, split):
     for file in (folder.root / f"{split}_images").iterdir():
         file.unlink()
-    assert folder.findings() == [(check.NO_IMAGES, f"{split}_images: no image in it")]
+    assert folder.findings() == [(rules.NO_IMAGES, f"{split}_images: no image in it")]
 
 
 @pytest.mark.parametrize("name", ["train.csv", "sample_submission.csv", "train_images", "test_images"])
@@ -448,8 +449,8 @@ def test_a_missing_part_is_named(folder, name):
     folder.run()
     folder.train = folder.sample = None
     (folder.root / name).rename(folder.root.parent / "elsewhere")
-    ((kind, message),) = folder.findings()
-    assert kind is check.NO_SUCH_FILE
+    ((rule, message),) = folder.findings()
+    assert rule is rules.NO_SUCH_FILE
     assert message.startswith(f"{name}: no such")
 
 
@@ -465,15 +466,15 @@ def test_an_absent_root_lists_what_should_be_there(tmp_path):
 def test_sample_and_test_folder_disagree_both_ways(folder):
     folder.sample = ["x.jpg_Fish,1 1", "z.jpg_Fish,1 1"]
     assert folder.findings() == [
-        (check.NO_SUCH_IMAGE, "sample_submission.csv, line 3: 'z.jpg_Fish'"),
-        (check.NOT_IN_SAMPLE, "test_images/x.jpg: no row for Sugar"),
-        (check.NOT_IN_SAMPLE, "test_images/y.jpg: no row"),
+        (rules.NO_SUCH_IMAGE, "sample_submission.csv, line 3: 'z.jpg_Fish'"),
+        (rules.NOT_IN_SAMPLE, "test_images/x.jpg: no row for Sugar"),
+        (rules.NOT_IN_SAMPLE, "test_images/y.jpg: no row"),
     ]
 
 
 def test_a_row_of_the_sample_that_is_there_twice(folder):
     folder.sample.append(folder.sample[0])
-    assert folder.findings() == [(check.TWICE, "sample_submission.csv, line 6: 'x.jpg_Fish', first in line 2")]
+    assert folder.findings() == [(rules.TWICE, "sample_submission.csv, line 6: 'x.jpg_Fish', first in line 2")]
 
 
 # Classes
@@ -490,7 +491,7 @@ def test_a_row_of_the_sample_that_is_there_twice(folder):
     ],
 )
 def test_classes_that_cannot_be_used(folder, classes, message):
-    assert (check.BAD_CLASSES, f"config: {message}") in folder.findings(classes=classes)
+    assert (rules.BAD_CLASSES, f"config: {message}") in folder.findings(classes=classes)
 
 
 def test_64_classes_are_fine(folder):
@@ -515,16 +516,16 @@ def test_warnings_do_not_stop(folder):
     folder.train = ["a.jpg_Fish,1 1", "a.jpg_Sugar,", "d.jpg_Fish,1 1"]
     _, report = folder.run()
     report.raise_for_errors()
-    assert [(finding.kind, str(finding)) for finding in report.warnings] == [
-        (check.ALL_BLACK, "train_images/a.jpg"),
-        (check.NO_ROWS, "train_images/b_c.jpg: no row"),
-        (check.NO_ROWS, "train_images/d.jpg: no row for Sugar"),
-        (check.NEVER, "train.csv: Sugar"),
-        (check.SAME_BYTES, "test_images/y.jpg: the same as train_images/d.jpg"),
+    assert [(finding.rule, str(finding)) for finding in report.warnings] == [
+        (rules.ALL_BLACK, "train_images/a.jpg"),
+        (rules.NO_ROWS, "train_images/b_c.jpg: no row"),
+        (rules.NO_ROWS, "train_images/d.jpg: no row for Sugar"),
+        (rules.NEVER, "train.csv: Sugar"),
+        (rules.SAME_BYTES, "test_images/y.jpg: the same as train_images/d.jpg"),
     ]
-    assert [(finding.kind, str(finding)) for finding in report.notes] == [
-        (check.IGNORED, "test_images/notes.txt"),
-        (check.GREY, "test_images/x.jpg"),
+    assert [(finding.rule, str(finding)) for finding in report.notes] == [
+        (rules.IGNORED, "test_images/notes.txt"),
+        (rules.GREY, "test_images/x.jpg"),
     ]
     assert "0 errors, 5 warnings, 2 notes." in str(report)
 
@@ -547,7 +548,7 @@ def test_a_table_of_masks_alone_lacks_rows_without_harm(folder):
     folder.train = [row for row in folder.train if not row.endswith(",")]
     _, report = folder.run()
     assert not report.errors + report.warnings
-    assert {finding.kind for finding in report.notes} == {check.ONLY_MASKS}
+    assert {finding.rule for finding in report.notes} == {rules.ONLY_MASKS}
 
 
 @pytest.mark.parametrize("side", ["train", "test"])
@@ -568,22 +569,22 @@ def test_a_test_image_with_the_bytes_or_the_name_of_a_training_image_is_found_by
     found = {}
     for split in ("train", "test"):
         _, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), splits=[split])
-        found[split] = {(finding.kind, str(finding)) for finding in report.findings}
-        assert (check.SAME_NAME, "train_images/y.jpg: also test_images/y.jpg") in found[split]
-    assert (check.SAME_BYTES, "test_images/x.jpg: the same as train_images/a.jpg") in found["test"]
+        found[split] = {(finding.rule, str(finding)) for finding in report.findings}
+        assert (rules.SAME_NAME, "train_images/y.jpg: also test_images/y.jpg") in found[split]
+    assert (rules.SAME_BYTES, "test_images/x.jpg: the same as train_images/a.jpg") in found["test"]
 
 
 def test_transparency_is_a_warning(folder):
     data = cv2.imencode(".png", np.full((*SHAPE, 4), 9, np.uint8))[1].tobytes()
     (folder.root / "test_images/x.jpg").write_bytes(data)
-    assert folder.findings() == [(check.ALPHA, "test_images/x.jpg")]
+    assert folder.findings() == [(rules.ALPHA, "test_images/x.jpg")]
 
 
 def test_other_proportions_are_a_warning_per_size(folder):
     for name in ("x.jpg", "y.jpg"):
         (folder.root / "test_images" / name).write_bytes(jpeg(len(name) + ord(name[0]), size=(40, 40)))
     assert folder.findings() == [
-        (check.STRETCHED, "test_images: 2 of 40x40, the submission is 10x15"),
+        (rules.STRETCHED, "test_images: 2 of 40x40, the submission is 10x15"),
     ]
 
 
@@ -668,7 +669,7 @@ def test_no_image_at_all_that_can_be_used_still_gives_a_report(folder):
     images, report = folder.run()
     assert len(images) == 0
     assert list(images.columns[-2:]) == CLASSES
-    assert [finding.kind for finding in report.findings] == [check.BAD_IMAGE] * 5
+    assert [finding.rule for finding in report.findings] == [rules.BAD_IMAGE] * 5
     assert "0 train images" in str(report)
 
 
@@ -687,7 +688,7 @@ def test_minimum_sizes_that_remove_true_masks_are_a_warning_with_the_line_to_pas
         arguments = {"classes": CLASSES, "size_of_submission": (10, 15), "min_sizes": min_sizes}
         _, report = check_dataset(folder.root, **arguments)
         assert not report.errors
-        return [str(finding) for finding in report.findings if finding.kind is check.LOST]
+        return [str(finding) for finding in report.findings if finding.rule is rules.LOST]
 
     assert warnings(None) == warnings({}) == warnings({"decision": {"Fish": 4, "Sugar": 16}}) == []
     assert warnings({"decision": {"Fish": 9, "Sugar": 0}, "ensembles.all.decision": {"Fish": 10, "Sugar": 17}}) == [

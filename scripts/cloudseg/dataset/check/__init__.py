@@ -1,0 +1,5 @@
+"""Check a data set before anything is made from it: the rules, what one looks at, and the report."""
+
+from cloudseg.dataset.check.dataset import check_dataset
+
+__all__ = ["check_dataset"]

@@ -1,0 +1,207 @@
+"""Check a data set before anything is made from it, and list all that is wrong with it at once."""
+
+import contextlib
+import os
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from cloudseg.dataset.check import rules
+from cloudseg.dataset.check.images import CheckedImage, check_image
+from cloudseg.dataset.check.report import Finding, Report
+from cloudseg.dataset.check.tables import check_sample, check_table
+from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split
+from cloudseg.dataset.images_table import COLUMNS, MOST_CLASSES
+from cloudseg.runtime.memory import MemoryBudget
+from cloudseg.storage.files import sha256
+
+
+def check_dataset(
+    root: str | Path,
+    *,
+    classes: Sequence[str],
+    size_of_submission: tuple[int, int],
+    splits: Sequence[Split] = SPLITS,
+    workers: int = 1,
+    memory: int | None = None,
+    min_sizes: Mapping[str, Mapping[str, int]] | None = None,
+) -> tuple[pd.DataFrame, Report]:
+    """Check every image and every label of a data set in the contest's layout, or of one of its splits.
+
+    Every image is decoded and every label is drawn, so what passes will not fail later.
+
+    Parameters
+    ----------
+    root : folder with ``train_images/``, ``test_images/``, ``train.csv`` and ``sample_submission.csv``.
+    classes : names of the classes, 1 to 64.
+    size_of_submission : (height, width) in pixels; images of other proportions get a warning.
+    splits : what is checked: ``"train"`` (``train_images/`` and ``train.csv``), ``"test"`` (``test_images/`` and
+        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
+    workers : threads, 1 or more; each decodes an image.
+    memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
+        the same time; one that takes more than all of it is an error.
+    min_sizes : for each decision, by its key in the config, the smallest component that it leaves of each class, in
+        pixels of the submission grid: true masks that it would remove get a warning.
+
+    Returns
+    -------
+    images : DataFrame, one row per image that could be read, training images first, sorted by name: image,
+        split ("train" or "test"), height, width, digest (SHA-256 of the file), labels (a digest of its
+        run-length texts; empty for test images), and per class its area in pixels (missing for test images).
+    report : Report of all errors and warnings. Nothing is raised for them here: print it, then call its
+        ``raise_for_errors()``.
+    """
+    folder = ContestFolder(Path(root))
+    report = Report(folder.root)
+    classes = _check_classes(classes, report)
+    names = {split: _list_images(folder, split, report) for split in SPLITS if split in splits}
+    for name in sorted(set(folder.list_images("train")) & set(folder.list_images("test"))):
+        report.findings.append(Finding(rules.SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
+
+    rows = None
+    if "train" in names:
+        rows = check_table(folder.train_table, names["train"], classes, report, unite=True)
+    if "test" in names:
+        check_sample(folder, names["test"], classes, report)
+    labels = Labels(folder.train_table, rows or {})
+
+    files = [(split, name) for split in names for name in names[split]]
+    budget = MemoryBudget(memory)
+    with ThreadPoolExecutor(workers) as pool:
+        grid = size_of_submission if min_sizes else None
+        checked = list(pool.map(lambda file: check_image(folder, *file, labels, budget, grid), files))
+    for image in checked:
+        report.findings += image.findings
+    images = _tabulate(checked, classes)
+    if rows is not None:
+        _check_labels(images, rows, classes, report)
+    _check_min_sizes(checked, min_sizes or {}, report)
+    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"])
+    _check_pictures(images, size_of_submission, elsewhere, report)
+    report.seen += _sum_up(images, classes, list(names))
+    return images, report
+
+
+def _check_classes(classes: Sequence[str], report: Report) -> list[str]:
+    """Return those names that can be a column of the images table."""
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        report.findings.append(Finding(rules.BAD_CLASSES, "config", f"{len(classes)} classes"))
+    for name, times in Counter(classes).items():
+        if times > 1:
+            report.findings.append(Finding(rules.BAD_CLASSES, "config", f"{name!r} {times} times"))
+        if not name or name in COLUMNS:
+            report.findings.append(Finding(rules.BAD_CLASSES, "config", f"{name!r}"))
+    return [name for name in dict.fromkeys(classes) if name and name not in COLUMNS]
+
+
+def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[str]:
+    """List the images of a split; a folder without any is a finding, as are names and files that cannot be used."""
+    file = f"{split}_images"
+    if not folder.images(split).is_dir():
+        report.findings.append(Finding(rules.NO_SUCH_FILE, file, "no such folder"))
+        return []
+    if not os.access(folder.images(split), os.R_OK | os.X_OK):
+        report.findings.append(Finding(rules.NO_SUCH_FILE, file, "this user may not read it"))
+        return []
+    names = folder.list_images(split)
+    if not names:
+        report.findings.append(Finding(rules.NO_IMAGES, file, "no image in it"))
+    report.findings += [Finding(rules.BAD_NAME, file, repr(name)) for name in names if not name.isprintable()]
+    report.findings += [Finding(rules.IGNORED, f"{file}/{name}", "") for name in folder.list_others(split)]
+    return names
+
+
+def _check_labels(
+    images: pd.DataFrame, rows: Mapping[str, Mapping[str, Sequence[Row]]], classes: Sequence[str], report: Report
+) -> None:
+    every_row = [row for found in rows.values() for several in found.values() for row in several]
+    only_masks = bool(every_row) and not any(row.empty for row in every_row)
+    for name, found in rows.items():
+        missing = [label for label in classes if label not in found]
+        if missing:
+            got = "no row" if not found else f"no row for {', '.join(missing)}"
+            rule = rules.ONLY_MASKS if only_masks else rules.NO_ROWS
+            report.findings.append(Finding(rule, f"train_images/{name}", got))
+    train = images[images["split"] == "train"]
+    if len(train) and not (train[list(classes)] > 0).any(axis=None):
+        report.findings.append(Finding(rules.NO_LABELS, "train.csv", "no training image has a pixel of any class"))
+        return
+    for label in classes:
+        if len(train) and not (train[label] > 0).any():
+            report.findings.append(Finding(rules.NEVER, "train.csv", label))
+
+
+def _train_images_like(folder: ContestFolder, names: Sequence[str]) -> dict[str, str]:
+    """Return digest to file of those training images that are as many bytes long as a test image."""
+    sizes = {_size(folder.images("test") / name) for name in names}
+    files = [folder.images("train") / name for name in folder.list_images("train")]
+    alike = [file for file in files if (size := _size(file)) and size in sizes]
+    return {sha256(file): f"train_images/{file.name}" for file in reversed(alike)}
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a file; 0 for one that is not there."""
+    with contextlib.suppress(OSError):
+        return file.stat().st_size
+    return 0
+
+
+def _check_min_sizes(
+    checked: Sequence[CheckedImage], min_sizes: Mapping[str, Mapping[str, int]], report: Report
+) -> None:
+    """Say of each decision how many true masks of each class it would remove, and with which sizes it would not."""
+    for key, sizes in min_sizes.items():
+        parts = {label: [part for image in checked if (part := image.parts.get(label, 0))] for label in sizes}
+        lost = {label: sum(part < sizes[label] for part in parts[label]) for label in sizes}
+        if any(lost.values()):
+            counts = ", ".join(
+                f"{label} {lost[label]} of {len(parts[label])} (below {sizes[label]})" for label in sizes if lost[label]
+            )
+            kept = ", ".join(f"{label}: {min([size, *parts[label]])}" for label, size in sizes.items())
+            report.findings.append(Finding(rules.LOST, key, f"{counts}; min_size: {{{kept}}} keeps all"))
+
+
+def _check_pictures(
+    images: pd.DataFrame, size_of_submission: tuple[int, int], elsewhere: Mapping[str, str], report: Report
+) -> None:
+    first = dict(elsewhere)
+    for image in images.itertuples():
+        file = f"{image.split}_images/{image.image}"
+        if image.digest in first:
+            report.findings.append(Finding(rules.SAME_BYTES, file, f"the same as {first[image.digest]}"))
+        first.setdefault(image.digest, file)
+    high, wide = size_of_submission
+    for (split, height, width), count in images.groupby(["split", "height", "width"]).size().items():
+        if abs(height * wide - width * high) > 0.01 * width * high:
+            got = f"{count} of {height}x{width}, the submission is {high}x{wide}"
+            report.findings.append(Finding(rules.STRETCHED, f"{split}_images", got))
+
+
+def _tabulate(checked: Sequence[CheckedImage], classes: Sequence[str]) -> pd.DataFrame:
+    rows = [image.facts for image in checked if image.facts]
+    for row in rows:
+        if row["split"] == "train":
+            row.update({label: row.get(label, 0) for label in classes})
+    images = pd.DataFrame(rows, columns=[*COLUMNS, *classes])
+    return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
+
+
+def _sum_up(images: pd.DataFrame, classes: Sequence[str], splits: Sequence[Split]) -> list[str]:
+    lines = []
+    for split in splits:
+        own = images[images["split"] == split]
+        sizes = Counter(f"{height}x{width}" for height, width in zip(own["height"], own["width"], strict=True))
+        common = ", ".join(size for size, _ in sizes.most_common(3))
+        more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
+        lines.append(f"{len(own)} {split} images" + (f" of {common}{more}" if len(own) else ""))
+    train = images[images["split"] == "train"]
+    if len(train) and classes:
+        held = train[list(classes)] > 0
+        counts = ", ".join(f"{label} {held[label].sum()}" for label in classes)
+        text = f"images that hold each class: {counts}; {100 * held.to_numpy().mean():.0f} % of all pairs"
+        lines += textwrap.wrap(text, 100, subsequent_indent="  ")
+    return lines

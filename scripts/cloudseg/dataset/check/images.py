@@ -1,0 +1,139 @@
+"""Check one image: decode it and draw its labels."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from cloudseg.dataset.check import rules
+from cloudseg.dataset.check.report import Finding
+from cloudseg.dataset.contest import (
+    ContestFolder,
+    ImageError,
+    Labels,
+    Split,
+    TurnedError,
+    decode_image,
+    decoding_bytes,
+    digest_labels,
+)
+from cloudseg.dataset.pixels import resize_mask
+from cloudseg.postprocess import decode_rle
+from cloudseg.runtime.memory import MemoryBudget
+
+
+@dataclass(frozen=True)
+class CheckedImage:
+    """What one image showed.
+
+    Parameters
+    ----------
+    facts : its row of the images table; None if it cannot be used.
+    findings : the rules that it breaks.
+    parts : the area of the largest component of each class on the submission grid, where one is asked for.
+    """
+
+    facts: dict[str, object] | None
+    findings: list[Finding]
+    parts: dict[str, int] = field(default_factory=dict)
+
+
+def check_image(
+    folder: ContestFolder,
+    split: Split,
+    name: str,
+    labels: Labels,
+    budget: MemoryBudget,
+    grid: tuple[int, int] | None,
+) -> CheckedImage:
+    """Check one image, as soon as there is the memory for it.
+
+    Parameters
+    ----------
+    folder, split, name : where it is.
+    labels : the run-length texts of the training images.
+    budget : memory that all threads share.
+    grid : (height, width) on which the parts of the masks are measured, or None.
+    """
+    file = f"{split}_images/{name}"
+    path = folder.images(split) / name
+    wanted = decoding_bytes(path)
+    if budget.whole is not None and wanted > budget.whole:
+        got = f"{wanted / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
+        return CheckedImage(None, [Finding(rules.TOO_LARGE, file, got)])
+    with budget.take(wanted):
+        return _check_image(path, file, split, labels, grid)
+
+
+def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None) -> CheckedImage:
+    """Decode an image and draw its labels."""
+    name = path.name
+    try:
+        data = path.read_bytes()
+        pixels, colours = decode_image(data)
+    except OSError as error:
+        gone = path.is_symlink() and not path.exists()
+        got = f"a symbolic link to {str(path.readlink())!r:.80}, which is not there" if gone else str(error.strerror)
+        return CheckedImage(None, [Finding(rules.BAD_IMAGE, file, got)])
+    except ImageError as error:
+        rule = rules.TURNED if isinstance(error, TurnedError) else rules.BAD_IMAGE
+        return CheckedImage(None, [Finding(rule, file, str(error))])
+    findings = []
+    if complaint := complaint_about_jpeg(data):
+        broken = "premature" in complaint.lower()
+        findings.append(Finding(rules.BAD_IMAGE if broken else rules.DAMAGED, file, complaint))
+    if colours != "rgb":
+        findings.append(Finding(rules.GREY if colours == "grey" else rules.ALPHA, file, ""))
+    if not pixels.any():
+        findings.append(Finding(rules.ALL_BLACK, file, ""))
+    height, width = pixels.shape[:2]
+    del pixels  # masks take its place
+    facts: dict[str, object] = {
+        "image": name,
+        "split": split,
+        "height": height,
+        "width": width,
+        "digest": hashlib.sha256(data).hexdigest(),
+        "labels": "",
+    }
+    parts: dict[str, int] = {}
+    if split == "train":
+        facts["labels"] = digest_labels(labels.texts(name))
+        for label, rows in labels.read(name).items():
+            mask = np.zeros((height, width), np.uint8)
+            for row, text in rows:
+                try:
+                    mask |= decode_rle(text, (height, width))
+                except ValueError as error:
+                    got = f"{name}_{label} ({height}x{width}): {error}"
+                    findings.append(Finding(rules.BAD_TEXT, "train.csv", got, row.line))
+            facts[label] = int(mask.sum())
+            if grid is not None:
+                parts[label] = _largest_part(resize_mask(mask, grid))
+    return CheckedImage(facts, findings, parts)
+
+
+def _largest_part(mask: np.ndarray) -> int:
+    """Return the area of the largest 8-connected component of a mask, in pixels."""
+    if not mask.any():
+        return 0
+    areas = cv2.connectedComponentsWithStats(mask, connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+    return int(areas.max())
+
+
+def complaint_about_jpeg(data: bytes) -> str | None:
+    """Return what libjpeg complains of in the bytes of a JPEG file, or None.
+
+    Pillow, like OpenCV, fills what is missing before an end marker with grey and says nothing. An eighth of the size
+    is decoded: all data are read, and most of the work is saved.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        return str(error)
+    return None

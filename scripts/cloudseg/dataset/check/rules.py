@@ -1,0 +1,163 @@
+"""What a data set must be: every rule that the dataset check has, with what to do where it is broken."""
+
+from dataclasses import dataclass
+
+from cloudseg.dataset.images_table import COLUMNS, MOST_CLASSES
+
+
+@dataclass(frozen=True)
+class CheckRule:
+    """Say what a data set must be: what a finding against it is called, what was expected, and how to fix it.
+
+    Parameters
+    ----------
+    title : of the findings, in a report.
+    expected : what the data should have been.
+    fix : what to do.
+    error : whether a finding stops the workflow; else it is a warning.
+    harmless : a warning that gets one line for all its findings.
+    """
+
+    title: str
+    expected: str
+    fix: str
+    error: bool = True
+    harmless: bool = False
+
+
+NO_SUCH_FILE = CheckRule(
+    "missing files and folders",
+    "train_images/, test_images/, train.csv and sample_submission.csv in the root",
+    "put the file there, or correct `root` in the config",
+)
+NO_IMAGES = CheckRule(
+    "folders without an image",
+    "at least one .jpg, .jpeg or .png file",
+    "put the images there, or correct `root` in the config",
+)
+BAD_CLASSES = CheckRule(
+    "classes of the config that cannot be used",
+    f"1 to {MOST_CLASSES} different names, none of them {', '.join(COLUMNS)}",
+    "correct `classes` in the config",
+)
+BAD_IMAGE = CheckRule(
+    "images that cannot be used",
+    "whole JPEG or PNG files of 8 bits per channel, grey or RGB",
+    "fetch the file again, or save it as RGB with 8 bits",
+)
+TOO_LARGE = CheckRule(
+    "images that take more memory than the job has",
+    "what the rule asks for (mem_mb), less half a gigabyte",
+    "cut the image into tiles, or raise it: --set-resources check:mem_mb=N pixels:mem_mb=N truth:mem_mb=N",
+)
+TURNED = CheckRule(
+    "images that are turned when they are shown",
+    "pictures that are stored upright: by their EXIF orientation some programs turn these and others do not, and "
+    "labels fit both ways",
+    "labelled as a viewer shows them: `mogrify -auto-orient FILE`; labelled as they are stored: "
+    "`exiftool -Orientation#=1 FILE`",
+)
+DAMAGED = CheckRule(
+    "JPEG files with damaged data",
+    "data that decodes without a complaint",
+    "fetch the file again, or look whether it is as it should be",
+    error=False,
+)
+BAD_NAME = CheckRule(
+    "names with control characters", "letters, digits, marks and blanks", "rename the file and its rows"
+)
+SAME_NAME = CheckRule(
+    "names that are in both image folders", "a name is a training or a test image", "rename or remove one"
+)
+BAD_TABLE = CheckRule(
+    "tables that cannot be read",
+    "CSV in UTF-8 with the columns Image_Label,EncodedPixels",
+    "export the table again, or correct the line",
+)
+BAD_ROW = CheckRule(
+    "rows that are not two cells",
+    "Image_Label,EncodedPixels",
+    "correct the row (is there a comma too many, or a quotation mark astray?)",
+)
+NO_SUCH_IMAGE = CheckRule(
+    "rows that name no image of the folder",
+    "<image>_<class>, with an image of train_images/ (train.csv) or test_images/ (sample_submission.csv)",
+    "correct the name, put the image there, or remove the row",
+)
+NO_SUCH_CLASS = CheckRule(
+    "rows that name an unknown class",
+    "a class of the config",
+    "correct the row, or `classes` in the config",
+)
+TWICE = CheckRule("rows that are there twice", "one row per image and class", "remove one of them")
+UNITED = CheckRule(
+    "images and classes with several rows",
+    "one row per image and class",
+    "nothing, if each row is an object: their masks are united; else remove those that are wrong",
+    error=False,
+)
+BAD_TEXT = CheckRule(
+    "labels that are malformed",
+    "`start length` pairs of whole numbers, from 1 down the columns, ascending, inside the image",
+    "correct or empty the cell (runs past the end: was the label made for an image of another size?)",
+)
+NOT_IN_SAMPLE = CheckRule(
+    "test images that the sample submission lacks",
+    "one row per test image and class in sample_submission.csv",
+    "add the rows, or remove the image",
+)
+NO_ROWS = CheckRule(
+    "images without labels",
+    "one row per training image and class in train.csv",
+    "nothing, if none of the classes is in it: that is how it will be used",
+    error=False,
+)
+ONLY_MASKS = CheckRule(
+    "images and classes without a row",
+    "one row per training image and class in train.csv",
+    "no other row is empty either, so they are taken to be without a pixel",
+    error=False,
+    harmless=True,
+)
+NO_LABELS = CheckRule(
+    "tables without any label",
+    "some pixels of some class: with none, every empty submission scores 1",
+    "is train.csv whole, and do its classes stand in the config?",
+)
+CUT_OFF = CheckRule(
+    "tables whose last line does not end", "a line break at the end", "nothing, if the last row is whole", error=False
+)
+NEVER = CheckRule(
+    "classes that no training image holds",
+    "some pixels of each class",
+    "nothing, or take the class out of the config",
+    error=False,
+)
+ALL_BLACK = CheckRule("images that are all black", "a picture", "nothing, or remove it", error=False)
+GREY = CheckRule("grey images", "RGB", "grey is repeated in the three channels", error=False, harmless=True)
+ALPHA = CheckRule("images with transparency", "RGB", "the transparency is dropped", error=False, harmless=True)
+SAME_BYTES = CheckRule(
+    "images with the same bytes as another",
+    "each picture once",
+    "nothing (training images: they share a fold), or remove one",
+    error=False,
+)
+STRETCHED = CheckRule(
+    "images of other proportions than the submission",
+    "height to width as in the submission, within 1 %",
+    "nothing: masks are stretched to the size of the submission; or correct that in the config",
+    error=False,
+)
+LOST = CheckRule(
+    "minimum sizes that remove true masks",
+    "a `min_size` that the masks of train.csv outlive on the submission grid",
+    "paste the line into that decision, or leave it if masks so small are not meant",
+    error=False,
+)
+IGNORED = CheckRule(
+    "files that are not used",
+    ".jpg, .jpeg and .png files",
+    "convert them if they are images",
+    error=False,
+    harmless=True,
+)

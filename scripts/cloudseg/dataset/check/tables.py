@@ -1,0 +1,119 @@
+"""Check the rows of the tables: that each names an image and a class, once."""
+
+import difflib
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cloudseg.dataset.check import rules
+from cloudseg.dataset.check.report import Finding, Report
+from cloudseg.dataset.contest import ContestFolder, Row, TableError, scan_table, split_label
+
+
+def check_table(
+    path: Path, names: Sequence[str], classes: Sequence[str], report: Report, *, unite: bool
+) -> dict[str, dict[str, list[Row]]] | None:
+    """Check the rows of a table.
+
+    Parameters
+    ----------
+    path : the table.
+    names : of the images that its rows may name.
+    classes : that they may name.
+    report : gets the findings.
+    unite : whether several rows of one image and class are a warning, since their masks are united, or an error.
+
+    Returns
+    -------
+    dict or None : image to class to sound rows; None if there is no table to speak of.
+    """
+    if not path.is_file():
+        report.findings.append(Finding(rules.NO_SUCH_FILE, path.name, "no such file"))
+        return None
+    known = set(names)
+    alike = _names_by_likeness(names)
+    rows: dict[str, dict[str, list[Row]]] = {name: {} for name in names}
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 1))
+            last = file.read()
+        if last not in (b"\n", b"\r"):
+            report.findings.append(Finding(rules.CUT_OFF, path.name, "is it whole?"))
+        for row in scan_table(path):
+            finding = _check_row(row, path.name, known, alike, classes, rows)
+            if finding:
+                report.findings.append(finding)
+    except TableError as error:
+        report.findings.append(Finding(rules.BAD_TABLE, path.name, error.reason, error.line))
+        return None
+    except OSError as error:
+        report.findings.append(Finding(rules.BAD_TABLE, path.name, str(error.strerror)))
+        return None
+    for image, by_class in rows.items():
+        for label, several in by_class.items():
+            if unite and len(several) > 1:
+                lines = ", ".join(str(row.line) for row in several[:5]) + (", ..." if len(several) > 5 else "")
+                got = f"'{image}_{label}' {len(several)} times, lines {lines}"
+                report.findings.append(Finding(rules.UNITED, path.name, got))
+            for row in () if unite else several[1:]:
+                got = f"'{image}_{label}', first in line {several[0].line}"
+                report.findings.append(Finding(rules.TWICE, path.name, got, row.line))
+    return rows
+
+
+def _check_row(
+    row: Row,
+    file: str,
+    known: set[str],
+    alike: Mapping[str, str],
+    classes: Sequence[str],
+    rows: dict[str, dict[str, list[Row]]],
+) -> Finding | None:
+    """Keep a sound row in ``rows``, or say what is wrong with it."""
+    cell = f"{row.label!r:.80}"
+    if row.swallowed:
+        got = f"one cell in quotation marks from here to line {row.last}, beginning with {cell}"
+        return Finding(rules.BAD_ROW, file, got, row.line)
+    if row.cells != 2:
+        return Finding(rules.BAD_ROW, file, f"{row.cells} cells, beginning with {cell}", row.line)
+    image, label = split_label(row.label, known, classes)
+    if image is None or image not in known:
+        # An empty folder is a finding of its own; that no row fits it says nothing new.
+        return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
+    if label not in classes:
+        near = difflib.get_close_matches(label, classes, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{hint}", row.line)
+    rows[image].setdefault(label, []).append(row)
+    return None
+
+
+def _names_by_likeness(names: Sequence[str]) -> dict[str, str]:
+    """Return names by what is left of them without case, Unicode form and ending, and by that with the ending."""
+    alike = {Path(_plain(name)).stem: name for name in reversed(names)}
+    return alike | {_plain(name): name for name in reversed(names)}
+
+
+def _what_is_alike(image: str | None, alike: Mapping[str, str]) -> str:
+    """Say which image of the folder a name that is not there may mean, and how the two differ."""
+    plain = _plain((image or "").replace("\\", "/").rpartition("/")[2])
+    name = alike.get(plain) or alike.get(Path(plain).stem)
+    if image is None or name is None:
+        return ""
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", image):
+        return "; the folder has it in another Unicode form (NFC or NFD)"
+    return f"; the folder has {name!r:.80}"
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report) -> None:
+    """Check that the sample submission has a row for each test image and class."""
+    rows = check_table(folder.sample_submission, names, classes, report, unite=False)
+    for name, found in (rows or {}).items():
+        missing = [label for label in classes if label not in found]
+        if missing:
+            got = "no row" if not found else f"no row for {', '.join(missing)}"
+            report.findings.append(Finding(rules.NOT_IN_SAMPLE, f"test_images/{name}", got))

@@ -1,0 +1,44 @@
+"""The table of images that the dataset check writes, and that all later jobs stand on."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.storage.files import damaged, read_table
+
+COLUMNS = ["image", "split", "height", "width", "digest", "labels"]
+"""Those before the columns of the classes."""
+
+MOST_CLASSES = 64
+"""A mask keeps one bit per class in the widest integer there is."""
+
+
+def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
+    """Read the table of images that the dataset check wrote, with the same types.
+
+    Plain ``read_csv`` would take a digest of digits alone for a number.
+
+    Parameters
+    ----------
+    path : the table (TSV).
+    root : the data set that was checked, all of whose images of ``split`` must be in the table; None does not ask.
+    split : whose images the table holds.
+
+    Raises
+    ------
+    DamagedFileError : if the file is cut short, or is no such table. Without ``root`` a cut between two lines goes
+        unnoticed.
+    """
+    names = read_table(path, nrows=0).columns
+    texts = {"image", "split", "digest", "labels"}
+    types = {name: "str" if name in texts else "Int64" for name in names}
+    missing = {name: [""] for name in names if name not in texts}
+    if lacking := [name for name in COLUMNS if name not in names]:
+        raise damaged(path, f"it has no column {', '.join(lacking)}")
+    images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
+    if root is not None:
+        listed = set(images.loc[images["split"] == split, "image"])
+        if lacking := [name for name in ContestFolder(Path(root)).list_images(split) if name not in listed]:
+            raise damaged(path, f"it lacks {len(lacking)} images of {split}_images/ (the first: {lacking[0]})")
+    return images.astype({"height": "int64", "width": "int64"})
