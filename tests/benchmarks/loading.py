@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from cloudseg.dataset.check import check_dataset
-from cloudseg.dataset.contest import load_image
+from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.demo import make_demo
 from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_pixels, resize_image

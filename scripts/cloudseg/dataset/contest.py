@@ -1,51 +1,27 @@
 """Read a folder in the layout of the Kaggle contest: images, run-length labels, sample submission."""
 
-import contextlib
 import csv
 import io
 import os
-import struct
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
-
-import numpy as np
-from PIL import Image
+from typing import Literal
 
 from cloudseg.errors import DatasetError
 from cloudseg.storage.files import digest
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-COLUMNS = ["Image_Label", "EncodedPixels"]
+HEADER = ["Image_Label", "EncodedPixels"]
+"""The columns of train.csv, sample_submission.csv and submission.csv."""
+
 LONGEST_NAME = 255  # of a file, in characters: no file system that we know of takes more
 
 NOTHING = {"", "-1", "nan", "none", "null"}
 """What tables write, in either case, for a mask without a pixel."""
 
-MOST_PIXELS = 2**30
-"""Pixels of an image: at 8 bytes each while it is decoded, 9 GB. Pillow's own limit, a sixth of that, is not asked."""
-
-Image.MAX_IMAGE_PIXELS = None
-# Blocks of less than 32 MiB stay with the thread that freed them (glibc's arenas), for all threads together as much as
-# their images took
-Image.core.set_block_size(64 * 2**20)
-
-STRIP = 256  # rows of an image that are turned into RGB at a time
-
-ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
-
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
-
-
-class ImageError(DatasetError):
-    """An image file that cannot be used, and why."""
-
-
-class TurnedError(ImageError):
-    """An image file that programs show in two ways: as it is stored, or turned as its EXIF orientation says."""
 
 
 class TableError(DatasetError):
@@ -218,8 +194,8 @@ def scan_table(path: str | Path) -> Iterator[Row]:
         reader = csv.reader(lines(file), strict=True)
         try:
             header = next(reader, [])
-            if header != COLUMNS:
-                reason = f"expected the columns {','.join(COLUMNS)}, got {','.join(header)!r:.80}"
+            if header != HEADER:
+                reason = f"expected the columns {','.join(HEADER)}, got {','.join(header)!r:.80}"
                 raise TableError(path, 1, reason)
             start, line = end, reader.line_num + 1
             for cells in reader:
@@ -251,7 +227,7 @@ def _is_empty(text: str) -> bool:
 class Labels:
     r"""The run-length texts of the training images, read from their table when asked for.
 
-    Only the place of each row is kept, because the texts of a large data set fill much memory. Safe in
+    Only the address of each row is kept, because the texts of a large data set fill much memory. Safe in
     threads.
 
     Parameters
@@ -317,7 +293,7 @@ def digest_labels(texts: Mapping[str, Sequence[str]]) -> str:
 def split_label(label: str, known: Collection[str], classes: Collection[str]) -> tuple[str | None, str]:
     """Split a cell ``Image_Label`` into the image and the class, at a known image name.
 
-    Names of images and of classes may hold ``_`` themselves, so the place is where a known name ends; where
+    Names of images and of classes may hold ``_`` themselves, so it is split where a known name ends; where
     several do, the one whose rest is a known class counts.
 
     Parameters
@@ -344,128 +320,15 @@ def split_label(label: str, known: Collection[str], classes: Collection[str]) ->
     longest_class = max(map(len, classes), default=0)
     # Neither side can be longer than what is known, so that a cell of megabytes costs no more than a name
     before_class = range(max(0, len(label) - longest_class - 1), len(label))
-    known_class = [place for place in before_class if label[place] == "_" and label[place + 1 :] in classes]
+    known_class = [index for index in before_class if label[index] == "_" and label[index + 1 :] in classes]
     # Prefer what is known on both sides, then a known image, then a known class; the longest image first.
-    for place in reversed(known_class):
-        if label[:place] in known:
-            return label[:place], label[place + 1 :]
-    for place in reversed(range(min(len(label), LONGEST_NAME + 1))):
-        if label[place] == "_" and label[:place] in known:
-            return label[:place], label[place + 1 :]
-    for place in known_class:
-        if place:
-            return label[:place], label[place + 1 :]
+    for index in reversed(known_class):
+        if label[:index] in known:
+            return label[:index], label[index + 1 :]
+    for index in reversed(range(min(len(label), LONGEST_NAME + 1))):
+        if label[index] == "_" and label[:index] in known:
+            return label[:index], label[index + 1 :]
+    for index in known_class:
+        if index:
+            return label[:index], label[index + 1 :]
     return None, label
-
-
-def load_image(path: str | Path) -> np.ndarray:
-    """Load an image file as RGB.
-
-    Parameters
-    ----------
-    path : a JPEG or PNG file of 8 bits per channel, whatever its suffix.
-
-    Returns
-    -------
-    uint8 (H, W, 3) : RGB. Grey is repeated in all three channels; transparency is dropped with a warning.
-
-    Raises
-    ------
-    ImageError : naming the file and why it cannot be used: truncated, 16 bits, neither JPEG nor PNG, turned by its
-        EXIF orientation.
-    """
-    try:
-        pixels, kind = decode_image(Path(path).read_bytes())
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
-    if kind == "alpha":
-        warnings.warn(f"{path}: its transparency is dropped", stacklevel=2)
-    return pixels
-
-
-def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha"]]:
-    """Decode the bytes of an image file as RGB, as :func:`load_image` does.
-
-    Pillow decodes here, not OpenCV, which fills the rest of a truncated file with grey and goes on. A picture with an
-    EXIF orientation other than upright is refused: OpenCV and browsers turn it, Pillow does not, and labels fit both
-    ways, so that nobody can tell which way it was labelled. It takes the memory of :func:`decoding_bytes`.
-
-    Returns
-    -------
-    pixels : uint8 (H, W, 3), RGB, not writeable.
-    kind : what the file holds: "rgb", "grey", or "alpha" (any colours with transparency).
-
-    Raises
-    ------
-    ImageError : why the bytes cannot be used, without the name of a file. For an orientation, its :class:`TurnedError`.
-
-    Examples
-    --------
-    >>> file = io.BytesIO()
-    >>> Image.new("L", (3, 2), 7).save(file, "png")
-    >>> pixels, kind = decode_image(file.getvalue())
-    >>> pixels.shape, int(pixels.min()), kind
-    ((2, 3, 3), 7, 'grey')
-    """
-    if not data:
-        raise ImageError("an empty file")
-    with _opened(io.BytesIO(data)) as image:
-        if image.format == "PNG" and data[24] == 16:  # Pillow would cut 16-bit colours down silently
-            raise ImageError("16 bits per channel")
-        if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
-            raise ImageError(f"colours of the kind {image.mode}")
-        if image.format == "PNG" and image.n_frames > 1:
-            raise ImageError(f"an animation of {image.n_frames} frames")
-        if image.width * image.height > MOST_PIXELS:
-            raise ImageError(
-                f"{image.height}x{image.width} are {image.width * image.height / 1e6:.0f} megapixels, at most "
-                f"{MOST_PIXELS / 1e6:.0f} are read: cut it into tiles, or store it smaller"
-            )
-        image.load()
-        if (orientation := _orientation(image)) != 1:
-            raise TurnedError(f"its EXIF orientation is {orientation}")
-        alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
-        grey = image.mode in ("1", "L")
-        pixels = np.empty((image.height, image.width, 3), np.uint8)
-        for top in range(0, image.height, STRIP):  # in strips, since as a whole it would be there three times
-            strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-            pixels[top : top + STRIP] = np.asarray(strip.convert("RGB"))
-    return pixels, "alpha" if alpha else "grey" if grey else "rgb"
-
-
-def decoding_bytes(file: str | Path) -> int:
-    """Return about how many bytes of memory it takes to read and decode an image file, as its header tells.
-
-    Pillow keeps 4 bytes a pixel, the result takes 3 (7.6 were measured with all that is small), and of a progressive
-    JPEG there are coefficients of 6.
-    """
-    with contextlib.suppress(OSError):
-        size = Path(file).stat().st_size
-        with contextlib.suppress(ImageError), Path(file).open("rb") as stream, _opened(stream) as image:
-            return size + image.width * image.height * (14 if "progressive" in image.info else 8)
-        return size
-    return 0
-
-
-@contextlib.contextmanager
-def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
-    """Yield an image whose pixels are not read yet; whatever Pillow raises, then or within, is an ImageError."""
-    try:
-        with Image.open(stream, formats=["JPEG", "PNG"]) as image:
-            yield image
-    except ImageError:
-        raise
-    except Image.UnidentifiedImageError:
-        stream.seek(0)
-        raise ImageError(f"neither JPEG nor PNG (it begins with {stream.read(8)!r})") from None
-    except (OSError, SyntaxError, ValueError, IndexError, struct.error) as error:
-        raise ImageError(str(error) or type(error).__name__) from None
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) where there is none that programs would heed."""
-    try:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, struct.error):  # no EXIF that anybody could read
-        return 1
-    return orientation if orientation in range(2, 9) else 1

@@ -26,6 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from cloudseg.dataset.contest import HEADER
 from cloudseg.dataset.fetch import write_mark
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
@@ -148,7 +149,7 @@ def _check_arguments(root, **least):
 def _write_csv(path, images):
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["Image_Label", "EncodedPixels"])
+        rows.writerow(HEADER)
         rows.writerows(
             [f"{name}_{label}", rle] for name, rles in images for label, rle in zip(CLASSES, rles, strict=True)
         )

@@ -12,7 +12,8 @@ import pandas as pd
 import PIL
 
 from cloudseg.config.size import Size
-from cloudseg.dataset.contest import ContestFolder, Labels, Split, decode_image, decoding_bytes, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
+from cloudseg.dataset.decoding import decode_image, decoding_bytes
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.errors import DatasetError
 from cloudseg.runtime.memory import MemoryBudget

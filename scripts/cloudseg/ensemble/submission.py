@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from cloudseg.dataset.contest import HEADER
 from cloudseg.postprocess import decode_rle, remove_small_components, segment
 from cloudseg.storage import files, stores
 
-HEADER = ["Image_Label", "EncodedPixels"]
 BLOCK = 8  # images that a thread holds in memory at once
 
 

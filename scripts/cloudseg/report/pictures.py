@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg.dataset.contest import ContestFolder, load_image
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.decoding import load_image
 from cloudseg.storage import files, stores
 
 # Colours (R, G, B) that stay apart on dark sea and white cloud; reused from the ninth class on.

@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from cloudseg.dataset.contest import ContestFolder, Labels, load_image
+from cloudseg.dataset.contest import ContestFolder, Labels
+from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32

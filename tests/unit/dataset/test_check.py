@@ -16,7 +16,8 @@ from PIL import Image
 
 from cloudseg.dataset.check import check_dataset, rules
 from cloudseg.dataset.check import images as images_of_check
-from cloudseg.dataset.contest import ContestFolder, Labels, decoding_bytes, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Labels, digest_labels
+from cloudseg.dataset.decoding import decoding_bytes
 from cloudseg.dataset.images_table import read_images
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle

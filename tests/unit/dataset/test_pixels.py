@@ -12,7 +12,7 @@ from PIL import Image
 
 from cloudseg.dataset import pixels
 from cloudseg.dataset.check import check_dataset
-from cloudseg.dataset.contest import load_image
+from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.pixels import build_pixels, build_truth, common_size, resize_image, resize_mask
 from cloudseg.postprocess import decode_rle, encode_rle
 from cloudseg.storage import stores

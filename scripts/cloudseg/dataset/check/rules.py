@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cloudseg.dataset.contest import HEADER
 from cloudseg.dataset.images_table import COLUMNS, MOST_CLASSES
 
 
@@ -71,12 +72,12 @@ SAME_NAME = CheckRule(
 )
 BAD_TABLE = CheckRule(
     "tables that cannot be read",
-    "CSV in UTF-8 with the columns Image_Label,EncodedPixels",
+    f"CSV in UTF-8 with the columns {','.join(HEADER)}",
     "export the table again, or correct the line",
 )
 BAD_ROW = CheckRule(
     "rows that are not two cells",
-    "Image_Label,EncodedPixels",
+    ",".join(HEADER),
     "correct the row (is there a comma too many, or a quotation mark astray?)",
 )
 NO_SUCH_IMAGE = CheckRule(
