@@ -27,7 +27,8 @@ from cloudseg.config.size import Size
 
 Flip = Literal["identity", "horizontal", "vertical", "both"]
 FLIPS = get_args(Flip)
-FOR_ALL_EPOCHS = ("cosine", "one_cycle")  # schedules that end at a learning rate of 0, so none can stop before
+# Schedules over all epochs: with more of them every epoch is another one, and none can stop before the last
+FOR_ALL_EPOCHS = ("cosine", "one_cycle")
 Start = Annotated[
     str,
     Pattern(

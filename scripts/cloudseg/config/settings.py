@@ -18,10 +18,10 @@ from cloudseg.config.checkpoint_header import start_problem
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import encoders
 from cloudseg.config.names import nearest
+from cloudseg.config.recipe import FOR_ALL_EPOCHS
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import augmentation_problems, size_problem
 from cloudseg.config.views import recipe_views, smallest_side
-from cloudseg.training.schedules import FOR_ALL_EPOCHS
 
 KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's

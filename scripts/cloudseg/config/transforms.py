@@ -5,9 +5,6 @@
 Parsing a workflow must not take the second that the import of albumentations costs, in every job.
 """
 
-import contextlib
-import hashlib
-import importlib.metadata
 import inspect
 import json
 import os
@@ -170,30 +167,6 @@ def _changing(step: Mapping[str, Any]) -> str:
     inner = [_changing(part) for part in step.get("transforms", ())]
     changes = step["name"] in {*GIVEN, *SWAPPING, *VARYING, *VARYING_WITH, "PadIfNeeded"}
     return next(filter(None, inner), step["name"] if changes else "")
-
-
-def value_problems(steps: Sequence[Mapping[str, Any]], marks: Path) -> list[str]:
-    """List the values in an augmentation that albumentations refuses.
-
-    Parameters
-    ----------
-    steps : as in a recipe, without :func:`augmentation_problems`.
-    marks : folder that remembers which augmentations are sound, since importing albumentations takes two seconds.
-    """
-    version = importlib.metadata.version("albumentations")
-    mark = marks / f"augmentation-{hashlib.sha256(f'{version} {json.dumps(steps)}'.encode()).hexdigest()[:16]}"
-    if mark.exists():
-        return []
-    from cloudseg.training.augment import build_transform
-
-    try:
-        build_transform(steps)
-    except ValueError as error:
-        return [str(error)]
-    with contextlib.suppress(OSError):  # without the mark the question is asked again
-        marks.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-    return []
 
 
 def installed_transforms() -> dict[str, type]:

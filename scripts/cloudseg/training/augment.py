@@ -4,10 +4,15 @@ albumentations seeds itself once per process: under loader workers its draws rep
 Here every call is seeded, so a draw depends on nothing but its number.
 """
 
+import contextlib
+import hashlib
+import importlib.metadata
 import inspect
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -99,6 +104,28 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     import albumentations
 
     return Augmentation(albumentations.Compose(transforms), [_said(step) for step in steps])
+
+
+def value_problems(steps: Sequence[Mapping[str, Any]], marks: Path) -> list[str]:
+    """List the values in an augmentation that albumentations refuses.
+
+    Parameters
+    ----------
+    steps : as in a recipe, without problems of :func:`cloudseg.config.transforms.augmentation_problems`.
+    marks : folder that remembers which augmentations are sound, since importing albumentations takes two seconds.
+    """
+    version = importlib.metadata.version("albumentations")
+    mark = marks / f"augmentation-{hashlib.sha256(f'{version} {json.dumps(steps)}'.encode()).hexdigest()[:16]}"
+    if mark.exists():
+        return []
+    try:
+        build_transform(steps)
+    except ValueError as error:
+        return [str(error)]
+    with contextlib.suppress(OSError):  # without the mark the question is asked again
+        marks.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    return []
 
 
 def _transforms(steps: Sequence[Mapping[str, Any]], parent: str = "") -> list[Any]:

@@ -75,9 +75,6 @@ SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
 }
 """What a recipe's ``schedule`` may name; ``plateau`` is also lowered at each of :func:`reductions`."""
 
-FOR_ALL_EPOCHS = ("cosine", "one_cycle")
-"""Schedules that depend on the number of epochs: with more of them, every epoch is another one."""
-
 
 def reductions(values: Sequence[float], patience: int) -> int:
     """Return how many times a plateau lowered the learning rate during some epochs.

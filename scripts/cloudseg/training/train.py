@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from cloudseg.config.recipe import FOR_ALL_EPOCHS
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
@@ -19,7 +20,6 @@ from cloudseg.training.fold_data import FoldData, load_fold
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.record import Stopwatch, describe_devices, write_record
-from cloudseg.training.schedules import FOR_ALL_EPOCHS
 from cloudseg.training.state_file import StateFile, leaving_on_signal, state_file_of
 from cloudseg.training.trainer import Trainer
 from cloudseg.training.validation import validate
