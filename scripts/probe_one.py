@@ -8,13 +8,14 @@ if __name__ == "__main__":
         with leased(snakemake) as device:
             import pandas as pd
 
+            from cloudseg.config.sheet import KEY
             from cloudseg.storage.files import write_table
-            from cloudseg.studies.probe import NAMES, OWN_MEMORY, probe
+            from cloudseg.studies.batch_size import OWN_MEMORY, find_batch_size
 
             wildcards, params = snakemake.wildcards, snakemake.params
             # On the CPU a trial must not take more than the job was granted: the machine would swap
             granted = None if device.type == "cuda" else snakemake.resources.mem_mb - OWN_MEMORY
-            rows = probe(
+            rows = find_batch_size(
                 encoder=wildcards.encoder,
                 decoder=wildcards.decoder,
                 size=params.pixels_size,
@@ -25,5 +26,5 @@ if __name__ == "__main__":
                 submission_size=params.submission_size,
                 memory=params.memory or granted,
             )
-            experiment = {name: wildcards[name] for name in NAMES}
+            experiment = {name: wildcards[name] for name in KEY}
             write_table(pd.DataFrame([experiment | row for row in rows]).convert_dtypes(), snakemake.output.table)

@@ -1,24 +1,15 @@
-"""Find how many images a device sees at once in training, and how long its steps take.
+"""A batch-size finder: how many images a device sees at once in training, and how long its steps take.
 
 No images and no weights are needed: random ones take as much memory and time. Each trial has a process of its own, so
 that none finds what an earlier one left in the allocator, and one that dies for want of memory takes nothing along.
 """
 
-import contextlib
 import functools
-import multiprocessing
-import os
-import resource
-import signal
 import statistics
-import sys
 import textwrap
 import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pandas as pd
@@ -26,11 +17,12 @@ import tabulate
 import torch
 
 from cloudseg.config.batching import LEAST, images_at_once, pieces
-from cloudseg.errors import ConfigError, MachineError
+from cloudseg.config.sheet import KEY
+from cloudseg.errors import ConfigError, OutOfMemoryError
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
-from cloudseg.runtime.processes import end_with_parent
+from cloudseg.runtime.isolation import available_memory, isolated, memory_limit
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.sampler import BatchSampler
 from cloudseg.training.trainer import Trainer
@@ -42,17 +34,42 @@ TIMED = 0.5  # seconds of steps that are timed, so that the clock and the schedu
 STEPS = 10  # that are timed at most
 EXACT = 8  # the largest number is found to one image or to this part of it, whichever is more
 OWN_MEMORY = 1500  # MiB that a job which probes holds besides a trial: two processes with torch in them
-# What kills a process whose allocator failed where nobody looks, or that the kernel finds to take too much
-DEATHS = signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGSEGV
-
-NAMES = ["encoder", "decoder", "size", "recipe"]  # of an experiment, in the tables
-FIGURES = ["seconds_per_step", "images_per_second", "peak_memory_mib"]  # of a trial
-
-Outcome = dict[str, float] | str  # of a trial: its figures, or what was said when the memory was not enough
-Attempt = Callable[[int, int], Outcome]  # of images, seen in so many pieces
 
 
-def probe(
+@dataclass(frozen=True)
+class Fitted:
+    """The figures of a trial that fitted."""
+
+    seconds_per_step: float
+    images_per_second: float
+    peak_memory_mib: int
+
+    def __str__(self) -> str:
+        """Return one line for a reader."""
+        return (
+            f"{self.seconds_per_step:.3g} s a step, {self.images_per_second:.3g} images/s, {self.peak_memory_mib} MiB"
+        )
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """What was said when the memory was not enough for a trial."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one line for a reader."""
+        return f"not enough memory ({self.reason})"
+
+
+Outcome = Fitted | OutOfMemory
+Attempt = Callable[[int, int], Outcome]
+"""From images, and the number of micro-batches in which they are seen, to the outcome of a trial."""
+
+FIGURES = [field.name for field in fields(Fitted)]
+
+
+def find_batch_size(
     *,
     encoder: str,
     decoder: str,
@@ -116,20 +133,30 @@ def probe(
         raise ConfigError(f"memory: expected at least 1 MiB, got {memory}; give the job more (`mem_mb`)")
     device = torch.device(device)
     if device.type == "cpu":
-        available = _kibibytes("/proc/meminfo", "MemAvailable") // 2**10
+        available = available_memory()
         memory = min(memory or available, available)
     settings = {
-        **{"encoder": encoder, "decoder": decoder, "size": tuple(size), "classes": classes, "recipe": dict(recipe)},
-        **{"device": device, "threads": threads, "submission_size": submission_size, "memory": memory},
+        "encoder": encoder,
+        "decoder": decoder,
+        "size": tuple(size),
+        "classes": classes,
+        "recipe": dict(recipe),
+        "device": device,
+        "threads": threads,
+        "submission_size": submission_size,
+        "memory": memory,
     }
     outcomes: dict[tuple[int, int], Outcome] = {}
-    with _apart(trial, **settings) as run:
+    with isolated(trial, **settings) as run:
 
         def attempt(images: int, count: int = 1) -> Outcome:
             if (images, count) not in outcomes:
-                outcomes[images, count] = run(images, count)
+                try:
+                    outcomes[images, count] = run(images, count)
+                except OutOfMemoryError as error:
+                    outcomes[images, count] = OutOfMemory(str(error))
                 how = f"in {count} pieces" if count > 1 else "at once"
-                print(f"{images} images {how}: {_in_words(outcomes[images, count])}", flush=True)
+                print(f"{images} images {how}: {outcomes[images, count]}", flush=True)
             return outcomes[images, count]
 
         largest, ended_by = search(attempt, most)
@@ -137,15 +164,18 @@ def probe(
     if device.type == "cuda":  # not looked at before: what this process holds of it is missing in the trials
         total = torch.cuda.get_device_properties(device).total_memory // 2**20
         memory = min(memory or total, total)
-    fitted = sorted(images for (images, count), each in outcomes.items() if count == 1 and not isinstance(each, str))
+    fitted = {images: each for (images, count), each in outcomes.items() if count == 1 and isinstance(each, Fitted)}
     summary = {
-        **{"device": device.type, "name": devices.name(device), "memory_mib": memory},
+        "device": device.type,
+        "name": devices.name(device),
+        "memory_mib": memory,
         "precision": str(devices.precision_type(recipe["precision"], device)).removeprefix("torch."),
-        **{"largest_batch": largest, "ended_by": ended_by, **dict.fromkeys(FIGURES)},
-        **(attempt(largest) if largest else {}),
+        "largest_batch": largest,
+        "ended_by": ended_by,
+        **(asdict(fitted[largest]) if largest else dict.fromkeys(FIGURES)),
         **own,
     }
-    tried = [{"what": "tried", "images": images, **attempt(images)} for images in fitted]
+    tried = [{"what": "tried", "images": images, **asdict(figures)} for images, figures in sorted(fitted.items())]
     return [*tried, {"what": "summary", **summary}]
 
 
@@ -164,23 +194,23 @@ def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
 
     Examples
     --------
-    >>> search(lambda images, _: {"seconds_per_step": 0.1} if images <= 11 else "out of memory", most=256)
+    >>> search(lambda images, _: Fitted(0.1, 10 * images, 300) if images <= 11 else OutOfMemory("full"), most=256)
     (11, 'memory')
     """
     fits, images = 0, LEAST
-    while not isinstance(outcome := attempt(images, 1), str):
+    while isinstance(outcome := attempt(images, 1), Fitted):
         fits = images
         if fits == most:
             return fits, "most"
-        if outcome["seconds_per_step"] > slow:
+        if outcome.seconds_per_step > slow:
             return fits, "time"
         images = min(2 * fits, most)
     while fits and images - fits > max(1, fits // EXACT):
         middle = (fits + images) // 2
-        if isinstance(attempt(middle, 1), str):
-            images = middle
-        else:
+        if isinstance(attempt(middle, 1), Fitted):
             fits = middle
+        else:
+            images = middle
     return fits, "memory"
 
 
@@ -192,8 +222,10 @@ def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended
     row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:
-        return row | {"note": f"not even {LEAST} images fit ({attempt(LEAST, 1)}): choose a smaller size or network"}
-    seconds = share / attempt(largest, 1)["images_per_second"]
+        return row | {
+            "note": f"not even {LEAST} images fit ({attempt(LEAST, 1).reason}): choose a smaller size or network"
+        }
+    seconds = share / attempt(largest, 1).images_per_second
     if ended_by == "time" and seconds > TOO_SLOW:
         return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
     # The gradients of the first piece are there while the next is seen, so the search does not know what fits
@@ -205,10 +237,10 @@ def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended
     for count, most in counts.items():
         # But what is further off than the search's last gap does not
         too_many = ended_by == "memory" and -(-share // count) > largest + max(1, largest // EXACT)
-        if too_many or isinstance(outcome := attempt(share, count), str):
+        if too_many or not isinstance(outcome := attempt(share, count), Fitted):
             continue
         row |= {"fits": "yes" if most == at_once else "no", "micro_batch": most}
-        row |= {f"recipe_{name}": value for name, value in outcome.items()}
+        row |= {f"recipe_{name}": value for name, value in asdict(outcome).items()}
         return row | {"note": "" if most == at_once else f"set micro_batch: {most}"}
     return row | {"note": "no micro_batch of this batch fits: choose a smaller size or network, or another batch"}
 
@@ -233,18 +265,17 @@ def trial(
     ----------
     images : of one device in a step.
     count : pieces in which it sees them.
-    encoder, decoder, size, classes, recipe, device, threads, submission_size, memory : as of :func:`probe`.
+    encoder, decoder, size, classes, recipe, device, threads, submission_size, memory : as of :func:`find_batch_size`.
 
     Returns
     -------
-    dict or str : ``seconds_per_step``, ``images_per_second`` and ``peak_memory_mib``; or what was said when the memory
-        was not enough.
+    Fitted, or OutOfMemory when torch said so.
     """
     devices.settle(threads, device)
     torch.ones(2**20).sum()  # starts the threads, whose stacks no training has to pay for
     held = devices.peak_memory(device)
     try:
-        with limited(device, memory):
+        with memory_limit(device, memory):
             torch.manual_seed(0)
             model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe["channels"]])
             grid = tuple(submission_size) if recipe["loss_grid"] == "submission" else None
@@ -257,12 +288,12 @@ def trial(
         if not devices.ran_out_of_memory(error):
             raise
         said = str(error).partition("\n")[0].rpartition("err == 0. ")[2]
-        return textwrap.shorten(said or type(error).__name__, 100, placeholder=" ...")
-    return {
-        "seconds_per_step": float(f"{seconds:.4g}"),
-        "images_per_second": float(f"{images / seconds:.4g}"),
-        "peak_memory_mib": round((devices.peak_memory(device) - held) / 2**20),
-    }
+        return OutOfMemory(textwrap.shorten(said or type(error).__name__, 100, placeholder=" ..."))
+    return Fitted(
+        seconds_per_step=float(f"{seconds:.4g}"),
+        images_per_second=float(f"{images / seconds:.4g}"),
+        peak_memory_mib=round((devices.peak_memory(device) - held) / 2**20),
+    )
 
 
 def _median_seconds(step: Callable[[], Any], device: torch.device) -> float:
@@ -279,148 +310,16 @@ def _median_seconds(step: Callable[[], Any], device: torch.device) -> float:
     return statistics.median(seconds[1:])
 
 
-@contextlib.contextmanager
-def limited(device: torch.device, memory: int | None) -> Iterator[None]:
-    """Let this process take no more memory than so much while the block runs.
-
-    Parameters
-    ----------
-    device : on CUDA torch's allocator counts; on the CPU the kernel, from what the process holds now.
-    memory : MiB; None sets no limit.
-
-    Raises
-    ------
-    MachineError : for a limit on the CPU of another system than Linux.
-
-    Examples
-    --------
-    >>> with limited(torch.device("cpu"), 100):
-    ...     _ = torch.zeros(2**28)
-    Traceback (most recent call last):
-    RuntimeError: ...can't allocate memory...
-    """
-    if memory is None:
-        yield
-    elif device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, memory * 2**20 / total), device)
-        try:
-            yield
-        finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
-    else:
-        # Of the two limits that the kernel knows this one counts what can be written to, and not, as RLIMIT_AS does,
-        # the addresses that allocators and libraries reserve
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = _kibibytes("/proc/self/status", "VmData") * 2**10 + memory * 2**20
-        least = min([limit, *(each for each in before if each != resource.RLIM_INFINITY)])
-        resource.setrlimit(resource.RLIMIT_DATA, (least, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _kibibytes(path: str, key: str) -> int:
-    """Return a number of the kernel's."""
-    if sys.platform != "linux":
-        raise MachineError("on the CPU the memory can be probed on Linux alone; probe on a GPU (`device: cuda`)")
-    lines = Path(path).read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
-
-
-@contextlib.contextmanager
-def _apart(work: Callable[..., Outcome], **settings: Any) -> Iterator[Callable[..., Outcome]]:
-    """Yield a function that calls ``work(*arguments, **settings)`` in a new process each time.
-
-    The new ones are forked from one that has imported torch and never computed: importing it each time takes seconds,
-    and neither OpenMP nor CUDA survives a fork once it has computed. None outlives this process.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    server = context.Process(target=_serve, args=(os.getpid(), theirs, work, settings))
-    server.start()
-    theirs.close()
-
-    def call(*arguments: Any) -> Outcome:
-        try:
-            ours.send(arguments)
-            outcome = ours.recv()
-        except (EOFError, OSError):
-            server.join()
-            raise RuntimeError(f"the process that begins the trials ended with {server.exitcode}") from None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    try:
-        yield call
-    finally:
-        server.kill()
-        server.join()
-        ours.close()
-
-
-def _serve(parent: int, pipe: Connection, work: Callable[..., Outcome], settings: Mapping[str, Any]) -> None:
-    """Begin a process for each set of arguments that comes, and send back what became of it."""
-    end_with_parent(parent)
-    context = multiprocessing.get_context("fork")
-    with contextlib.suppress(EOFError):
-        while True:
-            arguments = pipe.recv()
-            receiver, sender = context.Pipe(duplex=False)
-            one = context.Process(target=_work, args=(os.getpid(), sender, work, arguments, settings))
-            one.start()
-            sender.close()
-            with receiver:
-                try:
-                    outcome = receiver.recv()
-                except EOFError:
-                    outcome = None
-            one.join()
-            pipe.send(_end_of(one.exitcode) if outcome is None else outcome)
-
-
-def _work(
-    parent: int, pipe: Connection, work: Callable[..., Outcome], arguments: Sequence[Any], settings: Mapping[str, Any]
-) -> None:
-    """Be one process, and send what ``work`` returns or raises."""
-    end_with_parent(parent)
-    warnings.simplefilter("ignore")  # each would say again what a training says once
-    try:
-        outcome = work(*arguments, **settings)
-    except Exception as error:
-        error.add_note(traceback.format_exc())
-        outcome = error
-    pipe.send(outcome)
-
-
-def _end_of(code: int) -> str | Exception:
-    """Return what it means that a process ended without a word."""
-    if -code in DEATHS:
-        return f"the process was ended by {signal.Signals(-code).name}"
-    return RuntimeError(f"a trial ended with {code} and did not say why")
-
-
-def _in_words(outcome: Outcome) -> str:
-    if isinstance(outcome, str):
-        return f"not enough memory ({outcome})"
-    return (
-        f"{outcome['seconds_per_step']:.3g} s a step, {outcome['images_per_second']:.3g} images/s, "
-        f"{outcome['peak_memory_mib']} MiB"
-    )
-
-
 def join(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return the summaries of several probes, a row per experiment, sorted by it.
+    """Return the summaries of several experiments, a row per experiment, sorted by it.
 
     Parameters
     ----------
-    tables : rows of :func:`probe`, each with ``encoder``, ``decoder``, ``size`` and ``recipe`` before them.
+    tables : rows of :func:`find_batch_size`, each with ``encoder``, ``decoder``, ``size`` and ``recipe`` before them.
     """
     rows = pd.concat([table[table["what"] == "summary"] for table in tables])
     rows = rows.drop(columns=["what", "images"], errors="ignore")  # of what was tried; nothing may have fitted
-    return rows.convert_dtypes().sort_values(NAMES, ignore_index=True)
+    return rows.convert_dtypes().sort_values(KEY, ignore_index=True)
 
 
 def page(table: pd.DataFrame) -> str:
@@ -431,11 +330,11 @@ def page(table: pd.DataFrame) -> str:
     table : what :func:`join` returns.
     """
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    heads = [*NAMES, "device", "MiB", "largest batch", "s/step", "images/s"]
+    heads = [*KEY, "device", "MiB", "largest batch", "s/step", "images/s"]
     heads += ["its images at once", "fits", "its s/step", "its images/s", "note"]
     cells = [
         [
-            *(row[name] for name in (*NAMES, "name", "memory_mib")),
+            *(row[name] for name in (*KEY, "name", "memory_mib")),
             f"{'' if row['ended_by'] == 'memory' else '>= '}{row['largest_batch']}",
             *(_short(row[name]) for name in ("seconds_per_step", "images_per_second")),
             *(row["at_once"], row["fits"]),

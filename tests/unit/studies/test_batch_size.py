@@ -1,23 +1,19 @@
-"""The probe finds what really fits, and ends with the words of what went wrong."""
+"""The batch-size finder finds what really fits, and ends with the words of what went wrong."""
 
 import contextlib
-import multiprocessing
-import os
 import resource
-import signal
-import time
 
 import pandas as pd
-import psutil
 import pytest
 import torch
 from network_fixtures import RECIPE
 from torch import nn
 
 from cloudseg.config.batching import pieces
+from cloudseg.config.sheet import KEY
 from cloudseg.storage.files import read_table, write_table
-from cloudseg.studies import probe as probing
-from cloudseg.studies.probe import NAMES, join, limited, page, probe, search
+from cloudseg.studies import batch_size
+from cloudseg.studies.batch_size import Fitted, OutOfMemory, find_batch_size, join, page, search
 
 CPU = torch.device("cpu")
 NETWORK = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": (64, 96), "classes": 4, "device": "cpu"}
@@ -51,17 +47,17 @@ def room(monkeypatch):
             seen.append(images)
             return Roomy(images, **options)
 
-        monkeypatch.setattr(probing, "build_model", build_model)
+        monkeypatch.setattr(batch_size, "build_model", build_model)
         return seen
 
-    monkeypatch.setattr(probing, "_apart", here)
-    monkeypatch.setattr(probing, "TIMED", 0)
+    monkeypatch.setattr(batch_size, "isolated", here)
+    monkeypatch.setattr(batch_size, "TIMED", 0)
     return give
 
 
 def small(**options):
     recipe = RECIPE | {"loss": {"bce": 1}} | options.pop("recipe", {})
-    return probe(**NETWORK | {"size": (32, 32), "recipe": recipe} | options)
+    return find_batch_size(**NETWORK | {"size": (32, 32), "recipe": recipe} | options)
 
 
 @pytest.mark.parametrize("images", [2, 3, 7, 16, 100])
@@ -85,7 +81,7 @@ def test_the_search_is_exact_or_within_an_eighth_and_tries_nothing_twice(most):
 
         def attempt(images, count, room=room, tried=tried):
             tried.append(images)
-            return {"seconds_per_step": 0.1} if images <= room else "too much"
+            return Fitted(0.1, 10 * images, 300) if images <= room else OutOfMemory("too much")
 
         found, ended_by = search(attempt, most)
         possible = 0 if room < 2 else min(room, most)
@@ -98,7 +94,7 @@ def test_the_search_is_exact_or_within_an_eighth_and_tries_nothing_twice(most):
 
 
 def test_slow_steps_end_the_search():
-    assert search(lambda images, _: {"seconds_per_step": images}, most=256) == (8, "time")
+    assert search(lambda images, _: Fitted(images, 1, 300), most=256) == (8, "time")
 
 
 def test_not_even_two_images_is_said(room):
@@ -150,9 +146,9 @@ def test_the_micro_batch_that_is_proposed_fits(room, images, batch, gpus, micro_
 def test_a_step_that_takes_too_long_is_not_tried():
     def attempt(images, count):
         assert (images, count) == (2, 1)
-        return {"seconds_per_step": 6.0, "images_per_second": 1 / 3, "peak_memory_mib": 100}
+        return Fitted(seconds_per_step=6.0, images_per_second=1 / 3, peak_memory_mib=100)
 
-    row = probing._for_recipe(attempt, RECIPE | {"batch": 16}, 2, "time")
+    row = batch_size._for_recipe(attempt, RECIPE | {"batch": 16}, 2, "time")
     assert (row["fits"], row["micro_batch"]) == ("unknown", None)
     assert "about 48 s" in row["note"]
 
@@ -163,22 +159,11 @@ def test_other_errors_go_through(room):
         small()
 
 
-def test_a_limit_is_met_and_lifted():
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    with limited(CPU, 100):
-        assert resource.getrlimit(resource.RLIMIT_DATA) != before
-        torch.ones(50 * 2**18)
-        with pytest.raises(RuntimeError, match="can't allocate memory"):
-            torch.ones(150 * 2**18)
-    assert resource.getrlimit(resource.RLIMIT_DATA) == before
-    torch.ones(150 * 2**18)
-
-
 def test_on_the_cpu_a_larger_limit_holds_more_images(capsys):
     before = resource.getrlimit(resource.RLIMIT_DATA)
     largest = []
     for memory in (130, 200):
-        *_, summary = probe(**NETWORK, recipe=RECIPE | {"batch": 24}, memory=memory, most=64)
+        *_, summary = find_batch_size(**NETWORK, recipe=RECIPE | {"batch": 24}, memory=memory, most=64)
         assert 2 <= summary["largest_batch"] < 64
         assert (summary["ended_by"], summary["memory_mib"]) == ("memory", memory)
         assert 20 < summary["peak_memory_mib"] < 1.3 * memory
@@ -187,54 +172,6 @@ def test_on_the_cpu_a_larger_limit_holds_more_images(capsys):
         largest.append(summary["largest_batch"])
     assert largest[0] < largest[1]
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
-
-
-def one_of_many(images, how):
-    if how == "dies":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if how == "leaves":
-        os._exit(3)
-    if how == "fails":
-        raise KeyError("loss")
-    return {"images": images}
-
-
-def test_a_trial_that_dies_had_not_enough_memory_and_the_next_goes_on():
-    with probing._apart(one_of_many) as run:
-        assert run(2, "ends") == {"images": 2}
-        assert run(4, "dies") == "the process was ended by SIGSEGV"
-        with pytest.raises(KeyError, match="loss") as caught:
-            run(4, "fails")
-        assert "one_of_many" in caught.value.__notes__[0]
-        with pytest.raises(RuntimeError, match="ended with 3"):
-            run(4, "leaves")
-        assert run(3, "ends") == {"images": 3}
-
-
-def sleep_long(file):
-    file.write_text(f"{os.getppid()} {os.getpid()}")
-    time.sleep(600)
-
-
-def probe_long(file):
-    with probing._apart(sleep_long) as run:
-        run(file)
-
-
-def test_no_trial_outlives_its_job(tmp_path):
-    file = tmp_path / "processes"
-    job = multiprocessing.get_context("spawn").Process(target=probe_long, args=(file,))
-    job.start()
-    deadline = time.monotonic() + 120
-    while not (file.exists() and " " in file.read_text()):
-        assert job.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    processes = [psutil.Process(int(number)) for number in file.read_text().split()]
-    job.kill()
-    job.join()
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    assert alive == []
 
 
 def test_the_joined_table_has_a_row_per_experiment(room):
@@ -259,6 +196,6 @@ def test_the_table_shows_that_nothing_fitted(room, tmp_path):
     room(1)
     names = {"encoder": "tu-test_resnet", "decoder": "fpn", "size": "x4", "recipe": "1"}
     write_table(pd.DataFrame([names | row for row in small()]).convert_dtypes(), tmp_path / "one.tsv")
-    table = join([read_table(tmp_path / "one.tsv", dtype=dict.fromkeys(NAMES, str))])
+    table = join([read_table(tmp_path / "one.tsv", dtype=dict.fromkeys(KEY, str))])
     assert "not even 2 images fit" in page(table)
     assert table["seconds_per_step"].isna().all()
