@@ -146,25 +146,14 @@ def find_batch_size(
         "submission_size": submission_size,
         "memory": memory,
     }
-    outcomes: dict[tuple[int, int], Outcome] = {}
     with isolated(trial, **settings) as run:
-
-        def attempt(images: int, count: int = 1) -> Outcome:
-            if (images, count) not in outcomes:
-                try:
-                    outcomes[images, count] = run(images, count)
-                except OutOfMemoryError as error:
-                    outcomes[images, count] = OutOfMemory(str(error))
-                how = f"in {count} pieces" if count > 1 else "at once"
-                print(f"{images} images {how}: {outcomes[images, count]}", flush=True)
-            return outcomes[images, count]
-
+        attempt = Attempts(run)
         largest, ended_by = search(attempt, most)
         own = _for_recipe(attempt, recipe, largest, ended_by)
     if device.type == "cuda":  # not looked at before: what this process holds of it is missing in the trials
         total = torch.cuda.get_device_properties(device).total_memory // 2**20
         memory = min(memory or total, total)
-    fitted = {images: each for (images, count), each in outcomes.items() if count == 1 and isinstance(each, Fitted)}
+    fitted = attempt.fitted()
     summary = {
         "device": device.type,
         "name": devices.name(device),
@@ -175,8 +164,37 @@ def find_batch_size(
         **(asdict(fitted[largest]) if largest else dict.fromkeys(FIGURES)),
         **own,
     }
-    tried = [{"what": "tried", "images": images, **asdict(figures)} for images, figures in sorted(fitted.items())]
+    tried = [{"what": "tried", "images": images, **asdict(figures)} for images, figures in fitted.items()]
     return [*tried, {"what": "summary", **summary}]
+
+
+class Attempts:
+    """Trials of one network, each made once and told.
+
+    Parameters
+    ----------
+    run : makes a trial: (images, micro-batches) to its outcome; it raises OutOfMemoryError where its process died.
+    """
+
+    def __init__(self, run: Attempt) -> None:
+        self._run = run
+        self._outcomes: dict[tuple[int, int], Outcome] = {}
+
+    def __call__(self, images: int, count: int = 1) -> Outcome:
+        """Return the outcome of a trial of so many images in so many micro-batches."""
+        if (images, count) not in self._outcomes:
+            try:
+                outcome = self._run(images, count)
+            except OutOfMemoryError as error:
+                outcome = OutOfMemory(str(error))
+            self._outcomes[images, count] = outcome
+            print(f"{images} images {f'in {count} pieces' if count > 1 else 'at once'}: {outcome}", flush=True)
+        return self._outcomes[images, count]
+
+    def fitted(self) -> dict[int, Fitted]:
+        """Return the figures of the trials at once that fitted, by their images, in ascending order."""
+        trials = sorted(self._outcomes.items(), key=lambda trial: trial[0])
+        return {images: each for (images, count), each in trials if count == 1 and isinstance(each, Fitted)}
 
 
 def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
