@@ -8,13 +8,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import require_encoder
 from cloudseg.config.names import require
 
 KEY = "cloudseg"  # the one key of the metadata under which everything stands, as JSON
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
-MOST_CLASSES = 64
 
 
 def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:

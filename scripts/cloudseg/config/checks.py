@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.model import Config, Decision
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.config.transforms import augmentation_problems
 from cloudseg.config.views import recipe_views
 
-# Class names that are columns of the images table, or stand for the mean over classes.
-NO_CLASS = {"all", "digest", "height", "image", "labels", "split", "width"}
 SILENT_LOSSES = {"dice", "tversky"}  # 0 for a class of which a batch has no pixel
 
 
@@ -52,7 +51,7 @@ def _dataset_problems(config: Config) -> Iterator[str]:
     root = config.dataset.root
     if config.dataset.source == "path" and not Path(root).is_dir():
         yield f"dataset.root: {root!r} is no folder; give the one that holds train.csv"
-    for name in sorted(NO_CLASS & set(config.dataset.classes)):
+    for name in sorted(RESERVED_NAMES & set(config.dataset.classes)):
         yield f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise"
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Tag
 
+from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.fields import (
     BY_FORM,
     PIXELS,
@@ -89,7 +90,7 @@ class Dataset(Model):
     """
     competition: Competition = "understanding_cloud_organization"
     """The contest's name in its Kaggle address (`kaggle` only)."""
-    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=64), *UNIQUE] = (
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1, max_length=MOST_CLASSES), *UNIQUE] = (
         "Fish",
         "Flower",
         "Gravel",

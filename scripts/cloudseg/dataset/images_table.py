@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from cloudseg.config.classes import IMAGE_COLUMNS
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.storage.files import damaged, read_table
-
-COLUMNS = ["image", "split", "height", "width", "digest", "labels"]
-"""Those before the columns of the classes."""
-
-MOST_CLASSES = 64
-"""A mask keeps one bit per class in the widest integer there is."""
 
 
 def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
@@ -34,7 +29,7 @@ def read_images(path: str | Path, root: str | Path | None = None, split: Split =
     texts = {"image", "split", "digest", "labels"}
     types = {name: "str" if name in texts else "Int64" for name in names}
     missing = {name: [""] for name in names if name not in texts}
-    if lacking := [name for name in COLUMNS if name not in names]:
+    if lacking := [name for name in IMAGE_COLUMNS if name not in names]:
         raise damaged(path, f"it has no column {', '.join(lacking)}")
     images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
     if root is not None:

@@ -167,7 +167,7 @@ def test_malformed_labels_are_named_with_line_and_pair(folder, text, message):
         (
             ["a.jpg_Suger,1 1"],
             rules.NO_SUCH_CLASS,
-            "train.csv, line 8: 'Suger' in 'a.jpg_Suger'; did you mean 'Sugar'?",
+            "train.csv, line 8: 'Suger' in 'a.jpg_Suger' (nearest: Sugar)",
         ),
         (["a.jpg_,1 1"], rules.NO_SUCH_CLASS, "train.csv, line 8: '' in 'a.jpg_'"),
         (["A.JPG_Fish,1 1"], rules.NO_SUCH_IMAGE, "train.csv, line 8: 'A.JPG_Fish'; the folder has 'a.jpg'"),

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cloudseg.config.classes import IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.images import CheckedImage, check_image
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
 from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split
-from cloudseg.dataset.images_table import COLUMNS, MOST_CLASSES
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import sha256
 
@@ -93,9 +93,9 @@ def _check_classes(classes: Sequence[str], report: Report) -> list[str]:
     for name, times in Counter(classes).items():
         if times > 1:
             report.findings.append(Finding(rules.BAD_CLASSES, "config", f"{name!r} {times} times"))
-        if not name or name in COLUMNS:
+        if not name or name in IMAGE_COLUMNS:
             report.findings.append(Finding(rules.BAD_CLASSES, "config", f"{name!r}"))
-    return [name for name in dict.fromkeys(classes) if name and name not in COLUMNS]
+    return [name for name in dict.fromkeys(classes) if name and name not in IMAGE_COLUMNS]
 
 
 def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[str]:
@@ -186,7 +186,7 @@ def _tabulate(checked: Sequence[CheckedImage], classes: Sequence[str]) -> pd.Dat
     for row in rows:
         if row["split"] == "train":
             row.update({label: row.get(label, 0) for label in classes})
-    images = pd.DataFrame(rows, columns=[*COLUMNS, *classes])
+    images = pd.DataFrame(rows, columns=[*IMAGE_COLUMNS, *classes])
     return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from cloudseg.config.classes import IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.dataset.contest import HEADER
-from cloudseg.dataset.images_table import COLUMNS, MOST_CLASSES
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ NO_IMAGES = CheckRule(
 )
 BAD_CLASSES = CheckRule(
     "classes of the config that cannot be used",
-    f"1 to {MOST_CLASSES} different names, none of them {', '.join(COLUMNS)}",
+    f"1 to {MOST_CLASSES} different names, none of them {', '.join(IMAGE_COLUMNS)}",
     "correct `classes` in the config",
 )
 BAD_IMAGE = CheckRule(

@@ -1,10 +1,10 @@
 """Check the rows of the tables: that each names an image and a class, once."""
 
-import difflib
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cloudseg.config.names import nearest
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.contest import ContestFolder, Row, TableError, scan_table, split_label
@@ -81,9 +81,7 @@ def _check_row(
         # An empty folder is a finding of its own; that no row fits it says nothing new.
         return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
     if label not in classes:
-        near = difflib.get_close_matches(label, classes, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{hint}", row.line)
+        return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{nearest(label, classes)}", row.line)
     rows[image].setdefault(label, []).append(row)
     return None
 
