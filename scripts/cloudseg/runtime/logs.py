@@ -93,7 +93,7 @@ def _is_for_good(error: BaseException) -> bool:
     """Return whether another attempt would end alike: errors of data and configs, not of a machine or its memory."""
     if isinstance(error, UserError):
         return not isinstance(error, MachineError)
-    of_the_machine = {"runtime/background.py", *(f"training/{name}.py" for name in ("attempts", "loader", "ranks"))}
+    of_the_machine = "runtime/background.py", "training/loader.py"
     return _file(error).relative_to(PACKAGE).as_posix() not in of_the_machine
 
 

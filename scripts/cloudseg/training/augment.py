@@ -19,6 +19,7 @@ import numpy as np
 
 from cloudseg.config.names import require
 from cloudseg.config.transforms import CHOICES, arguments_of, installed_transforms
+from cloudseg.errors import ConfigError
 
 
 class Augmentation:
@@ -49,7 +50,7 @@ class Augmentation:
 
         Raises
         ------
-        ValueError : if a transform changes the size or type of an image.
+        ConfigError : if a transform fails, or changes the size or type of an image.
         """
         # Not set_random_seed, which starts every transform at the same number: two flips of odds 1/2 would
         # always come together
@@ -58,11 +59,11 @@ class Augmentation:
             result = self._compose(image=image, mask=mask)
         except Exception as error:  # whatever a library's transform raises, the recipe's step is to blame
             reason = f"{type(error).__name__}: {error}"
-            raise ValueError(f"augmentation ({self._names}) fails on {image.shape[:2]} pixels: {reason}") from error
+            raise ConfigError(f"augmentation ({self._names}) fails on {image.shape[:2]} pixels: {reason}") from error
         new_image, new_mask = result["image"], result["mask"].reshape(*result["mask"].shape[:2], -1)
         for before, after in ((image, new_image), (mask, new_mask)):
             if before.shape != after.shape or before.dtype != after.dtype:
-                raise ValueError(
+                raise ConfigError(
                     f"augmentation ({self._names}): {before.dtype} {before.shape} became "
                     f"{after.dtype} {after.shape}; take transforms that keep size and type"
                 )
@@ -85,7 +86,7 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
 
     Raises
     ------
-    ValueError : naming the step (``3.2`` is the second within the third): an unknown transform or argument (with
+    ConfigError : naming the step (``3.2`` is the second within the third): an unknown transform or argument (with
         the nearest names), a value that albumentations refuses, or a transform that would mix the pixels of masks.
 
     Examples
@@ -98,7 +99,7 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     >>> build_transform([{"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": "HorizontalFlp"}]}])
     Traceback (most recent call last):
     ...
-    ValueError: augmentation, step 1.2: no transform is called 'HorizontalFlp'; nearest: HorizontalFlip, ...
+    cloudseg.errors.ConfigError: augmentation, step 1.2: no transform is called 'HorizontalFlp'; nearest: ...
     """
     transforms = _transforms(steps)
     import albumentations
@@ -138,7 +139,7 @@ def _transforms(steps: Sequence[Mapping[str, Any]], parent: str = "") -> list[An
         try:
             transforms.append(_transform(step, parts, known))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"augmentation, step {where}: {_in_words(error)}") from error
+            raise ConfigError(f"augmentation, step {where}: {_in_words(error)}") from error
     return transforms
 
 
@@ -153,12 +154,12 @@ def _in_words(error: Exception) -> str:
 def _steps_within(step: Mapping[str, Any], where: str) -> Sequence[Mapping[str, Any]]:
     """Return the steps that a step holds."""
     if not isinstance(step, Mapping):
-        raise ValueError(f"augmentation, step {where}: expected a mapping with a `name`, got {step!r}")
+        raise ConfigError(f"augmentation, step {where}: expected a mapping with a `name`, got {step!r}")
     if step.get("name") not in CHOICES:
         return []
     parts = step.get("transforms")
     if not isinstance(parts, list | tuple) or not parts:
-        raise ValueError(
+        raise ConfigError(
             f"augmentation, step {where}: {step['name']} needs `transforms`, a list of at least one step; got {parts!r}"
         )
     return parts

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.errors import ConfigError
 from cloudseg.storage import stores
 from cloudseg.training.augment import Augmentation
 from cloudseg.training.sampler import Key
@@ -174,7 +175,7 @@ def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[
     table = read_folds(folds, ids)
     positions = {name: position for position, name in enumerate(ids)}
     if fold not in set(table["fold"]):
-        raise ValueError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
+        raise ConfigError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
     validates = table["fold"] == fold
     train = [positions[name] for name in table["image"][~validates]]
     valid = [positions[name] for name in table["image"][validates]]

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from cloudseg.config.decoders import DECODERS
+from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.storage import stores
 from cloudseg.training.augment import build_transform
 from cloudseg.training.dataset import SegmentationDataset, fold_images
@@ -46,14 +47,16 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
 
     Raises
     ------
-    ValueError : for images too small for the decoder, too few images, stores that do not fit each other, and a
+    ConfigError : for images too small for the decoder, batches that no device can share, and a
         ``validation.min_area`` that takes most masks away.
+    DatasetError : for too few images.
+    StoreError : for stores that do not fit each other.
     """
     pixels = stores.read(job.pixels)
     attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
     smallest = DECODERS[job.decoder].minimum
     if min(size) < smallest:
-        raise ValueError(
+        raise ConfigError(
             f"{job.pixels}: images of {size[0]}x{size[1]}; {job.decoder} takes at least {smallest}x{smallest}"
         )
     train_images, valid_images = fold_images(job.folds, job.fold, attributes["ids"])
@@ -86,7 +89,7 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
 
 def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micro_batch_size: int) -> BatchSampler:
     if n_images < 2:
-        raise ValueError(f"{job.folds}: fold {job.fold} leaves {n_images} images to train on; two are needed")
+        raise DatasetError(f"{job.folds}: fold {job.fold} leaves {n_images} images to train on; two are needed")
     batches = BatchSampler(
         n_images,
         job.recipe["batch"],
@@ -101,7 +104,7 @@ def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micr
         if job.recipe["drop_last"]:
             why = f"make no batch of {job.recipe['batch']}, and `drop_last` keeps no other"
             lower = "`batch`, or set `drop_last: false`"
-        raise ValueError(
+        raise ConfigError(
             f"{job.folds}: the {n_images} images that fold {job.fold} leaves to train on {why}; lower {lower}"
         )
     return batches
@@ -116,7 +119,7 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
         ("files or labels that they were made from", lambda attributes: attributes.get("data")),
     ):
         if of(canvas) != of(sized):
-            raise ValueError(
+            raise StoreError(
                 f"{canvas_pixels} and {pixels} differ in their {what}, or in the order of these; remove the older "
                 "one, so that both are made from the same table of images"
             )
@@ -129,7 +132,7 @@ def _require_masks_to_stay(
     counts = [masks_left_out(dataset.mask(index), n_classes, decision.min_size) for index in range(len(dataset))]
     there, left_out = group.sum(torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).sum(0)).tolist()
     if left_out > there / 2:
-        raise ValueError(
+        raise ConfigError(
             f"{pixels}: the recipe's `validation.min_area` ({decision.min_size} pixels at this size) leaves out "
             f"{left_out} of the {there} masks to be found; set it below the smallest of their areas"
         )

@@ -3,6 +3,7 @@
 import torch
 
 from cloudseg.config.batching import smaller
+from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.runtime.devices import ran_out_of_memory
 from cloudseg.training.distributed import ProcessGroup, run_together
 from cloudseg.training.job import MicroBatch, TrainingJob
@@ -24,12 +25,13 @@ def train_with_oom_retry(job: TrainingJob, device: str | torch.device) -> None:
 
     Raises
     ------
-    ValueError : if there are fewer devices than ``gpus``, or memory for fewer than two images.
+    DeviceError : if there are fewer devices than ``gpus``.
+    OutOfMemoryError : if there is memory for fewer than two images.
     RuntimeError : if one of several processes failed.
     """
     device = torch.device(device)
     if device.type == "cuda" and torch.cuda.device_count() < job.gpus:
-        raise ValueError(
+        raise DeviceError(
             f"the recipe asks for gpus: {job.gpus}, and this job was granted {torch.cuda.device_count()}; allow as "
             f"many (`--resources gpu={job.gpus}`) or lower `gpus`"
         )
@@ -62,7 +64,7 @@ def _halved(job: TrainingJob, device: torch.device, micro_batch: MicroBatch, rea
     batch, size = job.recipe["batch"], micro_batch.size
     half = smaller(batch, job.gpus, size)
     if half is None:
-        raise ValueError(
+        raise OutOfMemoryError(
             f"{device}: not enough memory for a batch of {batch} on {job.gpus} device(s) with {size} "
             f"images at once ({reason}); choose a smaller size or network, or leave it more memory"
         )

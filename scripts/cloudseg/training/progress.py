@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cloudseg.errors import ConfigError
 from cloudseg.training.schedules import SCHEDULES, reductions
 
 
@@ -136,11 +137,11 @@ class Progress:
 
         Raises
         ------
-        ValueError : if it is not finite, with what to lower.
+        ConfigError : if it is not finite, with what to lower.
         """
         if not math.isfinite(loss):
             recipe = self._recipe
-            raise ValueError(
+            raise ConfigError(
                 f"the {which} loss became {loss} in epoch {self.epoch + 1}; lower `learning_rate` (now "
                 f"{recipe['learning_rate']}) or `clip` (now {recipe['clip']}), lengthen `warmup` (now "
                 f"{recipe['warmup']}), or set `precision: float32` (now {recipe['precision']})"

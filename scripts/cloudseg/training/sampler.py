@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cloudseg.config.batching import LEAST, pieces
+from cloudseg.errors import ConfigError
 
 Key = tuple[int, int]  # (epoch, place in the data set)
 
@@ -24,7 +25,7 @@ class BatchSampler:
 
     Raises
     ------
-    ValueError : when shuffling, for a batch that cannot be shared and taken in pieces so.
+    ConfigError : when shuffling, for a batch that cannot be shared and taken in pieces so.
 
     Examples
     --------
@@ -55,7 +56,7 @@ class BatchSampler:
         rest = count % batch
         if shuffle_seed is not None:
             if not pieces(batch, ranks, self._most):
-                raise ValueError(
+                raise ConfigError(
                     f"a batch of {batch} images on {ranks} devices, at most {self._most} at once, leaves one alone in "
                     f"a piece; {LEAST} are needed"
                 )

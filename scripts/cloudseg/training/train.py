@@ -9,6 +9,7 @@ import torch
 from tqdm import tqdm
 
 from cloudseg.config.recipe import FOR_ALL_EPOCHS
+from cloudseg.errors import MachineError
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
@@ -39,7 +40,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
 
     Raises
     ------
-    ValueError : for a table or weights that do not fit the recipe, and for a loss that is not finite.
+    UserError : for images, a table or weights that do not fit the recipe, and for a loss that is not finite.
 
     Notes
     -----
@@ -166,7 +167,7 @@ def _resume(
             files.write_table(pd.DataFrame(progress.history), job.outputs["history"])
         group.print_main(f"going on after epoch {progress.epoch}, from {state_file.path}")
     if group.sum(torch.tensor(progress.epoch)).item() != group.size * progress.epoch:
-        raise ValueError(f"{state_file.path}: the processes of this training read different states; run it again")
+        raise MachineError(f"{state_file.path}: the processes of this training read different states; run it again")
 
 
 def _why_not_resumed(state: dict[str, Any], job: TrainingJob, micro_batch: MicroBatch) -> str | None:

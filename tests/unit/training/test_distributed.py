@@ -17,6 +17,7 @@ from network_fixtures import RECIPE, result, write_folds, write_pixels
 from torch import nn
 
 from cloudseg.config.batching import pieces, smaller
+from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
 from cloudseg.training import oom_retry, state_file
@@ -364,13 +365,13 @@ def test_memory_for_less_than_two_images_is_an_error(inputs, tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(oom_retry, "train", never)
-    with pytest.raises(ValueError, match=r"not enough memory for a batch of 4 on 1 device.*2 images at once"):
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory for a batch of 4 on 1 device.*2 images at once"):
         oom_retry.train_with_oom_retry(job(inputs, tmp_path / "short"), "cpu")
 
 
 def test_fewer_devices_than_the_recipe_asks_for_are_an_error(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ValueError, match="asks for gpus: 2, and this job was granted 1"):
+    with pytest.raises(DeviceError, match="asks for gpus: 2, and this job was granted 1"):
         oom_retry.train_with_oom_retry(job(inputs, tmp_path, gpus=2), "cuda")
 
 
