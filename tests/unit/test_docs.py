@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import snakemake.cli
 import yaml
+from test_layers import FLOORS
 
 from cloudseg.config import schema
 
@@ -148,10 +149,21 @@ def test_the_form_for_errors_has_what_github_asks_for():
     assert yaml.safe_load(read(".github/ISSUE_TEMPLATE/bug.md").split("---")[1]).keys() == {"name", "about"}
 
 
-@pytest.mark.parametrize("picture", sorted(path.name for path in REPO.glob("docs/*.svg")))
-def test_a_picture_names_what_there_is(picture):
-    names = re.findall(r'<text class="rule"[^>]*>([^<]+)<', read(f"docs/{picture}"))
+def drawn(picture):
+    """Return the names in a picture, from the lowest line to the highest."""
+    lines = {}
+    for height, text in re.findall(r'<text class="rule"[^>]* y="([\d.]+)">([^<]+)<', read(f"docs/{picture}")):
+        lines.setdefault(float(height), set()).update(text.split())
+    return [lines[height] for height in sorted(lines, reverse=True)]
+
+
+def test_the_picture_of_the_workflow_has_its_rules():
     rules = re.findall(r"^ *rule (\w+):", "".join(map(read, REPO.glob("rules/*.smk"))), flags=re.MULTILINE)
-    folders = [path.name for path in PACKAGE.iterdir() if path.is_dir()]
-    assert len(names) >= 10
-    assert {name for text in names for name in text.split()} <= {*rules, *folders}
+    inputs = {"demo", "fetch", "sample"}  # the box on the left
+    studied = {"probe_one"}  # part of probe
+    assert set().union(*drawn("workflow.svg")) == {*rules} - inputs - studied
+
+
+def test_the_picture_of_the_package_has_its_floors():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir()}
+    assert drawn("package.svg") == [rooms & folders for rooms in FLOORS if rooms & folders]
