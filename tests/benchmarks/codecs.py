@@ -73,7 +73,7 @@ def demo_probabilities(results: Path, images: int) -> np.ndarray:
         pixels = stores.read(results / "dataset/test" / Path(record["pixels"]).name)
         model, _ = load_checkpoint(checkpoint, pixels.attrs["classes"])
         for row in range(pixels["image"].shape[0]):
-            image = torch.from_numpy(stores.images(pixels["image"], slice(row, row + 1)))
+            image = torch.from_numpy(stores.read_images(pixels["image"], slice(row, row + 1)))
             image = normalise(image, **record["recipe"]["normalise"])
             blocks.append(resize(mean_of_views(model, image, [{"view": "identity"}]), SUBMISSION).numpy())
             if len(blocks) == images:
@@ -135,7 +135,7 @@ def with_stores(planes: np.ndarray) -> Way:
     def read(path: Path) -> object:
         array = stores.read(path)
         starts = range(0, len(planes), IMAGES_PER_SHARD)
-        return (stores.images(array, slice(start, min(start + IMAGES_PER_SHARD, len(planes)))) for start in starts)
+        return (stores.read_images(array, slice(start, min(start + IMAGES_PER_SHARD, len(planes)))) for start in starts)
 
     return write, read
 

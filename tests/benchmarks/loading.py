@@ -76,8 +76,8 @@ def compare_loading(root: Path, scratch: Path) -> bool:
     paths = [root / "train_images" / name for name in group.attrs["ids"]]
 
     def from_store(row: int) -> None:
-        stores.images(image, slice(row, row + 1))
-        stores.images(mask, slice(row, row + 1))
+        stores.read_images(image, slice(row, row + 1))
+        stores.read_images(mask, slice(row, row + 1))
 
     def with_zarr(row: int) -> None:
         image[row], mask[row]
@@ -92,14 +92,14 @@ def compare_loading(root: Path, scratch: Path) -> bool:
         "JPEG, OpenCV": with_opencv,
         "JPEG, load_image": lambda row: resize_image(load_image(paths[row]), SIZE),
         "store, Zarr's own reader": with_zarr,
-        "store, stores.images": from_store,
+        "store, stores.read_images": from_store,
     }
     medians = compare(ways, rows)
     print(f"Loading a {SIZE[0]}x{SIZE[1]} training sample (the store's with its mask), median of {len(rows)}:")
     for name, seconds in medians.items():
         print(f"  {name:26} {1000 * seconds:7.2f} ms")
     jpeg = min(medians["JPEG, OpenCV"], medians["JPEG, load_image"])
-    ratio = jpeg / medians["store, stores.images"]
+    ratio = jpeg / medians["store, stores.read_images"]
     print(f"  the store is {ratio:.1f} times faster than the faster JPEG (bar: {LEAST_RATIO})")
     return ratio >= LEAST_RATIO
 

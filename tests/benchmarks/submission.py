@@ -63,7 +63,7 @@ def make_members(results: Path, folder: Path, images: int, members: int) -> list
     paths = []
     for number in range(members):
         array = stores.read(sources[number % len(sources)])
-        block = stores.images(array, slice(0, array.shape[0]))[..., :: 1 if number < len(sources) else -1]
+        block = stores.read_images(array, slice(0, array.shape[0]))[..., :: 1 if number < len(sources) else -1]
         paths.append(folder / f"member{number:02}.zarr")
         spec = stores.Spec((images, *block.shape[1:]), "uint8", ("image", "class", "y", "x"))
         attrs = {"ids": [f"{n:05}.jpg" for n in range(images)], "classes": list(array.attrs["classes"]), "run": "x"}

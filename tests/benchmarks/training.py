@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     size = tuple(map(int, arguments.size.split("x")))
-    devices.settle(1, torch.device("cpu"))
+    devices.set_determinism(1, torch.device("cpu"))
     torch.manual_seed(0)
     model = build_model(ENCODER, arguments.decoder, len(CLASSES)).to(memory_format=torch.channels_last)
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repea
     for path in checkpoints.values():
         write_state(model.network.state_dict(), path, about)
     group = stores.read(folder / "pixels.zarr")
-    image = normalise(torch.from_numpy(stores.images(group["image"], slice(None))), **NORM)
+    image = normalise(torch.from_numpy(stores.read_images(group["image"], slice(None))), **NORM)
     model.eval()
 
     @torch.inference_mode()

@@ -119,8 +119,9 @@ def values(store):
     node = stores.read(store)
     arrays = {"": node} if isinstance(node, zarr.Array) else dict(node.members(max_depth=None))
     arrays = {name: array for name, array in arrays.items() if isinstance(array, zarr.Array)}
+    content = {name: stores.read_images(array, slice(None)).tobytes() for name, array in arrays.items()}
     return node.attrs.asdict(), {
-        name: (array.metadata.dimension_names, array.dtype, array.shape, stores.images(array, slice(None)).tobytes())
+        name: (array.metadata.dimension_names, array.dtype, array.shape, content[name])
         for name, array in arrays.items()
     }
 

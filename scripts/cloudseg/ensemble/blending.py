@@ -104,7 +104,7 @@ def _blend_part(
     step = max(1, BLOCK_BYTES // (len(part.arrays) * block[0].nbytes))
     for row in range(start, stop, step):
         wanted = slice(row - first, min(row + step, stop) - first)
-        read = list(pool.map(lambda array, wanted=wanted: stores.images(array, wanted), part.arrays))
+        read = list(pool.map(lambda array, wanted=wanted: stores.read_images(array, wanted), part.arrays))
         target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
         blend(read, weights=part.weights, sharpen=sharpen, out=target, threads=threads)
 
@@ -146,7 +146,7 @@ def _refuse_squeezed(path: str | Path) -> None:
     low, high = SQUEEZED
     outside = 0
     for row in range(array.shape[0]):
-        image = stores.images(array, slice(row, row + 1))
+        image = stores.read_images(array, slice(row, row + 1))
         outside += np.count_nonzero((image < low) | (image > high))
         if 1000 * outside > array.size:
             return

@@ -59,8 +59,8 @@ def image_scores(
 
     def score(row: int) -> list[tuple[Any, ...]]:
         image, truth_row = ids[row], row_of[ids[row]]
-        planes = stores.images(probabilities, slice(row, row + 1))[0]
-        wanted = stores.images(masks, slice(truth_row, truth_row + 1))[0]
+        planes = stores.read_images(probabilities, slice(row, row + 1))[0]
+        wanted = stores.read_images(masks, slice(truth_row, truth_row + 1))[0]
         decided = decision.get("nested", {}).get(fold_of[row], decision["classes"])
         counts = _counts(planes, wanted, [decided[name] for name in classes])
         return [

@@ -56,7 +56,7 @@ def write_submission(
     min_sizes = [decision[name]["min_size"] for name in classes]
 
     def masks_of(start: int) -> list[str]:
-        planes = stores.images(probabilities, slice(start, min(start + BLOCK, len(ids))))
+        planes = stores.read_images(probabilities, slice(start, min(start + BLOCK, len(ids))))
         texts = segment(planes, levels=levels, min_sizes=min_sizes)
         _compare(texts, planes, levels, min_sizes)
         return texts

@@ -72,8 +72,10 @@ def measure(
         counts[fold_row] = len(rows)
         for start in tqdm(range(0, len(rows), BLOCK), unit=" blocks", desc=f"fold {fold}", disable=None):
             chosen = rows[start : start + BLOCK]
-            p = stores.images(probabilities, slice(chosen[0], chosen[-1] + 1))
-            g = np.concatenate([stores.images(masks, slice(row_of[ids[row]], row_of[ids[row]] + 1)) for row in chosen])
+            p = stores.read_images(probabilities, slice(chosen[0], chosen[-1] + 1))
+            g = np.concatenate(
+                [stores.read_images(masks, slice(row_of[ids[row]], row_of[ids[row]] + 1)) for row in chosen]
+            )
             block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
             sums[fold_row] += block_sums[0]
     return sums, counts, list(min_sizes), list(folds)
@@ -111,6 +113,6 @@ def read_surface(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[int], l
     """
     group = stores.read(path)
     sums, counts, min_sizes = (
-        stores.images(group[name], slice(0, group[name].shape[0])) for name in ("dice_sum", "count", "min_sizes")
+        stores.read_images(group[name], slice(0, group[name].shape[0])) for name in ("dice_sum", "count", "min_sizes")
     )
     return sums, counts, min_sizes.tolist(), list(group.attrs["folds"])

@@ -22,7 +22,7 @@ from cloudseg.models.probabilities import probabilities_of, quantise
 from cloudseg.models.resize import resize
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
-from cloudseg.runtime.background import Background, named
+from cloudseg.runtime.background import BackgroundWriter, with_context
 from cloudseg.storage import files, stores
 from cloudseg.training.dataset import fold_images
 
@@ -80,8 +80,8 @@ def predict(
         thread ends the job, too, and names the store and the images that it was writing.
     """
     device = torch.device(device)
-    devices.settle(threads, device)
-    dtype = devices.precision_type(precision, device)
+    devices.set_determinism(threads, device)
+    dtype = devices.compute_dtype(precision, device)
     group = stores.read(pixels)
     attrs = group.attrs.asdict()
     array = group["image"]
@@ -118,10 +118,10 @@ def predict(
         return min(fitting, default=batch)
 
     def write_stores(batch: int) -> None:
-        with Background(QUEUED, name="shards") as writing:
+        with BackgroundWriter(QUEUED, name="shards") as writing:
             write_each(batch, writing)
 
-    def write_each(batch: int, writing: Background) -> None:
+    def write_each(batch: int, writing: BackgroundWriter) -> None:
         loaded = None
         for name, checkpoint in checkpoints.items():
             loaded = model, trained = load_checkpoint(checkpoint, attrs["classes"], loaded, network)
@@ -154,9 +154,9 @@ def predict(
 
     def read(position: int, name: str) -> np.ndarray:
         try:
-            return stores.images(array, slice(position, position + 1))
+            return stores.read_images(array, slice(position, position + 1))
         except ValueError as error:
-            raise named(f"{pixels}, image {name}", error) from error
+            raise with_context(f"{pixels}, image {name}", error) from error
 
     with_fitting_batch(write_stores, batch_begun_with(), device)
 
@@ -422,7 +422,7 @@ def _whole(seen: torch.Tensor) -> torch.Tensor:
 
 
 def write_shards(
-    writer: stores.Writer, make: Callable[[slice], np.ndarray], names: Sequence[str], writing: Background
+    writer: stores.Writer, make: Callable[[slice], np.ndarray], names: Sequence[str], writing: BackgroundWriter
 ) -> None:
     """Make the missing shards of a store and have each written, and the store finished, while the next is made.
 

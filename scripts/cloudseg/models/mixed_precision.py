@@ -12,7 +12,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     Parameters
     ----------
     device : where the network is.
-    dtype : as :func:`cloudseg.runtime.devices.precision_type` gives it.
+    dtype : as :func:`cloudseg.runtime.devices.compute_dtype` gives it.
 
     Examples
     --------

@@ -60,6 +60,6 @@ def _spread(masks: Any, count: int) -> list[int]:
     total = masks.shape[0]
     rows = []
     for start in np.unique(np.linspace(0, total, min(count, total), endpoint=False).astype(int)).tolist():
-        labelled = (row for row in range(start, total) if stores.images(masks, slice(row, row + 1)).any())
+        labelled = (row for row in range(start, total) if stores.read_images(masks, slice(row, row + 1)).any())
         rows.append(next(labelled, start))
     return sorted(set(rows))

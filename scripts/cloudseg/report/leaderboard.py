@@ -42,7 +42,10 @@ def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> 
     """
     masks = stores.read(truth)
     areas = np.array(
-        [stores.images(masks, slice(row, row + 1))[0].sum(axis=(1, 2), dtype=np.int64) for row in range(masks.shape[0])]
+        [
+            stores.read_images(masks, slice(row, row + 1))[0].sum(axis=(1, 2), dtype=np.int64)
+            for row in range(masks.shape[0])
+        ]
     )
     pixels = masks.shape[2] * masks.shape[3]
     nowhere = (areas == 0).astype(float)

@@ -37,7 +37,7 @@ def dataset_sheet(truth: str | Path, root: str | Path, out: str | Path, *, image
     for row in rows:
         image = load_image(ContestFolder(root).images("train") / ids[row])
         tile = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        tiles.append(outlined(tile, stores.images(masks, slice(row, row + 1))[0]))
+        tiles.append(outlined(tile, stores.read_images(masks, slice(row, row + 1))[0]))
     sheet = np.vstack([legend(classes, columns * width + (columns - 1) * GAP), tiled(tiles, columns)])
     write_picture(sheet, out)
 

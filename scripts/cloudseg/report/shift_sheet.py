@@ -56,7 +56,7 @@ def shift_sheet(shift: Shift, pixels: str | Path, out: str | Path, *, images: in
         tiles = []
         for image, score, weight in zip(chosen["image"], chosen["score"], chosen["weight"], strict=True):
             row = row_of[image]
-            pixel = stores.images(store["image"], slice(row, row + 1))[0]
+            pixel = stores.read_images(store["image"], slice(row, row + 1))[0]
             tiles.append(_captioned(pixel, f"{image}  score {score:.2f}  weight {weight:.2f}"))
         parts += [legend([f"{name} training images{note}"], width), _padded(tiled(tiles, columns), width)]
     write_picture(np.vstack(parts), out)

@@ -17,7 +17,7 @@ from cloudseg.errors import ConfigError, DeviceError
 GRANTED = {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}
 
 
-def pick(device: str, gpus: int) -> torch.device:
+def select_device(device: str, gpus: int) -> torch.device:
     """Return the device for a job.
 
     Parameters
@@ -38,9 +38,9 @@ def pick(device: str, gpus: int) -> torch.device:
 
     Examples
     --------
-    >>> pick("cpu", gpus=1)
+    >>> select_device("cpu", gpus=1)
     device(type='cpu')
-    >>> pick("auto", gpus=0)
+    >>> select_device("auto", gpus=0)
     no GPU was granted to this job: computing on the CPU
     device(type='cpu')
     """
@@ -66,15 +66,15 @@ def pick(device: str, gpus: int) -> torch.device:
 
 
 def ran_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether want of memory, of a device or of the CPU, is what an error, or one behind it, speaks of.
+    """Return whether an error, or one of its causes, means that the memory of a device or of the CPU was not enough.
 
     Examples
     --------
     >>> ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), ran_out_of_memory(ValueError("batch"))
     (True, False)
     """
-    # torch has a class for its own allocator alone; these are the words of CUDA and its libraries, of the CPU's
-    # allocator, of oneDNN and of C++
+    # torch has a class only for its own allocator. These are the words of CUDA and its libraries, of the CPU's
+    # allocator, of oneDNN and of C++.
     words = "out of memory", "ALLOC_FAILED", "can't allocate memory", "could not create a", "std::bad_alloc"
     while error is not None:
         said = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
@@ -84,8 +84,8 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def settle(threads: int, device: torch.device) -> None:
-    """Make torch compute the same bits in every run of this process's program on this kind of machine.
+def set_determinism(threads: int, device: torch.device) -> None:
+    """Make torch deterministic: the same bits in every run of a program on the same kind of machine.
 
     Parameters
     ----------
@@ -93,17 +93,17 @@ def settle(threads: int, device: torch.device) -> None:
     device : on CUDA an operation without a deterministic form only warns.
     """
     torch.set_num_threads(threads)
-    cv2.setNumThreads(0)  # OpenCV's threads would come on top
-    # Gradients below 1e-38 are worth nothing and cost up to ten times the CPU time.
+    cv2.setNumThreads(0)  # OpenCV would add threads of its own
+    # Denormal gradients (below 1e-38) are worth nothing and cost up to ten times the CPU time.
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a search aid, not free
+    torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, and is slow
     torch.backends.cudnn.benchmark = False
-    # cuBLAS asks for this; it is read when the first matrix is multiplied
+    # Determinism in cuBLAS needs this variable, which it reads at the first matrix product
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def precision_type(precision: str, device: torch.device) -> torch.dtype:
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the type that a network computes in; losses and probabilities are float32 whatever this is.
 
     Parameters
@@ -114,7 +114,7 @@ def precision_type(precision: str, device: torch.device) -> torch.dtype:
 
     Examples
     --------
-    >>> precision_type("bf16", torch.device("cpu"))
+    >>> compute_dtype("bf16", torch.device("cpu"))
     torch.bfloat16
     """
     if precision == "auto" and device.type == "cuda":

@@ -102,7 +102,7 @@ class Writer:
     ...     writer.write(rows, np.full((rows.stop - rows.start, 2, 3), 7, "uint8"))
     >>> writer.finish()
     >>> store = read(path)
-    >>> store.shape, store.attrs["shards"], int(images(store, slice(4, 5)).sum())
+    >>> store.shape, store.attrs["shards"], int(read_images(store, slice(4, 5)).sum())
     ((5, 2, 3), 1, 42)
     >>> folder.cleanup()
     """
@@ -264,7 +264,7 @@ def check(path: str | Path) -> None:
 def read(path: str | Path) -> "zarr.Array | zarr.Group":
     """Check a store as :func:`check` does and open it for reading.
 
-    Read images with :func:`images`: Zarr's own indexing works too, but it is slower and takes a shard that
+    Read images with :func:`read_images`: Zarr's own indexing works too, but it is slower and takes a shard that
     vanished after this check for zeros.
 
     Parameters
@@ -282,7 +282,7 @@ def read(path: str | Path) -> "zarr.Array | zarr.Group":
     return _open(Path(path))
 
 
-def images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.ndarray:
+def read_images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.ndarray:
     """Read some images of one array of a store.
 
     Safe in threads, which decode in parallel, and in forked or spawned workers.
@@ -330,7 +330,7 @@ def verify(path: str | Path) -> None:
     """
     for array in layout.arrays(_open(Path(path))).values():
         for index in range(array.shape[0]):
-            images(array, slice(index, index + 1))
+            read_images(array, slice(index, index + 1))
 
 
 def _part_of(path: Path) -> Path:
@@ -387,7 +387,7 @@ def _reads_back(array: "zarr.Array", rows: slice) -> bool:
         return False
     try:
         for index in range(rows.start, rows.stop):
-            images(array, slice(index, index + 1))
+            read_images(array, slice(index, index + 1))
     except StoreError:
         return False
     return True

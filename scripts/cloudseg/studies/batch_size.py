@@ -158,7 +158,7 @@ def find_batch_size(
         "device": device.type,
         "name": devices.name(device),
         "memory_mib": memory,
-        "precision": str(devices.precision_type(recipe["precision"], device)).removeprefix("torch."),
+        "precision": str(devices.compute_dtype(recipe["precision"], device)).removeprefix("torch."),
         "largest_batch": largest,
         "ended_by": ended_by,
         **(asdict(fitted[largest]) if largest else dict.fromkeys(FIGURES)),
@@ -289,7 +289,7 @@ def trial(
     -------
     Fitted, or OutOfMemory when torch said so.
     """
-    devices.settle(threads, device)
+    devices.set_determinism(threads, device)
     torch.ones(2**20).sum()  # starts the threads, whose stacks no training has to pay for
     held = devices.peak_memory(device)
     try:

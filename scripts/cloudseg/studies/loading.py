@@ -137,7 +137,7 @@ def loading_table(
     loading, and with it the ratio, depends on both.
     """
     device = torch.device(device)
-    devices.settle(threads, device)
+    devices.set_determinism(threads, device)
     ways = _ways(images, Path(root), Path(pixels), count, batch)
     classes = len(stores.read(pixels).attrs["classes"])
     torch.manual_seed(seed)
@@ -254,7 +254,7 @@ def _learning(
     model: Segmenter, classes: int, normalisation: Mapping[str, Any], device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
     """Return the step of training: a batch of images and masks to better weights."""
-    dtype = devices.precision_type("auto", device)
+    dtype = devices.compute_dtype("auto", device)
     model = keep_slow_layers_in_float32(model, device, dtype)
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

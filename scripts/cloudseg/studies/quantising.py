@@ -170,8 +170,8 @@ def study(
     ValueError : if the checkpoint is of other classes than the pixels, or an image has no truth.
     """
     device = torch.device(device)
-    devices.settle(threads, device)
-    dtype = devices.precision_type(precision, device)
+    devices.set_determinism(threads, device)
+    dtype = devices.compute_dtype(precision, device)
     group, masks = stores.read(pixels), stores.read(truth)
     ids, classes = group.attrs["ids"], list(group.attrs["classes"])
     _, valid = fold_images(folds, fold, ids)
@@ -194,13 +194,13 @@ def study(
     tallies = {"network": Tally(len(classes)), "blend": Tally(len(classes))}
     for start in tqdm(range(0, len(valid), batch), unit=" batches", disable=None):
         chosen = valid[start : start + batch]
-        block = np.concatenate([stores.images(group["image"], slice(place, place + 1)) for place in chosen])
+        block = np.concatenate([stores.read_images(group["image"], slice(place, place + 1)) for place in chosen])
         image = prepare(torch.from_numpy(block).to(device))
         network = probabilities(image, views)
         members = torch.stack([probabilities(image, [flip]) for flip in FLIPS])
         for number, place in enumerate(chosen):
             row = row_of[ids[place]]
-            wanted = stores.images(masks, slice(row, row + 1))[0]
+            wanted = stores.read_images(masks, slice(row, row + 1))[0]
             tallies["network"].add(network[number].numpy(), **_kept(network[number]), truth=wanted)
             flips = members[:, number]
             tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=wanted)

@@ -123,7 +123,7 @@ def read_features(pixels: str | Path, *, threads: int = 1) -> np.ndarray:
     per_shard = array.shards[0]
 
     def describe_block(start: int) -> list[np.ndarray]:
-        return [describe(image) for image in stores.images(array, slice(start, start + per_shard))]
+        return [describe(image) for image in stores.read_images(array, slice(start, start + per_shard))]
 
     with ThreadPoolExecutor(threads) as pool:
         blocks = pool.map(describe_block, range(0, array.shape[0], per_shard))

@@ -72,7 +72,7 @@ class SegmentationDataset(Dataset):
 
     def mask(self, place: int) -> np.ndarray:
         """Return the mask at one place as the store has it, (H, W, B) uint8."""
-        packed = stores.images(self._mask, self._row(place))[0]
+        packed = stores.read_images(self._mask, self._row(place))[0]
         return packed.view(np.uint8).reshape(*packed.shape, -1)
 
     def _row(self, place: int) -> slice:
@@ -81,7 +81,7 @@ class SegmentationDataset(Dataset):
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the image and mask at one place, as drawn in one epoch."""
         epoch, place = key
-        image, mask = stores.images(self._image, self._row(place))[0], self.mask(place)
+        image, mask = stores.read_images(self._image, self._row(place))[0], self.mask(place)
         if self._transform is not None:
             image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
         if self._size is not None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from cloudseg.runtime.background import named
+from cloudseg.runtime.background import with_context
 from cloudseg.runtime.watchdog import STUCK_AFTER, tick_of
 from cloudseg.training.dataset import quiet_worker
 from cloudseg.training.sampler import Key
@@ -245,7 +245,7 @@ class _Watched(Dataset):
             return self._samples[key]
         except Exception as error:
             # Returned, since torch makes a message of the whole traceback of what a worker raises
-            told = named(self._samples.name(key[1]), error)
+            told = with_context(self._samples.name(key[1]), error)
             told.__cause__ = error
             if self._own is not None:  # the cause stays behind in the worker
                 told.add_note("".join(traceback.format_exception(error)))

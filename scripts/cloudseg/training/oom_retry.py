@@ -20,8 +20,8 @@ def train_with_oom_retry(job: TrainingJob, device: str | torch.device) -> None:
     Parameters
     ----------
     job : the training. One that was stopped goes on with as many images at once as its state says.
-    device : where to compute, as picked by :func:`cloudseg.runtime.devices.pick`; with ``gpus`` above 1 in the recipe
-        as many of its type, the first of those that this process sees.
+    device : where to compute, as of :func:`cloudseg.runtime.devices.select_device`; with ``gpus`` above 1 in the
+        recipe as many of its type, the first of those that this process sees.
 
     Raises
     ------

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from cloudseg.runtime.background import Background
-from cloudseg.runtime.devices import precision_type
+from cloudseg.runtime.background import BackgroundWriter
+from cloudseg.runtime.devices import compute_dtype
 from cloudseg.runtime.watchdog import STUCK_AFTER
 from cloudseg.storage import files
 from cloudseg.training.finished import data_digest
@@ -38,7 +38,7 @@ class StateFile:
 
     def __init__(self, path: str | Path, digest: str, *, stuck_after: float = STUCK_AFTER) -> None:
         self.path, self._digest = Path(path), digest
-        self._writing = Background(1, stuck_after=stuck_after, name="state")
+        self._writing = BackgroundWriter(1, stuck_after=stuck_after, name="state")
 
     def read(self, say: Callable[[str], None] = print) -> dict[str, Any] | None:
         """Return the state, or None when there is none that belongs to this training and is whole; ``say`` why.
@@ -74,7 +74,7 @@ class StateFile:
 
         Raises
         ------
-        Exception : as of :meth:`cloudseg.runtime.background.Background.submit`, with the path.
+        Exception : as of :meth:`cloudseg.runtime.background.BackgroundWriter.submit`, with the path.
         """
         copy = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
         self._writing.submit(str(self.path), self._write, copy)
@@ -103,7 +103,7 @@ def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
     decides = job.identity | {"recipe": {key: value for key, value in job.recipe.items() if key != "epochs"}}
     decides |= {"data": data_digest(job.pixels, job.folds), "weights": files.sha256(job.weights)}
     decides |= {"loss_size": job.loss_size, "device": device.type}
-    decides |= {"precision": str(precision_type(job.recipe["precision"], device)), "torch": torch.__version__}
+    decides |= {"precision": str(compute_dtype(job.recipe["precision"], device)), "torch": torch.__version__}
     return StateFile(Path(job.outputs["last"]).with_name(NAME), files.digest(decides))
 
 

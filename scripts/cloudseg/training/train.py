@@ -53,7 +53,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     the losses are those of one device, but for the order of sums.
     """
     stopwatch = Stopwatch()
-    devices.settle(job.threads, group.device)
+    devices.set_determinism(job.threads, group.device)
     micro_batch = micro_batch or MicroBatch.of(job.recipe)
     data = load_fold(job, group, micro_batch.size)
     trainer = _build_trainer(job, len(data.classes), group)

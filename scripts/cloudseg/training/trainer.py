@@ -48,7 +48,7 @@ class Trainer:
         loss_grid: tuple[int, int] | None = None,
     ) -> None:
         self._recipe, self.classes, self._group = recipe, classes, group
-        self.dtype = devices.precision_type(recipe["precision"], group.device)
+        self.dtype = devices.compute_dtype(recipe["precision"], group.device)
         self.busy = devices.BusyClock(group.device)
         self.loss_of = build_loss(recipe["loss"], loss_grid, recipe["dice_over"])
         if group.size > 1 and group.device.type == "cuda":  # SyncBatchNorm is CUDA-only

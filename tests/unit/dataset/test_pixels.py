@@ -191,7 +191,7 @@ def test_the_store_holds_every_image(folder, tmp_path, split, count):
     attrs = group.attrs.asdict()
     assert (attrs["ids"], attrs["classes"], attrs["size"]) == (names, CLASSES, "16x24")
     assert ("mask" in group) == (split == "train")
-    array = stores.images(group["image"], slice(None))
+    array = stores.read_images(group["image"], slice(None))
     for row, name in enumerate(names):
         expected = resize_image(load_image(folder.root / f"{split}_images" / name), (16, 24))
         np.testing.assert_array_equal(array[row], expected)
@@ -199,7 +199,7 @@ def test_the_store_holds_every_image(folder, tmp_path, split, count):
 
 def test_the_store_holds_every_mask(folder, tmp_path):
     group = folder.build(tmp_path / "a.zarr")
-    masks = stores.images(group["mask"], slice(None))
+    masks = stores.read_images(group["mask"], slice(None))
     assert masks.dtype == np.uint8
     for row, name in enumerate(group.attrs["ids"]):
         for bit, label in enumerate(CLASSES):
@@ -210,7 +210,7 @@ def test_the_store_holds_every_mask(folder, tmp_path):
 
 def test_the_truth_holds_every_mask_from_the_original_in_one_step(folder, tmp_path):
     array = folder.build_truth(tmp_path / "truth.zarr")
-    truth = stores.images(array, slice(None))
+    truth = stores.read_images(array, slice(None))
     assert truth.shape == (5, 3, 10, 15)
     assert array.metadata.dimension_names == ("image", "class", "y", "x")
     assert array.attrs["ids"] == [f"train{index}.jpg" for index in range(5)]
@@ -229,7 +229,7 @@ def test_masks_take_the_smallest_integer_with_a_bit_per_class(tmp_path, count, d
     folder = Folder(tmp_path / "clouds", 4, 1, classes=[f"class_{index}" for index in range(count)])
     masks = folder.build(tmp_path / "a.zarr", "40x60")["mask"]
     assert masks.dtype == dtype
-    values = stores.images(masks, slice(None))
+    values = stores.read_images(masks, slice(None))
     for bit, label in enumerate(folder.classes):
         one = values[0] >> np.uint64(bit) & np.uint64(1) if count > 32 else values[0] >> bit & 1
         np.testing.assert_array_equal(one, folder.masks["train0.jpg", label])
@@ -238,7 +238,7 @@ def test_masks_take_the_smallest_integer_with_a_bit_per_class(tmp_path, count, d
 def test_mixed_sizes_take_height_times_width_but_no_divisor(tmp_path):
     folder = Folder(tmp_path / "clouds", shapes=((40, 60), (30, 50), (50, 75)))
     group = folder.build(tmp_path / "a.zarr", "20x30")
-    masks = stores.images(group["mask"], slice(None))
+    masks = stores.read_images(group["mask"], slice(None))
     expected = resize_by_fractions(folder.masks["train1.jpg", "Fish"], (20, 30))
     np.testing.assert_array_equal(masks[1] & 1, expected)
     with pytest.raises(ValueError, match="'x4' divides the original size, but the images have several sizes"):
@@ -266,9 +266,9 @@ def test_several_rows_of_an_image_and_a_class_are_united(folder, tmp_path):
     rows = [row for row in table.read_text().splitlines() if not row.startswith("train0.jpg_Fish,")]
     table.write_text("\n".join([*rows, *(f"train0.jpg_Fish,{encode_rle(mask)}" for mask in (one, two)), ""]))
     folder.check()
-    masks = stores.images(folder.build(tmp_path / "a.zarr", "40x60")["mask"], slice(0, 1))
+    masks = stores.read_images(folder.build(tmp_path / "a.zarr", "40x60")["mask"], slice(0, 1))
     np.testing.assert_array_equal(masks[0] & 1, one | two)
-    truth = stores.images(folder.build_truth(tmp_path / "truth.zarr", (40, 60)), slice(0, 1))
+    truth = stores.read_images(folder.build_truth(tmp_path / "truth.zarr", (40, 60)), slice(0, 1))
     np.testing.assert_array_equal(truth[0, 0], one | two)
 
 
@@ -319,7 +319,7 @@ def test_changed_data_does_not_mix_with_an_old_part(folder, tmp_path, monkeypatc
     folder.check()
     group = folder.build(tmp_path / "a.zarr")
     expected = resize_image(load_image(target), (16, 24))
-    np.testing.assert_array_equal(stores.images(group["image"], slice(0, 1))[0], expected)
+    np.testing.assert_array_equal(stores.read_images(group["image"], slice(0, 1))[0], expected)
 
 
 @pytest.mark.parametrize("file", ["train_images/train1.jpg", "test_images/test2.jpg"])
@@ -400,8 +400,8 @@ def test_real_data(tmp_path, monkeypatch):
     images, _ = check_dataset(root, classes=classes, size_of_submission=(350, 525), workers=2)
     build_pixels(images, root, tmp_path / "x4.zarr", split="train", size="x4", classes=classes, threads=2)
     build_truth(images, root, tmp_path / "truth.zarr", classes=classes, size=(350, 525), threads=2)
-    truth = stores.images(tmp_path / "truth.zarr", slice(None))
-    masks = stores.images(stores.read(tmp_path / "x4.zarr")["mask"], slice(None))
+    truth = stores.read_images(tmp_path / "truth.zarr", slice(None))
+    masks = stores.read_images(stores.read(tmp_path / "x4.zarr")["mask"], slice(None))
     bits = masks[:, None] >> np.arange(4, dtype=np.uint8)[:, None, None] & 1
     np.testing.assert_array_equal(bits, truth)  # x4 of 1400x2100 is the size of the submission
     table = pd.read_csv(root / "train.csv", keep_default_na=False).set_index("Image_Label")["EncodedPixels"]

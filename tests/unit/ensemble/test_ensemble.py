@@ -60,7 +60,7 @@ def test_test_images_get_one_flat_blend(tmp_path, monkeypatch, block_bytes):
     blend_stores(paths, members, tmp_path / "out.zarr", folds=None, classes=CLASSES, size=SIZE, threads=2)
     made = stores.read(tmp_path / "out.zarr")
     assert list(made.attrs["ids"]) == ids
-    assert np.array_equal(stores.images(made, slice(0, 7)), expected_blend(blocks, [1, 1, 1]))
+    assert np.array_equal(stores.read_images(made, slice(0, 7)), expected_blend(blocks, [1, 1, 1]))
 
 
 def test_out_of_fold_images_are_blended_from_stores_that_never_saw_them(tmp_path):
@@ -76,7 +76,7 @@ def test_out_of_fold_images_are_blended_from_stores_that_never_saw_them(tmp_path
     assert list(made.attrs["ids"]) == ids[0] + ids[1]
     assert list(made.attrs["fold"]) == [0, 0, 1, 1, 1]
     wanted = np.concatenate([expected_blend([blocks["x", fold], blocks["y", fold]], [3, 1]) for fold in (0, 1)])
-    assert np.abs(stores.images(made, slice(0, 5)).astype(int) - wanted).max() <= 1
+    assert np.abs(stores.read_images(made, slice(0, 5)).astype(int) - wanted).max() <= 1
 
 
 def test_no_common_fold_makes_an_empty_store_and_an_empty_surface(tmp_path):
@@ -120,7 +120,7 @@ def test_squeezed_stores_stop_the_blend_unless_forced(tmp_path, kind):
         blend_stores(paths, [member("a", 0)] * 2, tmp_path / "out.zarr", **wish)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.zarr", "good.zarr"]
     blend_stores(paths, [member("a", 0)] * 2, tmp_path / "out.zarr", **wish, allow_squeezed=True)
-    made = stores.images(tmp_path / "out.zarr", slice(0, 3))
+    made = stores.read_images(tmp_path / "out.zarr", slice(0, 3))
     assert np.array_equal(made, expected_blend([good, bad], [1, 1]))
 
 
@@ -144,7 +144,7 @@ def test_empty_and_two_valued_stores_are_not_squeezed(tmp_path):
     for name, block in {"none": two_valued[:0], "zero": 0 * two_valued, "two": two_valued}.items():
         path = write(tmp_path / f"{name}.zarr", block, ["a.jpg", "b.jpg"][: len(block)])
         blend_stores([path], [member("a", 0)], tmp_path / f"{name}-out.zarr", folds=None, **wish)
-        assert np.array_equal(stores.images(tmp_path / f"{name}-out.zarr", slice(0, 2)), block)
+        assert np.array_equal(stores.read_images(tmp_path / f"{name}-out.zarr", slice(0, 2)), block)
 
 
 def dice_by_hand(probabilities, truth, level, min_size):
@@ -318,7 +318,7 @@ def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
         out = tmp_path / f"{sharpen}.zarr"
         blend_stores([path, path], [member("a", 0)] * 2, out, sharpen=sharpen, **wish)
         level = level_of(blend_threshold(0.5, None, sharpen))
-        masks[sharpen] = stores.images(stores.read(out), slice(0, 4)) >= level
+        masks[sharpen] = stores.read_images(stores.read(out), slice(0, 4)) >= level
     for sharpen in (0.5, 2.0):
         differing = p[masks[sharpen] != masks[None]]  # rounding to a byte may part neighbours of the level
         assert len(differing) == 0 or np.abs(differing.astype(int) - 128).max() <= 1

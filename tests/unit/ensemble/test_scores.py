@@ -93,7 +93,7 @@ def test_rows_are_of_images_in_the_order_of_the_blend(inputs):
     assert images["image"].tolist() == [image for image in IDS for _ in CLASSES]
     assert images["class"].tolist() == CLASSES * len(IDS)
     assert images["fold"].tolist() == [fold for fold in FOLD_OF for _ in CLASSES]
-    p = stores.images(inputs / "valid.zarr", slice(0, len(IDS)))
+    p = stores.read_images(inputs / "valid.zarr", slice(0, len(IDS)))
     flower = images[images["class"] == "Flower"]
     assert flower["kept"].tolist() == [int((plane >= 64).sum()) for plane in p[:, 1]]  # nothing is too small
     assert (images.loc[images["class"] == "Gravel", "kept"] == 0).all()  # everything is

@@ -15,7 +15,7 @@ from cloudseg.models.preprocessing import normalise
 from cloudseg.models.probabilities import quantise
 from cloudseg.models.resize import resize
 from cloudseg.models.segmenter import Segmenter, build_model
-from cloudseg.runtime.background import Background
+from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import files, stores
 from cloudseg.training.augment import build_transform
 
@@ -409,7 +409,7 @@ def test_writing_goes_on_in_the_background_with_few_blocks_waiting(tmp_path, mon
             gate.set()
         return np.full((1, 4), rows.start, np.uint8)
 
-    with Background(predict.QUEUED) as writing:
+    with BackgroundWriter(predict.QUEUED) as writing:
         predict.write_shards(writer, make, [f"{number}.jpg" for number in range(8)], writing)
     assert threading.main_thread() not in threads
     assert np.array_equal(stores.read(tmp_path / "s.zarr")[:, 0], np.arange(8))
@@ -434,7 +434,7 @@ def test_one_thread_finishes_the_stores_that_were_made_and_no_other(tmp_path, mo
         return np.zeros((2, 1), np.uint8)
 
     made = []
-    with pytest.raises(RuntimeError, match=r"3\.jpg is odd"), Background(predict.QUEUED) as writing:
+    with pytest.raises(RuntimeError, match=r"3\.jpg is odd"), BackgroundWriter(predict.QUEUED) as writing:
         for writer in writers:
             predict.write_shards(writer, make, list("0123"), writing)
     (first, thread), (second, same) = ended

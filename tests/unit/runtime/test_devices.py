@@ -24,7 +24,7 @@ def cuda(monkeypatch):
 )
 def test_devices(cuda, capsys, device, gpus, there, expected, said):
     cuda(there)
-    assert devices.pick(device, gpus) == torch.device(expected)
+    assert devices.select_device(device, gpus) == torch.device(expected)
     assert capsys.readouterr().out == said
 
 
@@ -32,14 +32,14 @@ def test_devices(cuda, capsys, device, gpus, there, expected, said):
 def test_insisting_on_a_device_that_is_not_there(cuda, gpus, reason):
     cuda(gpus == 0)
     with pytest.raises(ValueError, match=rf"{reason}.*`--resources gpu=1`.*`device: auto`"):
-        devices.pick("cuda", gpus)
+        devices.select_device("cuda", gpus)
 
 
 @pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_auto_is_half_precision_on_a_gpu_that_has_no_bfloat16(monkeypatch, has, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has)
-    assert devices.precision_type("auto", torch.device("cuda")) == expected
-    assert devices.precision_type("float32", torch.device("cuda")) == torch.float32
+    assert devices.compute_dtype("auto", torch.device("cuda")) == expected
+    assert devices.compute_dtype("float32", torch.device("cuda")) == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_auto_is_half_precision_on_a_gpu_that_has_no_bfloat16(monkeypatch, has, 
 )
 def test_auto_is_bfloat16_on_a_processor_that_computes_in_it(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert devices.precision_type("auto", torch.device("cpu")) == expected
-    assert devices.precision_type("float32", torch.device("cpu")) == torch.float32
+    assert devices.compute_dtype("auto", torch.device("cpu")) == expected
+    assert devices.compute_dtype("float32", torch.device("cpu")) == torch.float32
 
 
 def test_other_words():
     with pytest.raises(ValueError, match="expected auto, cuda or cpu, got 'gpu'"):
-        devices.pick("gpu", 1)
+        devices.select_device("gpu", 1)
 
 
 @pytest.mark.parametrize("name", ["SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"])
@@ -67,6 +67,6 @@ def test_a_granted_gpu_that_cannot_be_used_is_an_error(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv(name, "2")
     with pytest.raises(ValueError, match=f"the cluster granted this job a GPU \\({name}=2\\)"):
-        devices.pick("auto", gpus=1)
-    assert devices.pick("cpu", gpus=1).type == "cpu"
-    assert devices.pick("auto", gpus=0).type == "cpu"
+        devices.select_device("auto", gpus=1)
+    assert devices.select_device("cpu", gpus=1).type == "cpu"
+    assert devices.select_device("auto", gpus=0).type == "cpu"

@@ -54,7 +54,7 @@ writer.finish()
 array = stores.read(store)
 real = Path.open
 Path.open = lambda path, *more, **options: real(Path(pipe) if "/c/" in str(path) else path, *more, **options)
-stores.images(array, slice(0, 1))
+stores.read_images(array, slice(0, 1))
 """,
 }
 

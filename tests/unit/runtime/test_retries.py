@@ -9,7 +9,7 @@ import pytest
 
 from cloudseg import errors
 from cloudseg.dataset.contest import TableError
-from cloudseg.runtime.background import named
+from cloudseg.runtime.background import with_context
 from cloudseg.runtime.logs import logged
 from cloudseg.runtime.retries import forget, killed_jobs
 
@@ -95,9 +95,10 @@ def test_a_value_error_of_a_library_leaves_its_traceback_and_is_tried_again(atte
 
 
 def test_an_error_that_a_thread_hands_on_stays_of_its_kind():
-    assert type(named("a", errors.StoreError("b"))) is errors.StoreError
-    assert type(named("a", TableError("train.csv", 3, "no row"))) is errors.DatasetError  # made of more than a message
-    assert str(named("a", TableError("train.csv", 3, "no row"))) == "a: train.csv, line 3: no row"
+    assert type(with_context("a", errors.StoreError("b"))) is errors.StoreError
+    made_of_more_than_a_message = TableError("train.csv", 3, "no row")
+    assert type(with_context("a", made_of_more_than_a_message)) is errors.DatasetError
+    assert str(with_context("a", made_of_more_than_a_message)) == "a: train.csv, line 3: no row"
 
 
 def test_what_the_machine_lacks_is_tried_again(attempt):

@@ -24,7 +24,7 @@ from network_fixtures import write_folds, write_pixels
 from cloudseg.inference.predict import predict, write_shards
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.segmenter import build_model
-from cloudseg.runtime.background import Background
+from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import stores
 from cloudseg.training.dataset import SegmentationDataset, draw
 from cloudseg.training.loader import Loader
@@ -183,7 +183,7 @@ def shards(folder, write, make=lambda rows: np.zeros((2, 4), np.uint8), finish=T
     writer = stores.Writer(folder / "s.zarr", {"": stores.Spec((16, 4), "uint8", ("image", "x"))}, {})
     writer.write = write
     writer.finish = writer.finish if finish else lambda: None
-    with Background(2, stuck_after=SOON) as writing:
+    with BackgroundWriter(2, stuck_after=SOON) as writing:
         write_shards(writer, make, [f"{number}.jpg" for number in range(16)], writing)
 
 
@@ -210,7 +210,7 @@ def finishing_raises(folder):
         stores.Writer(folder / name, {"": stores.Spec((2, 4), "uint8", ("image", "x"))}, {}) for name in ("s.zarr", "t")
     ]
     writers[0].write = lambda rows, block: None
-    with Background(2, stuck_after=SOON) as writing:
+    with BackgroundWriter(2, stuck_after=SOON) as writing:
         for writer in writers:
             write_shards(writer, lambda rows: np.zeros((2, 4), np.uint8), ["0.jpg", "1.jpg"], writing)
 
@@ -268,7 +268,7 @@ def signalled_while_a_state_is_written(folder):
 
 
 def stuck_and_not_waited_for(folder):
-    Background(1).submit("x.zarr, image 3.jpg", for_ever)
+    BackgroundWriter(1).submit("x.zarr, image 3.jpg", for_ever)
 
 
 IMAGE = "p.zarr, image train9.jpg"
@@ -364,7 +364,7 @@ def test_an_error_in_the_background_is_raised_at_the_next_call_and_once_more_by_
         raised.set()
         raise OSError(28, "No space left on device")
 
-    background = Background(3)
+    background = BackgroundWriter(3)
     background.submit("a.zarr, image 1.jpg", done.append, 1)
     background.submit("a.zarr, image 2.jpg", fail)
     assert raised.wait(10)
@@ -385,7 +385,7 @@ def test_what_waits_is_finished_when_the_owner_raises():
         time.sleep(0.05)
         done.append(number)
 
-    with pytest.raises(ZeroDivisionError), Background(3) as background:
+    with pytest.raises(ZeroDivisionError), BackgroundWriter(3) as background:
         for number in range(3):
             background.submit(f"image {number}", slow, number)
         raise ZeroDivisionError

@@ -133,7 +133,7 @@ def believed(path):
         stores.check(path)
     except StoreError:
         return None
-    return stores.images(stores.read(path)["a"], slice(None))
+    return stores.read_images(stores.read(path)["a"], slice(None))
 
 
 def test_a_store_that_passes_its_check_after_a_power_cut_is_whole(make_disk, several_shards):

@@ -52,7 +52,7 @@ def test_zarr_itself_reads_what_was_written(tmp_path):
         array = group[name]
         assert array.dtype == expected.dtype
         np.testing.assert_array_equal(array[:], expected)
-        np.testing.assert_array_equal(stores.images(array, slice(None)), expected)
+        np.testing.assert_array_equal(stores.read_images(array, slice(None)), expected)
     assert group["train/image"].metadata.dimension_names == IMAGE.dims
     assert group.attrs.asdict() == {"ids": ["a", "b"], "complete": group.attrs["complete"], "shards": 4 + 3}
 
@@ -62,20 +62,20 @@ def test_our_reader_reads_what_zarr_wrote(tmp_path):
     content = build(tmp_path / "a.zarr", {"": MASK})
     array = zarr.open_array(tmp_path / "a.zarr", mode="r+")
     array[:] = content[""] + 1
-    np.testing.assert_array_equal(stores.images(tmp_path / "a.zarr", slice(None)), content[""] + 1)
+    np.testing.assert_array_equal(stores.read_images(tmp_path / "a.zarr", slice(None)), content[""] + 1)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "float32", "float64", "int64"])
 def test_every_dtype_comes_back(tmp_path, dtype):
     content = build(tmp_path / "a.zarr", {"": Spec((5, 2, 3), dtype, ("a", "b", "c"))})
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "a.zarr", mode="r")[:], content[""])
-    np.testing.assert_array_equal(stores.images(tmp_path / "a.zarr", slice(None)), content[""])
+    np.testing.assert_array_equal(stores.read_images(tmp_path / "a.zarr", slice(None)), content[""])
 
 
 def test_an_array_of_one_axis_is_legal(tmp_path):
     content = build(tmp_path / "a.zarr", {"count": Spec((4,), "int64", ("fold",))})
     array = stores.read(tmp_path / "a.zarr")["count"]
-    np.testing.assert_array_equal(stores.images(array, slice(None)), content["count"])
+    np.testing.assert_array_equal(stores.read_images(array, slice(None)), content["count"])
     np.testing.assert_array_equal(array[:], content["count"])
 
 
@@ -83,14 +83,14 @@ def test_an_array_of_one_axis_is_legal(tmp_path):
 def test_any_range_reads_as_numpy_would(tmp_path, rows):
     content = build(tmp_path / "a.zarr", {"": IMAGE})
     np.testing.assert_array_equal(
-        stores.images(stores.read(tmp_path / "a.zarr"), slice(*rows)), content[""][slice(*rows)]
+        stores.read_images(stores.read(tmp_path / "a.zarr"), slice(*rows)), content[""][slice(*rows)]
     )
 
 
 def test_a_step_is_refused(tmp_path):
     build(tmp_path / "a.zarr", {"": IMAGE})
     with pytest.raises(ValueError, match="without a step"):
-        stores.images(tmp_path / "a.zarr", slice(0, 4, 2))
+        stores.read_images(tmp_path / "a.zarr", slice(0, 4, 2))
 
 
 def test_the_layout_on_disk(tmp_path):
@@ -185,7 +185,7 @@ def test_a_damaged_shard_is_written_anew(tmp_path, damage):
     assert again.missing() == [slice(6, 9)]
     again.write(slice(6, 9), content[6:9])
     again.finish()
-    np.testing.assert_array_equal(stores.images(tmp_path / "a.zarr", slice(None)), content)
+    np.testing.assert_array_equal(stores.read_images(tmp_path / "a.zarr", slice(None)), content)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_verify_names_the_file_and_the_image_of_a_flipped_byte(tmp_path):
     with pytest.raises(StoreError, match=r"train/mask/c/1/0/0: image 7 cannot be read"):
         stores.verify(tmp_path / "a.zarr")
     with pytest.raises(StoreError, match=r"a\.zarr"):
-        stores.images(stores.read(tmp_path / "a.zarr")["train/mask"], slice(6, 8))
+        stores.read_images(stores.read(tmp_path / "a.zarr")["train/mask"], slice(6, 8))
 
 
 def test_no_flipped_bit_ever_comes_back_as_other_data(tmp_path):
@@ -423,7 +423,7 @@ def test_no_flipped_bit_ever_comes_back_as_other_data(tmp_path):
         flipped[bit // 8] ^= 1 << bit % 8
         shard.write_bytes(flipped)
         try:
-            np.testing.assert_array_equal(stores.images(array, slice(None)), content)
+            np.testing.assert_array_equal(stores.read_images(array, slice(None)), content)
         except StoreError:
             caught += 1
     assert caught > 0.98 * 8 * len(data)  # a few bits of a zstd header say nothing about the data
@@ -434,7 +434,7 @@ def test_a_shard_that_vanishes_after_the_check_is_an_error_not_zeros(tmp_path):
     array = stores.read(tmp_path / "a.zarr")
     (tmp_path / "a.zarr/c/0/0/0/0").unlink()
     with pytest.raises(StoreError, match=r"c/0/0/0/0: image 0 cannot be read"):
-        stores.images(array, slice(0, 1))
+        stores.read_images(array, slice(0, 1))
 
 
 def test_a_chunk_that_is_absent_is_an_error_not_zeros(tmp_path):
@@ -450,8 +450,8 @@ def test_arrays_read_alike_in_threads_and_in_forked_workers(tmp_path):
     content = build(tmp_path / "a.zarr", {"": IMAGE})[""]
     array = stores.read(tmp_path / "a.zarr")
     with ThreadPoolExecutor(4) as pool:
-        for index, image in enumerate(pool.map(lambda i: stores.images(array, slice(i, i + 1)), range(10))):
+        for index, image in enumerate(pool.map(lambda i: stores.read_images(array, slice(i, i + 1)), range(10))):
             np.testing.assert_array_equal(image[0], content[index])
     for method in ("fork", "spawn"):
         with multiprocessing.get_context(method).Pool(1) as pool:
-            np.testing.assert_array_equal(pool.apply(stores.images, (array, slice(4, 8))), content[4:8])
+            np.testing.assert_array_equal(pool.apply(stores.read_images, (array, slice(4, 8))), content[4:8])

@@ -140,10 +140,10 @@ def test_rounded_is_what_prediction_stores(inputs, tmp_path):
         normalisation=NORM,
     )
     store = stores.read(outputs["best"])
-    planes = stores.images(store, slice(0, 5))
+    planes = stores.read_images(store, slice(0, 5))
     truth = np.concatenate(
         [
-            stores.images(inputs / "truth.zarr", slice(int(name[5:-4]), int(name[5:-4]) + 1))
+            stores.read_images(inputs / "truth.zarr", slice(int(name[5:-4]), int(name[5:-4]) + 1))
             for name in store.attrs["ids"]
         ]
     )

@@ -196,7 +196,7 @@ def test_features_keep_the_order_of_the_store(demos):
     features = read_features(pixels["test"])
     array = stores.read(pixels["test"])["image"]
     assert features.shape == (8, len(FEATURES))
-    np.testing.assert_array_equal(features[7], describe(stores.images(array, slice(7, 8))[0]))
+    np.testing.assert_array_equal(features[7], describe(stores.read_images(array, slice(7, 8))[0]))
 
 
 def test_the_entry_writes_a_table_a_summary_and_two_pictures(demos, repo, tmp_path):

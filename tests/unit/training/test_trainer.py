@@ -17,7 +17,7 @@ from cloudseg.training.trainer import Trainer
 @pytest.fixture(autouse=True)
 def settled():
     """Compute as trainings do, whatever ran before: bits depend on the number of threads."""
-    devices.settle(1, torch.device("cpu"))
+    devices.set_determinism(1, torch.device("cpu"))
 
 
 def pixels(count=8, seed=0):

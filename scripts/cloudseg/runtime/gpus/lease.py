@@ -115,9 +115,9 @@ def leased(job: Any) -> Iterator["torch.device"]:
     device = job.config.get("device", "auto")
     gpus = 0 if device == "cpu" else job.resources.get("gpu", 0)
     with lease(gpus, jobs_per_device=job.config.get("jobs_per_device", 1)):
-        from cloudseg.runtime.devices import pick
+        from cloudseg.runtime.devices import select_device
 
-        yield pick(device, gpus)
+        yield select_device(device, gpus)
 
 
 def _shared_folder() -> Path:
