@@ -1,5 +1,4 @@
 from cloudseg import logged
-from cloudseg.config.schema import whole_recipe
 from cloudseg.storage.files import write_table, write_text
 
 if __name__ == "__main__":
@@ -7,25 +6,22 @@ if __name__ == "__main__":
         from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake) as device:
-            from cloudseg.config.views import recipe_views
+            from cloudseg.config.recipe import Recipe
             from cloudseg.studies.quantising import page, study
 
-            recipe = whole_recipe(snakemake.params.recipe)
+            inputs, params = snakemake.input, snakemake.params
             curves, summary = study(
-                checkpoint=snakemake.input.checkpoint,
-                pixels=snakemake.input.pixels,
-                folds=snakemake.input.folds,
-                fold=snakemake.params.fold,
-                truth=snakemake.input.truth,
-                views=recipe_views(recipe),
-                size=tuple(snakemake.params.submission_size),
-                batch=recipe["batch"],
-                normalisation=recipe["normalise"],
-                precision=recipe["precision"],
-                threads=snakemake.params.threads,
+                checkpoint=inputs.checkpoint,
+                pixels=inputs.pixels,
+                folds=inputs.folds,
+                fold=params.fold,
+                truth=inputs.truth,
+                recipe=Recipe(**params.recipe),
+                size=tuple(params.submission_size),
+                threads=params.threads,
                 device=device,
             )
-            text = page(summary, snakemake.params.run)
+            text = page(summary, params.run)
             write_table(curves, snakemake.output.curves)
             write_text(snakemake.output.summary, text)
             print(text)

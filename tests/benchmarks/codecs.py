@@ -25,10 +25,10 @@ import torch
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec, ZstdCodec
 
-from cloudseg.inference.predict import load_checkpoint, mean_of_views
-from cloudseg.models.preprocessing import normalise
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.views import IDENTITY
+from cloudseg.inference.predictor import Predictor
 from cloudseg.models.probabilities import quantise
-from cloudseg.models.resize import resize
 from cloudseg.postprocess import segment
 from cloudseg.storage import stores
 
@@ -71,11 +71,11 @@ def demo_probabilities(results: Path, images: int) -> np.ndarray:
     for checkpoint in checkpoints:
         record = json.loads((checkpoint.parent / "run.json").read_text(encoding="utf-8"))
         pixels = stores.read(results / "dataset/test" / Path(record["pixels"]).name)
-        model, _ = load_checkpoint(checkpoint, pixels.attrs["classes"])
+        recipe = Recipe(normalise=record["recipe"]["normalise"], precision="float32")
+        predictor = Predictor(checkpoint, recipe, size=SUBMISSION, classes=pixels.attrs["classes"])
         for row in range(pixels["image"].shape[0]):
-            image = torch.from_numpy(stores.read_images(pixels["image"], slice(row, row + 1)))
-            image = normalise(image, **record["recipe"]["normalise"])
-            blocks.append(resize(mean_of_views(model, image, [{"view": "identity"}]), SUBMISSION).numpy())
+            image = stores.read_images(pixels["image"], slice(row, row + 1))
+            blocks.append(predictor.probabilities(image, [IDENTITY]).numpy())
             if len(blocks) == images:
                 return np.concatenate(blocks)
     return np.concatenate(blocks)

@@ -19,7 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cloudseg.inference.predict import VIEWS, predict
+from cloudseg.config.checkpoint_header import NetworkHeader
+from cloudseg.config.recipe import Recipe
+from cloudseg.inference.predict import PredictionJob, predict
+from cloudseg.inference.predictor import Predictor
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.preprocessing import normalise
 from cloudseg.models.segmenter import build_model
@@ -107,31 +110,29 @@ def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
 
 
 def compare_prediction(model: torch.nn.Module, decoder: str, folder: Path, repeats: int) -> bool:
-    about = {"encoder": ENCODER, "decoder": decoder, "classes": CLASSES}
+    header = NetworkHeader(ENCODER, decoder, tuple(CLASSES))
     checkpoints = {name: folder / f"{name}.safetensors" for name in ("best", "last")}
     for path in checkpoints.values():
-        write_state(model.network.state_dict(), path, about)
+        write_state(model.network.state_dict(), path, header.metadata)
+    job = PredictionJob(
+        checkpoints=checkpoints,
+        pixels=folder / "pixels.zarr",
+        outputs={name: folder / f"{name}.zarr" for name in checkpoints},
+        recipe=Recipe(batch=BATCH, normalise=NORM, precision="float32"),  # as the bare passes
+        size=SUBMISSION,
+    )
+    predictor = Predictor(checkpoints["best"], job.recipe)
     group = stores.read(folder / "pixels.zarr")
     image = normalise(torch.from_numpy(stores.read_images(group["image"], slice(None))), **NORM)
-    model.eval()
 
     @torch.inference_mode()
     def forward() -> None:
-        for _ in range(len(checkpoints) * len(VIEWS)):  # as many passes as the prediction
+        for _ in range(len(checkpoints) * len(predictor.variants)):  # as many passes as the prediction
             for start in range(0, PREDICTED, BATCH):
-                model(image[start : start + BATCH])
+                predictor.model(image[start : start + BATCH])
 
     def whole() -> None:
-        predict(
-            checkpoints=checkpoints,
-            pixels=folder / "pixels.zarr",
-            outputs={name: folder / f"{name}.zarr" for name in checkpoints},
-            views=[{"view": name} for name in VIEWS],
-            size=SUBMISSION,
-            batch=BATCH,
-            normalisation=NORM,
-            precision="float32",  # as the bare passes
-        )
+        predict(job)
 
     bare, full = medians(time.perf_counter, repeats, forward, whole)
     print(f"prediction: {bare / full:.2f} of its time is forward passes (at least {LEAST_RATIO})")

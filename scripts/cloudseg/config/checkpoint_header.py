@@ -4,17 +4,83 @@ Checkpoints are passed from hand to hand. What a foreign one says of itself must
 timm takes some names for a hub or a folder to load from, and must be of the size of a network's description.
 """
 
+import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import require_encoder
 from cloudseg.config.names import require
+from cloudseg.errors import DamagedFileError
 
 KEY = "cloudseg"  # the one key of the metadata under which everything stands, as JSON
 LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkHeader:
+    """What a checkpoint says of its network.
+
+    Parameters
+    ----------
+    encoder, decoder : names of smp.
+    classes : names of its planes.
+    channels : of the images that it takes, 3 or 1.
+
+    Examples
+    --------
+    >>> NetworkHeader("resnet34", "fpn", ("Fish", "Sugar")).metadata
+    {'encoder': 'resnet34', 'decoder': 'fpn', 'classes': ['Fish', 'Sugar']}
+    """
+
+    encoder: str
+    decoder: str
+    classes: tuple[str, ...]
+    channels: int = 3
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any], path: str | Path) -> Self:
+        """Return what the metadata of a file say, as :func:`parse_metadata` gives them.
+
+        Raises
+        ------
+        DamagedFileError : if they are not those of a checkpoint.
+        """
+        if not {"encoder", "decoder", "classes"} <= set(metadata):
+            raise DamagedFileError(f"{path}: not a checkpoint of cloudseg; train this run again")
+        channels = metadata.get("channels", 3)
+        return cls(metadata["encoder"], metadata["decoder"], tuple(metadata["classes"]), channels)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The values that a checkpoint is written with. Three channels are left out, as in files of before others."""
+        metadata = {"encoder": self.encoder, "decoder": self.decoder, "classes": list(self.classes)}
+        return metadata if self.channels == 3 else metadata | {"channels": self.channels}
+
+    def require(
+        self, path: str | Path, classes: Sequence[str] | None = None, network: Mapping[str, str] | None = None
+    ) -> None:
+        """Raise unless a checkpoint is of some classes and of a network; None takes any.
+
+        Parameters
+        ----------
+        path : the checkpoint, for the message.
+        classes : names that the planes must have, in this order.
+        network : ``encoder`` and ``decoder``, or one of them.
+
+        Raises
+        ------
+        DamagedFileError : with what is expected and what the file says.
+        """
+        if network is not None and (got := {key: getattr(self, key) for key in network}) != network:
+            raise DamagedFileError(f"{path}: expected a network of {network}, got one of {got}; train this run again")
+        if classes is not None and self.classes != tuple(classes):
+            raise DamagedFileError(
+                f"{path}: trained on the classes {list(self.classes)}, the images have {list(classes)}"
+            )
 
 
 def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.model import Config, Decision
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.config.transforms import augmentation_problems
-from cloudseg.config.views import recipe_views
+from cloudseg.config.views import variants_of
 
 SILENT_LOSSES = {"dice", "tversky"}  # 0 for a class of which a batch has no pixel
 
@@ -74,7 +74,7 @@ def _recipe_problems(recipe: Recipe) -> Iterator[str]:
 
 def _view_problems(recipe: Recipe) -> list[str]:
     try:
-        recipe_views(recipe.model_dump(mode="json"))
+        variants_of(recipe)
     except ValueError as error:
         return [f"tta: {error}"]
     return []

@@ -18,10 +18,10 @@ from cloudseg.config.checkpoint_header import start_problem
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import encoders
 from cloudseg.config.names import nearest
-from cloudseg.config.recipe import FOR_ALL_EPOCHS
+from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import augmentation_problems, size_problem
-from cloudseg.config.views import recipe_views, smallest_side
+from cloudseg.config.views import smallest_side, variants_of
 
 KEY = ["encoder", "decoder", "size", "recipe"]
 RESERVED = {"fold", "line"}  # columns that the table of runs adds to the sheet's
@@ -170,7 +170,7 @@ def folder_problems(results: Path) -> list[str]:
 
 def _view_problems(recipe: dict[str, Any]) -> list[str]:
     try:
-        recipe_views(recipe)
+        variants_of(Recipe(**recipe))
     except ValueError as error:
         return [f"tta: {error}"]
     return []
@@ -336,7 +336,7 @@ def _row_problems(row: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         if min(size) < smallest:
             lines.append(f"{row['decoder']} takes images of at least {smallest}x{smallest}, got {row['size']}")
         elif row["recipe"] in settings["recipes"] and not settings["smoke"]:
-            side = smallest_side(recipe_views(settings["recipes"][row["recipe"]]), size)
+            side = smallest_side(variants_of(Recipe(**settings["recipes"][row["recipe"]])), size)
             if side < smallest:
                 lines.append(
                     f"{row['decoder']} takes images of at least {smallest}x{smallest}, and a view of recipe "

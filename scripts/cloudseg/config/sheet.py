@@ -17,7 +17,7 @@ from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.names import nearest
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import size_problem
-from cloudseg.config.views import recipe_views, smallest_side
+from cloudseg.config.views import smallest_side, variants_of
 from cloudseg.errors import ConfigError
 
 KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart
@@ -180,7 +180,7 @@ def _decoder_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
     if min(size.pixels) < smallest:
         yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {row.size}"
     elif row.recipe in config.recipes and not config.smoke:
-        side = smallest_side(recipe_views(config.recipes[row.recipe].model_dump(mode="json")), size.pixels)
+        side = smallest_side(variants_of(config.recipes[row.recipe]), size.pixels)
         if side < smallest:
             yield (
                 f"{row.decoder} takes images of at least {smallest}x{smallest}, and a view of recipe {row.recipe} "

@@ -1,133 +1,243 @@
-"""The views of test-time augmentation, as plans: what is done to an image before the network, and undone after.
+"""The views of test-time augmentation, as plans: what is done to an image before the network, and inverted after.
 
-A plan is plain values, because a recipe is checked while a workflow is parsed: nothing here imports torch.
+A plan is made of plain values, because a recipe is checked while a workflow is parsed: nothing here imports torch. How
+an operation is applied to images, and inverted on probabilities, is in :mod:`cloudseg.inference.views`.
 """
 
+import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
-from cloudseg.config.names import require
+from cloudseg.config.recipe import Recipe, Step
+from cloudseg.errors import ConfigError
 
-VIEWS = {"identity": (), "horizontal": (3,), "vertical": (2,), "both": (2, 3)}
-"""Flips by name: the axes of (N, C, H, W) that are turned round; ``both`` is a turn by 180 degrees."""
+FLIP_AXES = {"identity": (), "horizontal": (3,), "vertical": (2,), "both": (2, 3)}
+"""The axes of (N, C, H, W) that a recipe's ``view`` flips; ``both`` is a turn by 180 degrees."""
 
 PADDINGS = {0: "zeros", 1: "border", 2: "reflection", 4: "reflection"}
 """What lies outside a turned image, by OpenCV's number of a border. It is only what the network sees beside the
 image: no pixel from there is weighed, so the half pixel between its two kinds of reflection does not matter."""
 
-UNDOABLE = (
+INVERTIBLE = (
     *("HorizontalFlip", "VerticalFlip", "Transpose", "Rotate", "RandomBrightnessContrast", "NoOp"),
     *("RandomCrop", "CenterCrop", "Resize", "OneOf", "Sequential"),
 )
-"""The transforms of albumentations that :func:`views_of` makes views of."""
+"""The transforms of albumentations that :func:`augmentation_variants` makes views of."""
 
-Move = Sequence[Any]  # its kind, then its numbers
-Way = tuple[list[str], list[Move], float]  # names of transforms, their moves in order, weight
-
-STILL: Way = ([], [], 1.0)  # what leaves an image as it is
+Matrix = tuple[tuple[float, float], tuple[float, float]]
+Pixels = tuple[int, int]  # height and width
 
 
-def recipe_views(recipe: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the views that a recipe asks for.
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """One thing that is done to an image before the network sees it."""
+
+    NAME: ClassVar[str]
+
+    @property
+    def record(self) -> list[Any]:
+        """Its name and numbers, as the digest of a store's settings has them."""
+        return [self.NAME, *dataclasses.astuple(self)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Flip(Operation):
+    """Reverse axes of (N, C, H, W)."""
+
+    NAME = "flip"
+    axes: tuple[int, ...]
+
+    @property
+    def record(self) -> list[Any]:
+        """Its name and axes."""
+        return [self.NAME, *self.axes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Transpose(Operation):
+    """Swap rows and columns."""
+
+    NAME = "transpose"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale(Operation):
+    """Multiply both sides by a factor."""
+
+    NAME = "scale"
+    factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class BrightnessContrast(Operation):
+    """Make contrast x + brightness of every intensity x in 0..1."""
+
+    NAME = "light"
+    brightness: float
+    contrast: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Warp(Operation):
+    """Look at an image through an affine map about its middle: some of it may not be seen."""
+
+    def matrix(self, aspect: float) -> Matrix:
+        """Return the map from a place (x, y) in the view, each from -1 to 1, to the place in the image.
+
+        Parameters
+        ----------
+        aspect : width of the image divided by its height.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop(Warp):
+    """Enlarge the middle to the size of the image; ``height`` and ``width`` are parts of the image's."""
+
+    NAME = "crop"
+    height: float
+    width: float
+
+    def matrix(self, aspect: float) -> Matrix:
+        """Return the map from the view to the image."""
+        return (self.width, 0.0), (0.0, self.height)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotate(Warp):
+    """Turn an image counter-clockwise about its middle.
 
     Parameters
     ----------
-    recipe : ``tta``, a list of views or the word ``recipe``; for the word also ``augmentation`` and ``canvas``
-        ("HxW", or None).
+    degrees : the angle.
+    aspect : width divided by height at which the pixels are square; None is that of the image itself.
+    padding : one of ``PADDINGS``.
+    fill : the byte outside the image where ``padding`` is zeros.
+    """
 
-    Raises
-    ------
-    ValueError : as :func:`views_of` does.
+    NAME = "rotate"
+    degrees: float
+    aspect: float | None
+    padding: str
+    fill: float
+
+    def matrix(self, aspect: float) -> Matrix:
+        """Return the map from the view to the image."""
+        aspect = self.aspect or aspect
+        sine, cosine = math.sin(math.radians(self.degrees)), math.cos(math.radians(self.degrees))
+        return (cosine, -sine / aspect), (sine * aspect, cosine)
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One view of an image: a name, what is done to the image in order, and its weight in the mean of the views.
 
     Examples
     --------
-    >>> recipe_views({"tta": [{"view": "both", "scale": 0.5}]})
-    [{'view': 'both', 'scale': 0.5}]
-    >>> recipe_views({"tta": "recipe", "augmentation": [{"name": "VerticalFlip"}]})[1]
-    {'view': 'VerticalFlip', 'weight': 1.0, 'moves': [('flip', 2)]}
+    >>> half = Variant("half", (Flip((3,)), Scale(0.5)))
+    >>> half.scale, half.weight
+    (0.5, 1)
     """
-    if recipe["tta"] != "recipe":
-        return list(recipe["tta"])
-    canvas = recipe.get("canvas")
-    return views_of(recipe["augmentation"], tuple(map(int, canvas.split("x"))) if canvas else None)
+
+    name: str
+    operations: tuple[Operation, ...] = ()
+    weight: float = 1
+
+    @property
+    def scale(self) -> float:
+        """What the sides of the image are multiplied by."""
+        return math.prod(each.factor for each in self.operations if isinstance(each, Scale))
 
 
-def views_of(augmentation: Sequence[Mapping[str, Any]], canvas: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+IDENTITY = Variant("identity")
+FLIPS = tuple(Variant(name, (Flip(axes),) if axes else ()) for name, axes in FLIP_AXES.items())
+"""The image as it is and its three flips."""
+
+
+def variants_of(recipe: Recipe) -> tuple[Variant, ...]:
+    """Return the views that a recipe's ``tta`` asks for.
+
+    Raises
+    ------
+    ConfigError : as :func:`augmentation_variants` does, when ``tta`` is the word ``recipe``.
+
+    Examples
+    --------
+    >>> variants_of(Recipe(tta=[{"view": "both", "scale": 0.5}]))
+    (Variant(name='both', operations=(Flip(axes=(2, 3)), Scale(factor=0.5)), weight=1),)
+    >>> variants_of(Recipe(tta="recipe", augmentation=[{"name": "VerticalFlip"}]))[1]
+    Variant(name='VerticalFlip', operations=(Flip(axes=(2,)),), weight=1)
+    """
+    if recipe.tta == "recipe":
+        return augmentation_variants(recipe.augmentation, recipe.canvas and recipe.canvas.pixels)
+    variants = []
+    for view in recipe.tta:
+        flip = [Flip(axes)] if (axes := FLIP_AXES[view.view]) else []
+        variants.append(Variant(view.view, (*flip, *([Scale(view.scale)] * (view.scale != 1))), view.weight))
+    return tuple(variants)
+
+
+def record_of_views(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the views of a recipe as plain values, as the digest of a store's settings has them.
+
+    Examples
+    --------
+    >>> record_of_views(Recipe(tta=["identity", {"view": "both", "scale": 0.5}]))
+    [{'view': 'identity', 'weight': 1}, {'view': 'both', 'scale': 0.5, 'weight': 1}]
+    >>> record_of_views(Recipe(tta="recipe", augmentation=[{"name": "VerticalFlip"}]))[1]
+    {'view': 'VerticalFlip', 'weight': 1, 'moves': [['flip', 2]]}
+    """
+    if recipe.tta != "recipe":
+        # A scale of 1 is left out, as stores of before there were scales have it
+        return [view.model_dump(exclude={"scale"} if view.scale == 1 else None) for view in recipe.tta]
+    return [
+        {"view": each.name, "weight": each.weight, "moves": [operation.record for operation in each.operations]}
+        for each in variants_of(recipe)
+    ]
+
+
+def augmentation_variants(augmentation: Sequence[Step], canvas: Pixels | None = None) -> tuple[Variant, ...]:
     """Turn the augmentation of a recipe into views: every transform for certain, each one alone, and the identity.
 
     Parameters
     ----------
-    augmentation : steps as in a recipe. Their odds do not count, except that a step with ``p: 0`` is switched off.
+    augmentation : steps of a recipe. Their odds do not count, except that a step with ``p: 0`` is switched off.
     canvas : height and width of the images that were augmented, or None for the training size.
 
     Returns
     -------
-    list of dict : ``view`` (a name), ``weight`` and ``moves``. Views that do the same are one.
+    tuple of Variant : views that do the same are one.
 
-        - What is drawn from a range is shown at both ends of it, the two sharing the transform's weight: ``Rotate``
+        - What is drawn from a range is applied at both ends of it, the two sharing the transform's weight: ``Rotate``
           turned by either limit, ``RandomBrightnessContrast`` dark and flat, then bright and crisp.
         - A crop with the ``Resize`` behind it is the crop from the middle.
         - ``OneOf`` gives a view for each of its options, ``Sequential`` one view of all its transforms.
 
     Raises
     ------
-    ValueError : naming the step and its transform, for what cannot be undone.
+    ConfigError : naming the step and its transform, for what cannot be undone.
 
     Examples
     --------
-    >>> steps = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "OneOf", "transforms": [{"name": "NoOp"},
-    ...     {"name": "Rotate", "limit": 30}]}]
-    >>> [(view["view"], view["weight"]) for view in views_of(steps)]
-    [('identity', 1.0), ('HorizontalFlip', 1.0), ('Rotate -30', 0.5), ('Rotate 30', 0.5)]
-    >>> views_of([{"name": "ElasticTransform"}])
+    >>> rotation = {"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": "Rotate", "limit": 30}]}
+    >>> steps = Recipe(augmentation=[{"name": "HorizontalFlip", "p": 0.5}, rotation]).augmentation
+    >>> [(variant.name, variant.weight) for variant in augmentation_variants(steps)]
+    [('identity', 1), ('HorizontalFlip', 1), ('Rotate -30', 0.5), ('Rotate 30', 0.5)]
+    >>> augmentation_variants([Step(name="ElasticTransform")])
     Traceback (most recent call last):
     ...
-    ValueError: augmentation, step 1: ElasticTransform cannot be undone after prediction ...
+    cloudseg.errors.ConfigError: augmentation, step 1: ElasticTransform cannot be undone after prediction ...
     """
-    views: list[dict[str, Any]] = []
-    for names, moves, weight in [STILL, *itertools.chain.from_iterable(_steps(augmentation, "", canvas))]:
-        if all(view["moves"] != moves for view in views):
-            views.append({"view": ", ".join(names) or "identity", "weight": weight, "moves": moves})
-    return views
+    different: dict[tuple[Operation, ...], Variant] = {}
+    for variant in [IDENTITY, *itertools.chain.from_iterable(_of_steps(augmentation, "", canvas))]:
+        different.setdefault(variant.operations, variant)
+    return tuple(different.values())
 
 
-def moves_of(view: Mapping[str, Any]) -> list[Move]:
-    """Return what a view does to an image, in order.
-
-    Parameters
-    ----------
-    view : with ``moves``, or ``view`` (a key of ``VIEWS``) and ``scale`` (1 when left out).
-
-    Returns
-    -------
-    list of moves
-
-        - ``flip, axes...``: of (N, C, H, W);
-        - ``transpose``: rows become columns;
-        - ``scale, factor``: both sides are multiplied;
-        - ``crop, height, width``: the middle, as parts of the image, is enlarged to the size of the image;
-        - ``rotate, degrees, ratio, padding, fill``: counter-clockwise about the middle of an image whose pixels were
-          square at this ratio of width to height (None: at its own); ``fill`` is a byte;
-        - ``light, brightness, contrast``: intensities x in 0..1 become contrast x + brightness.
-
-    Raises
-    ------
-    ValueError : for a name that is not known.
-
-    Examples
-    --------
-    >>> moves_of({"view": "both", "scale": 0.75})
-    [('flip', 2, 3), ('scale', 0.75)]
-    """
-    if "moves" in view:
-        return view["moves"]
-    require(view["view"], VIEWS, "view")
-    scale = view.get("scale", 1)
-    return [("flip", *VIEWS[view["view"]])] + [("scale", scale)] * (scale != 1)
-
-
-def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
+def scaled(size: Pixels, factor: float) -> Pixels:
     """Return a height and a width times a factor, halves rounded up.
 
     Examples
@@ -138,122 +248,126 @@ def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return int(size[0] * factor + 0.5), int(size[1] * factor + 0.5)
 
 
-def smallest_side(views: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> int:
-    """Return the smallest height or width, in pixels, at which the network is shown an image of a size.
+def smallest_side(variants: Sequence[Variant], size: Pixels) -> int:
+    """Return the smallest height or width, in pixels, at which the network sees an image of a size.
 
     Examples
     --------
-    >>> smallest_side([{"view": "identity"}, {"view": "vertical", "scale": 0.5}], (96, 144))
+    >>> smallest_side(variants_of(Recipe(tta=["identity", {"view": "vertical", "scale": 0.5}])), (96, 144))
     48
     """
-    return min(min(scaled(size, view.get("scale", 1))) for view in views)
+    return min(min(scaled(size, variant.scale)) for variant in variants)
 
 
-def _steps(steps: Sequence[Mapping[str, Any]], prefix: str, canvas: tuple[int, int] | None) -> Iterator[list[Way]]:
-    """Yield the ways of each step that is switched on, a crop and the Resize behind it as one."""
-    left = [(f"{prefix}{place}", step) for place, step in enumerate(steps, start=1) if step.get("p", 1) != 0]
+def _of_steps(steps: Sequence[Step], prefix: str, canvas: Pixels | None) -> Iterator[list[Variant]]:
+    """Yield the variants of each step that is switched on, a crop and the Resize behind it as one."""
+    left = [(f"{prefix}{number}", step) for number, step in enumerate(steps, start=1) if step.p != 0]
     while left:
         where, step = left.pop(0)
-        if step["name"] in ("RandomCrop", "CenterCrop"):
-            behind = left.pop(0)[1] if left and left[0][1]["name"] == "Resize" else None
-            yield _crop(where, step, behind, canvas)
+        if step.name in ("RandomCrop", "CenterCrop"):
+            behind = left.pop(0)[1] if left and left[0][1].name == "Resize" else None
+            yield _of_crop(where, step, behind, canvas)
         else:
-            yield _ways(where, step, canvas)
+            yield _of_step(where, step, canvas)
 
 
-def _one_after_another(ways: Iterator[list[Way]]) -> list[Way]:
-    """Combine the ways of the steps of a sequence; they share the weight of one transform."""
-    combined = [STILL]
-    for each in ways:
-        whole = sum(weight for _, _, weight in each)
+def _one_after_another(steps: Iterator[list[Variant]]) -> list[Variant]:
+    """Combine the variants of the steps of a sequence; they share the weight of one transform."""
+    combined = [([], Variant(""))]
+    for each in steps:
+        whole = sum(variant.weight for variant in each)
         combined = [
-            (names + new_names, moves + new_moves, weight * new_weight / whole)
-            for (names, moves, weight), (new_names, new_moves, new_weight) in itertools.product(combined, each)
+            (
+                [*names, *([variant.name] if variant.operations else [])],
+                Variant("", before.operations + variant.operations, before.weight * variant.weight / whole),
+            )
+            for (names, before), variant in itertools.product(combined, each)
         ]
-    return combined
+    return [dataclasses.replace(variant, name=", ".join(names) or IDENTITY.name) for names, variant in combined]
 
 
-def _ways(where: str, step: Mapping[str, Any], canvas: tuple[int, int] | None) -> list[Way]:
-    """Return the ways in which one step may be taken for certain."""
-    name = step["name"]
-    match name:
+def _of_step(where: str, step: Step, canvas: Pixels | None) -> list[Variant]:
+    """Return the variants of one step that is applied for certain."""
+    match step.name:
         case "NoOp":
-            return [STILL]
+            return [IDENTITY]
         case "HorizontalFlip":
-            return [([name], [("flip", 3)], 1.0)]
+            return [Variant(step.name, (Flip((3,)),))]
         case "VerticalFlip":
-            return [([name], [("flip", 2)], 1.0)]
+            return [Variant(step.name, (Flip((2,)),))]
         case "Transpose":
             if canvas and canvas[0] != canvas[1]:
-                _refuse(where, name, f"needs a square canvas, and this one is {canvas[0]}x{canvas[1]}")
-            return [([name], [("transpose",)], 1.0)]
+                _refuse(where, step, f"needs a square canvas, and this one is {canvas[0]}x{canvas[1]}")
+            return [Variant(step.name, (Transpose(),))]
         case "Rotate":
-            return _rotations(where, step, canvas)
+            return _of_rotation(where, step, canvas)
         case "RandomBrightnessContrast":
-            return _lights(where, step)
+            return _of_light(where, step)
         case "Resize":
             _require_canvas(where, step, canvas)
-            return [STILL]
+            return [IDENTITY]
         case "OneOf":
-            return list(itertools.chain.from_iterable(_steps(step["transforms"], f"{where}.", canvas)))
+            return list(itertools.chain.from_iterable(_of_steps(step.transforms, f"{where}.", canvas)))
         case "Sequential":
-            return _one_after_another(_steps(step["transforms"], f"{where}.", canvas))
-    _refuse(where, name, f"cannot be undone after prediction (what can: {', '.join(UNDOABLE)})")
+            return _one_after_another(_of_steps(step.transforms, f"{where}.", canvas))
+    _refuse(where, step, f"cannot be undone after prediction (what can: {', '.join(INVERTIBLE)})")
 
 
-def _rotations(where: str, step: Mapping[str, Any], canvas: tuple[int, int] | None) -> list[Way]:
-    if step.get("crop_border", False):
-        _refuse(where, "Rotate", "with crop_border changes the size of the image")
-    border, fill = step.get("border_mode", 0), step.get("fill", 0)
+def _of_rotation(where: str, step: Step, canvas: Pixels | None) -> list[Variant]:
+    arguments = step.arguments
+    if arguments.get("crop_border", False):
+        _refuse(where, step, "with crop_border changes the size of the image")
+    border, fill = arguments.get("border_mode", 0), arguments.get("fill", 0)
     if border not in PADDINGS:
-        _refuse(where, "Rotate", f"has border_mode {border}; expected one of {', '.join(map(str, PADDINGS))}")
+        _refuse(where, step, f"has border_mode {border}; expected one of {', '.join(map(str, PADDINGS))}")
     if not isinstance(fill, int | float):
-        _refuse(where, "Rotate", f"has fill {fill}; expected one number for all channels")
-    ratio = canvas[1] / canvas[0] if canvas else None
-    angles = [angle for angle in dict.fromkeys(_ends(step.get("limit", (-90, 90)))) if angle % 360]
-    return [STILL] * (not angles) + [
-        ([f"Rotate {angle:g}"], [("rotate", angle, ratio, PADDINGS[border], fill)], 1 / len(angles)) for angle in angles
-    ]
+        _refuse(where, step, f"has fill {fill}; expected one number for all channels")
+    aspect = canvas[1] / canvas[0] if canvas else None
+    angles = [angle for angle in dict.fromkeys(_ends(arguments.get("limit", (-90, 90)))) if angle % 360]
+    return [
+        Variant(f"Rotate {angle:g}", (Rotate(angle, aspect, PADDINGS[border], fill),), 1 / len(angles))
+        for angle in angles
+    ] or [IDENTITY]
 
 
-def _lights(where: str, step: Mapping[str, Any]) -> list[Way]:
-    name = "RandomBrightnessContrast"
-    if not step.get("brightness_by_max", True) or step.get("ensure_safe_range", False):
-        _refuse(where, name, "is shown with brightness_by_max: true and ensure_safe_range: false alone")
-    brightness, contrast = (_ends(step.get(f"{what}_limit", (-0.2, 0.2))) for what in ("brightness", "contrast"))
+def _of_light(where: str, step: Step) -> list[Variant]:
+    arguments = step.arguments
+    if not arguments.get("brightness_by_max", True) or arguments.get("ensure_safe_range", False):
+        _refuse(where, step, "is shown with brightness_by_max: true and ensure_safe_range: false alone")
+    brightness, contrast = (_ends(arguments.get(f"{what}_limit", (-0.2, 0.2))) for what in ("brightness", "contrast"))
     draws = [draw for draw in dict.fromkeys(zip(brightness, contrast, strict=True)) if draw != (0, 0)]
-    return [STILL] * (not draws) + [
-        ([f"{name} {bright:+g} {crisp:+g}"], [("light", bright, 1 + crisp)], 1 / len(draws)) for bright, crisp in draws
-    ]
+    return [
+        Variant(f"{step.name} {bright:+g} {crisp:+g}", (BrightnessContrast(bright, 1 + crisp),), 1 / len(draws))
+        for bright, crisp in draws
+    ] or [IDENTITY]
 
 
-def _crop(
-    where: str, step: Mapping[str, Any], behind: Mapping[str, Any] | None, canvas: tuple[int, int] | None
-) -> list[Way]:
-    name, (height, width) = step["name"], _pixels(where, step)
+def _of_crop(where: str, step: Step, behind: Step | None, canvas: Pixels | None) -> list[Variant]:
+    height, width = _pixels(where, step)
     if canvas is None:
-        _refuse(where, name, "is a part of a canvas, and the recipe has none; give it `canvas`")
+        _refuse(where, step, "is a part of a canvas, and the recipe has none; give it `canvas`")
     if behind is None:
-        _refuse(where, name, f"needs a Resize to {canvas[0]}x{canvas[1]}, the canvas, right behind it")
+        _refuse(where, step, f"needs a Resize to {canvas[0]}x{canvas[1]}, the canvas, right behind it")
     _require_canvas(where, behind, canvas)
     if height > canvas[0] or width > canvas[1]:
-        _refuse(where, name, f"takes {height}x{width}, more than the canvas of {canvas[0]}x{canvas[1]} holds")
+        _refuse(where, step, f"takes {height}x{width}, more than the canvas of {canvas[0]}x{canvas[1]} holds")
     if (height, width) == canvas:
-        return [STILL]
-    return [([f"{name} {height}x{width}"], [("crop", height / canvas[0], width / canvas[1])], 1.0)]
+        return [IDENTITY]
+    return [Variant(f"{step.name} {height}x{width}", (Crop(height / canvas[0], width / canvas[1]),))]
 
 
-def _require_canvas(where: str, resize: Mapping[str, Any], canvas: tuple[int, int] | None) -> None:
-    came = _pixels(where, resize)
-    if came != canvas:
+def _require_canvas(where: str, resize: Step, canvas: Pixels | None) -> None:
+    made = _pixels(where, resize)
+    if made != canvas:
         wanted = f"{canvas[0]}x{canvas[1]}, the canvas" if canvas else "a recipe with `canvas`"
-        _refuse(where, "Resize", f"makes {came[0]}x{came[1]}; expected {wanted}")
+        _refuse(where, resize, f"makes {made[0]}x{made[1]}; expected {wanted}")
 
 
-def _pixels(where: str, step: Mapping[str, Any]) -> tuple[int, int]:
-    if not {"height", "width"} <= set(step):
-        _refuse(where, step["name"], "needs `height` and `width`")
-    return step["height"], step["width"]
+def _pixels(where: str, step: Step) -> Pixels:
+    arguments = step.arguments
+    if not {"height", "width"} <= set(arguments):
+        _refuse(where, step, "needs `height` and `width`")
+    return arguments["height"], arguments["width"]
 
 
 def _ends(limit: float | Sequence[float]) -> tuple[float, float]:
@@ -264,8 +378,13 @@ def _ends(limit: float | Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _refuse(where: str, name: str, reason: str) -> NoReturn:
-    raise ValueError(
-        f"augmentation, step {where}: {name} {reason}; change the step, or write the views of `tta` as a list "
+def _refuse(where: str, step: Step, reason: str) -> NoReturn:
+    raise ConfigError(
+        f"augmentation, step {where}: {step.name} {reason}; change the step, or write the views of `tta` as a list "
         "instead of `recipe`"
     )
+
+
+def recipe_views(recipe: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Return the scales of a recipe's views, for code that has no typed recipe yet."""
+    return [{"scale": variant.scale} for variant in variants_of(Recipe(**recipe))]

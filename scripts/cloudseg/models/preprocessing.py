@@ -1,6 +1,8 @@
 """Turn the bytes of images into what an encoder takes, the same for training, validation and prediction."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +12,38 @@ CHANNELS = {"rgb": 3, "gray": 1}
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey picture: ITU-R BT.601, section 2.5.1, as in OpenCV and Pillow."""
+
+
+class Intensities(NamedTuple):
+    """What black and white are in the images that a network takes, to be broadcast to (N, C, H, W)."""
+
+    black: torch.Tensor | float = 0.0
+    white: torch.Tensor | float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How the bytes of images become what one network takes: :func:`normalise` with its arguments.
+
+    Examples
+    --------
+    >>> preprocessing = Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.25))
+    >>> [each.flatten().tolist() for each in preprocessing.intensities(torch.device("cpu"))]
+    [[-1.0, -1.0, -2.0], [1.0, 1.0, 2.0]]
+    """
+
+    mean: Sequence[float]
+    std: Sequence[float]
+    channels: int = 3
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images (N, channels, H, W), float32, of bytes (N, H, W, 3)."""
+        return normalise(images, self.mean, self.std, self.channels)
+
+    def intensities(self, device: torch.device) -> Intensities:
+        """Return what black and white become, (1, channels, 1, 1) each."""
+        bytes_ = (torch.full((1, 1, 1, 3), value, dtype=torch.uint8, device=device) for value in (0, 255))
+        return Intensities(*map(self, bytes_))
 
 
 def normalise(images: torch.Tensor, mean: Sequence[float], std: Sequence[float], channels: int = 3) -> torch.Tensor:

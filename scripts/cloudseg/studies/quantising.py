@@ -8,8 +8,7 @@ was cut off is too low by half a level on average, and so is their mean, however
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,16 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cloudseg.config.views import VIEWS
-from cloudseg.inference.predict import load_checkpoint, mean_of_views
-from cloudseg.models.mixed_precision import autocast
-from cloudseg.models.preprocessing import normalise
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.views import FLIPS
+from cloudseg.errors import StoreError
+from cloudseg.inference.images import StoredImages
+from cloudseg.inference.predictor import Predictor
 from cloudseg.models.probabilities import quantise
-from cloudseg.models.resize import resize
 from cloudseg.postprocess import blend, dice_sums, level
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.dataset import fold_images
 
-FLIPS = [{"view": name} for name in VIEWS]
 HUNDREDTHS = np.arange(1, 100)
 DIARY_VARIANCE = 0.17747
 """Of the diary's probabilities (its conclusion)."""
@@ -132,11 +129,8 @@ def study(
     folds: str | Path,
     fold: int,
     truth: str | Path,
-    views: Sequence[Mapping[str, Any]],
+    recipe: Recipe,
     size: tuple[int, int],
-    batch: int,
-    normalisation: Mapping[str, Sequence[float]],
-    precision: str = "auto",
     threads: int = 1,
     device: str | torch.device = "cpu",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -149,9 +143,8 @@ def study(
     folds : table with the columns ``image`` and ``fold``.
     fold : the one that the network validates on.
     truth : store (image, class, y, x) uint8 0/1 at submission size with the attribute ``ids``.
-    views : as :func:`cloudseg.inference.predict.predict` takes them.
+    recipe : ``tta``, ``normalise``, ``precision`` and ``batch`` count, as in prediction.
     size : height and width of the submission grid.
-    batch, normalisation, precision : of the recipe.
     threads : numerical threads.
     device : where to compute.
 
@@ -167,45 +160,38 @@ def study(
 
     Raises
     ------
-    ValueError : if the checkpoint is of other classes than the pixels, or an image has no truth.
+    UserError : if the checkpoint is of other classes than the pixels, or an image has no truth.
     """
     device = torch.device(device)
     devices.set_determinism(threads, device)
-    dtype = devices.compute_dtype(precision, device)
-    group, masks = stores.read(pixels), stores.read(truth)
-    ids, classes = group.attrs["ids"], list(group.attrs["classes"])
-    _, valid = fold_images(folds, fold, ids)
-    row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
-    if unknown := [ids[place] for place in valid if ids[place] not in row_of]:
-        raise ValueError(
-            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(valid)} images of fold {fold}): "
-            "the dataset changed; run the workflow again"
-        )
-    model, about = load_checkpoint(checkpoint, classes)
-    model.to(device, memory_format=torch.channels_last)
-    prepare = partial(normalise, **normalisation, channels=about.get("channels", 3))
-    black, white = (prepare(torch.full((1, 1, 1, 3), byte, dtype=torch.uint8, device=device)) for byte in (0, 255))
-
-    def probabilities(image: torch.Tensor, shown: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        with autocast(device, dtype):
-            mean = mean_of_views(model, image, shown, black, white)
-        return resize(mean, size).cpu()
-
-    tallies = {"network": Tally(len(classes)), "blend": Tally(len(classes))}
-    for start in tqdm(range(0, len(valid), batch), unit=" batches", disable=None):
-        chosen = valid[start : start + batch]
-        block = np.concatenate([stores.read_images(group["image"], slice(place, place + 1)) for place in chosen])
-        image = prepare(torch.from_numpy(block).to(device))
-        network = probabilities(image, views)
-        members = torch.stack([probabilities(image, [flip]) for flip in FLIPS])
-        for number, place in enumerate(chosen):
-            row = row_of[ids[place]]
+    images = StoredImages.of_fold(pixels, folds, fold)
+    masks = stores.read(truth)
+    rows = _rows_of_truth(truth, masks.attrs["ids"], images.ids, fold)
+    predictor = Predictor(checkpoint, recipe, size=size, device=device, classes=images.classes)
+    tallies = {"network": Tally(len(images.classes)), "blend": Tally(len(images.classes))}
+    for start in tqdm(range(0, len(images), recipe.batch), unit=" batches", disable=None):
+        chosen = range(start, min(start + recipe.batch, len(images)))
+        block = images.read(chosen)
+        network = predictor.probabilities(block).cpu()
+        members = torch.stack([predictor.probabilities(block, [flip]).cpu() for flip in FLIPS])
+        for number, row in enumerate(rows[start : chosen.stop]):
             wanted = stores.read_images(masks, slice(row, row + 1))[0]
             tallies["network"].add(network[number].numpy(), **_kept(network[number]), truth=wanted)
             flips = members[:, number]
             tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=wanted)
-    curves = pd.concat([_curves(what, tally, classes) for what, tally in tallies.items()], ignore_index=True)
+    curves = pd.concat([_curves(what, tally, images.classes) for what, tally in tallies.items()], ignore_index=True)
     return curves, pd.DataFrame([row for what, tally in tallies.items() for row in _summary(what, tally)])
+
+
+def _rows_of_truth(truth: str | Path, known: Sequence[str], ids: Sequence[str], fold: int) -> list[int]:
+    """Return in which row of the truth each image of a fold is."""
+    row_of = {image: row for row, image in enumerate(known)}
+    if unknown := [image for image in ids if image not in row_of]:
+        raise StoreError(
+            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of fold {fold}): "
+            "the dataset changed; run the workflow again"
+        )
+    return [row_of[image] for image in ids]
 
 
 def _kept(p: torch.Tensor) -> dict[str, np.ndarray]:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.settings import KEY
 from cloudseg.config.transforms import installed_table, transforms
-from cloudseg.config.views import recipe_views
+from cloudseg.config.views import variants_of
 from cloudseg.workflow.notices import random_starts
 from cloudseg.workflow.plan import Plan
 
@@ -142,7 +143,7 @@ def test_the_second_augmentation_of_the_frog_crops_rotates_and_rescales(plan):
     options = frog["augmentation"][2]["transforms"]
     names = [[part["name"] for part in option.get("transforms", [option])] for option in options]
     assert names == [["NoOp"], ["RandomCrop", "Resize"], ["RandomCrop", "Resize", "Rotate"]]
-    views = [view["view"] for view in recipe_views(frog)]
+    views = [variant.name for variant in variants_of(Recipe(**frog))]
     assert [name for name in views if "Rotate" in name] == [
         "RandomCrop 630x925, Rotate -30",
         "RandomCrop 630x925, Rotate 30",

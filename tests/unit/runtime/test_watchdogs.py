@@ -21,7 +21,8 @@ import pytest
 import torch
 from network_fixtures import write_folds, write_pixels
 
-from cloudseg.inference.predict import predict, write_shards
+from cloudseg.config.recipe import Recipe
+from cloudseg.inference.predict import PredictionJob, predict, write_shards
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime.background import BackgroundWriter
@@ -165,17 +166,16 @@ def damaged_image_in_prediction(folder):
     about = {"encoder": "tu-test_resnet", "decoder": "fpn", "classes": ["a", "b"]}
     model = build_model("tu-test_resnet", "fpn", 2)
     write_state(model.network.state_dict(), folder / "best.safetensors", about)
-    predict(
+    job = PredictionJob(
         checkpoints={"best": folder / "best.safetensors"},
         pixels=folder / "p.zarr",
         folds=folder / "folds.tsv",
         fold=1,
         outputs={"best": folder / "best-valid.zarr"},
-        views=[{"view": "identity"}],
+        recipe=Recipe(tta=["identity"], batch=2, normalise={"mean": [0.5] * 3, "std": [0.5] * 3}),
         size=(20, 30),
-        batch=2,
-        normalisation={"mean": [0.5] * 3, "std": [0.5] * 3},
     )
+    predict(job)
 
 
 def shards(folder, write, make=lambda rows: np.zeros((2, 4), np.uint8), finish=True):

@@ -7,17 +7,19 @@ import pytest
 import torch
 from network_fixtures import write_folds, write_pixels
 
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.views import FLIPS
 from cloudseg.inference import predict
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.probabilities import quantise
 from cloudseg.models.segmenter import build_model
 from cloudseg.postprocess import dice_surface, level
 from cloudseg.storage import stores
-from cloudseg.studies.quantising import FLIPS, Tally, page, study, truncate
+from cloudseg.studies.quantising import Tally, page, study, truncate
 
 SIZE = (20, 30)
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
-VIEWS = [{"view": "identity", "weight": 2}, {"view": "vertical"}]
+RECIPE = Recipe(tta=[{"view": "identity", "weight": 2}, "vertical"], batch=2, normalise=NORM)
 
 
 def dice(mask, truth):
@@ -120,7 +122,7 @@ def write_truth(path, block, ids):
 
 
 def run(inputs, **options):
-    settings = {"views": VIEWS, "size": SIZE, "batch": 2, "normalisation": NORM}
+    settings = {"recipe": RECIPE, "size": SIZE}
     paths = {"checkpoint": "best.safetensors", "pixels": "pixels.zarr", "folds": "folds.tsv", "truth": "truth.zarr"}
     return study(**{name: inputs / file for name, file in paths.items()}, fold=1, **(settings | options))
 
@@ -128,17 +130,16 @@ def run(inputs, **options):
 def test_rounded_is_what_prediction_stores(inputs, tmp_path):
     curves, summary = run(inputs)
     outputs = {"best": tmp_path / "valid.zarr"}
-    predict.predict(
+    job = predict.PredictionJob(
         checkpoints={"best": inputs / "best.safetensors"},
         pixels=inputs / "pixels.zarr",
         folds=inputs / "folds.tsv",
         fold=1,
         outputs=outputs,
-        views=VIEWS,
+        recipe=RECIPE,
         size=SIZE,
-        batch=2,
-        normalisation=NORM,
     )
+    predict.predict(job)
     store = stores.read(outputs["best"])
     planes = stores.read_images(store, slice(0, 5))
     truth = np.concatenate(
@@ -196,8 +197,6 @@ def test_an_image_without_truth_is_refused(inputs, tmp_path):
             folds=inputs / "folds.tsv",
             fold=1,
             truth=tmp_path / "few.zarr",
-            views=VIEWS,
+            recipe=RECIPE,
             size=SIZE,
-            batch=2,
-            normalisation=NORM,
         )

@@ -8,7 +8,8 @@ import segmentation_models_pytorch as smp
 import torch
 from network_fixtures import RECIPE, write_folds, write_pixels
 
-from cloudseg.inference.predict import predict
+from cloudseg.config.recipe import Recipe
+from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.models.weights import initial_weights
 from cloudseg.storage import stores
 from cloudseg.training.job import TrainingJob
@@ -52,18 +53,16 @@ def test_the_dice_of_an_epoch_is_the_score_of_its_network_by_the_same_decision(t
     blocks = write_pixels(tmp_path / "pixels.zarr")
     validation = {"threshold": threshold, "min_area": min_area}
     history, outputs = train_one(tmp_path, epochs=4, learning_rate=1e-2, validation=validation)
-    predict(
+    job = PredictionJob(
         checkpoints={"last": outputs["last"]},
         pixels=tmp_path / "pixels.zarr",
         folds=tmp_path / "folds.tsv",
         fold=0,
         outputs={"last": tmp_path / "valid.zarr"},
-        views=[{"view": "identity"}],
+        recipe=Recipe(**RECIPE | {"tta": ["identity"]}),
         size=(32, 48),
-        batch=RECIPE["batch"],
-        normalisation=RECIPE["normalise"],
-        precision="float32",
     )
+    predict(job)
     store = stores.read(tmp_path / "valid.zarr")
     rows = [int(name.removeprefix("train").removesuffix(".jpg")) for name in store.attrs["ids"]]
     dice = [

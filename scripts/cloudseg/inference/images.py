@@ -1,0 +1,83 @@
+"""Images of a pixel store, in the order in which they are predicted."""
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from cloudseg.runtime.background import with_context
+from cloudseg.storage import stores
+from cloudseg.training.dataset import fold_images
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredImages:
+    """Some images of a pixel store, which are read when asked.
+
+    Parameters
+    ----------
+    path : the pixel store.
+    array : its images, (n, H, W, 3) uint8.
+    attributes : of the store: ``ids``, ``classes`` and what it was made from.
+    positions : where the chosen images lie in ``array``, in their order.
+    """
+
+    path: str | Path
+    array: Any = dataclasses.field(repr=False)
+    attributes: dict[str, Any] = dataclasses.field(repr=False)
+    positions: list[int] = dataclasses.field(repr=False)
+
+    @classmethod
+    def of_fold(cls, path: str | Path, folds: str | Path | None = None, fold: int = 0) -> Self:
+        """Return the images of a fold, in the order of its table.
+
+        Parameters
+        ----------
+        path : pixel store.
+        folds : table with the columns ``image`` and ``fold``; None takes all images of the store, in its order.
+        fold : from 0.
+        """
+        group = stores.read(path)
+        attributes, array = group.attrs.asdict(), group["image"]
+        chosen = list(range(array.shape[0])) if folds is None else fold_images(folds, fold, attributes["ids"])[1]
+        return cls(path, array, attributes, chosen)
+
+    def __len__(self) -> int:
+        """Return the number of chosen images."""
+        return len(self.positions)
+
+    @property
+    def ids(self) -> list[str]:
+        """The names of the chosen images."""
+        return [self.attributes["ids"][position] for position in self.positions]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes."""
+        return self.attributes["classes"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.array.shape[1:3]
+
+    def read(self, numbers: Iterable[int]) -> np.ndarray:
+        """Return some of the chosen images, (N, H, W, 3) uint8.
+
+        Parameters
+        ----------
+        numbers : which ones, by their place among the chosen ones.
+
+        Raises
+        ------
+        ValueError : naming the image that cannot be read.
+        """
+        return np.concatenate([self._read(self.positions[number]) for number in numbers])
+
+    def _read(self, position: int) -> np.ndarray:
+        try:
+            return stores.read_images(self.array, slice(position, position + 1))
+        except ValueError as error:
+            raise with_context(f"{self.path}, image {self.attributes['ids'][position]}", error) from error

@@ -1,0 +1,171 @@
+"""A trained network that takes images and gives probabilities: for whole stores, for studies, or for one new image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cloudseg.config.checkpoint_header import NetworkHeader
+from cloudseg.config.decoders import DECODERS
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.views import Variant, smallest_side, variants_of
+from cloudseg.errors import ConfigError
+from cloudseg.inference.views import mean_of_variants
+from cloudseg.models.checkpoint_file import load_strictly, read_state
+from cloudseg.models.mixed_precision import autocast
+from cloudseg.models.preprocessing import Preprocessing
+from cloudseg.models.probabilities import quantise
+from cloudseg.models.resize import resize
+from cloudseg.models.segmenter import Segmenter, build_model
+from cloudseg.runtime import devices
+
+
+class Predictor:
+    """The network of a checkpoint with what comes before and after it: images in, probabilities out.
+
+    Bytes are normalised, shown to the network in the views of ``tta``, and the probabilities of the views are inverted,
+    averaged, resized to the wanted grid and rounded to bytes.
+
+    Parameters
+    ----------
+    checkpoint : ``best.safetensors`` or ``last.safetensors`` of a training.
+    recipe : its recipe, of which ``tta``, ``normalise`` and ``precision`` count (and, where ``tta`` is ``recipe``,
+        ``augmentation`` and ``canvas``); ``run.json`` beside the checkpoint has it.
+    size : height and width of the probabilities in pixels; None gives them at the size of the images.
+    device : where to compute.
+    classes : names that the planes of the network must have; None takes any.
+    network : ``encoder`` and ``decoder`` that the checkpoint must be of; None takes any.
+    previous : a predictor that is not needed any more. When its network is of the same kind, that one gets the weights,
+        which saves building it again.
+
+    Attributes
+    ----------
+    header : what the checkpoint says of its network, such as the names of its classes.
+    model : the network in evaluation mode, on the device.
+
+    Raises
+    ------
+    UserError : if the file is not a checkpoint, or one of other classes or of another network than expected.
+
+    Examples
+    --------
+    A checkpoint, here of a network that has not learned anything:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from cloudseg.models.checkpoint_file import write_state
+    >>> folder = TemporaryDirectory()
+    >>> checkpoint = f"{folder.name}/best.safetensors"
+    >>> header = NetworkHeader("tu-test_resnet", "fpn", classes=("Fish", "Sugar"))
+    >>> network = build_model(header.encoder, header.decoder, len(header.classes)).network
+    >>> write_state(network.state_dict(), checkpoint, header.metadata)
+
+    Predict a new image, shrunk to the size that the network was trained at; level 128 is a probability of 0.5:
+
+    >>> image = np.zeros((64, 96, 3), np.uint8)
+    >>> predictor = Predictor(checkpoint, Recipe(), size=(350, 525))
+    >>> probabilities = predictor(image[None])
+    >>> masks = dict(zip(predictor.header.classes, probabilities[0] >= 128, strict=True))
+    >>> probabilities.shape, probabilities.dtype, masks["Sugar"].shape
+    ((1, 2, 350, 525), dtype('uint8'), (350, 525))
+    >>> folder.cleanup()
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        recipe: Recipe,
+        *,
+        size: tuple[int, int] | None = None,
+        device: str | torch.device = "cpu",
+        classes: Sequence[str] | None = None,
+        network: Mapping[str, str] | None = None,
+        previous: "Predictor | None" = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = devices.compute_dtype(recipe.precision, self.device)
+        self.variants = variants_of(recipe)
+        state, metadata = read_state(checkpoint)
+        self.header = NetworkHeader.of(metadata, checkpoint)
+        self.header.require(checkpoint, classes, network)
+        model = _network_like(self.header, previous)
+        load_strictly(model.network, state, checkpoint)
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)
+        self._size = size
+        self._preprocessing = Preprocessing(recipe.normalise.mean, recipe.normalise.std, self.header.channels)
+        self._intensities = self._preprocessing.intensities(self.device)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the probabilities of images as they are stored.
+
+        Parameters
+        ----------
+        images : (N, H, W, 3) uint8, RGB. Each N gives other last bits.
+
+        Returns
+        -------
+        ndarray : (N, classes, height, width) uint8, floor(255 p + 0.5).
+
+        Raises
+        ------
+        ConfigError : if a view makes the images smaller than the decoder takes them.
+        TypeError : if the images have another shape or type.
+        """
+        return self.quantised(images).cpu().numpy()
+
+    def quantised(self, images: np.ndarray) -> torch.Tensor:
+        """Return what a call returns while it still is on the device, which need not have finished."""
+        # Rounded one by one, so that the floats of a whole batch are never there at once
+        return torch.cat([quantise(plane) for plane in self._resized(images, self.variants)])
+
+    def probabilities(self, images: np.ndarray, variants: Sequence[Variant] | None = None) -> torch.Tensor:
+        """Return the probabilities of images before they are rounded.
+
+        Parameters
+        ----------
+        images : (N, H, W, 3) uint8, RGB.
+        variants : other views than those of the recipe.
+
+        Returns
+        -------
+        Tensor : (N, classes, height, width) float32, 0 to 1, on the device.
+        """
+        return torch.cat(list(self._resized(images, self.variants if variants is None else variants)))
+
+    def require_size(self, size: tuple[int, int], source: str | Path) -> None:
+        """Raise if images are, in one of the views, smaller than the decoder takes them.
+
+        Parameters
+        ----------
+        size : height and width of the images.
+        source : where they come from, for the message.
+        """
+        side, least = smallest_side(self.variants, size), DECODERS[self.header.decoder].minimum
+        if side < least:
+            raise ConfigError(
+                f"{source}: images of {size[0]}x{size[1]}, which a view of `tta` shrinks to sides of {side} pixels; "
+                f"{self.header.decoder} takes at least {least}; raise its `scale`"
+            )
+
+    def _resized(self, images: np.ndarray, variants: Sequence[Variant]) -> Iterator[torch.Tensor]:
+        """Yield the probabilities (1, classes, height, width) of one image after the other."""
+        if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+            raise TypeError(f"expected images (N, H, W, 3) of uint8, got {images.shape} of {images.dtype}")
+        size = images.shape[1:3]
+        self.require_size(size, "images")
+        normalised = self._preprocessing(torch.from_numpy(images).to(self.device))
+        with autocast(self.device, self.dtype):
+            mean = mean_of_variants(self.model, normalised, variants, self._intensities)
+        # One by one, which takes a processor half the time of a whole batch, whose planes at this size are large
+        for image in mean.split(1):
+            yield resize(image, self._size or size)
+
+
+def _network_like(header: NetworkHeader, previous: Predictor | None) -> Segmenter:
+    """Return the network that a checkpoint is of: that of a predictor when it is of the same kind, else a new one."""
+    shape = (header.encoder, header.decoder, len(header.classes), header.channels)
+    if previous is not None:
+        other = previous.header
+        if (other.encoder, other.decoder, len(other.classes), other.channels) == shape:
+            return previous.model
+    return build_model(header.encoder, header.decoder, len(header.classes), channels=header.channels)

@@ -1,0 +1,206 @@
+"""Test-time augmentation: apply the operations of a view to images, and invert them on probabilities."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cloudseg.config.views import (
+    FLIP_AXES,
+    BrightnessContrast,
+    Crop,
+    Flip,
+    Matrix,
+    Operation,
+    Rotate,
+    Scale,
+    Transpose,
+    Variant,
+    Warp,
+    scaled,
+)
+from cloudseg.errors import ConfigError
+from cloudseg.models.preprocessing import Intensities
+from cloudseg.models.probabilities import probabilities_of
+from cloudseg.models.resize import resize
+
+UNIT = Intensities()
+
+
+@torch.inference_mode()
+def mean_of_variants(
+    model: nn.Module, images: torch.Tensor, variants: Sequence[Variant], intensities: Intensities = UNIT
+) -> torch.Tensor:
+    """Return the weighted mean of the probabilities of several views, each inverted.
+
+    A pixel's mean is over the views that saw it: outside a crop or a turned image there is nothing to weigh.
+
+    Parameters
+    ----------
+    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has.
+    images : (N, C, H, W).
+    variants : the views. Of their weights only ratios matter.
+    intensities : what black and white are in ``images``.
+
+    Returns
+    -------
+    Tensor : (N, classes, H, W) float32, 0 to 1.
+
+    Raises
+    ------
+    ConfigError : for no views, or a pixel that none of them saw.
+
+    Examples
+    --------
+    >>> variants = [Variant("identity", weight=3), Variant("horizontal", (Flip((3,)),))]
+    >>> mean_of_variants(nn.Identity(), torch.tensor([[[[0.0, 50.0]]]]), variants)  # equivariant: as one view
+    tensor([[[[0.5000, 1.0000]]]])
+    """
+    if not variants:
+        raise ConfigError(f"test-time augmentation needs at least one view of {', '.join(FLIP_AXES)}")
+    whole = sum(variant.weight for variant in variants)
+    mean, covered = None, 0.0
+    for variant in variants:
+        probabilities = predict_variant(model, images, variant.operations, intensities)
+        seen = footprint(variant.operations, images)
+        share = variant.weight / whole
+        weight = share if seen is None else seen * share
+        probabilities = probabilities * weight
+        mean = probabilities if mean is None else mean + probabilities
+        covered = covered + weight
+    mean = mean.contiguous()  # as planes, which are faster to resize than what a network leaves
+    if isinstance(covered, float):
+        return mean
+    if not covered.min() > 0:
+        names = ", ".join(variant.name for variant in variants)
+        raise ConfigError(f"pixels that no view sees ({names}); add the view `identity`")
+    return mean / covered
+
+
+def predict_variant(
+    model: nn.Module, images: torch.Tensor, operations: Sequence[Operation], intensities: Intensities = UNIT
+) -> torch.Tensor:
+    """Return the probabilities that a network gives to images after some operations, which are then inverted.
+
+    Parameters
+    ----------
+    model, images, intensities : as of :func:`mean_of_variants`.
+    operations : in the order in which they are applied.
+
+    Returns
+    -------
+    Tensor : (N, classes, H, W), float32; what it says where :func:`footprint` is 0 means nothing.
+    """
+    sizes = []
+    for operation in operations:
+        sizes.append(images.shape[-2:])
+        images = apply(operation, images, intensities)
+    probabilities = probabilities_of(model(images))
+    for operation, size in zip(reversed(operations), reversed(sizes), strict=True):
+        probabilities = invert(operation, probabilities, size)
+    return probabilities
+
+
+def footprint(operations: Sequence[Operation], images: torch.Tensor) -> torch.Tensor | None:
+    """Return which pixels of images are seen through some operations.
+
+    Returns
+    -------
+    Tensor or None : (1, 1, H, W), 1 where everything that a pixel was interpolated from lay within the image and
+        within the view, else 0. None is 1 everywhere.
+
+    Examples
+    --------
+    >>> footprint([Crop(1, 0.5)], torch.zeros(1, 3, 1, 4)).flatten()
+    tensor([0., 1., 1., 0.])
+    """
+    if not any(isinstance(operation, Warp) for operation in operations):
+        return None
+    seen, sizes = images.new_ones(1, 1, *images.shape[-2:]), []
+    for operation in operations:
+        sizes.append(seen.shape[-2:])
+        match operation:
+            case Rotate():  # whatever the image is continued with outside
+                seen = _whole(_warp(seen, operation.matrix(_aspect(seen)), "zeros"))
+            case BrightnessContrast():
+                pass
+            case _:
+                seen = _whole(apply(operation, seen))
+    for operation, size in zip(reversed(operations), reversed(sizes), strict=True):
+        seen = _whole(invert(operation, seen, size))
+    return seen
+
+
+def apply(operation: Operation, images: torch.Tensor, intensities: Intensities = UNIT) -> torch.Tensor:
+    """Apply one operation to images (N, C, H, W).
+
+    Parameters
+    ----------
+    intensities : what black and white are in ``images``.
+
+    Examples
+    --------
+    >>> apply(BrightnessContrast(0.25, 1), torch.tensor([[[[0.0, 0.5, 0.75]]]])).flatten()
+    tensor([0.2500, 0.7500, 1.0000])
+    """
+    black, white = intensities
+    match operation:
+        case Flip(axes):
+            return images.flip(axes)
+        case Transpose():
+            return images.transpose(2, 3)
+        case Scale(factor):
+            return resize(images, scaled(images.shape[-2:], factor))
+        case BrightnessContrast(brightness, contrast):
+            intensity = (images - black) / (white - black)
+            return black + (contrast * intensity + brightness).clamp(0, 1) * (white - black)
+        case Crop():
+            return _warp(images, operation.matrix(_aspect(images)), "border")
+        case Rotate(padding=padding, fill=fill):
+            outside = black + fill / 255 * (white - black)  # zeros are padded, so what is outside must be 0
+            return _warp(images - outside, operation.matrix(_aspect(images)), padding) + outside
+    raise TypeError(f"expected an operation of cloudseg.config.views, got {operation!r}")
+
+
+def invert(operation: Operation, planes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Invert one operation on planes (N, C, H, W); 0 where the view showed nothing.
+
+    Parameters
+    ----------
+    size : height and width before the operation.
+
+    Examples
+    --------
+    >>> invert(Crop(1, 0.5), torch.ones(1, 1, 1, 4), (1, 4)).flatten()
+    tensor([0., 1., 1., 0.])
+    """
+    match operation:
+        case Scale():
+            return resize(planes, size)
+        case Warp():
+            (a, b), (c, d) = operation.matrix(_aspect(planes))
+            whole = a * d - b * c
+            return _warp(planes, ((d / whole, -b / whole), (-c / whole, a / whole)), "zeros")
+        case BrightnessContrast():
+            return planes
+    return apply(operation, planes)  # flips and the transpose are their own inverses
+
+
+def _aspect(planes: torch.Tensor) -> float:
+    return planes.shape[-1] / planes.shape[-2]
+
+
+def _warp(planes: torch.Tensor, matrix: Matrix, padding: str) -> torch.Tensor:
+    """Look at (N, C, H, W) through a map of places, bilinearly, pixels taken as areas."""
+    height, width = planes.shape[-2:]
+    y, x = ((2 * torch.arange(side, device=planes.device) + 1) / side - 1 for side in (height, width))
+    # By hand: affine_grid multiplies matrices, which autocast and TF32 do at ten bits
+    (a, b), (c, d) = matrix
+    places = torch.stack([a * x + b * y[:, None], c * x + d * y[:, None]], dim=-1).expand(len(planes), -1, -1, -1)
+    return functional.grid_sample(planes, places, mode="bilinear", padding_mode=padding, align_corners=False)
+
+
+def _whole(seen: torch.Tensor) -> torch.Tensor:
+    """Keep the pixels all of whose parts were seen; the sums of their shares differ from 1 in the last bits."""
+    return (seen > 0.999).to(seen.dtype)
