@@ -127,13 +127,10 @@ def part_of(file: Path) -> str:
     return next((part for part, names in PARTS.items() if whole_runs and file.name in names), "lint and unit")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Keep each file in one process, for its fixtures; begin with the parts that take longest, so that none is last."""
+    """Begin with the parts that take longest, so that none is last."""
     order = [*PARTS, "lint and unit"]
     items.sort(key=lambda item: order.index(part_of(item.path)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_terminal_summary(terminalreporter):
