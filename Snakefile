@@ -40,7 +40,7 @@ onstart:
             if "gpu" in job.rule.resources
         ]
         try:
-            refuse_missing_devices(PLAN.settings["device"], on_devices)
+            refuse_missing_devices(PLAN.config.device, on_devices)
         except ValueError as error:
             raise WorkflowError(str(error)) from None
     if PLAN.cpu_instead():
@@ -71,7 +71,7 @@ onsuccess:
                 configfiles=[str(path) for path in workflow.overwrite_configfiles],
                 typed=workflow.config_settings.config,
                 smoke=PLAN.smoke,
-                own_images=PLAN.settings["dataset"]["source"] == "path",
+                own_images=PLAN.config.dataset.source == "path",
             )
         )
 

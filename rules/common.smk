@@ -9,7 +9,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(HOME / "scripts"))
 
 from cloudseg.commands import remember_words
-from cloudseg.config.settings import refuse
+from cloudseg.config.messages import refuse
 from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.report.hints import next_commands

@@ -1,7 +1,7 @@
 # Images and labels: make or fetch them, check them, split them, and store them at every size.
 
 
-if PLAN.settings["dataset"]["source"] == "demo":
+if PLAN.config.dataset.source == "demo":
 
     rule demo:
         """Draw the demo's images and labels."""
@@ -24,7 +24,7 @@ if PLAN.settings["dataset"]["source"] == "demo":
             "../scripts/demo.py"
 
 
-if PLAN.settings["dataset"]["source"] == "kaggle":
+if PLAN.config.dataset.source == "kaggle":
 
     rule fetch:
         """Download the contest's images and labels with the kaggle CLI."""
@@ -39,18 +39,18 @@ if PLAN.settings["dataset"]["source"] == "kaggle":
         resources:
             **ESTIMATES.of("fetch", PLAN.dataset.work),
         params:
-            competition=PLAN.settings["dataset"]["competition"],
-            root=PLAN.settings["dataset"]["root"],
+            competition=PLAN.config.dataset.competition,
+            root=PLAN.config.dataset.root,
         script:
             "../scripts/fetch.py"
 
 
-if PLAN.settings["dataset"]["source"] == "path" and PLAN.smoke:
+if PLAN.config.dataset.source == "path" and PLAN.smoke:
 
     rule sample:
         """Link a few of one's own images, for a smoke run."""
         input:
-            raw=ancient(PLAN.settings["dataset"]["root"]),
+            raw=ancient(PLAN.config.dataset.root),
         output:
             directory(PLAN.dataset.raw),
         log:

@@ -77,7 +77,7 @@ rule decide:
     params:
         classes=PLAN.dataset.classes,
         decision=of_ensemble("decision_rule"),
-        class_rates=PLAN.settings["class_rates"],
+        class_rates=PLAN.dataset.class_rates,
         code=CODE["ensemble"],
     script:
         "../scripts/decide.py"
@@ -138,8 +138,8 @@ rule submit:
 rule submission:
     """Put the config's submission into the results and the working directory."""
     input:
-        submission=f"<ensembles>/{PLAN.settings['submission']}/submission.csv",
-        decision=f"<ensembles>/{PLAN.settings['submission']}/decision.yaml",
+        submission=f"<ensembles>/{PLAN.config.submission}/submission.csv",
+        decision=f"<ensembles>/{PLAN.config.submission}/decision.yaml",
     # update: what lies there is looked at before it is replaced, since it may be another config's or the user's own.
     output:
         **{name: update(path) for name, path in PLAN.final_submissions.items()},
@@ -152,7 +152,7 @@ rule submission:
     resources:
         **ESTIMATES.of("submission", PLAN.dataset.test_work),
     params:
-        ensemble=PLAN.settings["submission"],
+        ensemble=PLAN.config.submission,
         config=PLAN.name,
     script:
         "../scripts/submission.py"

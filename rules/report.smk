@@ -96,10 +96,10 @@ rule leaderboard:
     params:
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
-        experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.settings["recipes"])),
-        ensembles=page_params(leaderboard_ensembles(PLAN.settings["ensembles"])),
+        experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),
+        ensembles=page_params(leaderboard_ensembles(PLAN.config.ensembles)),
         posted=PLAN.public_scores,
-        class_rates=PLAN.settings["class_rates"],
+        class_rates=PLAN.dataset.class_rates,
         code=CODE["report"],
     script:
         "../scripts/leaderboard.py"

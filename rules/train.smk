@@ -77,9 +77,9 @@ rule probe_one:
         pixels_size=of_run("pixels_size"),
         submission_size=of_run("loss_size"),
         threads=PLAN.threads,
-        memory=PLAN.settings["probe_memory"],
+        memory=PLAN.config.probe_memory,
         # Here, unlike elsewhere, where it runs is what is measured
-        device=PLAN.settings["device"],
+        device=PLAN.config.device,
         cpu_instead=PLAN.cpu_instead(),
         code=CODE["training"],
     script:

@@ -13,7 +13,7 @@ rule verify:
         **ESTIMATES.of("verify", PLAN.dataset.work),
     params:
         files=verified,
-        consent=PLAN.settings["remove"],
+        consent=PLAN.config.remove,
         results=str(RESULTS),
     script:
         "../scripts/verify.py"

@@ -1,5 +1,5 @@
 from cloudseg import logged
-from cloudseg.config.schema import whole_recipe
+from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -7,7 +7,7 @@ if __name__ == "__main__":
 
         augmented_sheet(
             snakemake.input.pixels,
-            whole_recipe(snakemake.params.recipe),
+            Recipe(**snakemake.params.recipe),
             snakemake.output.picture,
             seed=snakemake.params.seed,
         )

@@ -3,14 +3,14 @@ from functools import partial
 from pathlib import Path
 
 from cloudseg import logged
-from cloudseg.config.settings import fixed_min_sizes, read_settings
-from cloudseg.config.size import Size
+from cloudseg.config.checks import fixed_min_sizes
+from cloudseg.config.reading import read_config
 from cloudseg.dataset.check import check_dataset
 from cloudseg.storage.files import write_table, write_text
 
 if __name__ == "__main__":
     with logged(snakemake):
-        settings = read_settings(snakemake.config)
+        config = read_config(snakemake.config)
         check = partial(
             check_dataset,
             snakemake.input.raw,
@@ -18,8 +18,8 @@ if __name__ == "__main__":
             workers=snakemake.threads,
             memory=snakemake.resources.mem_mb * 10**6,
             # Not parameters: they mean warnings alone, and are no reason to check, or train, again
-            size_of_submission=Size.parse(settings["submission_size"]).pixels,
-            min_sizes=fixed_min_sizes(settings),
+            size_of_submission=config.submission_size.pixels,
+            min_sizes=fixed_min_sizes(config),
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

@@ -1,5 +1,5 @@
 from cloudseg import logged
-from cloudseg.config.schema import whole_recipe
+from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -18,7 +18,7 @@ if __name__ == "__main__":
                 pixels=snakemake.input.pixels,
                 encoder=params.encoder,
                 decoder=params.decoder,
-                normalisation=whole_recipe(params.recipe)["normalise"],
+                normalisation=Recipe(**params.recipe).normalise.model_dump(mode="json"),
                 count=params.images,
                 batch=params.batch,
                 repeats=params.repeats,

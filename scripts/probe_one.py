@@ -1,5 +1,5 @@
 from cloudseg import logged
-from cloudseg.config.schema import whole_recipe
+from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -20,7 +20,7 @@ if __name__ == "__main__":
                 decoder=wildcards.decoder,
                 size=params.pixels_size,
                 classes=params.classes,
-                recipe=whole_recipe(params.recipe),
+                recipe=Recipe(**params.recipe).model_dump(mode="json"),
                 device=device,
                 threads=params.threads,
                 submission_size=params.submission_size,

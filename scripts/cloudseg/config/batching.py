@@ -1,8 +1,5 @@
 """How many images a device sees at once: the arithmetic of batches, devices and gradient accumulation."""
 
-from collections.abc import Mapping
-from typing import Any
-
 LEAST = 2  # images that a network in training sees at once: of one, the norms of several decoders have no variance
 
 
@@ -42,13 +39,19 @@ def smaller(batch: int, ranks: int, most: int) -> int | None:
     return half if half < most and pieces(batch, ranks, half) else None
 
 
-def images_at_once(recipe: Mapping[str, Any]) -> int:
-    """Return how many images of a batch a recipe lets each device see at once.
+def images_at_once(batch: int, devices: int, micro_batch: int | None) -> int:
+    """Return how many images of a batch each of several devices sees at once.
+
+    Parameters
+    ----------
+    batch : images in a batch, over all devices.
+    devices : that share it.
+    micro_batch : most that a device takes at once, if there is such a limit.
 
     Examples
     --------
-    >>> images_at_once({"batch": 16, "gpus": 2, "micro_batch": None})
-    8
+    >>> images_at_once(16, 2, None), images_at_once(16, 2, 3)
+    (8, 3)
     """
-    share = -(-recipe["batch"] // recipe["gpus"])
-    return min(share, recipe["micro_batch"] or share)
+    share = -(-batch // devices)
+    return min(share, micro_batch or share)

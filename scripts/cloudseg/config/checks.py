@@ -47,6 +47,16 @@ def decisions(config: Config) -> dict[str, Decision]:
     return {"decision": config.decision, **own}
 
 
+def fixed_min_sizes(config: Config) -> dict[str, dict[str, int]]:
+    """Return the minimum size of each class in every decision that takes the numbers of the config, by its place."""
+    sizes = {}
+    for place, decision in decisions(config).items():
+        given = decision.min_size
+        if decision.how == "fixed":
+            sizes[place] = dict(given) if isinstance(given, dict) else dict.fromkeys(config.dataset.classes, given)
+    return {place: given for place, given in sizes.items() if any(given.values())}
+
+
 def _dataset_problems(config: Config) -> Iterator[str]:
     root = config.dataset.root
     if config.dataset.source == "path" and not Path(root).is_dir():
@@ -82,7 +92,7 @@ def _view_problems(recipe: Recipe) -> list[str]:
 
 def _batch_problems(recipe: Recipe) -> Iterator[str]:
     """Yield that a device would see fewer images at once than a network can be trained on."""
-    at_once = images_at_once(recipe.model_dump())
+    at_once = images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch)
     if not pieces(recipe.batch, recipe.gpus, at_once):
         least = recipe.gpus * max(LEAST, min(at_once, recipe.batch // recipe.gpus))
         yield (

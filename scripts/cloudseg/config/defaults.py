@@ -11,6 +11,8 @@ from cloudseg.config.size import Size
 CONTEST_SIZE = Size(350, 525)
 CONTEST_MIN_SIZE = 5000  # pixels
 CONTEST_MIN_AREA = 0.025  # of a recipe's validation, as a share of the image: about CONTEST_MIN_SIZE
+# What `how: grid` chooses from, as contest notebooks did
+GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": [0, 100, 1200, 5000, 10000]}
 CONTEST_MIN_SIZES = (
     *(0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000),
 )

@@ -55,7 +55,7 @@ def read_sheet(path: Path, config: Config) -> ExperimentSheet:
     refuse(lines)
     refuse([*_repetitions(path, rows), *_start_problems(path, rows, config), *_clashes(rows, config)])
     extra = [] if "note" in columns else ["note"]
-    return ExperimentSheet((*columns, *extra), tuple(rows.values()))
+    return ExperimentSheet(tuple(dict.fromkeys([*columns, *extra])), tuple(rows.values()))
 
 
 def experiment_name(experiment: Iterable[str], folds: int, *checkpoint: str) -> str:

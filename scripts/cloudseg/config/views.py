@@ -7,7 +7,7 @@ an operation is applied to images, and inverted on probabilities, is in :mod:`cl
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from cloudseg.config.recipe import Recipe, Step
@@ -383,8 +383,3 @@ def _refuse(where: str, step: Step, reason: str) -> NoReturn:
         f"augmentation, step {where}: {step.name} {reason}; change the step, or write the views of `tta` as a list "
         "instead of `recipe`"
     )
-
-
-def recipe_views(recipe: Mapping[str, Any]) -> list[dict[str, float]]:
-    """Return the scales of a recipe's views, for code that has no typed recipe yet."""
-    return [{"scale": variant.scale} for variant in variants_of(Recipe(**recipe))]

@@ -1,12 +1,12 @@
 """Show what a recipe's augmentation does to images and masks."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 from cloudseg.storage import stores
@@ -16,7 +16,7 @@ from cloudseg.training.dataset import SegmentationDataset, unpack
 
 def augmented_sheet(
     pixels: str | Path,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     out: str | Path,
     *,
     seed: int,
@@ -41,8 +41,8 @@ def augmented_sheet(
     size = (max(1, round(height * width / whole)), width)
     rows = _spread(group["mask"], images)
     plain = SegmentationDataset(pixels, rows, size=size)
-    changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe["augmentation"]), seed=seed, size=size)
-    grey = CHANNELS[recipe["channels"]] == 1
+    changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe.steps), seed=seed, size=size)
+    grey = CHANNELS[recipe.channels] == 1
     tiles = []
     for place in range(len(rows)):
         for image, mask in (plain[0, place], *(changed[epoch, place] for epoch in range(1, draws + 1))):

@@ -236,7 +236,7 @@ def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended
     """Return the part of a summary that is about a recipe: whether its whole step fits, or in which pieces it does."""
     batch, gpus = recipe["batch"], recipe["gpus"]
     share = -(-batch // gpus)
-    at_once = images_at_once(recipe)
+    at_once = images_at_once(batch, gpus, recipe["micro_batch"])
     row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:

@@ -141,4 +141,4 @@ class MicroBatch:
     @classmethod
     def of(cls, recipe: Mapping[str, Any]) -> Self:
         """Return what a recipe begins with."""
-        return cls(images_at_once(recipe))
+        return cls(images_at_once(recipe["batch"], recipe["gpus"], recipe["micro_batch"]))

@@ -5,15 +5,15 @@ import functools
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from cloudseg.config.decoders import DECODERS
-from cloudseg.config.settings import smoke_size
+from cloudseg.config.model import Config, ExperimentRow
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
-from cloudseg.config.views import recipe_views
+from cloudseg.config.smoke import smoke_size
+from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.workflow import paths
@@ -29,27 +29,33 @@ class DatasetPlan:
 
     Parameters
     ----------
-    settings : the config.
-    experiments : its experiment sheet, whose sizes and recipes say how images are stored.
+    config : the config.
+    experiments : the rows of its experiment sheet, whose sizes and recipes say how images are stored.
     """
 
-    def __init__(self, settings: dict[str, Any], experiments: pd.DataFrame) -> None:
-        self.settings = settings
+    def __init__(self, config: Config, experiments: Sequence[ExperimentRow]) -> None:
+        self.config = config
         self.experiments = experiments
-        self.source: str = settings["dataset"]["source"]
-        self.classes: list[str] = settings["dataset"]["classes"]
-        self.folds: int = settings["folds"]["count"]
-        self.submission_size: tuple[int, int] = Size.parse(settings["submission_size"]).pixels
+        self.source = config.dataset.source
+        self.classes = list(config.dataset.classes)
+        self.folds = config.folds.count
+        self.submission_size = config.submission_size.pixels
+
+    @property
+    def class_rates(self) -> dict[str, float] | None:
+        """The share of test images that hold each class, if known."""
+        rates = self.config.class_rates
+        return None if rates is None else dict(rates)
 
     @property
     def raw(self) -> str:
         """The folder with the images and CSV files."""
-        return "<results>/dataset/raw" if self.is_made else self.settings["dataset"]["root"]
+        return "<results>/dataset/raw" if self.is_made else self.config.dataset.root
 
     @property
     def is_made(self) -> bool:
         """Whether the workflow makes the folder of images: the demo's images, or links to files of the user's."""
-        return self.source != "path" or self.settings["smoke"]
+        return self.source != "path" or self.config.smoke
 
     @property
     def making_rule(self) -> str:
@@ -59,19 +65,24 @@ class DatasetPlan:
     @property
     def demo(self) -> dict[str, float]:
         """How many demo images of each split to make, and how far the test images are shifted, if they are."""
-        dataset = self.settings["dataset"]
-        shift = {"shift": dataset["shift"]} if dataset["shift"] else {}
-        return {split: dataset[split] for split in SPLITS} | shift
+        dataset = self.config.dataset
+        shift = {"shift": dataset.shift} if dataset.shift else {}
+        return self.expected | shift
+
+    @property
+    def expected(self) -> dict[str, int]:
+        """How many images of each split the config expects."""
+        return {"train": self.config.dataset.train, "test": self.config.dataset.test}
 
     @functools.cached_property
     def counts(self) -> dict[str, int]:
         """How many images each split has, for estimates: counted where they lie, else as the config says."""
         counts = {}
         for split in SPLITS:
-            expected = self.settings["dataset"][split]
-            folder = ContestFolder(Path(self.settings["dataset"]["root"]))
+            expected = self.expected[split]
+            folder = ContestFolder(Path(self.config.dataset.root))
             found = 0 if self.source == "demo" else len(folder.list_images(split))
-            counts[split] = min(found, expected) if found and self.settings["smoke"] else found or expected
+            counts[split] = min(found, expected) if found and self.config.smoke else found or expected
         return counts
 
     @property
@@ -81,18 +92,19 @@ class DatasetPlan:
 
     def digest(self, split: str) -> str:
         """Return a digest of the images and the table of a split, where they lie before the workflow runs."""
-        root = Path(self.settings["dataset"]["root"])
+        root = Path(self.config.dataset.root)
         return digest_contents(root, split, digest_cache(root, split))
 
     @functools.cached_property
     def canvases(self) -> set[str]:
         """The sizes that recipes augment at."""
-        return {self.settings["recipes"][name]["canvas"] for name in self.experiments["recipe"]} - {None}
+        recipes = [self.config.recipes[row.recipe] for row in self.experiments]
+        return {str(recipe.canvas) for recipe in recipes if recipe.canvas}
 
     @property
     def sizes(self) -> list[str]:
         """The sizes at which training images are stored."""
-        return sorted({*self.experiments["size"], *self.canvases})
+        return sorted({*(row.size for row in self.experiments), *self.canvases})
 
     @property
     def smallest_size(self) -> str:
@@ -102,7 +114,7 @@ class DatasetPlan:
     @property
     def fold_weights(self) -> str | list[str]:
         """The table of how much each training image looks like the test images, if folds are balanced by that too."""
-        return paths.SHIFT_SCORES if self.settings["folds"]["stratify_by"] == "shift" else []
+        return paths.SHIFT_SCORES if self.config.folds.stratify_by == "shift" else []
 
     def probability_megabytes(self, images: float) -> int:
         """Return about how many MB the probabilities of so many images take."""
@@ -177,15 +189,15 @@ class PixelStore:
         """
         dataset, size = self.dataset, self.size
         known = not size.startswith("x") or dataset.source == "demo"
-        if not dataset.settings["smoke"] or size in dataset.canvases or not known:
+        if not dataset.config.smoke or size in dataset.canvases or not known:
             return size
-        rows = dataset.experiments[dataset.experiments["size"] == size]
-        recipes = dataset.settings["recipes"]
+        recipes = dataset.config.recipes
         wanted = [
-            DECODERS[row.decoder].minimum / min(view.get("scale", 1) for view in recipe_views(recipes[row.recipe]))
-            for row in rows.itertuples()
+            DECODERS[row.decoder].minimum / min(scales(recipes[row.recipe]))
+            for row in dataset.experiments
+            if row.size == size
         ]
-        return smoke_size(size, math.ceil(max(wanted)))
+        return str(smoke_size(Size.parse(size), math.ceil(max(wanted))))
 
     @property
     def original_sizes(self) -> list[str]:
@@ -204,6 +216,11 @@ class PixelStore:
         """What storing the images has to do."""
         images = Images(self.dataset, self.split).work
         return dataclasses.replace(images, megapixels=images.images * estimated_megapixels(self.stored_size))
+
+
+def scales(recipe: Recipe) -> list[float]:
+    """Return what each view of a recipe multiplies the sides of an image by."""
+    return [variant.scale for variant in variants_of(recipe)]
 
 
 def estimated_pixels(size: str) -> tuple[int, int]:

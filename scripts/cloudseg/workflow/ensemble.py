@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
+from cloudseg.config.defaults import GRID
+from cloudseg.config.messages import refuse
+from cloudseg.config.model import Decision, EnsembleEntry
 from cloudseg.config.names import nearest
-from cloudseg.config.settings import GRID, experiment_name, refuse
+from cloudseg.config.sheet import experiment_name
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.queries import select
-from cloudseg.workflow.sheet import RunKey, Sheet, run_keys
+from cloudseg.workflow.sheet import RunKey, Sheet, keys_of_row, run_keys
 
 CHECKPOINTS = ("best", "last")
 
@@ -76,7 +79,7 @@ class Ensemble:
     checkpoints: tuple[str, ...]
     folds: tuple[int, ...]
     sharpen: float | None
-    decision: dict[str, Any]
+    decision: Decision
     allow_squeezed: bool
 
     @functools.cached_property
@@ -92,11 +95,11 @@ class Ensemble:
     @property
     def min_sizes(self) -> list[int]:
         """The minimum sizes of the surface: those to tune over, and the fixed ones."""
-        settings, classes = self.dataset.settings, self.dataset.classes
-        decisions = [settings["decision"], self.decision]
-        fixed = [size for decision in decisions for size in per_class(decision["min_size"], classes)]
-        grid = GRID["min_sizes"] if self.decision["how"] == "grid" else []
-        return sorted({*settings["min_sizes"], *fixed, *grid})
+        config, classes = self.dataset.config, self.dataset.classes
+        decisions = [config.decision, self.decision]
+        fixed = [size for decision in decisions for size in per_class(decision.min_size, classes)]
+        grid = GRID["min_sizes"] if self.decision.how == "grid" else []
+        return sorted({*config.min_sizes, *fixed, *grid})
 
     @property
     def decision_rule(self) -> dict[str, Any]:
@@ -111,15 +114,15 @@ class Ensemble:
     def _rule(self, sharpen: float | None) -> dict[str, Any]:
         decision, classes = self.decision, self.dataset.classes
         return {
-            "how": decision["how"],
+            "how": decision.how,
             "thresholds": [
-                blend_threshold(threshold, decision["sharpened"], sharpen)
-                for threshold in per_class(decision["threshold"], classes)
+                blend_threshold(threshold, decision.sharpened, sharpen)
+                for threshold in per_class(decision.threshold, classes)
             ],
             **({} if sharpen is None else {"sharpen": sharpen}),
-            "min_sizes": per_class(decision["min_size"], classes),
-            "tune_min_sizes": sorted(self.dataset.settings["min_sizes"]),
-            **({"grid": GRID} if decision["how"] == "grid" else {}),
+            "min_sizes": per_class(decision.min_size, classes),
+            "tune_min_sizes": sorted(self.dataset.config.min_sizes),
+            **({"grid": GRID} if decision.how == "grid" else {}),
         }
 
     @property
@@ -221,46 +224,41 @@ def ensembles_of(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
 def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
     ensembles = {}
     for row in sheet.rows:
-        keys = tuple(run_keys(sheet.runs[sheet.runs["line"] == row["line"]]))
+        keys = tuple(keys_of_row(row))
         for checkpoint in CHECKPOINTS:
-            ensembles[experiment_name(row, checkpoint)] = Ensemble(
+            ensembles[experiment_name(row.experiment, row.folds, checkpoint)] = Ensemble(
                 dataset,
                 sheet,
                 groups=(RunGroup(keys, 1.0),),
                 checkpoints=(checkpoint,),
                 folds=tuple(key.fold for key in keys),
                 sharpen=None,
-                decision=dataset.settings["decision"],
-                allow_squeezed=dataset.settings["smoke"],
+                decision=dataset.config.decision,
+                allow_squeezed=dataset.config.smoke,
             )
     return ensembles
 
 
 def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
-    settings = dataset.settings
+    config = dataset.config
     lines, ensembles = [], {}
-    table = sheet.runs.drop(columns="line")
-    columns = {name: table[name].to_numpy() for name in table}
-    keys = run_keys(table)
-    for name, entry in settings["ensembles"].items():
-        queries = entry["members"]
-        if isinstance(queries, str):
-            queries = [{"query": queries, "weight": 1}]
+    columns = {name: sheet.runs[name].to_numpy() for name in sheet.runs}
+    keys = run_keys(sheet.runs)
+    for name, entry in config.ensembles.items():
         try:
             # A query takes a run once: rows of the sheet that differ in `folds` alone share their runs.
-            chosen = [dict.fromkeys(compress(keys, select(columns, one["query"]))) for one in queries]
-            groups = [RunGroup(tuple(runs), one["weight"]) for runs, one in zip(chosen, queries, strict=True)]
+            chosen = [dict.fromkeys(compress(keys, select(columns, one.query))) for one in entry.members]
+            groups = [RunGroup(tuple(runs), one.weight) for runs, one in zip(chosen, entry.members, strict=True)]
             ensembles[name] = _ensemble(dataset, sheet, groups, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
-    wanted = settings["submission"]
-    if wanted not in settings["ensembles"]:
-        lines.append(f"submission: no ensemble {wanted!r}{nearest(wanted, settings['ensembles'])}")
+    if config.submission not in config.ensembles:
+        lines.append(f"submission: no ensemble {config.submission!r}{nearest(config.submission, config.ensembles)}")
     refuse(lines)
     return ensembles
 
 
-def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry: dict[str, Any]) -> Ensemble:
+def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry: EnsembleEntry) -> Ensemble:
     selected = [key for group in groups for key in group.runs]
     if len(set(selected)) < len(selected):
         twice = next(key for key in selected if selected.count(key) > 1)
@@ -269,19 +267,19 @@ def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry:
     for key in selected:
         trained.setdefault(key.experiment, set()).add(key.fold)
     folds = tuple(sorted(set.intersection(*trained.values())))
-    decision = entry.get("decision", dataset.settings["decision"])
-    if decision["how"] != "fixed" and not folds:
-        raise ValueError(f"nothing to {decision['how']} on: no fold was trained by all members; use `how: fixed`")
+    decision = entry.decision or dataset.config.decision
+    if decision.how != "fixed" and not folds:
+        raise ValueError(f"nothing to {decision.how} on: no fold was trained by all members; use `how: fixed`")
     return Ensemble(
         dataset,
         sheet,
         groups=tuple(groups),
-        checkpoints=tuple(entry["checkpoints"]),
+        checkpoints=entry.checkpoints,
         folds=folds,
-        sharpen=entry["sharpen"],
+        sharpen=entry.sharpen,
         decision=decision,
         # In a smoke run, a network of three epochs may well answer about 0.5 everywhere
-        allow_squeezed=dataset.settings["smoke"] or entry["allow_squeezed"],
+        allow_squeezed=dataset.config.smoke or entry.allow_squeezed,
     )
 
 

@@ -1,11 +1,13 @@
 """What the rule `leaderboard` is told of a plan: the rows of the sheet and the ensembles of the config."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.settings import KEY, experiment_name, read_posted
+from cloudseg.config.model import Config, EnsembleEntry
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.sheet import KEY, experiment_name, read_public_scores
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.ensemble import CHECKPOINTS
@@ -14,23 +16,22 @@ from cloudseg.workflow.sheet import RunKey, Sheet
 LOSSES = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
 
 
-def leaderboard_rows(sheet: Sheet, recipes: dict[str, Any]) -> list[dict[str, Any]]:
+def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
     """Return the sheet's rows, with their names, losses in words, scored checkpoints and runs (by number)."""
     number = {folder: index for index, folder in enumerate(sheet.folders)}
-    rows = sheet.experiments.sort_values([*KEY, "folds"], kind="stable").to_dict("records")
-    return [
-        {name: value for name, value in row.items() if name != "line"}
-        | {"name": experiment_name(row), "loss": loss_in_words(recipes[row["recipe"]]["loss"])}
-        | {checkpoint: experiment_name(row, checkpoint) for checkpoint in CHECKPOINTS}
-        | {"runs": [number[RunKey(*(row[name] for name in KEY), fold).folder] for fold in range(row["folds"])]}
-        for row in rows
-    ]
+    rows = []
+    for cells in sheet.experiments.sort_values([*KEY, "folds"], kind="stable").to_dict("records"):
+        experiment, folds = tuple(cells[name] for name in KEY), cells["folds"]
+        names = {"name": experiment_name(experiment, folds), "loss": loss_in_words(recipes[cells["recipe"]].loss.terms)}
+        names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in CHECKPOINTS}
+        rows.append(cells | names | {"runs": [number[RunKey(*experiment, fold).folder] for fold in range(folds)]})
+    return rows
 
 
-def leaderboard_ensembles(entries: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def leaderboard_ensembles(entries: Mapping[str, EnsembleEntry]) -> dict[str, dict[str, Any]]:
     """Return what the leaderboard tells of each ensemble: its note, its reference, and whether it holds `best`."""
     return {
-        name: {key: entry[key] for key in ("note", "reference")} | {"holds_best": "best" in entry["checkpoints"]}
+        name: {"note": entry.note, "reference": entry.reference, "holds_best": "best" in entry.checkpoints}
         for name, entry in sorted(entries.items())
     }
 
@@ -53,7 +54,7 @@ def loss_in_words(loss: dict[str, float]) -> str:
     return "".join(word if equal else f"{loss[name]:g}{word}" for name, word in LOSSES.items() if name in loss)
 
 
-def public_scores(table: Path | None, settings: dict[str, Any], sheet: Sheet) -> dict[str, dict[str, float]]:
+def public_scores(table: Path | None, config: Config, sheet: Sheet) -> dict[str, dict[str, float]]:
     """Return the contest's scores of a config, by experiment or ensemble, from the table that one fills in by hand.
 
     Raises
@@ -62,5 +63,5 @@ def public_scores(table: Path | None, settings: dict[str, Any], sheet: Sheet) ->
     """
     if table is None:
         return {}
-    names = [*settings["ensembles"], *map(experiment_name, sheet.rows)]
-    return read_posted(table, settings["name"], names)
+    names = [*config.ensembles, *(experiment_name(row.experiment, row.folds) for row in sheet.rows)]
+    return read_public_scores(table, config.name, names)

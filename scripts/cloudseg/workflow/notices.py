@@ -5,14 +5,13 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloudseg.config import schema
-from cloudseg.config.settings import refuse
+from cloudseg.config.messages import refuse
+from cloudseg.config.recipe import Recipe
 from cloudseg.training.augment import value_problems
 from cloudseg.training.finished import FOLDER, differences, finished_record
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, megabytes
 from cloudseg.workflow.plan import Plan
-from cloudseg.workflow.run import RECIPE
 
 
 def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None:
@@ -22,14 +21,13 @@ def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None
     ------
     ValueError : with all of them.
     """
-    usual = RECIPE["properties"]["augmentation"]["default"]
-    augmentations = {name: plan.settings["recipes"][name]["augmentation"] for name in plan.sheet.recipes}
+    recipes = {name: plan.config.recipes[name] for name in plan.sheet.recipes}
     refuse(
         [
             f"recipes.{name}.{problem}"
-            for name, augmentation in augmentations.items()
-            if augmentation != usual
-            for problem in value_problems(augmentation, marks)
+            for name, recipe in recipes.items()
+            if recipe.augmentation != Recipe().augmentation
+            for problem in value_problems(recipe.steps, marks)
         ]
     )
 
@@ -51,8 +49,7 @@ def refuse_targets(plan: Plan, targets: Iterable[str]) -> None:
 
 def random_starts(plan: Plan) -> list[str]:
     """Return the encoders that start from random weights in a smoke run because no file of theirs is at hand."""
-    recipes = plan.settings["recipes"]
-    asked = {key.encoder for key in plan.sheet.keys if recipes[key.recipe]["start"] == "none"}
+    asked = {key.encoder for key in plan.sheet.keys if plan.config.recipes[key.recipe].start == "none"}
     starts = {encoder for encoder, start in plan.starts if start == "none"}
     return sorted(starts - asked) if plan.smoke else []
 
@@ -108,7 +105,7 @@ def replaced_trainings(plan: Plan, results: str) -> list[str]:
         if record is None:
             continue
         run = plan.run(**key.wildcards)
-        wanted = {"recipe": schema.canonical(run.recipe, RECIPE), "start": run.start}
+        wanted = {"recipe": run.recipe.canonical(), "start": run.start}
         wanted |= {"seed": plan.seed, "threads": plan.threads, "code": CODE["training"]}
         if found := differences(record, wanted):
             name = folder.relative_to(Path(results, "runs")).as_posix()

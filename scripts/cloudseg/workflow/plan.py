@@ -10,9 +10,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cloudseg.config.checks import folder_problems
+from cloudseg.config.messages import refuse
+from cloudseg.config.model import Dataset
 from cloudseg.config.names import nearest
-from cloudseg.config.settings import KEY, folder_problems, read_settings, read_sheet, refuse
+from cloudseg.config.reading import read_config
+from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
+from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import SPLITS, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
@@ -27,7 +32,7 @@ class Plan:
 
     Parameters
     ----------
-    config : the config as Snakemake read it.
+    raw : the config as Snakemake read it.
     home : the folder of the Snakefile; the experiment sheet is looked for in the working directory, then here.
 
     Raises
@@ -35,22 +40,21 @@ class Plan:
     ValueError : all problems of the config and its sheet, one line each.
     """
 
-    def __init__(self, config: dict[str, Any], home: Path | str = "."):
-        self.settings = settings = read_settings(config)
-        self.smoke: bool = settings["smoke"]
-        self.seed: int = settings["seed"]
-        self.threads: int = settings["threads"]
-        self.name = settings["name"] + ("-smoke" if self.smoke else "")
-        refuse([*folder_problems(Path("results", self.name)), *_download_problems(settings["dataset"])])
+    def __init__(self, raw: dict[str, Any], home: Path | str = "."):
+        self.config = config = read_config(raw)
+        self.smoke = config.smoke
+        self.seed = config.seed
+        self.threads = config.threads
+        self.name = config.name + ("-smoke" if self.smoke else "")
+        refuse([*folder_problems(Path("results", self.name)), *_download_problems(config.dataset)])
 
-        path = _found(settings["experiments"], home)
+        path = _found(config.experiments, home)
         if path is None:
-            raise ValueError(f"{settings['experiments']}: no such experiment sheet (config key `experiments`)")
-        experiments = read_sheet(path, settings)
-        self.sheet = Sheet(experiments, settings["folds"]["count"])
-        self.dataset = DatasetPlan(settings, experiments)
+            raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
+        self.sheet = Sheet(read_sheet(path, config), config.folds.count)
+        self.dataset = DatasetPlan(config, self.sheet.rows)
         self.ensembles = ensembles_of(self.dataset, self.sheet)
-        self.public_scores = public_scores(_found(settings["leaderboard"], home), settings, self.sheet)
+        self.public_scores = public_scores(_found(config.leaderboard, home), config, self.sheet)
 
     # The objects that wildcards name
 
@@ -129,7 +133,7 @@ class Plan:
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
-        wanted = list(self.settings["ensembles"])
+        wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
         tested_keys = {key for name in wanted for group in self.ensembles[name].groups for key in group.runs}
         tested = [key.wildcards for key in sorted(tested_keys)]
@@ -166,14 +170,14 @@ class Plan:
     @property
     def submitted(self) -> list[str]:
         """The ensembles of the config, which are submitted; the others are scored only."""
-        return sorted(self.settings["ensembles"])
+        return sorted(self.config.ensembles)
 
     # Devices
 
     def cpu_instead(self) -> bool:
         """Return whether `device: auto` finds no CUDA device on this machine."""
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") != ""
-        return self.settings["device"] == "auto" and not (visible and Path("/dev/nvidiactl").exists())
+        return self.config.device == "auto" and not (visible and Path("/dev/nvidiactl").exists())
 
     def on_cpu(self, *, here: bool) -> bool:
         """Return whether networks compute on the CPU.
@@ -182,12 +186,12 @@ class Plan:
         ----------
         here : whether jobs run on this machine; where they run on others, `device: auto` means their GPUs.
         """
-        return self.settings["device"] == "cpu" or (here and self.cpu_instead())
+        return self.config.device == "cpu" or (here and self.cpu_instead())
 
     @property
     def gpus(self) -> int:
         """How many GPUs a prediction or a study asks for."""
-        return 0 if self.settings["device"] == "cpu" else 1
+        return 0 if self.config.device == "cpu" else 1
 
     @functools.cached_property
     def starts(self) -> dict[tuple[str, str], InitialWeights]:
@@ -202,6 +206,6 @@ def _found(table: str, home: Path | str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _download_problems(dataset: dict[str, Any]) -> list[str]:
+def _download_problems(dataset: Dataset) -> list[str]:
     """Look whether the folder that a download goes into is one of its own."""
-    return root_problems(dataset["root"], "results") if dataset["source"] == "kaggle" else []
+    return root_problems(dataset.root, "results") if dataset.source == "kaggle" else []

@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-from cloudseg.config import schema
+from cloudseg.config.recipe import Recipe
 from cloudseg.report.params import page_params
 from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import DatasetPlan, estimated_pixels
-from cloudseg.workflow.run import RECIPE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +17,16 @@ class AugmentedRecipe:
     name: str
 
     @property
-    def _recipe(self) -> dict[str, Any]:
-        return self.dataset.settings["recipes"][self.name]
+    def _recipe(self) -> Recipe:
+        return self.dataset.config.recipes[self.name]
 
     @property
     def store(self) -> str:
         """The store of the images that the recipe augments; of several sizes the largest."""
-        experiments = self.dataset.experiments
-        sizes = experiments.loc[experiments["recipe"] == self.name, "size"]
-        return paths.pixel_store("train", self._recipe["canvas"] or max(sizes, key=estimated_pixels))
+        sizes = [row.size for row in self.dataset.experiments if row.recipe == self.name]
+        return paths.pixel_store("train", str(self._recipe.canvas or max(sizes, key=estimated_pixels)))
 
     @property
     def augmentation(self) -> dict[str, Any]:
         """What a picture of the augmentation, which Snakemake's report shows, needs of the recipe."""
-        needed = {key: self._recipe[key] for key in ("augmentation", "channels")}
-        return page_params(schema.canonical(needed, RECIPE))
+        return page_params(self._recipe.canonical("augmentation", "channels"))

@@ -5,17 +5,22 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config import schema
 from cloudseg.config.batching import images_at_once
 from cloudseg.config.packaged_weights import is_packaged
-from cloudseg.config.views import recipe_views
+from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.contents import digest_files
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
-from cloudseg.workflow.dataset import DatasetPlan, PixelStore, digest_cache, estimated_megapixels, estimated_pixels
+from cloudseg.workflow.dataset import (
+    DatasetPlan,
+    PixelStore,
+    digest_cache,
+    estimated_megapixels,
+    estimated_pixels,
+    scales,
+)
 from cloudseg.workflow.sheet import RunKey
 
-RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
 CHECKPOINTS = 2  # best and last
 
 
@@ -33,21 +38,21 @@ class Run:
     key: RunKey
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> Recipe:
         """The recipe that it is trained by."""
-        return self.dataset.settings["recipes"][self.key.recipe]
+        return self.dataset.config.recipes[self.key.recipe]
 
     # Training
 
     @property
     def start(self) -> str:
         """The file name, without ending, of the initial weights of the encoder."""
-        kind, _, source = self.recipe["start"].partition(":")
+        kind, _, source = self.recipe.start.partition(":")
         if kind == "file":
             return f"file-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
         if kind == "run":
             return f"run-{source.replace('/', '-')}-fold{self.key.fold}"
-        if self.dataset.settings["smoke"] and kind == "imagenet" and not is_packaged(self.key.encoder):
+        if self.dataset.config.smoke and kind == "imagenet" and not is_packaged(self.key.encoder):
             return "none"
         return kind
 
@@ -59,33 +64,32 @@ class Run:
     @property
     def canvas_store(self) -> str | list[str]:
         """The store of the images that are augmented; no input when it is that of the training size."""
-        return [] if self.recipe["canvas"] is None else paths.pixel_store("train", self.recipe["canvas"])
+        return paths.pixel_store("train", str(self.recipe.canvas)) if self.recipe.canvas else []
 
     @property
     def training_recipe(self) -> dict[str, Any]:
         """What training needs of the recipe, without what stands at its default."""
-        needed = {key: value for key, value in self.recipe.items() if key not in ("tta", "start")}
-        return schema.canonical(needed, RECIPE)
+        return self.recipe.canonical(*(key for key in Recipe.model_fields if key not in ("tta", "start")))
 
     @property
     def loss_size(self) -> list[int] | None:
         """Height and width of the submission grid where the loss is computed there."""
-        return list(self.dataset.submission_size) if self.recipe["loss_grid"] == "submission" else None
+        return list(self.dataset.submission_size) if self.recipe.loss_grid == "submission" else None
 
     @property
     def training_gpus(self) -> int:
         """How many GPUs the training asks for."""
-        return 0 if self.dataset.settings["device"] == "cpu" else self.recipe["gpus"]
+        return 0 if self.dataset.config.device == "cpu" else self.recipe.gpus
 
     @property
     def cores_per_device(self) -> int:
         """Cores that go with a device that trains: its numerical threads and its loaders."""
-        return self.dataset.settings["threads"] + self.dataset.settings["workers"]
+        return self.dataset.config.threads + self.dataset.config.workers
 
     @property
     def training_cores(self) -> int:
         """Cores of the training on all its devices."""
-        return self.recipe["gpus"] * self.cores_per_device
+        return self.recipe.gpus * self.cores_per_device
 
     @property
     def pixels_size(self) -> list[int]:
@@ -97,12 +101,12 @@ class Run:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
         megapixels = estimated_megapixels(self.key.size)
-        at_once = images_at_once(recipe) * recipe["gpus"]
+        at_once = images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
         return Work(
             images=images,
-            megapixels=recipe["epochs"] * images * megapixels,
+            megapixels=recipe.epochs * images * megapixels,
             megapixels_at_once=at_once * megapixels,
-            processes=recipe["gpus"],
+            processes=recipe.gpus,
         )
 
     # Prediction
@@ -111,8 +115,8 @@ class Run:
     def prediction_recipe(self) -> dict[str, Any]:
         """What prediction needs of the recipe, without what stands at its default."""
         keys = ["tta", "normalise", "batch", "micro_batch", "precision", "channels"]
-        keys += ["augmentation", "canvas"] if self.recipe["tta"] == "recipe" else []
-        return schema.canonical({key: self.recipe[key] for key in keys}, RECIPE)
+        keys += ["augmentation", "canvas"] if self.recipe.tta == "recipe" else []
+        return self.recipe.canonical(*keys)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,12 +157,12 @@ class Prediction:
         """What the prediction has to do: both checkpoints see every view of every image."""
         recipe = self.run.recipe
         megapixels = estimated_megapixels(self.run.key.size)
-        areas = [view.get("scale", 1) ** 2 for view in recipe_views(recipe)]
+        areas = [scale**2 for scale in scales(recipe)]
         return Work(
             images=self.images,
             masks=CHECKPOINTS * self.images * len(self.run.dataset.classes),
             megapixels=CHECKPOINTS * self.images * sum(areas) * megapixels,
-            megapixels_at_once=images_at_once(recipe | {"gpus": 1}) * max(areas) * megapixels,
+            megapixels_at_once=images_at_once(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
 
 
@@ -172,7 +176,7 @@ class InitialWeights:
     @classmethod
     def of(cls, run: Run) -> "InitialWeights":
         """Return the initial weights that a run asks for."""
-        kind, _, source = run.recipe["start"].partition(":")
+        kind, _, source = run.recipe.start.partition(":")
         if kind == "file":
             return cls(kind, source)
         if kind == "run":

@@ -2,11 +2,12 @@
 
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from cloudseg.config.settings import KEY, experiment_name
+from cloudseg.config.model import ExperimentRow
+from cloudseg.config.sheet import KEY, ExperimentSheet, experiment_name
 from cloudseg.workflow import paths
 
 
@@ -40,12 +41,13 @@ class Sheet:
 
     Parameters
     ----------
-    experiments : its rows, checked.
+    sheet : its rows, checked.
     folds : number of folds of the split.
     """
 
-    def __init__(self, experiments: pd.DataFrame, folds: int) -> None:
-        self.experiments = experiments
+    def __init__(self, sheet: ExperimentSheet, folds: int) -> None:
+        self.rows = sheet.rows
+        self.experiments = experiments = _table(sheet)
         # One row per row of the sheet and fold: rows that differ in `folds` alone share their runs
         self.runs = pd.concat(
             [experiments.assign(fold=fold).query("fold < folds") for fold in range(folds)], ignore_index=True
@@ -69,38 +71,47 @@ class Sheet:
     @functools.cached_property
     def recipes(self) -> list[str]:
         """The recipes that some row takes."""
-        return sorted(set(self.experiments["recipe"]))
+        return sorted({row.recipe for row in self.rows})
 
     @functools.cached_property
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows, as mappings, in their order."""
-        return self.experiments.to_dict("records")
-
-    @functools.cached_property
-    def rows_by_experiment(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+    def rows_by_experiment(self) -> dict[tuple[str, ...], list[ExperimentRow]]:
         """The rows that train an experiment, on so many folds each."""
-        rows: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        rows: dict[tuple[str, ...], list[ExperimentRow]] = {}
         for row in self.rows:
-            rows.setdefault(tuple(row[name] for name in KEY), []).append(row)
+            rows.setdefault(row.experiment, []).append(row)
         return rows
 
     @functools.cached_property
     def studied(self) -> RunKey:
         """Fold 0 of the row that is studied more closely: the first of those with the most folds."""
-        row = self.experiments.sort_values("folds", ascending=False, kind="stable").iloc[0]
-        return RunKey(*row[KEY], 0)
+        return RunKey(*max(self.rows, key=lambda row: row.folds).experiment, 0)
 
     def name_of(self, experiment: tuple[str, ...], folds: int, checkpoint: str) -> str:
         """Return the name under which an experiment is scored by the smallest row that trains so many folds of it."""
-        rows = [row for row in self.rows_by_experiment[experiment] if row["folds"] >= folds]
-        return experiment_name(min(rows, key=lambda row: row["folds"]), checkpoint)
+        trained = [row.folds for row in self.rows_by_experiment[experiment] if row.folds >= folds]
+        return experiment_name(experiment, min(trained), checkpoint)
 
     def alternatives(self, name: str, *others: str) -> str:
         """Return a regular expression of the values of a column, and of others."""
         return "|".join(map(re.escape, sorted({*self.experiments[name], *others})))
 
 
+def keys_of_row(row: ExperimentRow) -> list[RunKey]:
+    """Return the keys of the runs that a row of the sheet trains."""
+    return [RunKey(*row.experiment, fold) for fold in range(row.folds)]
+
+
 def run_keys(runs: pd.DataFrame) -> list[RunKey]:
     """Return the key of each row of a table of runs."""
     rows = runs[[*KEY, "fold"]].itertuples(index=False, name=None)
     return [RunKey(*row[:-1], int(row[-1])) for row in rows]
+
+
+def _table(sheet: ExperimentSheet) -> pd.DataFrame:
+    """Return the rows of a sheet; further columns that hold numbers alone, where they hold anything, are numbers."""
+    table = pd.DataFrame([row.model_dump() for row in sheet.rows])[list(sheet.columns)]
+    for name in table.columns.difference([*ExperimentRow.model_fields]):
+        numbers = pd.to_numeric(table[name].replace("", None), errors="coerce")
+        if (numbers.notna() == table[name].ne("")).all():
+            table[name] = numbers
+    return table

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cloudseg.config.recipe import Recipe
-from cloudseg.config.settings import KEY
+from cloudseg.config.sheet import KEY
 from cloudseg.config.transforms import installed_table, transforms
 from cloudseg.config.views import variants_of
 from cloudseg.workflow.notices import random_starts
@@ -97,18 +96,18 @@ def test_the_decisions_are_those_of_the_diary(plan):
     finals = [row for row in rows_of(REPO / "tests/diary/diary_ensembles.tsv") if row["kind"] == "final"]
     names = ["final-unet", "final-unet-fpn", "final-unet-640", "final-fpn", "all"]
     for name, row in zip(names, finals, strict=True):
-        decision = plan.settings["ensembles"][name]["decision"]
-        assert (decision["threshold"], decision["min_size"]) == (float(row["threshold"]), int(row["min_size"]))
-        assert decision["sharpened"] == plan.ensembles[name].sharpen
+        decision = plan.config.ensembles[name].decision
+        assert (decision.threshold, decision.min_size) == (float(row["threshold"]), int(row["min_size"]))
+        assert decision.sharpened == plan.ensembles[name].sharpen
         assert plan.ensemble(name).decision_rule["thresholds"] == [float(row["threshold"])] * 4
-        assert plan.settings["ensembles"][name]["reference"] == float(row["lb_single"].replace(" ", ""))
+        assert plan.config.ensembles[name].reference == float(row["lb_single"].replace(" ", ""))
         assert plan.ensembles[name].sharpen == 0.5
         assert {member.checkpoint for member in plan.ensembles[name].members} == {"best", "last"}
     later = plan.ensembles["all-15-11"]
-    assert (later.decision["threshold"], later.decision["min_size"], later.sharpen) == (0.65, 10000, 0.5)
+    assert (later.decision.threshold, later.decision.min_size, later.sharpen) == (0.65, 10000, 0.5)
     assert plan.ensemble("all-15-11").decision_rule["thresholds"] == [0.65] * 4
     assert plan.ensemble("resnet34-fpn").decision_rule["thresholds"] == pytest.approx([0.4225] * 4)
-    assert plan.settings["submission"] == "all"
+    assert plan.config.submission == "all"
 
 
 @pytest.mark.parametrize("name", ["diary.yaml", "kaggle.yaml"])
@@ -125,25 +124,25 @@ def test_one_unet_and_three_fpns_weigh_as_four_models(plan):
     out_of_fold = {member.run.split("/")[1]: member.valid_weight for member in members if member.fold == 0}
     assert out_of_fold == {"unet": 1, "fpn": 3}
     decision = plan.ensembles["kit"].decision
-    assert (decision["threshold"], decision["min_size"]) == (0.3, 1)
+    assert (decision.threshold, decision.min_size) == (0.3, 1)
 
 
 def test_the_dice_of_a_loss_is_that_of_smp_in_2019(plan):
-    over = {name: recipe["dice_over"] for name, recipe in plan.settings["recipes"].items() if "dice" in recipe["loss"]}
+    over = {name: recipe.dice_over for name, recipe in plan.config.recipes.items() if recipe.loss.dice}
     assert over == dict.fromkeys(["flips", "flips_focaldice", "flips_grey", "frog"], "all")
 
 
 def test_several_cards_share_a_batch(plan):
-    assert all(recipe["gpus"] > 1 for recipe in plan.settings["recipes"].values())
+    assert all(recipe.gpus > 1 for recipe in plan.config.recipes.values())
 
 
 def test_the_second_augmentation_of_the_frog_crops_rotates_and_rescales(plan):
     """Lines 66 to 68 of the diary: Flip, random_crop_rescale(925, 630), random_crop_rotate_rescale."""
-    frog = plan.settings["recipes"]["frog"]
-    options = frog["augmentation"][2]["transforms"]
+    frog = plan.config.recipes["frog"]
+    options = frog.steps[2]["transforms"]
     names = [[part["name"] for part in option.get("transforms", [option])] for option in options]
     assert names == [["NoOp"], ["RandomCrop", "Resize"], ["RandomCrop", "Resize", "Rotate"]]
-    views = [variant.name for variant in variants_of(Recipe(**frog))]
+    views = [variant.name for variant in variants_of(frog)]
     assert [name for name in views if "Rotate" in name] == [
         "RandomCrop 630x925, Rotate -30",
         "RandomCrop 630x925, Rotate 30",

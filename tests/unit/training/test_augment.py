@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from network_fixtures import FROG, write_pixels
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.transforms import (
     CHOICES,
     GIVEN,
@@ -208,9 +209,9 @@ def test_a_transform_that_fails_within_others_is_named():
 
 def test_the_sheet_shows_each_image_untouched_and_then_as_drawn(tmp_path):
     blocks = write_pixels(tmp_path / "p.zarr", train=6, size=(64, 96))
-    recipe = {"augmentation": [{"name": "HorizontalFlip", "p": 1}]}
     for name, channels in (("a", "rgb"), ("b", "rgb"), ("grey", "gray")):
-        recipe["channels"], out = channels, tmp_path / f"{name}.png"
+        recipe = Recipe(augmentation=[{"name": "HorizontalFlip", "p": 1}], channels=channels)
+        out = tmp_path / f"{name}.png"
         augmented_sheet(tmp_path / "p.zarr", recipe, out, seed=1, images=2, draws=3, width=96)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     sheet = cv2.imread(str(tmp_path / "a.png"))[pictures.LINE :, :, ::-1]

@@ -12,8 +12,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudseg.config.schema import whole_recipe
-from cloudseg.config.settings import fixed_min_sizes
+from cloudseg.config.checks import fixed_min_sizes
+from cloudseg.config.recipe import Recipe, Validation, View
 from cloudseg.workflow.notices import refuse_values, warnings
 from cloudseg.workflow.plan import Plan
 
@@ -208,20 +208,20 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path):
         config["decision"] = {"min_size": {"Fish": 1.0, "Flower": 2, "Gravel": 3, "Sugar": 4}}
 
     made = plan(change, sheet=SHEET + ROW.replace("\t2\t", "\t2.0\t"), folder=tmp_path)
-    numbers = [made.dataset.folds, *made.settings["min_sizes"], *made.settings["decision"]["min_size"].values()]
+    numbers = [made.dataset.folds, *made.config.min_sizes, *made.config.decision.min_size.values()]
     numbers += [
         *made.sheet.experiments["folds"].tolist(),
-        *(quick(made).recipe[key] for key in ("epochs", "micro_batch")),
+        *(quick(made).recipe.epochs, quick(made).recipe.micro_batch),
     ]
     assert numbers == [4, 0, 50, 1, 2, 3, 4, 2, 10, 4]
     assert all(type(number) is int for number in numbers)
-    assert [made.settings["recipes"]["quick"]["learning_rate"], made.sheet.runs["fold"].tolist()] == [0.002, [0, 1]]
+    assert [made.config.recipes["quick"].learning_rate, made.sheet.runs["fold"].tolist()] == [0.002, [0, 1]]
 
 
 @pytest.mark.parametrize("text", ["2e-3", "2.E-3", ".2e-2", "0.002"])
 def test_numbers_with_an_exponent_are_numbers(text):
     made = plan(setting("recipes.quick", yaml.safe_load(f"{{learning_rate: {text}, ema: 9e-1}}")))
-    assert (quick(made).recipe["learning_rate"], quick(made).recipe["ema"]) == (0.002, 0.9)
+    assert (quick(made).recipe.learning_rate, quick(made).recipe.ema) == (0.002, 0.9)
 
 
 def test_short_forms_mean_what_the_long_ones_do():
@@ -241,7 +241,7 @@ def test_short_forms_mean_what_the_long_ones_do():
         }
 
     one, other = plan(short), plan(long)
-    assert one.settings == other.settings
+    assert one.config == other.config
     assert one.ensembles == other.ensembles
 
 
@@ -264,15 +264,15 @@ def test_images_of_ones_own_inherit_no_number_of_the_contest(tmp_path):
 
     made = plan(change)
     assert made.ensemble("all").decision_rule["min_sizes"] == [0, 0, 0, 0]
-    assert made.settings["min_sizes"] == plan().settings["min_sizes"]  # as large a grid as the contest's
+    assert made.config.min_sizes == plan().config.min_sizes  # as large a grid as the contest's
     assert plan().dataset.submission_size == (350, 525)
-    assert plan(lambda config: config.pop("decision")).settings["decision"]["min_size"] == 5000
+    assert plan(lambda config: config.pop("decision")).config.decision.min_size == 5000
 
     def small(config):
         own_data(tmp_path)(config)
         config["submission_size"] = "35x53"
 
-    assert plan(small).settings["min_sizes"][:3] + plan(small).settings["min_sizes"][-1:] == [0, 2, 5, 302]
+    assert plan(small).config.min_sizes[:3] + plan(small).config.min_sizes[-1:] == (0, 2, 5, 302)
 
 
 def test_the_config_to_copy_for_images_of_ones_own_has_no_number_of_the_contest(tmp_path):
@@ -282,8 +282,8 @@ def test_the_config_to_copy_for_images_of_ones_own_has_no_number_of_the_contest(
         Plan(config, REPO)
     made = Plan(config | {"submission_size": "512x512"}, REPO)
     assert made.dataset.classes == ["cloud"]
-    assert {ensemble.decision["min_size"] for ensemble in made.ensembles.values()} == {0}
-    assert fixed_min_sizes(made.settings) == {}
+    assert {ensemble.decision.min_size for ensemble in made.ensembles.values()} == {0}
+    assert fixed_min_sizes(made.config) == {}
     assert set(made.sheet.experiments["recipe"]) == set(config["recipes"])
     text = (REPO / "config/own.yaml").read_text()
     assert not [number for number in ("350", "525", "5546", "3698", "5000", "10000", "1400", "2100") if number in text]
@@ -644,7 +644,7 @@ def test_training_is_not_told_what_only_prediction_needs():
 
     assert quick(plan(views)).training_recipe == quick(plan()).training_recipe
     assert quick(plan(views)).prediction_recipe != quick(plan()).prediction_recipe
-    assert whole_recipe(quick(plan(views)).prediction_recipe)["tta"] == [{"view": "identity", "scale": 1, "weight": 1}]
+    assert Recipe(**quick(plan(views)).prediction_recipe).tta == (View(view="identity", scale=1, weight=1),)
 
 
 def test_minimum_sizes_to_check_are_those_of_fixed_decisions():
@@ -653,7 +653,7 @@ def test_minimum_sizes_to_check_are_those_of_fixed_decisions():
         config["ensembles"]["own"] = {"members": "fold == 0", "decision": {"min_size": [7, 0]}}
         config["ensembles"]["none"] = {"members": "fold == 0", "decision": {"min_size": 0}}
 
-    assert fixed_min_sizes(plan(change).settings) == {
+    assert fixed_min_sizes(plan(change).config) == {
         "decision": {"a": 5000, "b": 5000},
         "ensembles.own.decision": {"a": 7, "b": 0},
     }
@@ -679,13 +679,13 @@ def test_smoke_is_small_and_lies_elsewhere():
     made = plan(setting("smoke", "true"))
     assert made.name == "demo-smoke"
     assert made.dataset.demo == {"train": 24, "test": 8}
-    assert made.settings["recipes"]["quick"]["epochs"] == 3
+    assert made.config.recipes["quick"].epochs == 3
 
 
 def test_smoke_of_the_contest_takes_the_demos_images_and_random_weights():
     config = yaml.safe_load((REPO / "config/kaggle.yaml").read_text()) | {"smoke": True}
     made = Plan(config, REPO)
-    assert made.settings["dataset"]["source"] == "demo"
+    assert made.config.dataset.source == "demo"
     assert made.run("efficientnet-b2", "fpn", "x4", "flips").start == "none"
     assert made.run("tu-tf_efficientnet_lite0", "fpn", "x4", "flips").start == "imagenet"
 
@@ -750,7 +750,7 @@ def test_a_decision_changes_no_training_and_the_validation_of_a_recipe_does():
         setting("recipes.quick.validation", {"threshold": 0.5}),  # the default
     ):
         assert recipe(change) == recipe()
-    assert whole_recipe(recipe())["validation"] == {"threshold": 0.5, "min_area": 0.025}
+    assert Recipe(**recipe()).validation == Validation(threshold=0.5, min_area=0.025)
     assert recipe(setting("recipes.quick.validation", {"threshold": 0.6})) != recipe()
 
 
@@ -760,7 +760,7 @@ def test_the_validation_of_own_images_has_no_minimum_size_unless_asked_for(tmp_p
         config |= {"submission_size": "210x315"}
         config["recipes"]["quick"]["validation"] = validation
         recipe = quick(Plan(config, REPO)).training_recipe
-        return whole_recipe(recipe)["validation"]["min_area"]
+        return Recipe(**recipe).validation.min_area
 
     assert (min_area(), min_area(min_area=0.01)) == (0, 0.01)
 
