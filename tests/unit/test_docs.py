@@ -11,7 +11,7 @@ import snakemake.cli
 import yaml
 from test_layers import FLOORS
 
-from cloudseg.config import schema
+from cloudseg.config.model import Config
 
 REPO = Path(__file__).parents[2]
 PACKAGE = REPO / "scripts/cloudseg"
@@ -102,7 +102,7 @@ def test_snakemake_understands_its_commands(page):
             files = [str(file) for file in typed.configfile or []]
             assert [file for file in files if file not in OWN and not (REPO / file).is_file()] == [], words
             keys = {word.split("=")[0] for word in typed.config or []}
-            assert keys <= schema.load("config")["properties"].keys(), words
+            assert keys <= Config.model_fields.keys(), words
 
 
 @pytest.mark.parametrize("page", NAMES)
