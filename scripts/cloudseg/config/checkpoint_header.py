@@ -116,7 +116,7 @@ def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:
         for name, value in about.items():
             _require_sound(name, value)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: its metadata are no checkpoint's: {error}") from None
+        raise DamagedFileError(f"{path}: its metadata are no checkpoint's: {error}") from None
     return about
 
 

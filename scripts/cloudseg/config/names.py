@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from cloudseg.errors import ConfigError
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `` (nearest: a, b)`` for the known names most like `name`, or an empty string.
@@ -27,22 +29,22 @@ def require(name: str, known: Iterable[str], kind: str) -> None:
 
     Raises
     ------
-    ValueError : with the three nearest names, or with all of them when none is near and they are few.
+    ConfigError : with the three nearest names, or with all of them when none is near and they are few.
 
     Examples
     --------
     >>> require("fnp", ["fpn", "unet"], "decoder")
     Traceback (most recent call last):
     ...
-    ValueError: no decoder is called 'fnp'; nearest: fpn
+    cloudseg.errors.ConfigError: no decoder is called 'fnp'; nearest: fpn
     """
     names = list(known)
     if name in names:
         return
     if near := _matches(name, names):
-        raise ValueError(f"no {kind} is called {name!r}; nearest: {', '.join(near)}")
+        raise ConfigError(f"no {kind} is called {name!r}; nearest: {', '.join(near)}")
     listed = f"known: {', '.join(names)}" if len(names) <= 20 else "none of the known names is like it"
-    raise ValueError(f"no {kind} is called {name!r}; {listed}")
+    raise ConfigError(f"no {kind} is called {name!r}; {listed}")
 
 
 def _matches(name: str, known: Iterable[str]) -> list[str]:

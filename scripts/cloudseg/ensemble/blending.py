@@ -10,6 +10,7 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
+from cloudseg.errors import StoreError
 from cloudseg.postprocess import blend
 from cloudseg.storage import files, stores
 
@@ -60,7 +61,7 @@ def blend_stores(
 
     Raises
     ------
-    ValueError : when stores hold different images, classes or sizes, one is damaged (`stores.StoreError`), or 99.9 %
+    StoreError : when stores hold different images, classes or sizes, one is damaged, or 99.9 %
         of the values of one lie in 127..187. Nothing is written then.
     """
     parts = _parts(paths, members, folds)
@@ -119,7 +120,7 @@ def _parts(
         ids = list(arrays[0].attrs["ids"])
         for i, array in zip(chosen, arrays, strict=True):
             if list(array.attrs["ids"]) != ids:
-                raise ValueError(
+                raise StoreError(
                     f"{paths[i]}: holds other images than {paths[chosen[0]]} ({len(array.attrs['ids'])} and "
                     f"{len(ids)}); both must come from the same folds.tsv: delete the older one and run again"
                 )
@@ -130,9 +131,9 @@ def _parts(
 def _refuse_other_grid(path: str | Path, classes: list[str], size: tuple[int, int]) -> None:
     array = stores.read(path)
     if list(array.attrs["classes"]) != classes or tuple(array.shape[2:]) != tuple(size):
-        raise ValueError(
-            f"{path}: has the classes {list(array.attrs['classes'])} at {array.shape[2:]}; "
-            f"{classes} at {tuple(size)} was expected: delete it and run again"
+        raise StoreError(
+            f"{path}: expected the classes {classes} at {tuple(size)}, got {list(array.attrs['classes'])} at "
+            f"{array.shape[2:]}; delete it and run again"
         )
 
 
@@ -151,7 +152,7 @@ def _refuse_squeezed(path: str | Path) -> None:
         if 1000 * outside > array.size:
             return
     if array.size:
-        raise ValueError(
+        raise StoreError(
             f"{path}: looks like a sigmoid of a sigmoid (0.5 to 0.73): {1 - outside / array.size:.2%} of its values "
             f"lie in {low}..{high}. A network that answers about 0.5 everywhere, useless too, looks the same. Delete "
             "the store and predict again from logits, or train longer; to blend it as it is, set allow_squeezed: true "

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from cloudseg.errors import StoreError
 from cloudseg.postprocess import level
 from cloudseg.storage.files import damaged, read_text
 
@@ -107,7 +108,7 @@ def decide(
 
     Raises
     ------
-    ValueError : when the surface lacks a minimum size of the decision.
+    StoreError : when the surface lacks a minimum size of the decision.
     """
     sharpen = decision.get("sharpen")
     mean = sums / np.maximum(counts, 1)[:, None, None, None]
@@ -155,7 +156,7 @@ def read_decision(path: str | Path, classes: Sequence[str]) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError : if the file is cut short, or does not give each class a ``level`` and a ``min_size``.
+    DamagedFileError : if the file is cut short, or does not give each class a ``level`` and a ``min_size``.
 
     Examples
     --------
@@ -203,8 +204,8 @@ def _chooser(decision: Mapping[str, Any], min_sizes: Sequence[int]) -> Callable[
 def _columns(min_sizes: Sequence[int], wanted: Sequence[int]) -> list[int]:
     """Return where the wanted minimum sizes lie in the surface."""
     if lacking := [size for size in wanted if size not in min_sizes]:
-        raise ValueError(
-            f"the surface has the minimum sizes {list(min_sizes)}, the decision needs {lacking} too: "
+        raise StoreError(
+            f"the decision expected the minimum sizes {lacking} in the surface, got {list(min_sizes)}; "
             "delete surface.zarr and run again"
         )
     return [min_sizes.index(size) for size in wanted]

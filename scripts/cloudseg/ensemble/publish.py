@@ -24,7 +24,7 @@ def publish(source: str | Path, *, own: Path, root: Path | None, about: str) -> 
 
     Raises
     ------
-    ValueError : if the submission is cut short; nothing is replaced then.
+    DamagedFileError : if the submission is cut short; nothing is replaced then.
     """
     text = read_text(source)
     if root is None:

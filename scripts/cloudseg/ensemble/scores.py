@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cloudseg.errors import ConfigError, DamagedFileError, StoreError
 from cloudseg.postprocess import remove_small_components
 from cloudseg.storage import stores
 from cloudseg.storage.files import damaged, read_table
@@ -46,13 +47,13 @@ def image_scores(
 
     Raises
     ------
-    ValueError : when an image of the blend has no truth.
+    StoreError : when an image of the blend has no truth.
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
     row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
     if unknown := [image for image in ids if image not in row_of]:
-        raise ValueError(
+        raise StoreError(
             f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend}): "
             "the dataset changed; run the workflow again"
         )
@@ -84,7 +85,7 @@ def read_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError : if the file is cut short: the mean over everything is its last row.
+    DamagedFileError : if the file is cut short: the mean over everything is its last row.
     """
     scores = read_table(path, dtype={"class": str, "fold": str})
     if lacking := {"what", "class", "fold", "fixed", "tuned", "nested", "images"} - set(scores.columns):
@@ -104,7 +105,7 @@ def read_image_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataF
 
     Raises
     ------
-    ValueError : if the file is cut short.
+    DamagedFileError : if the file is cut short.
     """
     scores = read_table(path, dtype={"image": str, "class": str}, keep_default_na=False)
     rows = decision["images"] * len(decision["classes"])
@@ -144,7 +145,7 @@ def score_parts(images: pd.DataFrame, rates: Mapping[str, float] | None = None) 
 
     Raises
     ------
-    ValueError : when `rates` names other classes than `images`, or one outside of 0..1.
+    ConfigError : when `rates` names other classes than `images`, or one outside of 0..1.
 
     Examples
     --------
@@ -221,7 +222,7 @@ def expected_score(parts: pd.DataFrame, rates: Mapping[str, float] | None = None
 
     Raises
     ------
-    ValueError : when `rates` names other classes than `parts`, or one outside of 0..1.
+    ConfigError : when `rates` names other classes than `parts`, or one outside of 0..1.
 
     Examples
     --------
@@ -246,9 +247,9 @@ def expected_score(parts: pd.DataFrame, rates: Mapping[str, float] | None = None
 
 def _refuse_rates(rates: Mapping[str, float], classes: Sequence[str]) -> None:
     if classes and set(rates) != set(classes):
-        raise ValueError(f"class_rates: has {sorted(rates)}, expected one rate for each of {sorted(classes)}")
+        raise ConfigError(f"class_rates: expected one rate for each of {sorted(classes)}, got {sorted(rates)}")
     if wrong := {name: rate for name, rate in rates.items() if not 0 <= rate <= 1}:
-        raise ValueError(f"class_rates: {wrong} came, expected shares of images from 0 to 1")
+        raise ConfigError(f"class_rates: expected shares of images from 0 to 1, got {wrong}")
 
 
 def paired_bootstrap(a: pd.DataFrame, b: pd.DataFrame, *, seed: int, draws: int = 2000) -> tuple[float, float, float]:
@@ -272,7 +273,7 @@ def paired_bootstrap(a: pd.DataFrame, b: pd.DataFrame, *, seed: int, draws: int 
 
     Raises
     ------
-    ValueError : when an image has another fold or other classes in `b` than in `a`.
+    DamagedFileError : when an image has another fold or other classes in `b` than in `a`.
 
     Examples
     --------
@@ -285,7 +286,7 @@ def paired_bootstrap(a: pd.DataFrame, b: pd.DataFrame, *, seed: int, draws: int 
     pairs = common.merge(b, on=["image", "class"], how="outer", suffixes=("", "_b"), indicator="found")
     pairs = pairs[pairs["image"].isin(common["image"])]
     if len(strange := pairs[(pairs["found"] != "both") | (pairs["fold"] != pairs["fold_b"])]):
-        raise ValueError(
+        raise DamagedFileError(
             f"{strange['image'].iloc[0]}: has another fold or other classes in the two tables ({len(strange)} rows of "
             f"{len(pairs)}); both must come from the same folds.tsv: delete the older one and run again"
         )

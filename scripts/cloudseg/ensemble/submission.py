@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudseg.dataset.contest import HEADER
+from cloudseg.errors import MachineError, StoreError
 from cloudseg.postprocess import decode_rle, remove_small_components, segment
 from cloudseg.storage import files, stores
 
@@ -47,7 +48,8 @@ def write_submission(
 
     Raises
     ------
-    ValueError : when the sample asks for an image or class that the blend does not hold, or the file read back differs.
+    StoreError : when the sample asks for an image or class that the blend does not hold.
+    MachineError : when the file read back differs.
     """
     probabilities = stores.read(blend)
     ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
@@ -73,7 +75,7 @@ def write_submission(
             csv.writer(file, lineterminator="\n").writerows(rows)
         with temporary.open(newline="", encoding="utf-8") as file:
             if list(csv.reader(file)) != rows:
-                raise ValueError(f"{out}: what was written does not read back; is the disk full or failing?")
+                raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
     return Summary(len(sample), sum(bool(masks[row]) for row in sample))
 
 
@@ -92,7 +94,7 @@ def _refuse_strangers(
 ) -> None:
     known = {(image, label) for image in ids for label in classes}
     if strangers := [f"{image}_{label}" for image, label in sample if (image, label) not in known]:
-        raise ValueError(
+        raise StoreError(
             f"{blend}: holds no probabilities for {strangers[0]} of the sample submission "
             f"({len(strangers)} of {len(sample)} rows): the dataset changed; run the workflow again"
         )

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
+from cloudseg.errors import StoreError
 from cloudseg.postprocess import dice_sums
 from cloudseg.storage import files, stores
 
@@ -57,13 +58,13 @@ def measure(
 
     Raises
     ------
-    ValueError : when an image of the blend has no truth.
+    StoreError : when an image of the blend has no truth.
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of = list(probabilities.attrs["ids"]), list(probabilities.attrs["fold"])
     row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
     if unknown := [image for image in ids if image not in row_of]:
-        raise ValueError(f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend})")
+        raise StoreError(f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend})")
     classes = probabilities.shape[1]
     sums = np.zeros((len(folds), classes, 256, len(min_sizes)))
     counts = np.zeros(len(folds), np.int64)

@@ -14,8 +14,6 @@ from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
 from cloudseg.storage import records
 
-PACKAGE = Path(__file__).parents[1]
-
 
 @contextlib.contextmanager
 def logged(snakemake: Any) -> Iterator[None]:
@@ -68,9 +66,9 @@ def logged(snakemake: Any) -> Iterator[None]:
         except SystemExit:  # has said why
             raise
         except BaseException as error:
-            if _is_for_a_person(error):
+            if isinstance(error, UserError):
                 print(f"Error: {error}")
-                refused = str(error) if _is_for_good(error) else None
+                refused = None if isinstance(error, MachineError) else str(error)
             else:
                 traceback.print_exc()
             sys.exit(1)
@@ -81,22 +79,3 @@ def logged(snakemake: Any) -> Iterator[None]:
 def _made_by_snakemake(snakemake: Any) -> bool:
     """Return whether Snakemake handed this object to a job, not a test or a notebook: its module differs by version."""
     return type(snakemake).__module__.partition(".")[0] == "snakemake"
-
-
-def _is_for_a_person(error: BaseException) -> bool:
-    if isinstance(error, UserError):
-        return True
-    return isinstance(error, ValueError) and _file(error).is_relative_to(PACKAGE)
-
-
-def _is_for_good(error: BaseException) -> bool:
-    """Return whether another attempt would end alike: errors of data and configs, not of a machine or its memory."""
-    if isinstance(error, UserError):
-        return not isinstance(error, MachineError)
-    of_the_machine = "runtime/background.py", "training/loader.py"
-    return _file(error).relative_to(PACKAGE).as_posix() not in of_the_machine
-
-
-def _file(error: BaseException) -> Path:
-    """Return the file of the line that raised an error."""
-    return Path(traceback.extract_tb(error.__traceback__)[-1].filename)

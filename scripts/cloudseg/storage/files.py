@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cloudseg.commands import command
-from cloudseg.errors import DamagedFileError, DiskFullError
+from cloudseg.errors import DamagedFileError, DiskFullError, UserError
 
 if TYPE_CHECKING:  # only tables need pandas, and not every importer of this module writes one
     import pandas as pd
@@ -45,7 +45,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    DiskFullError : for an error of the block, other than a ValueError, while the disk is full. Not every writer says
+    DiskFullError : for an error of the block, other than a UserError, while the disk is full. Not every writer says
         so: PyTorch speaks of an unexpected position. Any other error gets a note with the name of the file.
 
     Examples
@@ -67,7 +67,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except ValueError:  # knows what it speaks of
+    except UserError:  # says already what is wrong
         raise
     except Exception as error:
         said_so = isinstance(error, OSError) and error.errno == errno.ENOSPC

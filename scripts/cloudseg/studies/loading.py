@@ -18,6 +18,7 @@ from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.errors import DatasetError
 from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
 from cloudseg.models.preprocessing import normalise
 from cloudseg.models.segmenter import Segmenter, build_model
@@ -129,7 +130,7 @@ def loading_table(
 
     Raises
     ------
-    ValueError : if the store and the table have too few images in common for one batch.
+    DatasetError : if the store and the table have too few images in common for one batch.
 
     Notes
     -----
@@ -230,7 +231,7 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     stored = attrs["ids"]
     rows = chosen_images(images, stored, count)
     if len(rows) < batch:
-        raise ValueError(
+        raise DatasetError(
             f"{pixels}: has {len(rows)} training images of one size, and {batch} are a batch; lower `batch` or "
             f"raise the number of images (now {count})"
         )
