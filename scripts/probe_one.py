@@ -20,7 +20,7 @@ if __name__ == "__main__":
                 decoder=wildcards.decoder,
                 size=params.pixels_size,
                 classes=params.classes,
-                recipe=Recipe(**params.recipe).model_dump(mode="json"),
+                recipe=Recipe(**params.recipe),
                 device=device,
                 threads=params.threads,
                 submission_size=params.submission_size,

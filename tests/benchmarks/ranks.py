@@ -19,18 +19,19 @@ from pathlib import Path
 import torch
 from training import NORM, STEPS, write_inputs
 
-from cloudseg.config.schema import whole_recipe
 from cloudseg.models.weights import initial_weights
 
 MOST_APART = 0.05
 BATCH, EPOCHS = 16, 3
 TRAIN = """
 import json, sys
+from cloudseg.config.recipe import Recipe
 from cloudseg.training.oom_retry import train_with_oom_retry
 from cloudseg.training.job import TrainingJob
 job = json.loads(sys.argv[1])
 device = job.pop("device")
-train_with_oom_retry(TrainingJob(**job), device)
+recipe = Recipe(**job.pop("recipe"))
+train_with_oom_retry(TrainingJob(recipe=recipe, **job), device)
 """
 
 
@@ -62,7 +63,7 @@ def main() -> None:
 
 def train(folder: Path, arguments: argparse.Namespace, device: str, gpus: int) -> dict:
     """Train in a process of its own and return its record."""
-    recipe = whole_recipe({"epochs": EPOCHS, "batch": BATCH, "gpus": gpus, "normalise": NORM, "augmentation": STEPS})
+    recipe = {"epochs": EPOCHS, "batch": BATCH, "gpus": gpus, "normalise": NORM, "augmentation": STEPS}
     names = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
     job = {
         **{"device": device, "encoder": arguments.encoder, "decoder": arguments.decoder, "recipe": recipe, "fold": 0},

@@ -3,18 +3,22 @@
 import numpy as np
 import pandas as pd
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
 
-RECIPE = {
-    **{"batch": 4, "epochs": 3, "learning_rate": 1e-3, "weight_decay": 0.01, "warmup": 1, "clip": 1},
-    **{"patience": 0, "best_by": "dice", "loss": {"bce": 1, "dice": 1}, "precision": "float32"},
-    **{"dice_over": "class", "loss_grid": "input", "canvas": None, "channels": "rgb", "drop_last": False},
-    **{"gpus": 1, "micro_batch": None, "ema": None, "compile": False, "channels_last": True},
-    **{"schedule": "cosine", "plateau_patience": 2, "plateau_factor": 0.5},
-    "validation": {"threshold": 0.5, "min_area": 0.01},
-    "augmentation": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}],
-    "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-}
+
+def small_recipe(**keys):
+    """Return the recipe of the tests of the network, with other values for some keys."""
+    usual = {
+        "batch": 4,
+        "epochs": 3,
+        "precision": "float32",
+        "validation": {"threshold": 0.5, "min_area": 0.01},
+        "augmentation": [{"name": "HorizontalFlip", "p": 0.5}, {"name": "RandomBrightnessContrast", "p": 0.5}],
+        "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    }
+    return Recipe(**usual | keys)
+
 
 FROG = [  # what the forum's kit did on a canvas of 700x1050
     {"name": "HorizontalFlip", "p": 0.5},

@@ -8,7 +8,7 @@ import functools
 import statistics
 import textwrap
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,6 +17,7 @@ import tabulate
 import torch
 
 from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, OutOfMemoryError
 from cloudseg.models.preprocessing import CHANNELS
@@ -75,7 +76,7 @@ def find_batch_size(
     decoder: str,
     size: Sequence[int],
     classes: int,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     device: str | torch.device,
     threads: int = 1,
     submission_size: Sequence[int] | None = None,
@@ -89,7 +90,7 @@ def find_batch_size(
     encoder, decoder : names of smp.
     size : (height, width) of the images, pixels.
     classes : number of planes.
-    recipe : as of :func:`cloudseg.training.train.train`; ``compile`` is off here.
+    recipe : by which the network is trained; ``compile`` is off here.
     device : where to train. This process must not have computed on it.
     threads : numerical threads.
     submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
@@ -140,7 +141,7 @@ def find_batch_size(
         "decoder": decoder,
         "size": tuple(size),
         "classes": classes,
-        "recipe": dict(recipe),
+        "recipe": recipe,
         "device": device,
         "threads": threads,
         "submission_size": submission_size,
@@ -158,7 +159,7 @@ def find_batch_size(
         "device": device.type,
         "name": devices.name(device),
         "memory_mib": memory,
-        "precision": str(devices.compute_dtype(recipe["precision"], device)).removeprefix("torch."),
+        "precision": str(devices.compute_dtype(recipe.precision, device)).removeprefix("torch."),
         "largest_batch": largest,
         "ended_by": ended_by,
         **(asdict(fitted[largest]) if largest else dict.fromkeys(FIGURES)),
@@ -232,11 +233,11 @@ def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
     return fits, "memory"
 
 
-def _for_recipe(attempt: Attempt, recipe: Mapping[str, Any], largest: int, ended_by: str) -> dict[str, Any]:
+def _for_recipe(attempt: Attempt, recipe: Recipe, largest: int, ended_by: str) -> dict[str, Any]:
     """Return the part of a summary that is about a recipe: whether its whole step fits, or in which pieces it does."""
-    batch, gpus = recipe["batch"], recipe["gpus"]
+    batch, gpus = recipe.batch, recipe.gpus
     share = -(-batch // gpus)
-    at_once = images_at_once(batch, gpus, recipe["micro_batch"])
+    at_once = images_at_once(batch, gpus, recipe.micro_batch)
     row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:
@@ -271,7 +272,7 @@ def trial(
     decoder: str,
     size: tuple[int, int],
     classes: int,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     device: torch.device,
     threads: int,
     submission_size: Sequence[int] | None,
@@ -295,12 +296,13 @@ def trial(
     try:
         with memory_limit(device, memory):
             torch.manual_seed(0)
-            model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe["channels"]])
-            grid = tuple(submission_size) if recipe["loss_grid"] == "submission" else None
-            trainer = Trainer(model, {**recipe, "compile": False}, classes, ProcessGroup(0, 1, device), grid)
+            model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe.channels])
+            grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
+            uncompiled = recipe.model_copy(update={"compile": False})
+            trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
-            step = functools.partial(trainer.train_step, image, mask, rate=recipe["learning_rate"], pieces=count)
+            step = functools.partial(trainer.train_step, image, mask, rate=recipe.learning_rate, pieces=count)
             seconds = _median_seconds(step, device)
     except Exception as error:
         if not devices.ran_out_of_memory(error):

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config import schema
+from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
 
-RECIPE = schema.load("config")["properties"]["recipes"]["additionalProperties"]
 FOLDER = "finished"
 STATE = "training.state"
 # Links share their bytes with the outputs: what damages one damages the other
@@ -89,7 +88,7 @@ def decisive(
     encoder: str,
     decoder: str,
     fold: int,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     seed: int,
     threads: int,
     code: int,
@@ -101,19 +100,22 @@ def decisive(
 
     Parameters
     ----------
-    encoder, decoder, fold, recipe, seed, threads, code : as of :func:`cloudseg.training.train.train`; what stands at
-        its default in the recipe does not count, so that a key that comes later changes nothing.
+    encoder, decoder, fold, recipe, seed, threads, code : as of :class:`cloudseg.training.job.TrainingJob`; what stands
+        at its default in the recipe does not count, so that a key that comes later changes nothing.
     loss_size : (height, width) of the grid of the loss where it is that of the submission, else None.
     data, weights : digests of the images with their labels and folds, and of the initial weights.
     """
     return {
-        **{"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "threads": threads, "code": code},
-        **{
-            "recipe": schema.canonical(dict(recipe), RECIPE),
-            "loss_size": loss_size and list(loss_size),
-            "data": data,
-            "weights": weights,
-        },
+        "encoder": encoder,
+        "decoder": decoder,
+        "fold": fold,
+        "seed": seed,
+        "threads": threads,
+        "code": code,
+        "recipe": recipe.canonical(),
+        "loss_size": loss_size and list(loss_size),
+        "data": data,
+        "weights": weights,
     }
 
 
@@ -126,9 +128,9 @@ def data_digest(pixels: str | Path, folds: str | Path) -> str:
 
 def decisive_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decided a training, from its ``run.json``."""
-    names = ("encoder", "decoder", "fold", "recipe", "seed", "threads", "data")
     return decisive(
-        **{name: record[name] for name in names},
+        **{name: record[name] for name in ("encoder", "decoder", "fold", "seed", "threads", "data")},
+        recipe=Recipe(**record["recipe"]),
         code=record.get("code", FIRST_CODE),
         loss_size=record.get("loss_size"),
         weights=record["weights"]["sha256"],
@@ -187,8 +189,10 @@ def differences(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 
 def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a recipe that count for training, with their defaults."""
-    whole = schema.with_defaults(schema.canonical(dict(recipe), RECIPE), RECIPE)
-    return {name: value for name, value in whole.items() if name not in ("start", "tta")}
+    try:
+        return Recipe(**recipe).model_dump(mode="json", exclude={"start", "tta"})
+    except ValueError:  # the record of another version
+        return dict(recipe)
 
 
 def _is_whole(folder: Path, outputs: Mapping[str, Path]) -> bool:

@@ -66,14 +66,15 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     train = SegmentationDataset(
         job.canvas_pixels or job.pixels,
         train_images,
-        transform=build_transform(job.recipe["augmentation"]),
+        transform=build_transform(job.recipe.steps),
         seed=job.seed,
         size=size,
     )
     loader = Loader(train, batches, job.workers, group.device, ranks=group.size)
     valid_rows = slice(group.rank, None, group.size)
     valid = SegmentationDataset(job.pixels, valid_images[valid_rows])
-    classes, decision = attributes["classes"], ValidationDecision.of(job.recipe["validation"], size)
+    classes, validation = attributes["classes"], job.recipe.validation
+    decision = ValidationDecision.of(validation.threshold, validation.min_area, size)
     _require_masks_to_stay(valid, len(classes), decision, group, job.pixels)
     return FoldData(
         classes=classes,
@@ -92,17 +93,17 @@ def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micr
         raise DatasetError(f"{job.folds}: fold {job.fold} leaves {n_images} images to train on; two are needed")
     batches = BatchSampler(
         n_images,
-        job.recipe["batch"],
+        job.recipe.batch,
         shuffle_seed=job.seed,
-        drop_last=job.recipe["drop_last"],
+        drop_last=job.recipe.drop_last,
         rank=group.rank,
         ranks=group.size,
         most=micro_batch_size,
     )
     if not len(batches):
         why, lower = f"are too few for {group.size} devices", "`gpus`"
-        if job.recipe["drop_last"]:
-            why = f"make no batch of {job.recipe['batch']}, and `drop_last` keeps no other"
+        if job.recipe.drop_last:
+            why = f"make no batch of {job.recipe.batch}, and `drop_last` keeps no other"
             lower = "`batch`, or set `drop_last: false`"
         raise ConfigError(
             f"{job.folds}: the {n_images} images that fold {job.fold} leaves to train on {why}; lower {lower}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cloudseg.config.batching import images_at_once
-from cloudseg.config.schema import whole_recipe
+from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
 from cloudseg.training.finished import FinishedTraining, data_digest, decisive
 
@@ -23,7 +23,7 @@ class TrainingJob:
     fold : from 0.
     weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
         fold starts from the same network.
-    recipe : a recipe of the config with its defaults.
+    recipe : a recipe of the config.
     outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
@@ -45,7 +45,7 @@ class TrainingJob:
     folds: str | Path
     fold: int
     weights: str | Path
-    recipe: Mapping[str, Any]
+    recipe: Recipe
     outputs: Mapping[str, str | Path]
     seed: int
     canvas_pixels: str | Path | None = None
@@ -56,18 +56,18 @@ class TrainingJob:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if (self.recipe["canvas"] is None) != (self.canvas_pixels is None):
+        if (self.recipe.canvas is None) != (self.canvas_pixels is None):
             raise ValueError(
-                f"the recipe's canvas is {self.recipe['canvas']} and its pixels are {self.canvas_pixels}; give both"
+                f"the recipe's canvas is {self.recipe.canvas} and its pixels are {self.canvas_pixels}; give both"
             )
-        if self.recipe["loss_grid"] == "submission" and self.submission_size is None:
+        if self.recipe.loss_grid == "submission" and self.submission_size is None:
             raise ValueError("loss_grid: submission needs the size of the submission grid, got none")
 
     @classmethod
     def of_rule(cls, snakemake: Any) -> Self:
         """Return the training that a job of the rule ``train`` asks for."""
         wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
-        recipe, submission_size = whole_recipe(params.recipe), params.get("submission_size")
+        recipe, submission_size = Recipe(**params.recipe), params.get("submission_size")
         return cls(
             encoder=wildcards.encoder,
             decoder=wildcards.decoder,
@@ -83,13 +83,13 @@ class TrainingJob:
             code=params.code,
             keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
             threads=params.threads,
-            workers=max(0, snakemake.threads // recipe["gpus"] - params.threads),
+            workers=max(0, snakemake.threads // recipe.gpus - params.threads),
         )
 
     @property
     def gpus(self) -> int:
         """Devices, and processes, that share each batch."""
-        return self.recipe["gpus"]
+        return self.recipe.gpus
 
     @property
     def loss_size(self) -> list[int] | None:
@@ -99,7 +99,7 @@ class TrainingJob:
     @property
     def loss_grid(self) -> tuple[int, int] | None:
         """(height, width) at which the loss is computed; None computes it at the training size."""
-        return self.submission_size if self.recipe["loss_grid"] == "submission" else None
+        return self.submission_size if self.recipe.loss_grid == "submission" else None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -139,6 +139,6 @@ class MicroBatch:
     oom_sizes: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, recipe: Mapping[str, Any]) -> Self:
+    def of(cls, recipe: Recipe) -> Self:
         """Return what a recipe begins with."""
-        return cls(images_at_once(recipe["batch"], recipe["gpus"], recipe["micro_batch"]))
+        return cls(images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch))

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +24,23 @@ class ValidationDecision:
     min_size: int
 
     @classmethod
-    def of(cls, validation: Mapping[str, Any], size: tuple[int, int]) -> "ValidationDecision":
+    def of(cls, threshold: float, min_area: float | None, size: tuple[int, int]) -> "ValidationDecision":
         """Return the decision of a recipe for images of a size.
 
         Parameters
         ----------
-        validation : of a recipe: ``threshold`` (0 to 1) and ``min_area``, a share of the image (None is 0).
+        threshold : probability from which a pixel is in.
+        min_area : smallest area of a component that stays, as a share of the image; None is 0.
         size : height and width of the images in pixels.
 
         Examples
         --------
-        >>> ValidationDecision.of({"threshold": 0.5, "min_area": 0.025}, (96, 144))
+        >>> ValidationDecision.of(0.5, 0.025, (96, 144))
         ValidationDecision(level=128, min_size=346)
         """
-        pixels = (validation["min_area"] or 0) * size[0] * size[1]
+        pixels = (min_area or 0) * size[0] * size[1]
         # Rounded first: 0.07 * 100 is a little more than 7
-        return cls(level(validation["threshold"]), math.ceil(round(pixels, 6)))
+        return cls(level(threshold), math.ceil(round(pixels, 6)))
 
     def mask(self, plane: np.ndarray) -> np.ndarray:
         """Return the mask, uint8 (H, W) of 0 and 1, of stored probabilities, uint8 (H, W)."""

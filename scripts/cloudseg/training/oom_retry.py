@@ -61,7 +61,7 @@ def _begun(job: TrainingJob, device: torch.device) -> MicroBatch | None:
 
 def _halved(job: TrainingJob, device: torch.device, micro_batch: MicroBatch, reason: str) -> MicroBatch:
     """Return a micro-batch of half the size, and free what the device holds."""
-    batch, size = job.recipe["batch"], micro_batch.size
+    batch, size = job.recipe.batch, micro_batch.size
     half = smaller(batch, job.gpus, size)
     if half is None:
         raise OutOfMemoryError(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.errors import ConfigError
 from cloudseg.training.schedules import SCHEDULES, reductions
 
@@ -17,7 +18,7 @@ class Progress:
 
     Parameters
     ----------
-    recipe : as of :class:`cloudseg.training.job.TrainingJob`.
+    recipe : by which the network is trained.
     classes : names, for the columns of the history.
     batches : batches of an epoch.
 
@@ -29,7 +30,7 @@ class Progress:
     resumed : after which epoch, of how many, earlier processes stopped.
     """
 
-    def __init__(self, recipe: Mapping[str, Any], classes: list[str], batches: int) -> None:
+    def __init__(self, recipe: Recipe, classes: list[str], batches: int) -> None:
         self._recipe, self._classes, self._batches = recipe, classes, batches
         self.history: list[dict[str, Any]] = []
         self._values: list[float] = []  # of each epoch, by `best_by`; more is better
@@ -45,12 +46,12 @@ class Progress:
     @property
     def finished(self) -> bool:
         """Whether there is no further epoch to train."""
-        return self.epoch >= self._recipe["epochs"] or self.stopped_early
+        return self.epoch >= self._recipe.epochs or self.stopped_early
 
     @property
     def stopped_early(self) -> bool:
         """Whether as many epochs as `patience` says were no better than the best."""
-        return bool(self._recipe["patience"]) and self.epoch - self.best_epoch >= self._recipe["patience"]
+        return bool(self._recipe.patience) and self.epoch - self.best_epoch >= self._recipe.patience
 
     @property
     def improved(self) -> bool:
@@ -60,11 +61,11 @@ class Progress:
     def learning_rate(self, batch: int) -> float:
         """Return the learning rate of a batch, from 0, of the epoch that comes."""
         recipe = self._recipe
-        peak = recipe["learning_rate"]
-        if recipe["schedule"] == "plateau":
-            peak *= recipe["plateau_factor"] ** reductions(self._values, recipe["plateau_patience"])
-        steps, warmup = (recipe[name] * self._batches for name in ("epochs", "warmup"))
-        return peak * SCHEDULES[recipe["schedule"]](self.epoch * self._batches + batch, steps, warmup)
+        peak = recipe.learning_rate
+        if recipe.schedule == "plateau":
+            peak *= recipe.plateau_factor ** reductions(self._values, recipe.plateau_patience)
+        steps, warmup = recipe.epochs * self._batches, recipe.warmup * self._batches
+        return peak * SCHEDULES[recipe.schedule](self.epoch * self._batches + batch, steps, warmup)
 
     def add(
         self,
@@ -95,7 +96,7 @@ class Progress:
                 "seconds": round(seconds, 2),
             }
         )
-        self._values.append(float(dice.mean()) if self._recipe["best_by"] == "dice" else -valid_loss)
+        self._values.append(float(dice.mean()) if self._recipe.best_by == "dice" else -valid_loss)
         if self._values[-1] > self._best_value:
             self.best_epoch, self._best_value = epoch, self._values[-1]
             self.best_network = {
@@ -107,7 +108,7 @@ class Progress:
         return (
             "epoch {epoch}/{epochs}: learning rate {learning_rate:.2g}, loss {train_loss:.4f} train "
             "{valid_loss:.4f} valid, Dice {valid_dice:.4f}, {seconds:.1f} s{best}".format(
-                **self.history[-1], epochs=self._recipe["epochs"], best=" (best)" if self.improved else ""
+                **self.history[-1], epochs=self._recipe.epochs, best=" (best)" if self.improved else ""
             )
         )
 
@@ -118,7 +119,7 @@ class Progress:
     def state_dict(self) -> dict[str, Any]:
         """Return all but the best weights, which a state keeps apart since they need no copy."""
         return {
-            "epochs": self._recipe["epochs"],
+            "epochs": self._recipe.epochs,
             "history": self.history,
             "values": self._values,
             "best": {"epoch": self.best_epoch, "value": self._best_value},
@@ -143,7 +144,7 @@ class Progress:
             recipe = self._recipe
             raise ConfigError(
                 f"the {which} loss became {loss} in epoch {self.epoch + 1}; lower `learning_rate` (now "
-                f"{recipe['learning_rate']}) or `clip` (now {recipe['clip']}), lengthen `warmup` (now "
-                f"{recipe['warmup']}), or set `precision: float32` (now {recipe['precision']})"
+                f"{recipe.learning_rate:g}) or `clip` (now {recipe.clip:g}), lengthen `warmup` (now "
+                f"{recipe.warmup:g}), or set `precision: float32` (now {recipe.precision})"
             )
         return loss

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.runtime import devices
 from cloudseg.storage import files
 from cloudseg.training.distributed import ProcessGroup
@@ -62,7 +63,7 @@ def write_record(
         "encoder": job.encoder,
         "decoder": job.decoder,
         "fold": job.fold,
-        "recipe": dict(job.recipe),
+        "recipe": _plain(job.recipe),
         "seed": job.seed,
         "threads": job.threads,
         "code": job.code,
@@ -77,7 +78,7 @@ def write_record(
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         "precision": str(trainer.dtype).removeprefix("torch."),
         "batch": {
-            "images": job.recipe["batch"],
+            "images": job.recipe.batch,
             "devices": len(machines),
             "at_once": micro_batch.size,
             "pieces": data.batches.pieces(0),
@@ -114,6 +115,19 @@ def describe_devices(group: ProcessGroup, stopwatch: Stopwatch) -> list[dict[str
         }
         for number, (peak, share) in enumerate(rows)
     ]
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """Return all keys of a recipe as plain values, those first that the params of the job name."""
+
+    def in_order(named: Any, whole: Any) -> Any:
+        if isinstance(named, dict):
+            return {key: in_order(named[key], whole[key]) for key in named} | {
+                key: value for key, value in whole.items() if key not in named
+            }
+        return named
+
+    return in_order(recipe.canonical(), recipe.model_dump(mode="json"))
 
 
 def _versions() -> dict[str, str]:

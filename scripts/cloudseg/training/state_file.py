@@ -100,10 +100,10 @@ def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
     ----------
     device : its type counts, and the precision that it computes in. Of the recipe all but ``epochs`` counts.
     """
-    decides = job.identity | {"recipe": {key: value for key, value in job.recipe.items() if key != "epochs"}}
+    decides = job.identity | {"recipe": job.recipe.model_dump(mode="json", exclude={"epochs"})}
     decides |= {"data": data_digest(job.pixels, job.folds), "weights": files.sha256(job.weights)}
     decides |= {"loss_size": job.loss_size, "device": device.type}
-    decides |= {"precision": str(compute_dtype(job.recipe["precision"], device)), "torch": torch.__version__}
+    decides |= {"precision": str(compute_dtype(job.recipe.precision, device)), "torch": torch.__version__}
     return StateFile(Path(job.outputs["last"]).with_name(NAME), files.digest(decides))
 
 

@@ -84,7 +84,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     if not group.is_main:
         return
     if progress.stopped_early:
-        print(f"stopped: no better epoch in {job.recipe['patience']}")
+        print(f"stopped: no better epoch in {job.recipe.patience}")
     last = trainer.eval_model.network.state_dict()
     write_state(last, job.outputs["last"], _metadata(job, data.classes, progress.epoch))
     write_record(job, data, trainer, progress, stopwatch, micro_batch, machines)
@@ -94,7 +94,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
 
 def _build_trainer(job: TrainingJob, n_classes: int, group: ProcessGroup) -> Trainer:
     torch.manual_seed(job.seed)
-    channels = CHANNELS[job.recipe["channels"]]
+    channels = CHANNELS[job.recipe.channels]
     model = build_model(job.encoder, job.decoder, n_classes, weights=job.weights, channels=channels)
     return Trainer(model, job.recipe, n_classes, group, job.loss_grid)
 
@@ -103,7 +103,7 @@ def _train_epoch(
     job: TrainingJob, group: ProcessGroup, data: FoldData, trainer: Trainer, progress: Progress
 ) -> tuple[float, float]:
     """Make the steps of one epoch; return the mean loss of its images and the learning rate of its last step."""
-    epoch, epochs = progress.epoch + 1, job.recipe["epochs"]
+    epoch, epochs = progress.epoch + 1, job.recipe.epochs
     data.batches.epoch = epoch
     # Seeds dropout. The index is past the data set, so no sample shares this seed.
     torch.manual_seed(draw(job.seed, epoch, data.n_train + group.rank))
@@ -172,7 +172,7 @@ def _resume(
 
 def _why_not_resumed(state: dict[str, Any], job: TrainingJob, micro_batch: MicroBatch) -> str | None:
     """Return why a training begins anew though there is a state of it."""
-    epochs, schedule, done = job.recipe["epochs"], job.recipe["schedule"], len(state["history"])
+    epochs, schedule, done = job.recipe.epochs, job.recipe.schedule, len(state["history"])
     if state["epochs"] != epochs and schedule in FOR_ALL_EPOCHS:
         return f"of {state['epochs']} epochs, and {schedule} depends on their number"
     if state["at_once"] != micro_batch.size:
@@ -185,6 +185,6 @@ def _why_not_resumed(state: dict[str, Any], job: TrainingJob, micro_batch: Micro
 def _metadata(job: TrainingJob, classes: list[str], epoch: int) -> dict[str, Any]:
     """Return what a checkpoint says of itself."""
     metadata = {"encoder": job.encoder, "decoder": job.decoder, "classes": classes, "epoch": epoch}
-    channels = CHANNELS[job.recipe["channels"]]
+    channels = CHANNELS[job.recipe.channels]
     # Absent means RGB: older checkpoints lack the key
     return metadata if channels == 3 else metadata | {"channels": channels}

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from cloudseg.config.batching import LEAST
+from cloudseg.config.recipe import Recipe
 from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
 from cloudseg.models.preprocessing import CHANNELS, normalise
 from cloudseg.models.segmenter import Segmenter
@@ -25,7 +26,7 @@ class Trainer:
     Parameters
     ----------
     model : on the CPU; moved to the group's device.
-    recipe : as of :func:`cloudseg.training.train.train`.
+    recipe : by which the network is trained.
     classes : number of planes.
     group : this process's rank among those that train together.
     loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
@@ -42,24 +43,24 @@ class Trainer:
     def __init__(
         self,
         model: Segmenter,
-        recipe: Mapping[str, Any],
+        recipe: Recipe,
         classes: int,
         group: ProcessGroup,
         loss_grid: tuple[int, int] | None = None,
     ) -> None:
         self._recipe, self.classes, self._group = recipe, classes, group
-        self.dtype = devices.compute_dtype(recipe["precision"], group.device)
+        self.dtype = devices.compute_dtype(recipe.precision, group.device)
         self.busy = devices.BusyClock(group.device)
-        self.loss_of = build_loss(recipe["loss"], loss_grid, recipe["dice_over"])
+        self.loss_of = build_loss(recipe.loss.terms, loss_grid, recipe.dice_over)
         if group.size > 1 and group.device.type == "cuda":  # SyncBatchNorm is CUDA-only
             model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
         model = keep_slow_layers_in_float32(model, group.device, self.dtype)
         # Channels last is a quarter faster than planes, on the CPU too
-        layout = torch.channels_last if recipe["channels_last"] else torch.contiguous_format
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(group.device, memory_format=layout)
-        self._optimiser = torch.optim.AdamW(_parameter_groups(model, recipe["weight_decay"]), fused=True)
+        self._optimiser = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), fused=True)
         self._scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
-        self._average = _moving_average(self.model, recipe["ema"]) if recipe["ema"] else None
+        self._average = _moving_average(self.model, recipe.ema) if recipe.ema else None
         self.eval_model = self._average.module if self._average else self.model
         self._ddp_model: nn.Module | None = (
             None  # the DDP wrapper, made at the first step: finding unused parameters needs an image
@@ -101,7 +102,7 @@ class Trainer:
                     self._scaler.scale(loss * (count * self._group.size / whole)).backward()
                 total += loss.detach() * count
             self._scaler.unscale_(self._optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe["clip"])
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
             self._scaler.step(self._optimiser)
             self._scaler.update()
             self._optimiser.zero_grad()
@@ -141,7 +142,7 @@ class Trainer:
     def _wrap(self, image: torch.Tensor) -> None:
         self._ddp_model = self._group.wrap_ddp(self.model, self._to_network(image))
         # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
-        self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe["compile"] else self._ddp_model
+        self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe.compile else self._ddp_model
 
     def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
@@ -151,9 +152,9 @@ class Trainer:
             return network(image)
 
     def _to_network(self, image: torch.Tensor) -> torch.Tensor:
-        channels = CHANNELS[self._recipe["channels"]]
+        recipe = self._recipe
         image = image.to(self._group.device, non_blocking=True)
-        return normalise(image, **self._recipe["normalise"], channels=channels)
+        return normalise(image, recipe.normalise.mean, recipe.normalise.std, channels=CHANNELS[recipe.channels])
 
     def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
         return unpack(mask.to(self._group.device, non_blocking=True), self.classes)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from network_fixtures import RECIPE, write_pixels
+from network_fixtures import small_recipe, write_pixels
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.views import FLIPS, IDENTITY
@@ -42,7 +42,7 @@ def photo(size=(32, 48), seed=0):
 def test_a_new_image_is_predicted_from_its_file(folder, tmp_path):
     """As a person would who has a run's folder and a photo."""
     cv2.imwrite(str(tmp_path / "new.jpg"), photo((128, 192)))
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": RECIPE}))
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": small_recipe().model_dump(mode="json")}))
 
     recipe = Recipe(**json.loads((tmp_path / "run.json").read_text())["recipe"])
     predictor = Predictor(folder / "best.safetensors", recipe, size=(128, 192))

@@ -6,7 +6,7 @@ import resource
 import pandas as pd
 import pytest
 import torch
-from network_fixtures import RECIPE
+from network_fixtures import small_recipe
 from torch import nn
 
 from cloudseg.config.batching import pieces
@@ -56,7 +56,7 @@ def room(monkeypatch):
 
 
 def small(**options):
-    recipe = RECIPE | {"loss": {"bce": 1}} | options.pop("recipe", {})
+    recipe = small_recipe(**{"loss": {"bce": 1}} | options.pop("recipe", {}))
     return find_batch_size(**NETWORK | {"size": (32, 32), "recipe": recipe} | options)
 
 
@@ -148,7 +148,7 @@ def test_a_step_that_takes_too_long_is_not_tried():
         assert (images, count) == (2, 1)
         return Fitted(seconds_per_step=6.0, images_per_second=1 / 3, peak_memory_mib=100)
 
-    row = batch_size._for_recipe(attempt, RECIPE | {"batch": 16}, 2, "time")
+    row = batch_size._for_recipe(attempt, small_recipe(batch=16), 2, "time")
     assert (row["fits"], row["micro_batch"]) == ("unknown", None)
     assert "about 48 s" in row["note"]
 
@@ -163,7 +163,7 @@ def test_on_the_cpu_a_larger_limit_holds_more_images(capsys):
     before = resource.getrlimit(resource.RLIMIT_DATA)
     largest = []
     for memory in (130, 200):
-        *_, summary = find_batch_size(**NETWORK, recipe=RECIPE | {"batch": 24}, memory=memory, most=64)
+        *_, summary = find_batch_size(**NETWORK, recipe=small_recipe(batch=24), memory=memory, most=64)
         assert 2 <= summary["largest_batch"] < 64
         assert (summary["ended_by"], summary["memory_mib"]) == ("memory", memory)
         assert 20 < summary["peak_memory_mib"] < 1.3 * memory

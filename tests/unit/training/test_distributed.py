@@ -13,7 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from network_fixtures import RECIPE, result, write_folds, write_pixels
+from network_fixtures import result, small_recipe, write_folds, write_pixels
 from torch import nn
 
 from cloudseg.config.batching import pieces, smaller
@@ -49,7 +49,7 @@ def job(inputs, out, **recipe):
         folds=inputs / "folds.tsv",
         fold=0,
         weights=inputs / "weights.safetensors",
-        recipe=RECIPE | recipe,
+        recipe=small_recipe(**recipe),
         outputs={name: out / file for name, file in outputs.items()},
         seed=3,
     )
@@ -169,7 +169,7 @@ def learn_in_two_ways(group, path):
 
     def learner():
         torch.manual_seed(1)
-        return Trainer(build_model("resnet18", "linknet", 2), RECIPE | {"gpus": 3}, 2, group)
+        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), 2, group)
 
     def step(learns, seed):
         generator = torch.Generator().manual_seed(10 * seed + group.rank)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cloudseg.config.schema import whole_recipe
+from cloudseg.config.recipe import Recipe
 from cloudseg.runtime.gpus import granted
 from cloudseg.storage.files import sha256
 from cloudseg.training.finished import (
@@ -29,7 +29,9 @@ def outputs(run):
 
 
 def training(run, **recipe):
-    return FinishedTraining(outputs(run), decisive(recipe=recipe, code=1, loss_size=None, weights="w", **FACTS))
+    return FinishedTraining(
+        outputs(run), decisive(recipe=Recipe(**recipe), code=1, loss_size=None, weights="w", **FACTS)
+    )
 
 
 def finish(run, text, **recipe):
@@ -37,7 +39,10 @@ def finish(run, text, **recipe):
     run.mkdir(parents=True, exist_ok=True)
     for name in ("best", "last", "history"):
         outputs(run)[name].write_text(f"{text} {name}\n")
-    record = FACTS | {"recipe": whole_recipe(recipe), "weights": {"path": "a/imagenet.safetensors", "sha256": "w"}}
+    record = FACTS | {
+        "recipe": Recipe(**recipe).model_dump(mode="json"),
+        "weights": {"path": "a/imagenet.safetensors", "sha256": "w"},
+    }
     record |= {"code": 1, "sha256": {name: sha256(outputs(run)[name]) for name in ("best", "last")}}
     outputs(run)["run"].write_text(json.dumps(record) + "\n")
     training(run, **recipe).keep()
@@ -128,7 +133,7 @@ def test_the_state_comes_back_so_that_more_epochs_go_on(tmp_path):
 def test_a_record_tells_which_training_it_is_of_whatever_keys_have_come_since(tmp_path):
     finish(tmp_path, "old", epochs=4)
     record = json.loads((tmp_path / "run.json").read_text())
-    wanted = decisive(recipe={"epochs": 4}, code=1, loss_size=None, weights="w", **FACTS)
+    wanted = decisive(recipe=Recipe(epochs=4), code=1, loss_size=None, weights="w", **FACTS)
     assert decisive_of_record(record) == wanted
     del record["recipe"]["ema"], record["code"]  # of the time before there were such keys
     assert decisive_of_record(record) == wanted

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from network_fixtures import RECIPE, write_folds, write_pixels
+from network_fixtures import small_recipe, write_folds, write_pixels
 
-from cloudseg.config.recipe import Recipe
 from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.models.weights import initial_weights
 from cloudseg.storage import stores
@@ -31,7 +30,7 @@ def train_one(folder, **recipe):
             folds=folder / "folds.tsv",
             fold=0,
             weights=folder / "weights.safetensors",
-            recipe=RECIPE | recipe,
+            recipe=small_recipe(**recipe),
             outputs=outputs,
             seed=3,
         )
@@ -59,7 +58,7 @@ def test_the_dice_of_an_epoch_is_the_score_of_its_network_by_the_same_decision(t
         folds=tmp_path / "folds.tsv",
         fold=0,
         outputs={"last": tmp_path / "valid.zarr"},
-        recipe=Recipe(**RECIPE | {"tta": ["identity"]}),
+        recipe=small_recipe(tta=["identity"]),
         size=(32, 48),
     )
     predict(job)
@@ -95,7 +94,7 @@ def test_a_stray_pixel_in_an_empty_plane_costs_nothing_below_the_minimum_size():
     ],
 )
 def test_the_decision_of_a_recipe_at_a_size(validation, size, expected):
-    decision = ValidationDecision.of(validation, size)
+    decision = ValidationDecision.of(**validation, size=size)
     assert (decision.level, decision.min_size) == expected
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from network_fixtures import RECIPE, result, write_folds, write_pixels
+from network_fixtures import result, small_recipe, write_folds, write_pixels
 
 from cloudseg.errors import DiskFullError
 from cloudseg.models.weights import initial_weights
@@ -40,7 +40,7 @@ def settings(inputs, out, **recipe):
         folds=inputs / "folds.tsv",
         fold=0,
         weights=inputs / "weights.safetensors",
-        recipe=RECIPE | recipe,
+        recipe=small_recipe(**recipe),
         outputs={name: out / file for name, file in outputs.items()},
         seed=3,
     )

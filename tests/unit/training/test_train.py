@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from network_fixtures import RECIPE, write_folds, write_pixels
+from network_fixtures import small_recipe, write_folds, write_pixels
 
 from cloudseg.models.checkpoint_file import load_strictly, read_state
 from cloudseg.models.segmenter import Segmenter, build_model
@@ -52,7 +52,7 @@ def run(
             folds=inputs / "folds.tsv",
             fold=fold,
             weights=inputs / "weights.safetensors",
-            recipe=RECIPE | recipe,
+            recipe=small_recipe(**recipe),
             outputs=outputs,
             seed=seed,
             workers=workers,
@@ -95,7 +95,7 @@ def test_what_a_run_leaves(inputs, tmp_path):
     assert record["images"] == {"train": 9, "valid": 9}
     assert record["sha256"]["best"] == files.sha256(outputs["best"])
     assert record["weights"]["sha256"] == files.sha256(inputs / "weights.safetensors")
-    assert record["recipe"] == RECIPE
+    assert record["recipe"] == small_recipe().model_dump(mode="json")
     state, about = read_state(outputs["last"])
     assert about == {"encoder": "tu-test_resnet", "decoder": "linknet", "classes": ["a", "b"], "epoch": 3}
     plain = smp.create_model("linknet", "tu-test_resnet", encoder_weights=None, classes=2)

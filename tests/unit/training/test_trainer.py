@@ -5,7 +5,7 @@ import functools
 
 import pytest
 import torch
-from network_fixtures import RECIPE
+from network_fixtures import small_recipe
 from torch import nn
 
 from cloudseg.models.segmenter import Segmenter, build_model
@@ -33,7 +33,7 @@ def small(norm=True):
 
 
 def trainer(model=None, **recipe):
-    return Trainer(model or small(), RECIPE | recipe, 2, SINGLE)
+    return Trainer(model or small(), small_recipe(**recipe), 2, SINGLE)
 
 
 def steps(trained, count=5):
