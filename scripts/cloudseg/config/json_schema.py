@@ -20,7 +20,11 @@ def json_schema(model: type[Model]) -> Node:
     >>> json_schema(Folds)["properties"]["count"]["maximum"]
     100
     """
-    return _tidied(model.model_json_schema())
+    schema = _tidied(model.model_json_schema())
+    # What a model adds stands before what it inherits, as a person would read it
+    inherited = {name for base in model.__mro__[1:] for name in getattr(base, "model_fields", ())}
+    schema["properties"] = dict(sorted(schema["properties"].items(), key=lambda entry: entry[0] in inherited))
+    return schema
 
 
 def _tidied(node: Any) -> Any:
