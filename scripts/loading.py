@@ -1,11 +1,12 @@
 from cloudseg import logged
+from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.runtime.gpus.lease import leased
 
-        with leased(snakemake) as device:
+        with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             from cloudseg.dataset.images_table import read_images
             from cloudseg.storage.files import write_table, write_text
             from cloudseg.studies.loading import loading_page, loading_table

@@ -1,11 +1,12 @@
 from cloudseg import logged
+from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.runtime.gpus.lease import leased
 
-        with leased(snakemake) as device:
+        with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             import pandas as pd
 
             from cloudseg.config.sheet import KEY

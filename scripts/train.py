@@ -1,6 +1,7 @@
 import sys
 
 from cloudseg import logged
+from cloudseg.config.job import JobConfig
 from cloudseg.training.job import TrainingJob
 
 if __name__ == "__main__":
@@ -14,7 +15,7 @@ if __name__ == "__main__":
                 print(f"{finished.run}: had finished with this recipe and these data; its files are back", file=stream)
         else:
             # Where a job runs is no property of its result: no param, so that moving house reruns nothing.
-            with leased(snakemake) as device:
+            with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
                 from cloudseg.training.oom_retry import train_with_oom_retry
 
                 train_with_oom_retry(job, device)

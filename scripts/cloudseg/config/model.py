@@ -4,7 +4,6 @@
 The keys of a recipe are in :mod:`cloudseg.config.recipe`.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,6 +24,7 @@ from cloudseg.config.fields import (
     expected,
     left_out,
 )
+from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import Size
 
@@ -206,30 +206,6 @@ class EnsembleEntry(Model):
     """
     decision: Decision = left_out()
     """How this ensemble's probabilities become masks."""
-
-
-class JobConfig(Model):
-    """The keys of a config that say how its jobs run, and nothing of what comes out: a job reads them by itself."""
-
-    device: Literal["auto", "cuda", "cpu"] = "auto"
-    """Where networks run. `auto` takes a CUDA device when there is one and says so when there is none."""
-    jobs_per_device: Annotated[int, Scalar(ge=1, le=64)] = 1
-    """Jobs that may share one GPU; they spread over the GPUs first."""
-    keep_state: Bool = True
-    """Keep the state of a finished training (`training.state`, about four times the network), so that more epochs go on
-    from it.
-    """
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "JobConfig":
-        """Return these keys of a config as Snakemake has it.
-
-        Examples
-        --------
-        >>> JobConfig.of({"name": "demo", "device": "cpu", "keep_state": "false"})
-        JobConfig(device='cpu', jobs_per_device=1, keep_state=False)
-        """
-        return cls(**{name: config[name] for name in JobConfig.model_fields if name in config})
 
 
 class Config(JobConfig):

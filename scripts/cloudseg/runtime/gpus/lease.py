@@ -22,7 +22,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cloudseg.errors import ConfigError, DeviceError
 from cloudseg.runtime.gpus.queue import held
@@ -104,17 +104,18 @@ def lease(
 
 
 @contextlib.contextmanager
-def leased(job: Any) -> Iterator["torch.device"]:
+def leased(granted: int, *, device: str = "auto", jobs_per_device: int = 1) -> Iterator["torch.device"]:
     """Lease the devices that a job was granted, and yield the one that it computes on.
+
+    torch must not have been imported: it looks for devices once.
 
     Parameters
     ----------
-    job : the object that Snakemake hands to a script; its ``resources`` and the config's ``device`` and
-        ``jobs_per_device`` are used. torch must not have been imported: it looks for devices once.
+    granted : GPUs that Snakemake granted the job.
+    device, jobs_per_device : as in the config.
     """
-    device = job.config.get("device", "auto")
-    gpus = 0 if device == "cpu" else job.resources.get("gpu", 0)
-    with lease(gpus, jobs_per_device=job.config.get("jobs_per_device", 1)):
+    gpus = 0 if device == "cpu" else granted
+    with lease(gpus, jobs_per_device=jobs_per_device):
         from cloudseg.runtime.devices import select_device
 
         yield select_device(device, gpus)
