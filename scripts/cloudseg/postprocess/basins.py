@@ -211,22 +211,21 @@ def grow_basins(value, parents, accounts, spans, histograms, alive, number, reac
 
 
 @stage
-def sweep_basins(
-    words, first, last, before, padded, truth, masks, arcs, begins, order, hills, heads, basins, spans, histograms,
-    parents, accounts, alive, total, reached, sums, dice,
-):  # fmt: skip
+def sweep_basins(first, last, basins, total, memory, dice):
     """Fill dice[1:] from the basins of the plane."""
-    starts = order  # until the saddles are sorted
+    words, before, padded, masks, hills = memory.words, memory.before, memory.padded, memory.masks, memory.hills
+    begins, order, starts, spans, alive = memory.begins, memory.order, memory.starts, memory.spans, memory.alive
+    parents, accounts, histograms, sums = memory.parents, memory.accounts, memory.histograms, memory.sums
     find_basins(words, first, last, padded, hills, spans, starts)
     clear_histograms(spans, basins, histograms)
-    add_histograms(words, first, last, padded, truth, starts, histograms)
+    add_histograms(words, first, last, padded, memory.truth, starts, histograms)
     sort_saddles(words, first, last, padded, begins, order)
     for basin in range(basins):
         store64(accounts, basin, 0)
     number = 0
     saddle = 0
     for value in range(255, 0, -1):
-        basin = load64(heads, value)
+        basin = load64(memory.heads, value)
         while basin >= 0:
             store32(alive, number, basin)
             number += 1
@@ -236,8 +235,9 @@ def sweep_basins(
         stop = load64(begins, 255 - value)
         for index in range(saddle, stop):
             merge_basins(
-                load32(order, index), value, words, before, hills, masks, arcs, parents, accounts, spans, histograms
-            )
+                load32(order, index), value, words, before, hills, masks, memory.arcs, parents, accounts, spans,
+                histograms,
+            )  # fmt: skip
         saddle = stop
-        number = grow_basins(value, parents, accounts, spans, histograms, alive, number, reached, sums)
+        number = grow_basins(value, parents, accounts, spans, histograms, alive, number, memory.reached, sums)
         score(sums, dice.shape[1], total, dice[value])

@@ -104,17 +104,17 @@ def sum_large(parents, accounts, large, number_large, reached, sums):
 
 
 @stage
-def sweep_pixels(
-    size, least, reached, arcs, padded, truth, masks, begins, order, labels, parents, accounts, large, total, sums, dice
-):
+def sweep_pixels(size, least, total, memory, dice):
     """Fill dice[1:] pixel by pixel."""
-    sort_pixels(padded, truth, size, begins, order)
+    begins, order, parents, accounts = memory.begins, memory.order, memory.parents, memory.accounts
+    sort_pixels(memory.padded, memory.truth, size, begins, order)
     number, number_large, first = 0, 0, 0
     for value in range(255, 0, -1):
         stop = load64(begins, 4 * (255 - value) + 3)
         number, number_large = add_pixels(
-            first, stop, least, order, masks, arcs, labels, parents, accounts, large, number, number_large
-        )
-        number_large = sum_large(parents, accounts, large, number_large, reached, sums)
-        score(sums, dice.shape[1], total, dice[value])
+            first, stop, least, order, memory.masks, memory.arcs, memory.labels, parents, accounts, memory.large,
+            number, number_large,
+        )  # fmt: skip
+        number_large = sum_large(parents, accounts, memory.large, number_large, memory.reached, memory.sums)
+        score(memory.sums, dice.shape[1], total, dice[value])
         first = stop

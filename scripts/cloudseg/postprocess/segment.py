@@ -29,12 +29,15 @@ PLANES_AT_ONCE = 32  # planes whose text is written before it becomes strings: i
 @kernel
 def segment_planes(
     planes, image_step, class_step, row_step, column_step, classes, height, width, levels, min_sizes, first, stop,
-    bits, edges, runs, labels, nodes, digits, ends, text, room, most,
+    sections, digits, ends, room, most,
 ):  # fmt: skip
     """Write the text of planes first to stop, one after the other, and where each ends; return how many are done.
 
-    It stops early when the room left is less than the most that a plane can need.
+    It stops early when the room left is less than the most that a plane can need. At `sections` lie the addresses of
+    the scratch: the bit matrix, edges, runs, labels and nodes of a plane, and the text.
     """
+    bits, edges, runs = load64(sections, 0), load64(sections, 1), load64(sections, 2)
+    labels, nodes, text = load64(sections, 3), load64(sections, 4), load64(sections, 5)
     place = text
     last = text + room - most
     done = 0
@@ -63,12 +66,12 @@ def segment_some(probabilities: np.ndarray, levels: array, min_sizes: array, som
     rules = levels.buffer_info()[0], min_sizes.buffer_info()[0]
     strings: list[str] = []
     with Scratch.of(*scratch_bytes(height, width), *label_bytes(height, width), room) as scratch:
-        *sections, text = scratch.sections
+        sections, text = array("q", scratch.sections), scratch.sections[-1]
         while len(strings) < len(some):
             first = some.start + len(strings)
             done = segment_planes(
                 *planes, *rules, first, min(first + PLANES_AT_ONCE, some.stop),
-                *sections, DIGITS, ends.buffer_info()[0], text, room, most,
+                sections.buffer_info()[0], DIGITS, ends.buffer_info()[0], room, most,
             )  # fmt: skip
             bounds = [0, *ends[:done]]
             characters = scratch.characters(text, bounds[-1])

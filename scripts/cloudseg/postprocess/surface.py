@@ -1,5 +1,6 @@
 """The Dice score of every threshold with every minimum size: the surface that decisions are chosen on."""
 
+from array import array
 from collections.abc import Sequence
 from functools import partial
 
@@ -22,11 +23,12 @@ def dice_of_image(
     least = max(int(min_sizes[0]), 1)
     arcs = arc_table(width + 2)
     with Scratch.of(*sweep_bytes(height, width, len(min_sizes))) as scratch:
+        sections = array("q", scratch.sections)
         for number in range(classes):
             plane, truth_plane = probabilities[image, number], truth[image, number]
             sweep(
                 address(plane), *plane.strides, address(truth_plane), *truth_plane.strides, height, width,
-                least, address(reached), address(arcs), *scratch.sections, dice[number],
+                least, address(arcs), address(reached), sections.buffer_info()[0], dice[number],
             )  # fmt: skip
     return dice
 

@@ -10,12 +10,13 @@ which every pixel reaches, has a closed form.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
 from cloudseg.postprocess.accounts import score
 from cloudseg.postprocess.basins import MOST_BASINS, count_valleys, link_hills, sweep_basins
-from cloudseg.postprocess.compiling import kernel, stage
+from cloudseg.postprocess.compiling import inlined, kernel, stage
 from cloudseg.postprocess.intrinsics import (
     RING,
     bit_count,
@@ -86,17 +87,58 @@ def count_pixels(mask, size):
     return total
 
 
+class SweepMemory(NamedTuple):
+    """Addresses of the tables and the scratch of a sweep; two names of one section are for memory used in turns."""
+
+    arcs: int  # per ring mask the neighbours, one per arc (`arc_table`)
+    reached: int  # per area how many minimum sizes it reaches, int32
+    padded: int  # the plane with a border of 0
+    truth: int  # its truth as 0 and 1, likewise
+    masks: int  # per pixel the ring mask: which neighbours come before it
+    words: int  # per 64 pixels three words: valleys, peaks, saddles
+    before: int  # per word the number of valleys before it
+    begins: int  # per value where its pixels, or its saddles, begin in `order`
+    heads: int  # per value the first of the basins whose peaks have it
+    order: int  # pixels or saddles by falling value
+    starts: int  # per hill where its basin's histogram begins; `order` until the saddles are sorted
+    labels: int  # per pixel a component
+    hills: int  # per hill the hill that its peak joins, or its basin
+    parents: int  # union-find of the components or basins
+    accounts: int  # their accounts
+    large: int  # components that reach the least minimum size
+    alive: int  # basins that have not been united with another
+    spans: int  # per basin where its histogram begins, and the least value in it
+    histograms: int  # per basin and value the account of the pixels that have it
+    sums: int  # per number of minimum sizes reached the sum of accounts
+
+
+@inlined
+def named(sections, arcs, reached):
+    """Name the sections of scratch that `sweep_bytes` gives the sizes of; their addresses lie at `sections`.
+
+    A named tuple as an argument of the kernel would cost 4 us of each plane, to be taken apart.
+    """
+    begins, order, labels, alive = load64(sections, 5), load64(sections, 6), load64(sections, 7), load64(sections, 10)
+    return SweepMemory(
+        arcs, reached,
+        load64(sections, 0) + 64,  # vectors may reach this far before the first pixel
+        load64(sections, 1), load64(sections, 2), load64(sections, 3), load64(sections, 4),
+        begins, begins + 8 * 256, order, order, labels, labels, load64(sections, 8), load64(sections, 9),
+        alive, alive, load64(sections, 11), load64(sections, 12), load64(sections, 13),
+    )  # fmt: skip
+
+
 @kernel
 def sweep(
-    plane, row_step, column_step, truth_plane, truth_row_step, truth_column_step, height, width,
-    least, reached, arcs, padded, truth, masks, words, before, begins, order, labels, parents, accounts, alive,
-    spans, histograms, sums, dice,
+    plane, row_step, column_step, truth_plane, truth_row_step, truth_column_step, height, width, least, arcs, reached,
+    sections, dice,
 ):  # fmt: skip
     """Fill dice (256, K) for one plane."""
+    memory = named(sections, arcs, reached)
+    padded, truth, masks, words, before = memory.padded, memory.truth, memory.masks, memory.words, memory.before
     sizes = dice.shape[1]
     stride = width + 2
     size = stride * (height + 2)
-    padded += 64  # vectors may reach this far before the first pixel
     pad_plane(plane, row_step, column_step, height, width, 0, padded)
     pad_plane(truth_plane, truth_row_step, truth_column_step, height, width, 1, truth)
     total = count_pixels(truth, size)
@@ -104,27 +146,23 @@ def sweep(
     for word in range(first, last):
         rings(padded + 64 * word, stride, masks + 64 * word, words + 24 * word)
     for counter in range(sizes + 1):
-        store64(sums, counter, 0)
+        store64(memory.sums, counter, 0)
     valleys = count_valleys(words, first, last, before)
-    heads = begins + 8 * 256
-    basins = link_hills(words, first, last, before, valleys, masks, arcs, padded, labels, heads, parents, spans)
+    basins = link_hills(
+        words, first, last, before, valleys, masks, arcs, padded, memory.hills, memory.heads, memory.parents,
+        memory.spans,
+    )  # fmt: skip
     if basins <= MOST_BASINS:
-        sweep_basins(
-            words, first, last, before, padded, truth, masks, arcs, begins, order, labels, heads, basins, spans,
-            histograms, parents, accounts, alive, total, reached, sums, dice,
-        )  # fmt: skip
+        sweep_basins(first, last, basins, total, memory, dice)
     else:
-        sweep_pixels(
-            size, least, reached, arcs, padded, truth, masks, begins, order, labels, parents, accounts, alive, total,
-            sums, dice,
-        )  # fmt: skip
+        sweep_pixels(size, least, total, memory, dice)
     whole = load32(reached, height * width)
-    store64(sums, whole, height * width + (total << 32))
-    score(sums, sizes, total, dice[0])
+    store64(memory.sums, whole, height * width + (total << 32))
+    score(memory.sums, sizes, total, dice[0])
 
 
 def sweep_bytes(height: int, width: int, sizes: int) -> tuple[int, ...]:
-    """Return the sizes of the scratch of `sweep`, from `padded` to `sums`."""
+    """Return the sizes of the sections of scratch that `named` names."""
     pixels = -(-(height + 2) * (width + 2) // 64) * 64 + 256
     labels = 64 * (((height + 1) // 2) * ((width + 1) // 2) // 64 + 1)
     planes = (pixels + 64, pixels, pixels, 24 * pixels // 64, 4 * pixels // 64, 8 * 1024)
