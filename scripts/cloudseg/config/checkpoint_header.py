@@ -98,26 +98,26 @@ def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError : when the text is not a mapping in JSON, or one of these keys is not what training writes.
+    DamagedFileError : if the text is not a mapping in JSON, or one of these keys is not what training writes.
 
     Examples
     --------
     >>> parse_metadata('{"encoder": "resnet34", "channels": 1}', "best.safetensors")
     {'encoder': 'resnet34', 'channels': 1}
-    >>> parse_metadata('{"channels": [3]}', "best.safetensors")
+    >>> parse_metadata('{"channels": [3]}', "a.safetensors")
     Traceback (most recent call last):
     ...
-    ValueError: best.safetensors: its metadata are no checkpoint's: channels: expected 1 or 3, got [3]
+    cloudseg.errors.DamagedFileError: a.safetensors: its metadata are no checkpoint's: channels: ... got [3]
     """
     try:
-        about = json.loads(text) if isinstance(text, str) else text
-        if not isinstance(about, dict):
-            raise ValueError(f"expected a mapping, got {about!r:.60}")
-        for name, value in about.items():
+        metadata = json.loads(text) if isinstance(text, str) else text
+        if not isinstance(metadata, dict):
+            raise ValueError(f"expected a mapping, got {metadata!r:.60}")
+        for name, value in metadata.items():
             _require_sound(name, value)
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{path}: its metadata are no checkpoint's: {error}") from None
-    return about
+    return metadata
 
 
 def _require_sound(name: str, value: Any) -> None:
@@ -164,7 +164,7 @@ def start_problem(path: str | Path, encoder: str) -> str | None:
         reason = str(error) if type(error) is ValueError else "its header is no such table"
         return f"{path}: no safetensors file ({reason}); save the weights with safetensors.torch.save_file"
     try:
-        came = parse_metadata(written, path).get("encoder", encoder)
+        got = parse_metadata(written, path).get("encoder", encoder)
     except ValueError as error:
         return str(error)
-    return None if came == encoder else f"{path}: the weights of {came}, not of {encoder}"
+    return None if got == encoder else f"{path}: the weights of {got}, not of {encoder}"

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import torch
@@ -14,7 +15,7 @@ from cloudseg.errors import ConfigError, DamagedFileError
 from cloudseg.storage.files import advice, atomic
 
 
-def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
+def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a safetensors file.
 
     Parameters
@@ -23,13 +24,13 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
 
     Returns
     -------
-    (dict, dict) : key to tensor on the CPU, and what :func:`write_state` was told about it (empty for the
-        files of others).
+    (dict, dict) : key to tensor on the CPU, and the metadata that :func:`write_state` was given (empty for files that
+        it did not write).
 
     Raises
     ------
-    UserError : if the file is cut short, is no safetensors file, fails the checksum of :func:`write_state`, or says
-        of itself what no checkpoint says.
+    DamagedFileError : if the file is cut short, is no safetensors file, fails the checksum of :func:`write_state`, or
+        has the metadata of no checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -41,31 +42,31 @@ def read_state(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
         raise DamagedFileError(
             f"{path}: not a whole safetensors file ({error}); if a job made it, {advice()}"
         ) from error
-    about = parse_metadata(written, path)
-    checksum = about.pop("checksum", None)  # the files of others have none
-    if checksum not in (None, _checksum(state, about)):
+    metadata = parse_metadata(written, path)
+    checksum = metadata.pop("checksum", None)  # absent in files that write_state did not write
+    if checksum not in (None, _checksum(state, metadata)):
         raise DamagedFileError(f"{path}: its content is not what was written (checksum); if a job made it, {advice()}")
-    return state, about
+    return state, metadata
 
 
-def write_state(state: dict[str, torch.Tensor], path: str | Path, about: dict) -> None:
+def write_state(state: dict[str, torch.Tensor], path: str | Path, metadata: dict[str, Any]) -> None:
     """Write a safetensors file atomically; the same state gives the same bytes.
 
     Parameters
     ----------
     state : key to tensor.
     path : the file, replaced as a whole.
-    about : plain values, kept as one JSON text: safetensors writes several in a random order.
+    metadata : plain values, written as one JSON text: safetensors writes several entries in a random order.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    about = about | {"checksum": _checksum(state, about)}
+    metadata = metadata | {"checksum": _checksum(state, metadata)}
     with atomic(path) as temporary:
-        save_file(state, temporary, metadata={KEY: json.dumps(about, sort_keys=True)})
+        save_file(state, temporary, metadata={KEY: json.dumps(metadata, sort_keys=True)})
 
 
-def _checksum(state: dict[str, torch.Tensor], about: dict) -> int:
-    """Return the CRC-32C of names, types, shapes and values of tensors, which safetensors does not guard."""
-    crc = google_crc32c.value(json.dumps(about, sort_keys=True).encode())
+def _checksum(state: dict[str, torch.Tensor], metadata: dict[str, Any]) -> int:
+    """Return the CRC-32C of metadata and tensors; safetensors itself has no checksum."""
+    crc = google_crc32c.value(json.dumps(metadata, sort_keys=True).encode())
     for key, value in sorted(state.items()):
         crc = google_crc32c.extend(crc, f"{key} {value.dtype} {list(value.shape)}".encode())
         crc = google_crc32c.extend(crc, value.contiguous().view(-1).view(torch.uint8).numpy())

@@ -31,8 +31,8 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
 
     Raises
     ------
-    UserError : for an encoder that nobody knows (with the nearest names), an unknown start, a file that does
-        not fit the encoder, or weights that are only on a hub that does not answer (with what to do).
+    UserError : for an encoder that smp and timm do not have (with the nearest names), an unknown start, a file that
+        does not fit the encoder, or weights that are only on a hub that does not answer (with what to do).
 
     Examples
     --------
@@ -44,7 +44,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     """
     require_encoder(encoder)
     kind, _, path = start.partition(":")
-    told = {"encoder": encoder, "start": kind}
+    metadata = {"encoder": encoder, "start": kind}
     if kind not in ("imagenet", "none", "file") or bool(path) != (kind == "file"):
         raise ConfigError(f"start: expected imagenet, none or file:PATH, got {start!r}")
     if kind == "none":
@@ -52,9 +52,9 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
             torch.manual_seed(seed)
             module = _encoder(encoder, pretrained=False)
     elif kind == "file":
-        state, about = read_state(path)
-        told |= {key: value for key, value in about.items() if key == "channels"}
-        module = _encoder(encoder, pretrained=False, channels=told.get("channels", 3))
+        state, source = read_state(path)
+        metadata |= {key: value for key, value in source.items() if key == "channels"}
+        module = _encoder(encoder, pretrained=False, channels=metadata.get("channels", 3))
         load_strictly(module, _encoder_part(state), path)
     elif encoder in PACKAGED:
         module = _encoder(encoder, pretrained=False)
@@ -64,7 +64,7 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
         load_strictly(module, {key: value for key, value in kept.items() if key not in head}, source)
     else:
         module = _from_hub(encoder)
-    write_state(module.state_dict(), out, told)
+    write_state(module.state_dict(), out, metadata)
 
 
 def packaged_state(encoder: str) -> tuple[Path, dict[str, torch.Tensor]]:
@@ -110,19 +110,19 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     expanded = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw"}
     expanded |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-    places: list[tuple[int, int]] = []
+    positions: list[tuple[int, int]] = []  # (stage, block within it) of each block
     width = None
-    while f"_blocks.{len(places)}._project_conv.weight" in state:
-        now = state[f"_blocks.{len(places)}._project_conv.weight"].shape[0]
-        stage, block = places[-1] if places else (-1, 0)
-        places.append((stage, block + 1) if now == width else (stage + 1, 0))
+    while f"_blocks.{len(positions)}._project_conv.weight" in state:
+        now = state[f"_blocks.{len(positions)}._project_conv.weight"].shape[0]
+        stage, block = positions[-1] if positions else (-1, 0)
+        positions.append((stage, block + 1) if now == width else (stage + 1, 0))
         width = now
     renamed = {}
     for key, value in state.items():
         layer, *rest = key.split(".")
         if layer == "_blocks":
             number, layer, *rest = rest
-            stage, block = places[int(number)]
+            stage, block = positions[int(number)]
             names = first if stage == 0 else expanded
             renamed[".".join(["blocks", str(stage), str(block), names[layer], *rest])] = value
         else:

@@ -1,17 +1,17 @@
 """A predictor takes images as they are read and gives what prediction stores."""
 
 import json
+import re
+import shutil
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from network_fixtures import small_recipe, write_pixels
+from network_fixtures import write_pixels
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.views import FLIPS, IDENTITY
-from cloudseg.dataset.decoding import load_image
-from cloudseg.dataset.pixels import resize_image
 from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.inference.predictor import Predictor
 from cloudseg.models.checkpoint_file import write_state
@@ -39,20 +39,26 @@ def photo(size=(32, 48), seed=0):
     return cv2.resize(coarse, size[::-1], interpolation=cv2.INTER_CUBIC)
 
 
-def test_a_new_image_is_predicted_from_its_file(folder, tmp_path):
-    """As a person would who has a run's folder and a photo."""
-    cv2.imwrite(str(tmp_path / "new.jpg"), photo((128, 192)))
-    (tmp_path / "run.json").write_text(json.dumps({"recipe": small_recipe().model_dump(mode="json")}))
+def test_a_new_image_is_predicted_from_its_file(folder, tmp_path, monkeypatch, repo):
+    """As the page says that a person does it who has a run's folder and a photo."""
+    page = (repo / "docs/how-to.md").read_text(encoding="utf-8").partition("## Predict a new image")[2]
+    code = re.search(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)[1]
+    run = tmp_path / re.search(r'Path\("(.+)"\)', code)[1]
+    run.mkdir(parents=True)
+    shutil.copy(folder / "best.safetensors", run)
+    recipe = {key: value for key, value in Recipe(precision="float32").model_dump(mode="json").items() if key != "tta"}
+    (run / "run.json").write_text(json.dumps({"recipe": recipe}))
+    file = tmp_path / re.search(r'load_image\("(.+?)"\)', code)[1]
+    file.parent.mkdir(parents=True)
+    cv2.imwrite(str(file), photo((128, 192)))
+    monkeypatch.chdir(tmp_path)
 
-    recipe = Recipe(**json.loads((tmp_path / "run.json").read_text())["recipe"])
-    predictor = Predictor(folder / "best.safetensors", recipe, size=(128, 192))
-    image = resize_image(load_image(tmp_path / "new.jpg"), (32, 48))
-    probabilities = predictor(image[None])[0]
-    masks = dict(zip(predictor.header.classes, probabilities >= 128, strict=True))
+    names = {}
+    exec(code, names)  # noqa: S102 (the page's own code)
 
-    assert (probabilities.shape, probabilities.dtype) == ((2, 128, 192), np.uint8)
-    assert list(masks) == ["a", "b"]
-    assert probabilities.std() > 5  # there was something to tell apart
+    assert (names["probabilities"].shape, names["probabilities"].dtype) == ((1, 2, 350, 525), np.uint8)
+    assert list(names["masks"]) == ["a", "b"]
+    assert names["probabilities"].std() > 5  # there was something to tell apart
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "grey"])
