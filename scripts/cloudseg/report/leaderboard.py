@@ -13,8 +13,6 @@ from cloudseg.storage import stores
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
-# Columns of a sheet that hold what somebody else reached with the same experiment, as the diary's sheet has them.
-THEIRS = ["diary_dice_best", "diary_dice_last", *(f"diary_lb_{mark}" for mark in MARKS)]
 COLUMNS = [
     *("what", "name", *KEYS, "loss", "images", "dice_best", "dice_last", "fold_spread", "dice_common"),
     *("parameters", "seconds_per_epoch", "dice", "dice_tuned_on_itself", "optimistic", "expected_lb"),

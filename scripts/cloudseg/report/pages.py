@@ -1,4 +1,4 @@
-"""The leaderboard as Markdown, for the screen, the report and the diary."""
+"""The leaderboard as Markdown, for the screen and the report, and as the reference writes its own tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudseg.report.leaderboard import KEYS, LEAKAGE, THEIRS
+from cloudseg.config.reference import Reference
+from cloudseg.report.leaderboard import KEYS, LEAKAGE
 from cloudseg.report.markdown import escaped, markdown_table
 
+REFERENCE = Reference.read()
 MOST_CLASSES = 6  # whose thresholds a table has room for; of more it says from where to where they go
 
 
@@ -57,7 +59,9 @@ NETWORK_HEADS = {
         "dice_minus_lb": "Dice - LB",
         "warning": "warning",
     },
-    **{"theirs": "diary Dice", "their_lb": "diary LB", "their_gap": "diary Dice - LB"},
+    "theirs": f"{REFERENCE.name} Dice",
+    "their_lb": f"{REFERENCE.name} LB",
+    "their_gap": f"{REFERENCE.name} Dice - LB",
 }
 ENSEMBLE_HEADS = {
     **{"name": "name", "folds": "folds", "marked": "Dice", "dice_tuned_on_itself": "on itself (*)"},
@@ -74,7 +78,7 @@ DECISION_HEADS = {
 }
 ENSEMBLE_CONTEST_HEADS = {
     **{"name": "name", "lb_best": "LB best", "lb_last": "LB last", "lb_single": "LB"},
-    **{"dice_minus_lb": "Dice - LB", "warning": "warning", "reference": "diary: LB"},
+    **{"dice_minus_lb": "Dice - LB", "warning": "warning", "reference": f"{REFERENCE.name}: LB"},
 }
 
 
@@ -167,21 +171,22 @@ def _short(member: Any, numbers: dict[str, int]) -> str | None:
 
 
 def _with_their_words(experiments: pd.DataFrame) -> pd.DataFrame:
-    """Join the figures of the diary as it writes them, and set its Dice against its own scores."""
+    """Join the figures of the reference as it writes them, and set its Dice against its own scores."""
     parameters, seconds = experiments["parameters"].astype(float), experiments["seconds_per_epoch"].astype(float)
     experiments = experiments.assign(
         millions=(parameters / 1e6).map("{:.1f}".format).where(parameters.notna()),
         seconds=seconds.map("{:.1f}".format).where(seconds.notna()),
     )
-    if not set(THEIRS) & set(experiments.columns):
+    wanted = {name: column for name, column in REFERENCE.columns.items() if name != "line"}
+    if not set(wanted.values()) & set(experiments.columns):
         return experiments
-    theirs = experiments.reindex(columns=THEIRS).apply(pd.to_numeric, errors="coerce")
-    dice, best, last = (theirs[f"diary_{name}"] for name in ("dice_best", "lb_best", "lb_last"))
-    lb = best.fillna(theirs["diary_lb_single"])
+    theirs = experiments.reindex(columns=list(wanted.values())).apply(pd.to_numeric, errors="coerce")
+    theirs.columns = list(wanted)
+    dice, lb, last = theirs["dice_best"], theirs["lb_best"].fillna(theirs["lb_single"]), theirs["lb_last"]
     gap = dice - lb
     warned = gap.map("{:+.4f}".format) + np.where(gap > LEAKAGE, ", check for leakage", "")
     return experiments.assign(
-        theirs=_pairs(dice, theirs["diary_dice_last"], 5),
+        theirs=_pairs(dice, theirs["dice_last"], 5),
         their_lb=_pairs(lb, last, 4),
         their_gap=warned.where(gap.notna()),
     )
@@ -198,33 +203,30 @@ def _pairs(one: pd.Series, two: pd.Series, digits: int) -> pd.Series:
 
 
 def diary_page(table: pd.DataFrame) -> str:
-    """Write the experiments in the diary's own Markdown, one table per `date` of the sheet, ready to be pasted.
+    """Write the experiments in the reference's own Markdown, one table per `date` of the sheet, ready to be pasted.
 
-    Rows stand in the order of the diary's lines, where the sheet knows them.
+    Rows stand in the order of the reference's lines, where the sheet knows them.
 
     Parameters
     ----------
     table : what `leaderboard` returns.
     """
     rows = table[table["what"] == "experiment"]
-    if "diary_line" in rows:
-        rows = rows.sort_values("diary_line", kind="stable")
+    if (line := REFERENCE.columns["line"]) in rows:
+        rows = rows.sort_values(line, kind="stable")
     days = rows["date"] if "date" in rows else pd.Series("", index=rows.index)
     parts = []
     for day in dict.fromkeys(days):
         part = rows[days == day]
         lb = part["lb_best"].astype(float).fillna(part["lb_single"].astype(float))
-        cells = pd.DataFrame(
-            {
-                "Encoder": part["encoder"].map(escaped),
-                "Size": part["size"].map(escaped),
-                "Decoder": part["decoder"].map(escaped),
-                "Loss": part["loss"],
-                "KFold": part["folds"].astype(str),
-                "Avg Dice(best/last)": _pairs(part["dice_best"], part["dice_last"], 5),
-                "LB(best/last)": _pairs(lb, part["lb_last"].astype(float), 4),
-            }
-        )
-        written = cells.fillna("").to_markdown(index=False, disable_numparse=True, colalign=["center"] * 7)
+        below = {name: part[name].map(escaped) for name in ("encoder", "size", "decoder")} | {
+            "loss": part["loss"],
+            "folds": part["folds"].astype(str),
+            "dice": _pairs(part["dice_best"], part["dice_last"], 5),
+            "lb": _pairs(lb, part["lb_last"].astype(float), 4),
+        }
+        cells = pd.DataFrame({head: below[name] for head, name in REFERENCE.table.items()})
+        alignment = ["center"] * len(cells.columns)
+        written = cells.fillna("").to_markdown(index=False, disable_numparse=True, colalign=alignment)
         parts.append(f"### {escaped(day)}\n\n{written}" if day else written)
     return "\n\n".join(parts) + "\n"

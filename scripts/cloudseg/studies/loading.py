@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from cloudseg.config.reference import Reference
 from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.masks import draw_mask
@@ -29,14 +30,13 @@ from cloudseg.training.loader import Loader
 from cloudseg.training.losses import build_loss
 from cloudseg.training.sampler import BatchSampler
 
-DIARY_MINUTES = {"original": 24, "decode, then resize": 20, "resized store": 11}
-"""Minutes of an epoch in the diary's table of 08.11.; its third way was resized too, kept as numpy files."""
+REFERENCE = Reference.read()
 
 Key = tuple[str, str]  # way, and "loader" or "epoch"
 
 COLUMNS = [
     *("way", "size", "images", "loader_seconds", "loader_ratio", "epoch_seconds", "epoch_ratio"),
-    *("diary_minutes", "diary_ratio"),
+    *(f"{REFERENCE.name}_minutes", f"{REFERENCE.name}_ratio"),
 ]
 
 
@@ -104,7 +104,7 @@ def loading_table(
 ) -> pd.DataFrame:
     """Time three ways of getting training samples, by the loader alone and within an epoch of training.
 
-    The ways are those of the diary's table of 08.11.: decode an image and train at its full size; decode it and
+    The ways are those of the reference's table: decode an image and train at its full size; decode it and
     resize it to the training size; read it at the training size from a pixel store. An epoch is real: loading,
     forward, backward and a step of the optimiser, from random weights, without augmentation.
 
@@ -126,7 +126,7 @@ def loading_table(
     Returns
     -------
     DataFrame : a row per way: way, size ("HxW" that is trained at), images, seconds per image of the loader and of
-        the epoch (which includes loading) with their ratios to the first way, and the diary's minutes and ratios.
+        the epoch (which includes loading) with their ratios to the first way, and the reference's minutes and ratios.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def loading_table(
 
     Notes
     -----
-    The diary's minutes are of its own machine and network, so the ratios alone compare; how much of an epoch is
+    The reference's minutes are of its own machine and network, so the ratios alone compare; how much of an epoch is
     loading, and with it the ratio, depends on both.
     """
     device = torch.device(device)
@@ -156,8 +156,12 @@ def loading_table(
         for what in ("loader", "epoch"):
             row[f"{what}_seconds"] = seconds[name, what] / number
             row[f"{what}_ratio"] = seconds[name, what] / seconds["original", what]
-        minutes = DIARY_MINUTES[name]
-        rows.append(row | {"diary_minutes": minutes, "diary_ratio": minutes / DIARY_MINUTES["original"]})
+        minutes = REFERENCE.minutes[name]
+        theirs = {
+            f"{REFERENCE.name}_minutes": minutes,
+            f"{REFERENCE.name}_ratio": minutes / REFERENCE.minutes["original"],
+        }
+        rows.append(row | theirs)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -182,13 +186,13 @@ def chosen_images(images: pd.DataFrame, stored: Sequence[str], count: int) -> pd
     return usable[[size == most for size in sizes]].head(count)
 
 
-def loading_page(table: pd.DataFrame, about: str) -> str:
+def loading_page(table: pd.DataFrame, title: str) -> str:
     """Write the load-time table as Markdown.
 
     Parameters
     ----------
     table : what :func:`loading_table` returns.
-    about : what was trained, where; a line.
+    title : what was trained, where; a line.
 
     Examples
     --------
@@ -203,23 +207,25 @@ def loading_page(table: pd.DataFrame, about: str) -> str:
     lines = [
         "# Time to load a training sample",
         "",
-        f"{about}; {table['images'].iloc[0]} images, milliseconds an image, ratios to the first row. An epoch is "
-        "loading, forward, backward and a step of the optimiser. Minutes and last ratio: the diary's, 08.11.",
+        f"{title}; {table['images'].iloc[0]} images, milliseconds an image, ratios to the first row. An epoch is "
+        "loading, forward, backward and a step of the optimiser. Minutes and last ratio: the "
+        f"{REFERENCE.name}'s, {REFERENCE.date}",
         "",
-        "| Way | Size | Loader | Ratio | Epoch | Ratio | Diary (min) | Ratio |",
+        f"| Way | Size | Loader | Ratio | Epoch | Ratio | {REFERENCE.name.capitalize()} (min) | Ratio |",
         "| :-- | :-- | --: | --: | --: | --: | --: | --: |",
     ]
+    minutes, ratios = (table[f"{REFERENCE.name}_{what}"] for what in ("minutes", "ratio"))
     lines += [
         f"| {row.way} | {row.size} | {1e3 * row.loader_seconds:.1f} | {row.loader_ratio:.3g} "
-        f"| {1e3 * row.epoch_seconds:.1f} | {row.epoch_ratio:.3g} | {row.diary_minutes} | {row.diary_ratio:.3g} |"
-        for row in table.itertuples()
+        f"| {1e3 * row.epoch_seconds:.1f} | {row.epoch_ratio:.3g} | {their_minutes} | {their_ratio:.3g} |"
+        for row, their_minutes, their_ratio in zip(table.itertuples(), minutes, ratios, strict=True)
     ]
-    # Where the network is slow at full size, as on a CPU, the first row hides what the diary's table was about
+    # The network may be slow at full size, as on a CPU; then the first row hides how much resizing once saves
     decoded, stored = table.iloc[1], table.iloc[2]
     lines += [
         "",
         f"An epoch from the store takes {stored['epoch_seconds'] / decoded['epoch_seconds']:.2f} of one that decodes "
-        f"and resizes (the diary: {stored['diary_minutes'] / decoded['diary_minutes']:.2f}).",
+        f"and resizes (the {REFERENCE.name}: {minutes.iloc[2] / minutes.iloc[1]:.2f}).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Measure what it costs to keep probabilities as bytes: rounded, as here, or cut off, as the diary did.
+"""Measure what it costs to keep probabilities as bytes: rounded, as here, or cut off, as one used to.
 
 A mask at level v holds the pixels of p >= v / 255. Cutting off keeps exactly these, since floor(255 p) >= v says the
 same; rounding keeps all from half a level below. In between the levels it is the other way round: for a threshold t
@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from cloudseg.config.recipe import Recipe
+from cloudseg.config.reference import Reference
 from cloudseg.config.views import FLIPS
 from cloudseg.errors import StoreError
 from cloudseg.inference.images import StoredImages
@@ -28,8 +29,7 @@ from cloudseg.runtime import devices
 from cloudseg.storage import stores
 
 HUNDREDTHS = np.arange(1, 100)
-DIARY_VARIANCE = 0.17747
-"""Of the diary's probabilities (its conclusion)."""
+REFERENCE = Reference.read()
 
 
 @dataclasses.dataclass
@@ -112,7 +112,7 @@ def _mean_and_variance(moments: np.ndarray) -> tuple[float, float]:
 
 
 def truncate(p: np.ndarray) -> np.ndarray:
-    """Return the diary's bytes, `(probability*255).astype(np.uint8)`, of float32 probabilities.
+    """Return bytes that are cut off, `(probability*255).astype(np.uint8)`, of float32 probabilities.
 
     Examples
     --------
@@ -257,7 +257,8 @@ def page(summary: pd.DataFrame, run: str) -> str:
 
 {table}
 
-- rounded: floor(255 p + 0.5), as the stores here; truncated: `(probability*255).astype(np.uint8)`, as in the diary.
+- rounded: floor(255 p + 0.5), as the stores here; truncated: `(probability*255).astype(np.uint8)`, as in \
+the {REFERENCE.name}.
 - mean error and variance: of 255 p - byte, in levels. An error spread evenly over one level has the variance
   1/12 = 0.0833.
 - largest (where), mean: absolute difference of a class's Dice from float32's, at the levels 1 to 255 (p >= v / 255).
@@ -266,5 +267,5 @@ def page(summary: pd.DataFrame, run: str) -> str:
 - blend: the mean of four flips of the network, each kept as bytes first. What cutting off takes from every member does
   not average out.
 - Variance of the probabilities: {variances["network"]:.5f} (network), {variances["blend"]:.5f} (blend); \
-the diary's: {DIARY_VARIANCE}.
+the {REFERENCE.name}'s: {REFERENCE.variance}.
 """
