@@ -31,9 +31,9 @@ from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_pixels, resize_image
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table
-from cloudseg.training.dataset import SegmentationDataset
-from cloudseg.training.loader import Loader
-from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.data.dataset import SegmentationDataset
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 SIZE = (320, 480)

@@ -28,11 +28,11 @@ from cloudseg.models.preprocessing import normalise
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
-from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import SegmentationDataset, unpack
-from cloudseg.training.loader import Loader
+from cloudseg.training.data.augment import build_transform
+from cloudseg.training.data.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.losses import build_loss
-from cloudseg.training.sampler import BatchSampler
 
 ENCODER = "tu-tf_efficientnet_lite0"
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]

@@ -25,7 +25,7 @@ from cloudseg.errors import DiskFullError, StoreError
 from cloudseg.models.checkpoint_file import read_state
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, read_text
-from cloudseg.training.dataset import fold_images
+from cloudseg.training.data.dataset import fold_images
 from cloudseg.training.state_file import StateFile
 
 SEEDS = [1, 2, 3]

@@ -9,7 +9,7 @@ import numpy as np
 
 from cloudseg.runtime.background import with_context
 from cloudseg.storage import stores
-from cloudseg.training.dataset import fold_images
+from cloudseg.training.data.dataset import fold_images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 from cloudseg.storage import stores
-from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.augment import build_transform
+from cloudseg.training.data.dataset import SegmentationDataset, unpack
 
 
 def augmented_sheet(

@@ -24,8 +24,8 @@ from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.isolation import available_memory, isolated, memory_limit
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.sampler import BatchSampler
 from cloudseg.training.trainer import Trainer
 
 MOST = 256  # images; throughput has long levelled off, and a batch of more is another training

@@ -25,10 +25,10 @@ from cloudseg.models.preprocessing import normalise
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.dataset import SegmentationDataset, unpack
-from cloudseg.training.loader import Loader
+from cloudseg.training.data.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.losses import build_loss
-from cloudseg.training.sampler import BatchSampler
 
 REFERENCE = Reference.read()
 

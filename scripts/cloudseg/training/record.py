@@ -17,9 +17,9 @@ import torch
 from cloudseg.config.recipe import Recipe
 from cloudseg.runtime import devices
 from cloudseg.storage import files
+from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.finished import data_digest
-from cloudseg.training.fold_data import FoldData
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.trainer import Trainer

@@ -15,9 +15,9 @@ from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import files
-from cloudseg.training.dataset import draw
+from cloudseg.training.data.dataset import draw
+from cloudseg.training.data.fold import FoldData, load_fold
 from cloudseg.training.distributed import SINGLE, ProcessGroup
-from cloudseg.training.fold_data import FoldData, load_fold
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.record import Stopwatch, describe_devices, write_record

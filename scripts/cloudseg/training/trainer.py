@@ -15,7 +15,7 @@ from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float3
 from cloudseg.models.preprocessing import CHANNELS, normalise
 from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training.dataset import unpack
+from cloudseg.training.data.dataset import unpack
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import build_loss
 
@@ -75,7 +75,7 @@ class Trainer:
         Parameters
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
-        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.dataset.unpack`.
+        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.unpack`.
         rate : learning rate.
         images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.fold_data import FoldData
 from cloudseg.training.metrics import dice_per_class
 from cloudseg.training.trainer import Trainer
 

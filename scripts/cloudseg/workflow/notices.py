@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloudseg.config.messages import refuse
 from cloudseg.config.recipe import Recipe
-from cloudseg.training.augment import value_problems
+from cloudseg.training.data.augment import value_problems
 from cloudseg.training.finished import FOLDER, differences, finished_record
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, megabytes

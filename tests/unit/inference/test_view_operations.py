@@ -21,7 +21,7 @@ from cloudseg.config.views import (
 from cloudseg.inference.views import apply, footprint, mean_of_variants, predict_variant
 from cloudseg.models.preprocessing import Intensities, normalise
 from cloudseg.models.probabilities import quantise
-from cloudseg.training.augment import build_transform
+from cloudseg.training.data.augment import build_transform
 
 NORM = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 

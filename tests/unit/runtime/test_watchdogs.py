@@ -27,9 +27,9 @@ from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import stores
-from cloudseg.training.dataset import SegmentationDataset, draw
-from cloudseg.training.loader import Loader
-from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.data.dataset import SegmentationDataset, draw
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.state_file import StateFile, leaving_on_signal
 
 WITHIN = 60  # seconds to end in; a scenario takes about one

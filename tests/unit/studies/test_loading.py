@@ -7,7 +7,7 @@ from cloudseg.dataset.pixels import build_pixels
 from cloudseg.postprocess import decode_rle
 from cloudseg.storage import stores
 from cloudseg.studies import loading
-from cloudseg.training.dataset import SegmentationDataset
+from cloudseg.training.data.dataset import SegmentationDataset
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}

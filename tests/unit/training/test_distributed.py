@@ -22,9 +22,9 @@ from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
 from cloudseg.training import oom_retry, state_file
 from cloudseg.training import train as training
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import SINGLE, ProcessGroup, run_together
 from cloudseg.training.job import TrainingJob
-from cloudseg.training.sampler import BatchSampler
 from cloudseg.training.trainer import Trainer, convert_sync_batchnorm
 
 CPU = torch.device("cpu")

@@ -13,7 +13,8 @@ from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
 from cloudseg.runtime import devices
 from cloudseg.storage import files
-from cloudseg.training import dataset, fold_data, losses, trainer
+from cloudseg.training import losses, trainer
+from cloudseg.training.data import dataset, fold
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.train import train
 
@@ -206,7 +207,7 @@ def test_validation_reads_the_training_size(inputs, tmp_path, monkeypatch):
             opened.append((store.name, len(images), options.get("size")))
             super().__init__(store, images, **options)
 
-    monkeypatch.setattr(fold_data, "SegmentationDataset", Spy)
+    monkeypatch.setattr(fold, "SegmentationDataset", Spy)
     run(inputs, tmp_path, epochs=1, canvas="64x96", canvas_pixels=inputs / "canvas.zarr")
     assert opened == [("canvas.zarr", 9, (32, 48)), ("pixels.zarr", 9, None)]
 

@@ -8,13 +8,13 @@ import torch
 from cloudseg.config.decoders import DECODERS
 from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.storage import stores
-from cloudseg.training.augment import build_transform
-from cloudseg.training.dataset import SegmentationDataset, fold_images
+from cloudseg.training.data.augment import build_transform
+from cloudseg.training.data.dataset import SegmentationDataset, fold_images
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
-from cloudseg.training.loader import Loader
+from cloudseg.training.data.loader import Loader
 from cloudseg.training.metrics import ValidationDecision, masks_left_out
-from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.data.sampler import BatchSampler
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from network_fixtures import write_folds, write_pixels
 
-from cloudseg.training import dataset
-from cloudseg.training.augment import build_transform
-from cloudseg.training.loader import Loader
-from cloudseg.training.sampler import BatchSampler
+from cloudseg.training.data import dataset
+from cloudseg.training.data.augment import build_transform
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 
 STEPS = [
     {"name": "HorizontalFlip", "p": 0.5},

@@ -11,7 +11,7 @@ Key = tuple[int, int]  # (epoch, place in the data set)
 
 
 class BatchSampler:
-    """The batches of each epoch, as lists of keys of :class:`cloudseg.training.dataset.SegmentationDataset`.
+    """The batches of each epoch, as lists of keys of :class:`cloudseg.training.data.dataset.SegmentationDataset`.
 
     Parameters
     ----------

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from cloudseg.runtime.background import with_context
 from cloudseg.runtime.watchdog import STUCK_AFTER, tick_of
-from cloudseg.training.dataset import quiet_worker
-from cloudseg.training.sampler import Key
+from cloudseg.training.data.dataset import quiet_worker
+from cloudseg.training.data.sampler import Key
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -47,7 +47,7 @@ class Loader:
 
     Parameters
     ----------
-    samples : by (epoch, place), such as :class:`cloudseg.training.dataset.SegmentationDataset`;
+    samples : by (epoch, place), such as :class:`cloudseg.training.data.dataset.SegmentationDataset`;
         ``samples.name(place)`` says which image lies at a place, and in which store.
     batches : lists of keys; gone through anew in each pass.
     workers : loader processes, which live until the loader goes; 0 loads in this process. Fewer are started, and it is

@@ -8,14 +8,14 @@ import types
 import pytest
 import torch
 
-from cloudseg.training import loader as module
-from cloudseg.training.loader import Loader
+from cloudseg.training.data import loader as module
+from cloudseg.training.data.loader import Loader
 
 SMALL = 'mount -t tmpfs -o size=16m none /dev/shm && exec "$@"'
 LOADS = """
 import time
 import torch
-from cloudseg.training.loader import Loader
+from cloudseg.training.data.loader import Loader
 class Samples:
     def name(self, place):
         return f"image {place}"
@@ -73,7 +73,7 @@ def test_workers_that_have_room(monkeypatch, capsys, free, ranks, workers):
 def test_samples_know_their_bytes(tmp_path):
     from network_fixtures import write_pixels
 
-    from cloudseg.training.dataset import SegmentationDataset
+    from cloudseg.training.data.dataset import SegmentationDataset
 
     write_pixels(tmp_path / "p.zarr", train=2)
     for size in (None, (8, 12)):

@@ -13,8 +13,8 @@ from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.errors import ConfigError
 from cloudseg.storage import stores
-from cloudseg.training.augment import Augmentation
-from cloudseg.training.sampler import Key
+from cloudseg.training.data.augment import Augmentation
+from cloudseg.training.data.sampler import Key
 
 
 class SegmentationDataset(Dataset):

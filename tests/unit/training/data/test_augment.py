@@ -20,7 +20,7 @@ from cloudseg.config.transforms import (
 )
 from cloudseg.report import pictures
 from cloudseg.report.augmented import augmented_sheet
-from cloudseg.training.augment import build_transform
+from cloudseg.training.data.augment import build_transform
 
 FLIPS = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "VerticalFlip", "p": 0.5}]
 
