@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from cloudseg.config.batching import images_at_once
+from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
 from cloudseg.training.finished import FinishedTraining, data_digest, decisive
@@ -81,7 +82,7 @@ class TrainingJob:
             canvas_pixels=inputs.get("canvas") or None,
             submission_size=submission_size and tuple(submission_size),
             code=params.code,
-            keep_state=snakemake.config.get("keep_state", True) not in (False, "false"),
+            keep_state=JobConfig.of(snakemake.config).keep_state,
             threads=params.threads,
             workers=max(0, snakemake.threads // recipe.gpus - params.threads),
         )

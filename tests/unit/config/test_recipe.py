@@ -1,5 +1,6 @@
 """A recipe as the params of jobs: as short as it can be, and whole again."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -11,13 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cloudseg.config import schema
 from cloudseg.config.fields import sorted_keys
 from cloudseg.config.recipe import Normalise, Recipe
 from cloudseg.config.size import Size
 
 REPO = Path(__file__).parents[3]
-YAML = schema.load("config")["properties"]["recipes"]["additionalProperties"]
 CONFIGS = {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in (REPO / "config").glob("*.yaml")}
 SHIPPED = [(f"{name}.{key}", recipe) for name, made in CONFIGS.items() for key, recipe in made["recipes"].items()]
 STEP = {"name": "Rotate", "limit": [-30.0, 30], "fill": 0.0, "p": 1.0}
@@ -52,32 +51,45 @@ recipes = st.fixed_dictionaries(
 )
 
 
-def before(recipe):
-    """The params, and the recipe with its defaults, as the YAML schema makes them."""
-    if isinstance(recipe.get("tta"), list):
-        recipe = recipe | {"tta": [{"view": view} if isinstance(view, str) else view for view in recipe["tta"]]}
-    short = schema.canonical(schema.with_defaults(schema.typed(recipe, YAML), YAML), YAML)
-    return short, schema.with_defaults(short, YAML)
+def parts(value):
+    """Every value within one of JSON, with the keys of its mappings."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else []
+    return [value, *(part for _, item in inner for part in parts(item))]
 
 
-def require_as_before(recipe):
-    short, whole = before(recipe)
+def require_canonical(recipe):
+    """The params are one text for one recipe: sorted keys, whole numbers as int, nothing that stands at its default."""
     made = Recipe(**recipe)
-    assert repr(made.canonical()) == repr(short)
-    dumped = made.model_dump(mode="json")
-    assert repr(sorted_keys(dumped)) == repr(sorted_keys(whole))
+    short, whole = made.canonical(), made.model_dump(mode="json")
     assert Recipe(**short) == Recipe(**whole) == made
     assert hash(Recipe(**whole)) == hash(made)
+    assert repr(Recipe(**whole).canonical()) == repr(Recipe(**short).canonical()) == repr(short)
+    assert json.loads(json.dumps(short)) == short  # plain values: params are read where cloudseg is not imported
+    assert repr(short) == repr(sorted_keys(short))
+    assert [part for part in parts([short, whole]) if isinstance(part, float) and part.is_integer()] == []
+    usual = Recipe().model_dump(mode="json")
+    assert [key for key in short if short[key] == usual[key]] == []
+    assert set(whole) == set(usual)
 
 
 @pytest.mark.parametrize("recipe", [recipe for _, recipe in SHIPPED], ids=[name for name, _ in SHIPPED])
-def test_the_params_of_shipped_recipes_are_those_of_the_yaml_schema(recipe):
-    require_as_before(recipe)
+def test_the_params_of_shipped_recipes_are_canonical(recipe):
+    require_canonical(recipe)
 
 
 @given(recipe=recipes)
-def test_the_params_of_any_recipe_are_those_of_the_yaml_schema(recipe):
-    require_as_before(recipe)
+def test_the_params_of_any_recipe_are_canonical(recipe):
+    require_canonical(recipe)
+
+
+def test_the_params_of_a_recipe_are_this_text():
+    recipe = {"tta": ["identity", {"view": "both", "scale": 0.5}], "loss": {"dice": "2.0", "bce": 1.0}, "epochs": 10.0}
+    recipe |= {"normalise": {"std": [1.0, 0.5, 0.5]}, "augmentation": [STEP], "learning_rate": "2e-3", "warmup": 1.0}
+    assert repr(Recipe(**recipe).canonical()) == (
+        "{'augmentation': [{'fill': 0, 'limit': [-30, 30], 'name': 'Rotate', 'p': 1}], 'epochs': 10, "
+        "'learning_rate': 0.002, 'loss': {'bce': 1, 'dice': 2}, 'normalise': {'std': [1, 0.5, 0.5]}, "
+        "'tta': [{'view': 'identity'}, {'scale': 0.5, 'view': 'both'}]}"
+    )
 
 
 def test_a_recipe_that_is_its_defaults_has_no_params():

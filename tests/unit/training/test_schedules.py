@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cloudseg.config import schema
+from cloudseg.config.json_schema import json_schema
+from cloudseg.config.recipe import Recipe
 from cloudseg.training.schedules import SCHEDULES, constant, cosine, one_cycle, reductions
 
 
@@ -67,5 +68,4 @@ def test_plateau_is_that_of_torch(patience):
 
 
 def test_a_recipe_may_name_every_schedule():
-    recipe = schema.load("config")["properties"]["recipes"]["additionalProperties"]["properties"]
-    assert sorted(recipe["schedule"]["enum"]) == sorted(SCHEDULES)
+    assert sorted(json_schema(Recipe)["properties"]["schedule"]["enum"]) == sorted(SCHEDULES)
