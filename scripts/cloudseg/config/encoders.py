@@ -50,7 +50,7 @@ def require_encoder(encoder: Any) -> None:
     >>> require_encoder("efficientnet_b2")
     Traceback (most recent call last):
     ...
-    ValueError: no encoder is called 'efficientnet_b2'; nearest: efficientnet-b2, tu-efficientnet_b2, efficientnet-b7
+    cloudseg.errors.ConfigError: no encoder is called 'efficientnet_b2'; nearest: efficientnet-b2, ...
     """
     # Of timm's models with a tag only those that match are near enough, so they need not be looked through
     known = encoders()
