@@ -138,7 +138,7 @@ rule submit:
 rule submission:
     """Put the config's submission into the results and the working directory."""
     input:
-        submission=f"<ensembles>/{PLAN.config.submission}/submission.csv",
+        submission=submitted,
         decision=f"<ensembles>/{PLAN.config.submission}/decision.yaml",
     # update: what lies there is looked at before it is replaced, since it may be another config's or the user's own.
     output:

@@ -41,6 +41,18 @@ def test_submission_alone_plans_only_its_members(workflow):
     }
 
 
+def test_a_submission_of_another_config_is_not_taken_for_this_ones(workflow):
+    wanted = workflow.planned("submission.csv")
+    root, others = workflow.folder / "submission.csv", workflow.folder / "results/kaggle/submission.csv"
+    others.parent.mkdir(parents=True)
+    root.write_text("Image_Label,EncodedPixels\nof another,1 2\n")
+    others.write_text("Image_Label,EncodedPixels\n")
+    assert workflow.planned("submission.csv") == {}  # somebody's own
+    others.write_bytes(root.read_bytes())
+    assert workflow.planned("submission.csv") == wanted
+    assert workflow.planned("./submission.csv") == wanted
+
+
 @pytest.mark.parametrize("config", ["config", "diary", "kaggle", "pyramid"])
 def test_all_asks_for_everything_that_its_jobs_make(workflow, repo, config):
     """So that what is lost in between is made again, and `verify` knows what there must be."""

@@ -1,5 +1,6 @@
 """Put a config's submission where a person looks for it, and lose none that lies there."""
 
+import filecmp
 from pathlib import Path
 
 from cloudseg.storage.files import read_text, sha256, write_text
@@ -36,23 +37,29 @@ def publish(source: str | Path, *, own: Path, root: Path | None, about: str) -> 
     return lines
 
 
+def is_of_another_config(root: str | Path, own: str | Path) -> bool:
+    """Return whether the working directory has a submission that some config made, and not the one of `own`."""
+    return _owner(Path(root), Path(own)) not in (None, Path(own))
+
+
 def _what_becomes_of(root: Path, text: str, own: Path) -> list[str]:
     """Say whose the file is that is replaced; keep it when no config here has it."""
     if not root.exists() or root.read_bytes() == text.encode():
         return []
-    digest = sha256(root)
-    owner = next((path for path in _submissions(own) if sha256(path) == digest), None)
+    owner = _owner(root, own)
     if owner == own:
         return []
     if owner is not None:
         return [f"it replaces that of {owner}, which stays there"]
-    kept = root.with_name(f"{root.stem}.{digest[:8]}{root.suffix}")
+    kept = root.with_name(f"{root.stem}.{sha256(root)[:8]}{root.suffix}")
     root.rename(kept)
     return [f"{root} was of no config here, or was edited since: it is {kept} now"]
 
 
-def _submissions(own: Path) -> list[Path]:
-    """List the submissions of all configs, this one's own first."""
+def _owner(root: Path, own: Path) -> Path | None:
+    """Return the first submission of any config, this one's own first, that equals the one in the working directory."""
+    if not root.is_file():
+        return None
     results = own.parent.parent
     paths = [own, *sorted(results.glob("*/submission.csv")), *sorted(results.glob("*/ensembles/*/submission.csv"))]
-    return [path for path in paths if path.is_file()]
+    return next((path for path in paths if path.is_file() and filecmp.cmp(path, root, shallow=False)), None)
