@@ -128,6 +128,7 @@ class kernel:
             self._dispatcher._cache._cache_file._source_stamp = _STAMP
 
     def __call__(self, *arguments: int | float) -> Any:
+        """Run the kernel, which is compiled, or read from the cache, at the first call."""
         if not self._ready:
             if not self._cached:
                 warnings.warn(NO_CACHE, RuntimeWarning, stacklevel=2)

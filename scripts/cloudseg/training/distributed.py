@@ -22,7 +22,7 @@ from cloudseg.runtime.devices import ran_out_of_memory
 from cloudseg.runtime.job_watchdog import not_watched
 from cloudseg.runtime.processes import cpu_seconds, end_with_parent, state_of
 from cloudseg.runtime.watchdog import IDLE, STUCK_AFTER, tick_of
-from cloudseg.training.state_file import leaving_on_signal
+from cloudseg.training.signals import exiting_on_signal
 
 OUT_OF_MEMORY = 12  # the exit code of a process whose device has no memory left (ENOMEM)
 RANKS_STUCK_AFTER = STUCK_AFTER + 300
@@ -148,7 +148,7 @@ def run_together(
         common = work, size, device, os.getpid(), Path(folder), steps, job
         processes = [context.Process(target=_run_one, args=(rank, *common)) for rank in range(size)]
         try:
-            with leaving_on_signal(lambda: f"stopping {size} processes"):
+            with exiting_on_signal(lambda: f"stopping {size} processes"):
                 with _printing_as_here():
                     for process in processes:
                         process.start()

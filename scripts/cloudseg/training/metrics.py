@@ -1,61 +1,42 @@
 """Score a network on validation images while it trains, by a decision of the recipe's own."""
 
-import dataclasses
 import math
 
 import numpy as np
 import torch
 
 from cloudseg.models.probabilities import probabilities_of, quantise
-from cloudseg.postprocess import level, remove_small_components
+from cloudseg.postprocess import Cut, level, remove_small_components
+
+HALF = Cut(level(0.5), 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class ValidationDecision:
-    """How the probabilities of a validation image become masks, at the training size.
+def validation_cut(threshold: float, min_area: float | None, size: tuple[int, int]) -> Cut:
+    """Return how the probabilities of a validation image become masks, at the training size.
 
     Parameters
     ----------
-    level : from 0 to 255, the stored probability from which a pixel is in.
-    min_size : pixels of the training size that a component needs to stay.
+    threshold : probability from which a pixel is in.
+    min_area : smallest area of a component that stays, as a share of the image; None is 0.
+    size : height and width of the images in pixels.
+
+    Examples
+    --------
+    >>> validation_cut(0.5, 0.025, (96, 144))
+    Cut(level=128, min_size=346)
     """
-
-    level: int
-    min_size: int
-
-    @classmethod
-    def of(cls, threshold: float, min_area: float | None, size: tuple[int, int]) -> "ValidationDecision":
-        """Return the decision of a recipe for images of a size.
-
-        Parameters
-        ----------
-        threshold : probability from which a pixel is in.
-        min_area : smallest area of a component that stays, as a share of the image; None is 0.
-        size : height and width of the images in pixels.
-
-        Examples
-        --------
-        >>> ValidationDecision.of(0.5, 0.025, (96, 144))
-        ValidationDecision(level=128, min_size=346)
-        """
-        pixels = (min_area or 0) * size[0] * size[1]
-        # Rounded first: 0.07 * 100 is a little more than 7
-        return cls(level(threshold), math.ceil(round(pixels, 6)))
-
-    def mask(self, plane: np.ndarray) -> np.ndarray:
-        """Return the mask, uint8 (H, W) of 0 and 1, of stored probabilities, uint8 (H, W)."""
-        return remove_small_components((plane >= self.level).view(np.uint8), self.min_size)
+    pixels = (min_area or 0) * size[0] * size[1]
+    # Rounded first: 0.07 * 100 is a little more than 7
+    return Cut(level(threshold), math.ceil(round(pixels, 6)))
 
 
-def dice_per_class(
-    logits: torch.Tensor, target: torch.Tensor, decision: ValidationDecision = ValidationDecision(128, 0)
-) -> torch.Tensor:
+def dice_per_class(logits: torch.Tensor, target: torch.Tensor, cut: Cut = HALF) -> torch.Tensor:
     """Return the Dice of every image and class, of masks that are made as those of a submission are.
 
     Parameters
     ----------
     logits, target : (N, C, H, W); the target is 0 or 1.
-    decision : how probabilities become masks; threshold 0.5 and no minimum size when left out.
+    cut : how probabilities become masks; threshold 0.5 and no minimum size when left out.
 
     Returns
     -------
@@ -67,13 +48,13 @@ def dice_per_class(
     >>> target = torch.tensor([[[[1, 0, 0]], [[0, 0, 0]]]])
     >>> dice_per_class(logits, target)  # in an empty plane one stray pixel costs everything
     tensor([[0.6667, 0.0000]], dtype=torch.float64)
-    >>> dice_per_class(logits, target, ValidationDecision(level=128, min_size=2))
+    >>> dice_per_class(logits, target, Cut(level=128, min_size=2))
     tensor([[0.6667, 1.0000]], dtype=torch.float64)
     """
     probabilities = quantise(probabilities_of(logits)).cpu().numpy()
     truth = target.cpu().numpy() > 0.5
     dice = [
-        [_dice(decision.mask(plane), wanted) for plane, wanted in zip(*planes, strict=True)]
+        [_dice(cut.mask(plane), wanted) for plane, wanted in zip(*planes, strict=True)]
         for planes in zip(probabilities, truth, strict=True)
     ]
     return torch.tensor(dice, dtype=torch.float64).reshape(logits.shape[:2])

@@ -3,11 +3,8 @@
 It lies beside the run's outputs and is no output of the rule: Snakemake deletes what a failed job has made.
 """
 
-import contextlib
-import signal
-import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +14,9 @@ from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.runtime.devices import compute_dtype
 from cloudseg.runtime.watchdog import STUCK_AFTER
 from cloudseg.storage import files
-from cloudseg.training.finished import data_digest
+from cloudseg.training.finished import STATE, data_digest
 from cloudseg.training.job import TrainingJob
-
-NAME = "training.state"
+from cloudseg.training.signals import ignoring_signals
 
 
 class StateFile:
@@ -89,7 +85,7 @@ class StateFile:
 
     def close(self) -> None:
         """Finish the last write, whatever signals come."""
-        with _ignoring_signals():
+        with ignoring_signals():
             self._writing.close()
 
 
@@ -104,7 +100,7 @@ def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
     decides |= {"data": data_digest(job.pixels, job.folds), "weights": files.sha256(job.weights)}
     decides |= {"loss_size": job.loss_size, "device": device.type}
     decides |= {"precision": str(compute_dtype(job.recipe.precision, device)), "torch": torch.__version__}
-    return StateFile(Path(job.outputs["last"]).with_name(NAME), files.digest(decides))
+    return StateFile(Path(job.outputs["last"]).with_name(STATE), files.digest(decides))
 
 
 def _copied(value: Any) -> Any:
@@ -116,39 +112,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_copied(item) for item in value]
     return value
-
-
-@contextlib.contextmanager
-def leaving_on_signal(about: Callable[[], str]) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into an orderly end, with a line that says what the next run will do.
-
-    Parameters
-    ----------
-    about : returns that line; it is called when the signal comes.
-
-    Raises
-    ------
-    SystemExit : with 128 plus the number of the signal, as a shell reports it.
-    """
-
-    def leave(number: int, frame: object) -> None:
-        print(f"{signal.Signals(number).name}: {about()}", flush=True)
-        raise SystemExit(128 + number)
-
-    with _handling_signals(leave):
-        yield
-
-
-@contextlib.contextmanager
-def _handling_signals(handler: Any) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)
-
-
-def _ignoring_signals() -> contextlib.AbstractContextManager:
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return _handling_signals(signal.SIG_IGN) if in_main_thread else contextlib.nullcontext()

@@ -2,26 +2,21 @@
 
 import contextlib
 import time
-from typing import Any
 
-import pandas as pd
 import torch
 from tqdm import tqdm
 
-from cloudseg.config.recipe import FOR_ALL_EPOCHS
-from cloudseg.errors import MachineError
-from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
-from cloudseg.storage import files
+from cloudseg.training.checkpoints import Checkpoints
 from cloudseg.training.data.dataset import draw
 from cloudseg.training.data.fold import FoldData, load_fold
 from cloudseg.training.distributed import SINGLE, ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.record import Stopwatch, describe_devices, write_record
-from cloudseg.training.state_file import StateFile, leaving_on_signal, state_file_of
+from cloudseg.training.signals import exiting_on_signal
 from cloudseg.training.trainer import Trainer
 from cloudseg.training.validation import validate
 
@@ -58,9 +53,9 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     data = load_fold(job, group, micro_batch.size)
     trainer = _build_trainer(job, len(data.classes), group)
     progress = Progress(job.recipe, data.classes, len(data.batches))
-    state_file = state_file_of(job, group.device)
-    _resume(job, group, micro_batch, state_file, trainer, progress, data.classes)
-    with leaving_on_signal(progress.when_stopped), contextlib.closing(state_file):
+    checkpoints = Checkpoints(job, micro_batch, data.classes, group)
+    checkpoints.restore(trainer, progress)
+    with exiting_on_signal(progress.when_stopped), contextlib.closing(checkpoints):
         while not progress.finished:
             started = time.perf_counter()
             train_loss, learning_rate = _train_epoch(job, group, data, trainer, progress)
@@ -77,19 +72,17 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
             stopwatch.epochs.append(time.perf_counter() - started)
             stopwatch.busy = trainer.busy.seconds()
             group.print_main(progress.line())
-            if group.is_main:
-                _save_epoch(job, micro_batch, state_file, trainer, progress, data.classes)
+            checkpoints.save(trainer, progress)
     stopwatch.n_images = data.batches.n_images
     machines = describe_devices(group, stopwatch)
     if not group.is_main:
         return
     if progress.stopped_early:
         print(f"stopped: no better epoch in {job.recipe.patience}")
-    last = trainer.eval_model.network.state_dict()
-    write_state(last, job.outputs["last"], _metadata(job, data.classes, progress.epoch))
+    checkpoints.write_last(trainer, progress)
     write_record(job, data, trainer, progress, stopwatch, micro_batch, machines)
     if not job.keep_state:
-        state_file.path.unlink(missing_ok=True)
+        checkpoints.remove_state()
 
 
 def _build_trainer(job: TrainingJob, n_classes: int, group: ProcessGroup) -> Trainer:
@@ -115,76 +108,7 @@ def _train_epoch(
         n_images, pieces = data.batches.images(number), data.batches.pieces(number)
         total += trainer.train_step(image, mask, rate=rate, images=n_images, pieces=pieces)
     loss = progress.require_finite(group.sum(total).item() / data.batches.n_images, "training")
-    for model in {id(model): model for model in (trainer.model, trainer.eval_model)}.values():
-        group.average_buffers(model)
+    group.average_buffers(trainer.model)
+    if trainer.eval_model is not trainer.model:
+        group.average_buffers(trainer.eval_model)
     return loss, rate
-
-
-def _save_epoch(
-    job: TrainingJob,
-    micro_batch: MicroBatch,
-    state_file: StateFile,
-    trainer: Trainer,
-    progress: Progress,
-    classes: list[str],
-) -> None:
-    files.write_table(pd.DataFrame(progress.history), job.outputs["history"])
-    if progress.improved:
-        write_state(progress.best_network, job.outputs["best"], _metadata(job, classes, progress.epoch))
-    state_file.write(
-        {
-            **progress.state_dict(),
-            "at_once": micro_batch.size,
-            "too_much": list(micro_batch.oom_sizes),
-            "learner": trainer.state_dict(),
-        },
-        unchanging={"best_network": progress.best_network},
-    )
-
-
-def _resume(
-    job: TrainingJob,
-    group: ProcessGroup,
-    micro_batch: MicroBatch,
-    state_file: StateFile,
-    trainer: Trainer,
-    progress: Progress,
-    classes: list[str],
-) -> None:
-    """Go on from the state of an earlier process, if there is one of this training."""
-    if group.is_main:
-        for path in (*job.outputs.values(), state_file.path):
-            files.remove_leftovers(path)
-    state = state_file.read(group.print_main)
-    if state is not None and (why := _why_not_resumed(state, job, micro_batch)):
-        group.print_main(f"{state_file.path}: {why}")
-        state = None
-    if state is not None:
-        progress.load_state_dict(state)
-        trainer.load_state_dict(state["learner"])
-        if group.is_main:
-            write_state(progress.best_network, job.outputs["best"], _metadata(job, classes, progress.best_epoch))
-            files.write_table(pd.DataFrame(progress.history), job.outputs["history"])
-        group.print_main(f"going on after epoch {progress.epoch}, from {state_file.path}")
-    if group.sum(torch.tensor(progress.epoch)).item() != group.size * progress.epoch:
-        raise MachineError(f"{state_file.path}: the processes of this training read different states; run it again")
-
-
-def _why_not_resumed(state: dict[str, Any], job: TrainingJob, micro_batch: MicroBatch) -> str | None:
-    """Return why a training begins anew though there is a state of it."""
-    epochs, schedule, done = job.recipe.epochs, job.recipe.schedule, len(state["history"])
-    if state["epochs"] != epochs and schedule in FOR_ALL_EPOCHS:
-        return f"of {state['epochs']} epochs, and {schedule} depends on their number"
-    if state["at_once"] != micro_batch.size:
-        return f"of {state['at_once']} images at once; training from the beginning"
-    if done > epochs:
-        return f"of {done} epochs already; training from the beginning"
-    return None
-
-
-def _metadata(job: TrainingJob, classes: list[str], epoch: int) -> dict[str, Any]:
-    """Return what a checkpoint says of itself."""
-    metadata = {"encoder": job.encoder, "decoder": job.decoder, "classes": classes, "epoch": epoch}
-    channels = CHANNELS[job.recipe.channels]
-    # Absent means RGB: older checkpoints lack the key
-    return metadata if channels == 3 else metadata | {"channels": channels}

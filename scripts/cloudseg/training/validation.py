@@ -22,6 +22,6 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup) -> tuple[flo
     for image, mask in data.valid:
         loss, logits, target = trainer.eval_step(image, mask)
         total += loss.item() * len(image)
-        dice.append(dice_per_class(logits, target, data.decision))
+        dice.append(dice_per_class(logits, target, data.cut))
     all_dice = group.gather_rows(torch.cat(dice), data.valid_rows, data.n_valid).cpu().numpy()
     return group.sum(total).item() / data.n_valid, all_dice.mean(axis=0)

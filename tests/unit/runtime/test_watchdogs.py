@@ -30,7 +30,8 @@ from cloudseg.storage import stores
 from cloudseg.training.data.dataset import SegmentationDataset, draw
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
-from cloudseg.training.state_file import StateFile, leaving_on_signal
+from cloudseg.training.signals import exiting_on_signal
+from cloudseg.training.state_file import StateFile
 
 WITHIN = 60  # seconds to end in; a scenario takes about one
 SOON = 1  # seconds after which a scenario counts as stuck
@@ -258,7 +259,7 @@ def signalled_while_a_state_is_written(folder):
 
     torch.save = slow
     state = StateFile(folder / "training.state", "digest")
-    with leaving_on_signal(lambda: "the next run goes on"):
+    with exiting_on_signal(lambda: "the next run goes on"):
         try:
             state.write({"epoch": 1})
             os.kill(os.getpid(), signal.SIGTERM)

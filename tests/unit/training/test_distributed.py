@@ -20,10 +20,11 @@ from cloudseg.config.batching import pieces, smaller
 from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.models.weights import initial_weights
-from cloudseg.training import oom_retry, state_file
+from cloudseg.training import oom_retry
 from cloudseg.training import train as training
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import SINGLE, ProcessGroup, run_together
+from cloudseg.training.finished import STATE
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.trainer import Trainer, convert_sync_batchnorm
 
@@ -218,7 +219,7 @@ def begin(work, inputs, out, **options):
     )
     process.start()
     deadline = time.monotonic() + 60
-    while not (out / state_file.NAME).exists():
+    while not (out / STATE).exists():
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -10,9 +10,10 @@ from network_fixtures import small_recipe, write_folds, write_pixels
 
 from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.models.weights import initial_weights
+from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.training.job import TrainingJob
-from cloudseg.training.metrics import ValidationDecision, dice_per_class, masks_left_out
+from cloudseg.training.metrics import dice_per_class, masks_left_out, validation_cut
 from cloudseg.training.train import train
 
 
@@ -76,10 +77,10 @@ def test_a_stray_pixel_in_an_empty_plane_costs_nothing_below_the_minimum_size():
     target = torch.zeros(25, 4, 96, 144)
     target[:, 0, 10:60, 10:60] = 1
     logits = 20 * target - 10
-    clean = dice_per_class(logits, target, ValidationDecision(128, 346)).mean()
+    clean = dice_per_class(logits, target, Cut(128, 346)).mean()
     logits[0, 3, 5, 5] = 1
     assert clean == 1
-    assert dice_per_class(logits, target, ValidationDecision(128, 346)).mean() == 1
+    assert dice_per_class(logits, target, Cut(128, 346)).mean() == 1
     assert dice_per_class(logits, target).mean() == pytest.approx(0.99)  # of the whole score of 25 images
 
 
@@ -93,9 +94,8 @@ def test_a_stray_pixel_in_an_empty_plane_costs_nothing_below_the_minimum_size():
         ({"threshold": 0.5, "min_area": None}, (640, 960), (128, 0)),
     ],
 )
-def test_the_decision_of_a_recipe_at_a_size(validation, size, expected):
-    decision = ValidationDecision.of(**validation, size=size)
-    assert (decision.level, decision.min_size) == expected
+def test_the_cut_of_a_recipe_at_a_size(validation, size, expected):
+    assert validation_cut(**validation, size=size) == Cut(*expected)
 
 
 def test_a_threshold_decides_as_it_does_on_stored_probabilities():

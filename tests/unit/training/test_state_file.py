@@ -16,6 +16,7 @@ from cloudseg.errors import DiskFullError
 from cloudseg.models.weights import initial_weights
 from cloudseg.training import state_file
 from cloudseg.training import train as training
+from cloudseg.training.finished import STATE
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.state_file import StateFile
 from cloudseg.training.train import train
@@ -54,7 +55,7 @@ def run(inputs, out, **recipe):
 def lose_outputs(out):
     """Do what Snakemake does with the outputs of a failed job."""
     for path in out.iterdir():
-        if path.name != state_file.NAME:
+        if path.name != STATE:
             path.unlink()
 
 
@@ -108,7 +109,7 @@ def test_a_signal_costs_at_most_an_epoch(inputs, tmp_path, number):
     process = multiprocessing.get_context("spawn").Process(target=start, args=(inputs, tmp_path / "cut", recipe))
     process.start()
     deadline = time.monotonic() + 60
-    while not (tmp_path / "cut" / state_file.NAME).exists():
+    while not (tmp_path / "cut" / STATE).exists():
         assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -162,7 +163,7 @@ def test_a_state_of_another_training_is_left_alone(inputs, tmp_path, capsys, cha
 )
 def test_a_damaged_state_is_no_state(inputs, tmp_path, spoil):
     whole = run(inputs, tmp_path / "a", epochs=2)
-    path = tmp_path / "a" / state_file.NAME
+    path = tmp_path / "a" / STATE
     path.write_bytes(spoil(path.read_bytes()))
     lose_outputs(tmp_path / "a")
     assert run(inputs, tmp_path / "a", epochs=2) == whole
@@ -170,7 +171,7 @@ def test_a_damaged_state_is_no_state(inputs, tmp_path, spoil):
 
 def test_the_state_goes_when_it_is_not_to_be_kept(inputs, tmp_path):
     train(dataclasses.replace(settings(inputs, tmp_path / "a", epochs=1), keep_state=False))
-    assert not (tmp_path / "a" / state_file.NAME).exists()
+    assert not (tmp_path / "a" / STATE).exists()
 
 
 def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monkeypatch):

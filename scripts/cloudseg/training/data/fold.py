@@ -1,4 +1,4 @@
-"""The images of one fold as a training reads them: batches to train on, and images to validate with their decision."""
+"""The images of one fold as a training reads them: batches to train on, and images to validate on."""
 
 import dataclasses
 from pathlib import Path
@@ -7,13 +7,14 @@ import torch
 
 from cloudseg.config.decoders import DECODERS
 from cloudseg.errors import ConfigError, DatasetError, StoreError
+from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.data.loader import Loader
-from cloudseg.training.metrics import ValidationDecision, masks_left_out
+from cloudseg.training.metrics import masks_left_out, validation_cut
 from cloudseg.training.data.sampler import BatchSampler
 
 
@@ -28,7 +29,7 @@ class FoldData:
     train : loader of this process's share of each batch.
     valid : loader of this process's share of the validation images.
     valid_rows : which of all validation images those are.
-    decision : how the probabilities of a validation image become masks.
+    cut : how the probabilities of a validation image become masks.
     n_train, n_valid : images, of all processes together.
     """
 
@@ -37,7 +38,7 @@ class FoldData:
     train: Loader
     valid: Loader
     valid_rows: slice
-    decision: ValidationDecision
+    cut: Cut
     n_train: int
     n_valid: int
 
@@ -74,15 +75,15 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     valid_rows = slice(group.rank, None, group.size)
     valid = SegmentationDataset(job.pixels, valid_images[valid_rows])
     classes, validation = attributes["classes"], job.recipe.validation
-    decision = ValidationDecision.of(validation.threshold, validation.min_area, size)
-    _require_masks_to_stay(valid, len(classes), decision, group, job.pixels)
+    cut = validation_cut(validation.threshold, validation.min_area, size)
+    _require_masks_to_stay(valid, len(classes), cut, group, job.pixels)
     return FoldData(
         classes=classes,
         batches=batches,
         train=loader,
         valid=Loader(valid, BatchSampler(len(valid), micro_batch_size), 0, group.device),
         valid_rows=valid_rows,
-        decision=decision,
+        cut=cut,
         n_train=len(train_images),
         n_valid=len(valid_images),
     )
@@ -127,13 +128,13 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
 
 
 def _require_masks_to_stay(
-    dataset: SegmentationDataset, n_classes: int, decision: ValidationDecision, group: ProcessGroup, pixels: str | Path
+    dataset: SegmentationDataset, n_classes: int, cut: Cut, group: ProcessGroup, pixels: str | Path
 ) -> None:
     """Raise when the minimum size takes away more than half of the masks that are to be found."""
-    counts = [masks_left_out(dataset.mask(index), n_classes, decision.min_size) for index in range(len(dataset))]
+    counts = [masks_left_out(dataset.mask(index), n_classes, cut.min_size) for index in range(len(dataset))]
     there, left_out = group.sum(torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).sum(0)).tolist()
     if left_out > there / 2:
         raise ConfigError(
-            f"{pixels}: the recipe's `validation.min_area` ({decision.min_size} pixels at this size) leaves out "
+            f"{pixels}: the recipe's `validation.min_area` ({cut.min_size} pixels at this size) leaves out "
             f"{left_out} of the {there} masks to be found; set it below the smallest of their areas"
         )

@@ -1,0 +1,116 @@
+"""What a training leaves on the disk after each epoch, and how another process goes on from there."""
+
+from typing import Any
+
+import pandas as pd
+import torch
+
+from cloudseg.config.recipe import FOR_ALL_EPOCHS
+from cloudseg.errors import MachineError
+from cloudseg.models.checkpoint_file import write_state
+from cloudseg.models.preprocessing import CHANNELS
+from cloudseg.storage import files
+from cloudseg.training.distributed import ProcessGroup
+from cloudseg.training.job import MicroBatch, TrainingJob
+from cloudseg.training.progress import Progress
+from cloudseg.training.state_file import state_file_of
+from cloudseg.training.trainer import Trainer
+
+
+class Checkpoints:
+    """The history, the checkpoints and the state of one training, written by its main process alone.
+
+    Parameters
+    ----------
+    job : the training.
+    micro_batch : images that a device sees at once; a state of another number is not gone on from.
+    classes : names, which each checkpoint carries.
+    group : this process among those that train together.
+    """
+
+    def __init__(self, job: TrainingJob, micro_batch: MicroBatch, classes: list[str], group: ProcessGroup) -> None:
+        self._job, self._micro_batch, self._classes, self._group = job, micro_batch, classes, group
+        self._state_file = state_file_of(job, group.device)
+
+    def restore(self, trainer: Trainer, progress: Progress) -> None:
+        """Go on from the state of an earlier process, if there is one of this training.
+
+        Raises
+        ------
+        MachineError : if the processes of the group read different states.
+        """
+        path = self._state_file.path
+        if self._group.is_main:
+            for left in (*self._job.outputs.values(), path):
+                files.remove_leftovers(left)
+        state = self._state_file.read(self._group.print_main)
+        if state is not None and (why := self._why_not_resumed(state)):
+            self._group.print_main(f"{path}: {why}")
+            state = None
+        if state is not None:
+            progress.load_state_dict(state)
+            trainer.load_state_dict(state["learner"])
+            if self._group.is_main:
+                self._write_best(progress)
+                self._write_history(progress)
+            self._group.print_main(f"going on after epoch {progress.epoch}, from {path}")
+        if self._group.sum(torch.tensor(progress.epoch)).item() != self._group.size * progress.epoch:
+            raise MachineError(f"{path}: the processes of this training read different states; run it again")
+
+    def save(self, trainer: Trainer, progress: Progress) -> None:
+        """Write the history and the state after an epoch, and the network if no epoch was better."""
+        if not self._group.is_main:
+            return
+        self._write_history(progress)
+        if progress.improved:
+            self._write_best(progress)
+        self._state_file.write(
+            {
+                **progress.state_dict(),
+                "at_once": self._micro_batch.size,
+                "too_much": list(self._micro_batch.oom_sizes),
+                "learner": trainer.state_dict(),
+            },
+            unchanging={"best_network": progress.best_network},
+        )
+
+    def write_last(self, trainer: Trainer, progress: Progress) -> None:
+        """Write the network of the last epoch."""
+        write_state(trainer.eval_model.network.state_dict(), self._job.outputs["last"], self._metadata(progress.epoch))
+
+    def close(self) -> None:
+        """Finish the last write of the state, whatever signals come."""
+        self._state_file.close()
+
+    def remove_state(self) -> None:
+        """Remove the state, from which more epochs could go on."""
+        self._state_file.path.unlink(missing_ok=True)
+
+    def _write_history(self, progress: Progress) -> None:
+        files.write_table(pd.DataFrame(progress.history), self._job.outputs["history"])
+
+    def _write_best(self, progress: Progress) -> None:
+        write_state(progress.best_network, self._job.outputs["best"], self._metadata(progress.best_epoch))
+
+    def _metadata(self, epoch: int) -> dict[str, Any]:
+        """Return what a checkpoint says of itself."""
+        metadata = {
+            "encoder": self._job.encoder,
+            "decoder": self._job.decoder,
+            "classes": self._classes,
+            "epoch": epoch,
+        }
+        channels = CHANNELS[self._job.recipe.channels]
+        # Absent means RGB: older checkpoints lack the key
+        return metadata if channels == 3 else metadata | {"channels": channels}
+
+    def _why_not_resumed(self, state: dict[str, Any]) -> str | None:
+        """Return why the training begins anew though there is a state of it."""
+        epochs, schedule, done = self._job.recipe.epochs, self._job.recipe.schedule, len(state["history"])
+        if state["epochs"] != epochs and schedule in FOR_ALL_EPOCHS:
+            return f"of {state['epochs']} epochs, and {schedule} depends on their number"
+        if state["at_once"] != self._micro_batch.size:
+            return f"of {state['at_once']} images at once; training from the beginning"
+        if done > epochs:
+            return f"of {done} epochs already; training from the beginning"
+        return None
