@@ -2,7 +2,7 @@ import json
 
 from cloudseg import logged
 from cloudseg.ensemble.comparing import compare
-from cloudseg.ensemble.decisions import read_decision
+from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.scores import read_image_scores
 from cloudseg.storage.files import write_text
 
@@ -10,12 +10,12 @@ if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
         comparison = compare(
-            read_image_scores(files.images, read_decision(files.decision, params.classes)),
+            read_image_scores(files.images, Decision.read(files.decision, params.classes)),
             dict(zip(params.members, files.members, strict=True)),
             files.truth,
             folds=params.folds,
             classes=params.classes,
-            decision=params.decision,
+            rule=DecisionRule(**params.decision),
             seed=params.seed,
             threads=snakemake.threads,
         )

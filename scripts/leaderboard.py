@@ -2,8 +2,9 @@ import sys
 
 from cloudseg import logged
 from cloudseg.dataset.folds import read_folds
-from cloudseg.ensemble.decisions import read_decision
-from cloudseg.ensemble.scores import read_image_scores, read_scores
+from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.score_tables import read_scores
+from cloudseg.ensemble.scores import read_image_scores
 from cloudseg.report.leaderboard import (
     baselines,
     common_folds,
@@ -20,7 +21,7 @@ if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
         decisions = {
-            name: read_decision(path, params.classes) for name, path in zip(params.names, files.decisions, strict=True)
+            name: Decision.read(path, params.classes) for name, path in zip(params.names, files.decisions, strict=True)
         }
         scores = {
             name: read_scores(path, decisions[name]) for name, path in zip(params.names, files.scores, strict=True)

@@ -22,11 +22,12 @@ import zarr
 
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.submission import write_submission
+from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 
 THREADS = 2
 MOST_TOGETHER, MOST_SUBMIT, MOST_MEMORY = 1.5, 1.2, 1024
-DECISION = {"level": 128, "min_size": 5000}
+CUT = Cut(128, 5000)
 
 
 def main() -> None:
@@ -96,8 +97,8 @@ def blend(members: list[Path], folder: Path) -> None:
 def submit(folder: Path) -> None:
     attrs = stores.read(folder / "blend.zarr").attrs
     sample = [(image, label) for image in attrs["ids"] for label in attrs["classes"]]
-    decision = dict.fromkeys(attrs["classes"], DECISION)
-    write_submission(folder / "blend.zarr", decision, sample, folder / "submission.csv", threads=THREADS)
+    cuts = dict.fromkeys(attrs["classes"], CUT)
+    write_submission(folder / "blend.zarr", cuts, sample, folder / "submission.csv", threads=THREADS)
 
 
 def compare(members: list[Path], folder: Path, repeats: int) -> bool:

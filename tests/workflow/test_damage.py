@@ -19,8 +19,9 @@ import zarr
 from test_own_data import contents
 
 from cloudseg.dataset.images_table import read_images
-from cloudseg.ensemble.decisions import read_decision
-from cloudseg.ensemble.scores import read_image_scores, read_scores
+from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.score_tables import read_scores
+from cloudseg.ensemble.scores import read_image_scores
 from cloudseg.errors import DiskFullError, StoreError
 from cloudseg.models.checkpoint_file import read_state
 from cloudseg.storage import stores
@@ -43,22 +44,25 @@ CHECKPOINTS = [RUN / "best.safetensors", Path("results/tiny/weights/tu-test_resn
 TARGET = ("submission.csv", "--configfile", "config.yaml")
 
 
-def read_decided_classes(path, good):
+def read_decision(path, good):
+    return Decision.read(path, list(zarr.open(good / ENSEMBLE / "test.zarr").attrs["classes"]))
+
+
+def read_cuts(path, good):
     """What becomes masks; the choice of each fold, which only the leaderboard looks for, comes after it in the file."""
-    return read_decision(path, list(zarr.open(good / ENSEMBLE / "test.zarr").attrs["classes"]))["classes"]
+    return read_decision(path, good).cuts
 
 
+DECISION = ENSEMBLE / "decision.yaml"
 TEXTS = {
     DATASET / "train.tsv": lambda path, good: read_images(path, good / "images", "train"),
     DATASET / "test.tsv": lambda path, good: read_images(path, good / "images", "test"),
     DATASET / "folds.tsv": lambda path, good: fold_images(
         path, 0, zarr.open(good / DATASET / "truth.zarr").attrs["ids"]
     ),
-    ENSEMBLE / "decision.yaml": read_decided_classes,
-    ENSEMBLE / "scores.tsv": lambda path, good: read_scores(path, {"images": 12}),
-    ENSEMBLE / "images.tsv": lambda path, good: read_image_scores(
-        path, {"images": 12, "classes": read_decided_classes(good / ENSEMBLE / "decision.yaml", good)}
-    ),
+    DECISION: read_cuts,
+    ENSEMBLE / "scores.tsv": lambda path, good: read_scores(path, read_decision(good / DECISION, good)),
+    ENSEMBLE / "images.tsv": lambda path, good: read_image_scores(path, read_decision(good / DECISION, good)),
     ENSEMBLE / "comparison.json": lambda path, good: read_json(path),
     RUN / "run.json": lambda path, good: read_json(path),
 }

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from cloudseg.ensemble.decisions import decide
+from cloudseg.ensemble.deciding import decide
+from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.scores import image_scores, paired_bootstrap
 from cloudseg.ensemble.surface import measure
-from cloudseg.postprocess import level
 
 
 def compare(
@@ -19,7 +19,7 @@ def compare(
     *,
     folds: Sequence[int],
     classes: Sequence[str],
-    decision: Mapping[str, Any],
+    rule: DecisionRule,
     seed: int,
     threads: int = 1,
 ) -> dict[str, Any]:
@@ -32,8 +32,8 @@ def compare(
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
     folds : those of the ensemble; members may have more.
     classes : names, in the order of the stores.
-    decision : the ensemble's, as :func:`cloudseg.ensemble.decisions.decide` takes it, with thresholds for a blend that
-        is not sharpened. A member is decided likewise: by the same numbers, or by its own choice on the other folds.
+    rule : how the ensemble is decided, with thresholds for a blend that is not sharpened. A member is decided likewise:
+        by the same numbers, or by its own choice on the other folds.
     seed : of the bootstrap.
     threads : the result does not depend on it.
 
@@ -42,11 +42,11 @@ def compare(
     dict : `best_member`, its Dice `best_member_dice`, `gain` over it (may be negative) and the interval `gain_low`,
         `gain_high`; empty where the ensemble has no honest score: no images, or a choice on a single fold.
     """
-    if images.empty or (decision["how"] != "fixed" and len(folds) < 2):
+    if images.empty or (rule.how != "fixed" and len(folds) < 2):
         return {}
     best_dice, best, best_scores = -1.0, "", images
     for name, blend in sorted(members.items()):
-        scores = member_scores(blend, truth, folds=folds, classes=classes, decision=decision, threads=threads)
+        scores = member_scores(blend, truth, folds=folds, classes=classes, rule=rule, threads=threads)
         dice = mean_of_images(scores)
         if dice >= best_dice:  # of equals the last, which is a `last` rather than a `best`
             best_dice, best, best_scores = dice, name, scores
@@ -60,21 +60,19 @@ def member_scores(
     *,
     folds: Sequence[int],
     classes: Sequence[str],
-    decision: Mapping[str, Any],
+    rule: DecisionRule,
     threads: int = 1,
 ) -> pd.DataFrame:
-    """Score a member image by image, decided as `decision` says; a choice is made on the other folds.
+    """Score a member image by image, decided as `rule` says; a choice is made on the other folds.
 
     Parameters and result are those of `compare` and of `image_scores`.
     """
-    if decision["how"] == "fixed":
-        cuts = zip(classes, decision["thresholds"], decision["min_sizes"], strict=True)
-        chosen = {"classes": {name: {"level": level(cut), "min_size": size} for name, cut, size in cuts}}
+    if rule.how == "fixed":
+        decision = Decision(rule.how, 0, rule.fixed_cuts(classes))
     else:
-        sizes = {*decision["min_sizes"], *decision["tune_min_sizes"], *decision.get("grid", {}).get("min_sizes", [])}
-        surface = measure(blend, truth, folds=folds, min_sizes=sorted(sizes), threads=threads)
-        chosen, _ = decide(*surface, classes=classes, decision=decision)
-    return image_scores(blend, truth, chosen, folds=folds, threads=threads)
+        surface = measure(blend, truth, folds=folds, min_sizes=rule.surface_min_sizes, threads=threads)
+        decision, _ = decide(*surface, classes=classes, rule=rule)
+    return image_scores(blend, truth, decision, folds=folds, threads=threads)
 
 
 def mean_of_images(images: pd.DataFrame) -> float:

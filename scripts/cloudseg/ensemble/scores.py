@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from cloudseg.ensemble.decision import Decision
 from cloudseg.errors import ConfigError, DamagedFileError, StoreError
-from cloudseg.postprocess import remove_small_components
+from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.storage.files import damaged, read_table
 
@@ -22,7 +23,7 @@ INTERVAL = (2.5, 97.5)  # percentiles of the bootstrap: 95 of 100 draws lie betw
 def image_scores(
     blend: str | Path,
     truth: str | Path,
-    decision: Mapping[str, Any],
+    decision: Decision,
     *,
     folds: Sequence[int] | None = None,
     threads: int = 1,
@@ -35,8 +36,7 @@ def image_scores(
     ----------
     blend : store (image, class, y, x) uint8 of out-of-fold probabilities with the attributes `ids`, `classes`, `fold`.
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
-    decision : what :func:`cloudseg.ensemble.decisions.decide` returns: as `classes` per class the `level` from which a
-        pixel is in, and the `min_size` from which a component stays; as `nested` the same per fold, if it has that.
+    decision : how the blend becomes masks.
     folds : those whose images are scored; None is all.
     threads : images are read and scored by so many threads; the result does not depend on it.
 
@@ -62,8 +62,8 @@ def image_scores(
         image, truth_row = ids[row], row_of[ids[row]]
         planes = stores.read_images(probabilities, slice(row, row + 1))[0]
         wanted = stores.read_images(masks, slice(truth_row, truth_row + 1))[0]
-        decided = decision.get("nested", {}).get(fold_of[row], decision["classes"])
-        counts = _counts(planes, wanted, [decided[name] for name in classes])
+        cuts = decision.cuts_for(fold_of[row])
+        counts = _counts(planes, wanted, [cuts[name] for name in classes])
         return [
             (image, fold_of[row], name, covered, kept, 2 * both / (covered + kept) if covered + kept else 1.0)
             for name, (covered, kept, both) in zip(classes, counts, strict=True)
@@ -75,27 +75,7 @@ def image_scores(
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
 
 
-def read_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataFrame:
-    """Read the table of scores that :func:`cloudseg.ensemble.decisions.decide` returned, all text in its `fold` column.
-
-    Parameters
-    ----------
-    path : ``scores.tsv``.
-    decision : that of the ensemble; where it is of no images, there is no row.
-
-    Raises
-    ------
-    DamagedFileError : if the file is cut short: the mean over everything is its last row.
-    """
-    scores = read_table(path, dtype={"class": str, "fold": str})
-    if lacking := {"what", "class", "fold", "fixed", "tuned", "nested", "images"} - set(scores.columns):
-        raise damaged(path, f"it has no column {', '.join(sorted(lacking))}")
-    if decision["images"] and scores[["class", "fold"]].tail(1).to_numpy().tolist() != [["all", "all"]]:
-        raise damaged(path, "its last row is not the mean over classes and folds")
-    return scores
-
-
-def read_image_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataFrame:
+def read_image_scores(path: str | Path, decision: Decision) -> pd.DataFrame:
     """Read the table that :func:`image_scores` returned.
 
     Parameters
@@ -108,18 +88,16 @@ def read_image_scores(path: str | Path, decision: Mapping[str, Any]) -> pd.DataF
     DamagedFileError : if the file is cut short.
     """
     scores = read_table(path, dtype={"image": str, "class": str}, keep_default_na=False)
-    rows = decision["images"] * len(decision["classes"])
+    rows = decision.n_images * len(decision.cuts)
     if list(scores.columns) != IMAGE_COLUMNS or len(scores) != rows:
         raise damaged(path, f"it has {len(scores)} rows of {', '.join(scores.columns)}; {rows} were written")
     return scores
 
 
-def _counts(
-    planes: np.ndarray, truth: np.ndarray, decisions: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[int, int, int]]:
+def _counts(planes: np.ndarray, truth: np.ndarray, cuts: Sequence[Cut]) -> Iterator[tuple[int, int, int]]:
     """Yield per class the pixels of the truth, of the mask, and of both."""
-    for plane, wanted, decided in zip(planes, truth, decisions, strict=True):
-        mask = remove_small_components((plane >= decided["level"]).view(np.uint8), decided["min_size"])
+    for plane, wanted, cut in zip(planes, truth, cuts, strict=True):
+        mask = cut.mask(plane)
         yield np.count_nonzero(wanted), np.count_nonzero(mask), np.count_nonzero(mask & (wanted != 0))
 
 
@@ -139,7 +117,7 @@ def score_parts(images: pd.DataFrame, rates: Mapping[str, float] | None = None) 
     DataFrame : class, fold, then shares from 0 to 1, empty where there is nothing to divide by: dice; dice_nonempty (of
         images that have the class); empty_kept (images without the class that got no mask, of those without it);
         precision and recall of presence (an image with a mask is called to have the class); rate (r); expected (Dice
-        where the class has the rate of `rates`); last images, how many. In a row with the fold `all`, shares are means
+        where the class has the rate of `rates`); last images, how many. In a row without a fold, shares are means
         over the folds that have one, and in a row with the class `all`, over the classes that have one; `expected` is
         of these means and, over classes, empty when one class has none.
 
@@ -163,13 +141,13 @@ def score_parts(images: pd.DataFrame, rates: Mapping[str, float] | None = None) 
             for (fold, name), group in images.groupby(["fold", "class"], sort=False)
         ],
         columns=["class", "fold", *PART_COLUMNS, "images"],
-    ).astype({"fold": object})
+    ).astype({"fold": "Int64"})
     classes = parts.groupby("class", sort=False)
-    per_class = classes[PART_COLUMNS].mean().assign(images=classes["images"].sum(), fold="all").reset_index()
-    whole = pd.concat([parts, per_class], ignore_index=True) if len(parts) else parts
+    per_class = classes[PART_COLUMNS].mean().assign(images=classes["images"].sum(), fold=pd.NA).reset_index()
+    whole = pd.concat([parts, per_class.astype({"fold": "Int64"})], ignore_index=True) if len(parts) else parts
     given = whole["class"].map(rates or {}).astype(float)
     whole.insert(len(whole.columns) - 1, "expected", mixed(given, whole["empty_kept"], whole["dice_nonempty"]))
-    folds = whole.groupby("fold", sort=False)
+    folds = whole.groupby("fold", sort=False, dropna=False)
     over_classes = (
         folds[PART_COLUMNS]
         .mean()
@@ -227,19 +205,19 @@ def expected_score(parts: pd.DataFrame, rates: Mapping[str, float] | None = None
     Examples
     --------
     >>> columns = ["class", "fold", "dice_nonempty", "empty_kept", "rate"]
-    >>> rows = [("Fish", 0, 0.5, 0.9, 0.5), ("Fish", "all", 0.5, 0.9, 0.5)]
+    >>> rows = [("Fish", 0, 0.5, 0.9, 0.5), ("Fish", None, 0.5, 0.9, 0.5)]
     >>> parts = pd.DataFrame(rows, columns=columns)
     >>> round(expected_score(parts), 3), round(expected_score(parts, {"Fish": 0.25}), 3)
     (0.7, 0.8)
     """
     per_class = parts[parts["class"] != "all"]
     if rates is None:
-        own = per_class[per_class["fold"] != "all"]
+        own = per_class[per_class["fold"].notna()]
         scores = own.assign(score=mixed(own["rate"], own["empty_kept"], own["dice_nonempty"]))
         per_fold = scores.groupby("fold")["score"].agg(lambda column: column.mean(skipna=False))
         return float(per_fold.mean(skipna=False))
     _refuse_rates(rates, list(per_class["class"].unique()))
-    means = per_class[per_class["fold"] == "all"]
+    means = per_class[per_class["fold"].isna()]
     given = means["class"].map(rates).astype(float)
     scores = mixed(given, means["empty_kept"], means["dice_nonempty"])
     return float(scores.mean()) if len(scores) else float("nan")

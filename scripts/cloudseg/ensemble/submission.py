@@ -5,14 +5,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from cloudseg.dataset.contest import HEADER
 from cloudseg.errors import MachineError, StoreError
-from cloudseg.postprocess import decode_rle, remove_small_components, segment
+from cloudseg.postprocess import Cut, decode_rle, segment
 from cloudseg.storage import files, stores
 
 BLOCK = 8  # images that a thread holds in memory at once
@@ -28,7 +27,7 @@ class Summary:
 
 def write_submission(
     blend: str | Path,
-    decision: Mapping[str, Mapping[str, Any]],
+    cuts: Mapping[str, Cut],
     sample: Sequence[tuple[str, str]],
     out: str | Path,
     *,
@@ -41,7 +40,7 @@ def write_submission(
     Parameters
     ----------
     blend : store (image, class, y, x) uint8 with the attributes `ids` and `classes`.
-    decision : per class the `level` from which a pixel is in, and the `min_size` from which a component stays.
+    cuts : per class the level from which a pixel is in, and the minimum size from which a component stays.
     sample : (image, class) of every row, in order.
     out : the file to write.
     threads : the result does not depend on it.
@@ -54,13 +53,13 @@ def write_submission(
     probabilities = stores.read(blend)
     ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
     _refuse_strangers(blend, sample, ids, classes)
-    levels = [decision[name]["level"] for name in classes]
-    min_sizes = [decision[name]["min_size"] for name in classes]
+    ordered = [cuts[name] for name in classes]
+    levels, min_sizes = [cut.level for cut in ordered], [cut.min_size for cut in ordered]
 
     def masks_of(start: int) -> list[str]:
         planes = stores.read_images(probabilities, slice(start, min(start + BLOCK, len(ids))))
         texts = segment(planes, levels=levels, min_sizes=min_sizes)
-        _compare(texts, planes, levels, min_sizes)
+        _compare(texts, planes, ordered)
         return texts
 
     names = [(image, label) for image in ids for label in classes]
@@ -79,12 +78,12 @@ def write_submission(
     return Summary(len(sample), sum(bool(masks[row]) for row in sample))
 
 
-def _compare(texts: Sequence[str], planes: np.ndarray, levels: Sequence[int], min_sizes: Sequence[int]) -> None:
+def _compare(texts: Sequence[str], planes: np.ndarray, cuts: Sequence[Cut]) -> None:
     """Hold decoded texts against masks made another way: compared, labelled and filtered plane by plane."""
     text = iter(texts)
     for image in planes:
-        for plane, level, min_size in zip(image, levels, min_sizes, strict=True):
-            mask = remove_small_components((plane >= level).view(np.uint8), min_size)
+        for plane, cut in zip(image, cuts, strict=True):
+            mask = cut.mask(plane)
             if not np.array_equal(decode_rle(next(text), mask.shape), mask):
                 raise ValueError("a mask does not decode to what it was made from: a fault of the post-processing core")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.scores import expected_score, score_parts
 from cloudseg.storage import stores
 
@@ -56,7 +57,7 @@ def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> 
 
 def own_folds(scores: pd.DataFrame) -> list[int]:
     """Return the folds that a table of scores has."""
-    return sorted({int(fold) for fold in scores["fold"] if fold != "all"}) if len(scores) else []
+    return sorted(scores["fold"].dropna().unique().tolist())
 
 
 def common_folds(experiments: Sequence[pd.DataFrame], ensembles: Sequence[pd.DataFrame]) -> list[int]:
@@ -73,7 +74,7 @@ def common_folds(experiments: Sequence[pd.DataFrame], ensembles: Sequence[pd.Dat
 
 def mean_dice(scores: pd.DataFrame, folds: Sequence[int], kind: str) -> float:
     """Return the mean over `folds` of the Dice of `kind` (fixed, tuned or nested); NaN where one of them has none."""
-    rows = scores[(scores["class"] == "all") & scores["fold"].isin([str(fold) for fold in folds])]
+    rows = scores[(scores["class"] == "all") & scores["fold"].isin(folds)]
     return float(rows[kind].mean(skipna=False)) if len(rows) and len(rows) == len(folds) else math.nan
 
 
@@ -81,7 +82,7 @@ def leaderboard(
     experiments: Sequence[Mapping[str, Any]],
     ensembles: Mapping[str, Mapping[str, Any]],
     scores: Mapping[str, pd.DataFrame],
-    decisions: Mapping[str, Mapping[str, Any]],
+    decisions: Mapping[str, Decision],
     baseline: Mapping[str, Mapping[str, float]],
     common: Sequence[int],
     *,
@@ -96,7 +97,7 @@ def leaderboard(
     experiments : rows of the sheet, with the `name` of each, its `loss` in words and the names of its scored `best` and
         `last` checkpoints. Columns that the sheet has beyond its own are carried along.
     ensembles : per name its `note`, its `reference` score, or None, and whether it `holds_best` checkpoints.
-    scores : per name the long table of scores; all text in its `fold` column.
+    scores : per name the long table of scores.
     decisions : per name its decision.
     baseline : per name its `dice` and its `dice_common`.
     common : the folds on which everything is compared.
@@ -120,17 +121,17 @@ def leaderboard(
             {"what": "experiment", **{key: value for key, value in row.items() if key not in ("best", "last", "runs")}}
             | dice
             | {"dice_common": mean_dice(scores[row["last"]], common, "fixed")}
-            | {"fold_spread": fold_spread(scores[row["last"]], own), "images": decisions[row["last"]]["images"]}
+            | {"fold_spread": fold_spread(scores[row["last"]], own), "images": decisions[row["last"]].n_images}
             | dict((runs or {}).get(row["name"], {}))
             | _decided(decisions[row["best"]])
             | _against(posted.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
         )
     for name, about in ensembles.items():
-        chosen = decisions[name]["how"] != "fixed"
+        chosen = decisions[name].how != "fixed"
         own, kind = own_folds(scores[name]), "nested" if chosen else "fixed"
         dice = mean_dice(scores[name], own, kind)
         rows.append(
-            {"what": "ensemble", "name": name, "folds": len(own), "images": decisions[name]["images"], "dice": dice}
+            {"what": "ensemble", "name": name, "folds": len(own), "images": decisions[name].n_images, "dice": dice}
             | {"dice_common": mean_dice(scores[name], common, kind)}
             | {"dice_tuned_on_itself": mean_dice(scores[name], own, "tuned") if chosen else math.nan}
             | {"optimistic": "holds best" if about.get("holds_best") else None}
@@ -146,17 +147,13 @@ def leaderboard(
 
 
 def expected_scores(
-    images: Mapping[str, pd.DataFrame], decisions: Mapping[str, Mapping[str, Any]], rates: Mapping[str, float] | None
+    images: Mapping[str, pd.DataFrame], decisions: Mapping[str, Decision], rates: Mapping[str, float] | None
 ) -> dict[str, float]:
     """Return the score that each ensemble is expected to have where classes are as frequent as `rates` say.
 
     Ensembles without an honest score of images, and all of them where no rates are known, are left out.
     """
-    honest = {
-        name: own
-        for name, own in images.items()
-        if len(own) and (decisions[name]["how"] == "fixed" or "nested" in decisions[name])
-    }
+    honest = {name: own for name, own in images.items() if len(own) and decisions[name].has_honest_score}
     return {} if rates is None else {n: expected_score(score_parts(own, rates), rates) for n, own in honest.items()}
 
 
@@ -186,7 +183,7 @@ def runs_by_experiment(
 
 def fold_spread(scores: pd.DataFrame, folds: Sequence[int]) -> float:
     """Return the standard deviation of the Dice of the folds (n - 1); NaN for a single fold."""
-    rows = scores[(scores["class"] == "all") & scores["fold"].isin([str(fold) for fold in folds])]
+    rows = scores[(scores["class"] == "all") & scores["fold"].isin(folds)]
     return float(rows["fixed"].std(ddof=1)) if len(rows) > 1 else math.nan
 
 
@@ -200,14 +197,17 @@ def _against(posted: Mapping[str, float], best: float, last: float) -> dict[str,
     return cells
 
 
-def _decided(decision: Mapping[str, Any]) -> dict[str, Any]:
+def _decided(decision: Decision) -> dict[str, Any]:
     """Write the thresholds and the minimum sizes, once where all classes share one."""
-    classes = decision["classes"].values()
-    cells = {"how": decision["how"], "threshold": _joined("{:.2f}", [one["threshold"] for one in classes])}
-    cells["min_size"] = _joined("{}", [one["min_size"] for one in classes])
-    if "sharpen" in decision:
-        cells["sharpen"] = decision["sharpen"]
-        cells["sharpened_threshold"] = _joined("{:.2f}", [one["sharpened"] for one in classes])
+    thresholds = [decision.thresholds(cut) for cut in decision.cuts.values()]
+    cells: dict[str, Any] = {
+        "how": decision.how,
+        "threshold": _joined("{:.2f}", [one["threshold"] for one in thresholds]),
+        "min_size": _joined("{}", [cut.min_size for cut in decision.cuts.values()]),
+    }
+    if decision.sharpen is not None:
+        cells["sharpen"] = decision.sharpen
+        cells["sharpened_threshold"] = _joined("{:.2f}", [one["sharpened"] for one in thresholds])
     return cells
 
 

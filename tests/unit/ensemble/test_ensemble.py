@@ -1,19 +1,25 @@
 """Blending, surfaces, decisions and submissions over small stores, against plain NumPy."""
 
 import csv
+import dataclasses
 from fractions import Fraction
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from score_cells import by_class_and_fold
 
 from cloudseg.ensemble import submission as submission_module
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.decisions import decide, grid, tune
+from cloudseg.ensemble.deciding import decide, grid, tune
+from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.score_tables import read_scores, write_scores
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.ensemble.surface import read_surface, write_surface
-from cloudseg.postprocess import decode_rle, segment
+from cloudseg.errors import DamagedFileError
+from cloudseg.postprocess import Cut, decode_rle, segment
 from cloudseg.postprocess import level as level_of
 from cloudseg.storage import stores
 from cloudseg.workflow.ensemble import blend_threshold
@@ -88,8 +94,8 @@ def test_no_common_fold_makes_an_empty_store_and_an_empty_surface(tmp_path):
     sums, _, _, _ = read_surface(tmp_path / "surface.zarr")
     assert sums.shape == (0, 2, 256, 2)
     fixed = {"how": "fixed", "thresholds": [0.5, 0.5], "min_sizes": [5, 5], "tune_min_sizes": [0]}
-    decision, scores = decide(*read_surface(tmp_path / "surface.zarr"), classes=CLASSES, decision=fixed)
-    assert decision["classes"]["Fish"] == {"level": 128, "threshold": 0.502, "min_size": 5}
+    decision, scores = decide(*read_surface(tmp_path / "surface.zarr"), classes=CLASSES, rule=DecisionRule(**fixed))
+    assert decision.plain()["classes"]["Fish"] == {"level": 128, "threshold": 0.502, "min_size": 5}
     assert scores.empty
 
 
@@ -183,15 +189,15 @@ def test_surface_is_dice_of_every_level_and_size(surface):
 def test_decisions_are_scored_fixed_tuned_and_nested(surface):
     sums, counts, min_sizes, folds = read_surface(surface[2])
     wish = {"how": "tune", "thresholds": [0.5, 0.25], "min_sizes": [10, 60], "tune_min_sizes": [0, 60]}
-    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, decision=wish)
+    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, rule=DecisionRule(**wish))
     mean = sums / counts[:, None, None, None]
-    rows = scores.set_index(["class", "fold"])
+    rows = by_class_and_fold(scores)
     assert rows.loc[("Fish", 0), "fixed"] == mean[0, 0, 128, 1]
     assert rows.loc[("Flower", 1), "fixed"] == mean[1, 1, 64, 2]
     level, column = tune(mean[1, 0][:, [0, 2]])  # nested: fold 0 is decided by fold 1
     assert rows.loc[("Fish", 0), "nested"] == mean[0, 0, level, [0, 2][column]]
     level, column = tune(mean[:, 0].mean(axis=0)[:, [0, 2]])
-    assert decision["classes"]["Fish"] == {
+    assert decision.plain()["classes"]["Fish"] == {
         "level": level,
         "threshold": round(level / 255, 4),
         "min_size": [0, 60][column],
@@ -206,7 +212,7 @@ def test_decisions_are_scored_fixed_tuned_and_nested(surface):
 def test_one_fold_has_no_nested_score(surface, how):
     sums, counts, min_sizes, folds = read_surface(surface[2])
     wish = {"how": how, "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0, 10], "grid": GRID}
-    _, scores = decide(sums[:1], counts[:1], min_sizes, folds[:1], classes=CLASSES, decision=wish)
+    _, scores = decide(sums[:1], counts[:1], min_sizes, folds[:1], classes=CLASSES, rule=DecisionRule(**wish))
     assert scores["nested"].isna().all()
     assert scores["tuned"].notna().all()
 
@@ -235,14 +241,13 @@ def test_grid_is_the_best_pair_of_brute_force(surface):
     p, g, path = surface
     sums, counts, min_sizes, folds = read_surface(path)
     wish = {"how": "grid", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0], "grid": GRID}
-    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, decision=wish)
-    rows = scores.set_index(["class", "fold"])
+    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, rule=DecisionRule(**wish))
+    rows = by_class_and_fold(scores)
     images = {0: [0, 1], 1: [2, 3, 4]}
     mean = sums / counts[:, None, None, None]
     for c, name in enumerate(CLASSES):
         score, (threshold, size) = best_pair_by_hand(p[:, c], g[:, c], images.values())
-        made = decision["classes"][name]
-        assert (made["level"], made["min_size"]) == (int(np.ceil(255 * threshold - 1e-9)), size)
+        assert decision.cuts[name] == Cut(int(np.ceil(255 * threshold - 1e-9)), size)
         assert rows.loc[(name, "all"), "tuned"] == pytest.approx(score, abs=1e-12)
         for fold, other in ((0, 1), (1, 0)):
             few = [range(len(images[other]))]
@@ -265,7 +270,7 @@ def test_a_surface_without_a_size_of_the_grid_is_refused(surface):
     wish = {"how": "grid", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0]}
     wish["grid"] = GRID | {"min_sizes": [0, 100]}
     with pytest.raises(ValueError, match=r"expected the minimum sizes \[100\] in the surface, got \[0, 10, 60\]"):
-        decide(*read_surface(surface[2]), classes=CLASSES, decision=wish)
+        decide(*read_surface(surface[2]), classes=CLASSES, rule=DecisionRule(**wish))
 
 
 def test_tuning_prefers_a_plateau_to_a_spike_and_does_not_wander_at_edges():
@@ -282,9 +287,9 @@ def test_submission_is_the_samples_rows_with_the_decided_masks(tmp_path, threads
     ids = [f"{number}_x.jpg" for number in range(40)]
     p = planes(5, 40)
     blend = write(tmp_path / "test.zarr", p, ids)
-    decision = {"Fish": {"level": 150, "min_size": 30}, "Flower": {"level": 200, "min_size": 0}}
+    cuts = {"Fish": Cut(150, 30), "Flower": Cut(200, 0)}
     sample = [(image, label) for image in reversed(ids) for label in ("Flower", "Fish")]
-    summary = write_submission(blend, decision, sample, tmp_path / "submission.csv", threads=threads)
+    summary = write_submission(blend, cuts, sample, tmp_path / "submission.csv", threads=threads)
     with (tmp_path / "submission.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["Image_Label", "EncodedPixels"]
@@ -298,14 +303,14 @@ def test_submission_is_the_samples_rows_with_the_decided_masks(tmp_path, threads
             flat[start - 1 : start - 1 + length] = 1
         mask = flat.reshape(SIZE[::-1]).T
         plane = p[ids.index(image), CLASSES.index(label)]
-        assert dice_by_hand(plane, mask, **{k: decision[label][k] for k in ("level", "min_size")}) == 1.0
+        assert dice_by_hand(plane, mask, **dataclasses.asdict(cuts[label])) == 1.0
 
 
 def test_a_sharpened_decision_says_its_level_as_the_blend_has_it_and_as_a_probability(surface):
     wish = {"how": "fixed", "thresholds": [0.7, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0], "sharpen": 0.5}
-    decision, _ = decide(*read_surface(surface[2]), classes=CLASSES, decision=wish)
-    assert decision["sharpen"] == 0.5
-    assert decision["classes"]["Fish"] == {"level": 179, "threshold": 0.4927, "sharpened": 0.702, "min_size": 0}
+    decision, _ = decide(*read_surface(surface[2]), classes=CLASSES, rule=DecisionRule(**wish))
+    assert decision.plain()["sharpen"] == 0.5
+    assert decision.plain()["classes"]["Fish"] == {"level": 179, "threshold": 0.4927, "sharpened": 0.702, "min_size": 0}
 
 
 def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
@@ -326,27 +331,45 @@ def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
 
 def test_a_mask_that_does_not_read_back_leaves_no_file(tmp_path, monkeypatch):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
-    decision = {name: {"level": 100, "min_size": 0} for name in CLASSES}
     monkeypatch.setattr(submission_module, "segment", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
     with pytest.raises(ValueError, match="does not decode to what it was made from"):
-        write_submission(blend, decision, [("a.jpg", "Fish")], tmp_path / "submission.csv")
+        write_submission(blend, dict.fromkeys(CLASSES, Cut(100, 0)), [("a.jpg", "Fish")], tmp_path / "submission.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["test.zarr"]
 
 
 def test_a_sample_with_strangers_is_refused(tmp_path):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
-    decision = {name: {"level": 100, "min_size": 0} for name in CLASSES}
     with pytest.raises(ValueError, match=r"no probabilities for b\.jpg_Fish"):
-        write_submission(blend, decision, [("b.jpg", "Fish")], tmp_path / "submission.csv")
+        write_submission(blend, dict.fromkeys(CLASSES, Cut(100, 0)), [("b.jpg", "Fish")], tmp_path / "submission.csv")
 
 
 def test_scores_are_plain_text_that_reads_back(surface, tmp_path):
-    from cloudseg.storage.files import write_table
-
     sums, counts, min_sizes, folds = read_surface(surface[2])
     wish = {"how": "fixed", "thresholds": [0.5, 0.5], "min_sizes": [0, 0], "tune_min_sizes": [0, 10]}
-    _, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, decision=wish)
-    write_table(scores, tmp_path / "scores.tsv")
-    again = pd.read_csv(tmp_path / "scores.tsv", sep="\t", dtype={"fold": str})
-    assert again["fixed"].tolist() == scores["fixed"].tolist()
-    assert set(again["fold"]) == {"0", "1", "all"}
+    decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, rule=DecisionRule(**wish))
+    write_scores(scores, tmp_path / "scores.tsv")
+    assert set(pd.read_csv(tmp_path / "scores.tsv", sep="\t", dtype={"fold": str})["fold"]) == {"0", "1", "all"}
+    again = read_scores(tmp_path / "scores.tsv", decision)
+    pd.testing.assert_frame_equal(again, scores, check_dtype=False, check_exact=True)
+    assert again["fold"].dtype == scores["fold"].dtype == "Int64"
+
+
+@pytest.mark.parametrize("how", ["fixed", "tune"])
+@pytest.mark.parametrize("sharpen", [None, 0.5])
+def test_a_decision_reads_back(surface, tmp_path, how, sharpen):
+    wish = {"how": how, "thresholds": [0.7, 0.5], "min_sizes": [0, 10], "tune_min_sizes": [0, 60], "sharpen": sharpen}
+    decision, _ = decide(*read_surface(surface[2]), classes=CLASSES, rule=DecisionRule(**wish))
+    (tmp_path / "decision.yaml").write_text(yaml.safe_dump(decision.plain(), sort_keys=False))
+    assert Decision.read(tmp_path / "decision.yaml", CLASSES) == decision
+    assert decision.has_honest_score
+    with pytest.raises(DamagedFileError, match="expected a decision on each of Fish, Sugar, got Fish, Flower"):
+        Decision.read(tmp_path / "decision.yaml", ["Fish", "Sugar"])
+
+
+@pytest.mark.parametrize("level", [256, -1, 1.5, "128", None])
+def test_a_level_that_no_pixel_has_is_a_damaged_decision(tmp_path, level):
+    plain = Decision("fixed", 1, {"Fish": Cut(1, 0)}).plain()
+    plain["classes"]["Fish"]["level"] = level
+    (tmp_path / "decision.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(DamagedFileError, match="not a whole decision"):
+        Decision.read(tmp_path / "decision.yaml", ["Fish"])

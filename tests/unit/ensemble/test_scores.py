@@ -3,14 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from score_cells import by_class_and_fold
 
 from cloudseg.ensemble.comparing import compare, mean_of_images, member_scores
-from cloudseg.ensemble.decisions import decide
+from cloudseg.ensemble.deciding import decide
+from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.score_tables import folds_of, write_scores
 from cloudseg.ensemble.scores import expected_score, image_scores, paired_bootstrap, score_parts
 from cloudseg.ensemble.surface import read_surface, write_surface
+from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
-from cloudseg.storage.files import write_table
 
 CLASSES = ["Fish", "Flower", "Gravel"]
 SIZE = (12, 16)
@@ -50,15 +52,11 @@ def inputs(tmp_path):
     return tmp_path
 
 
-DECISION = {
-    "Fish": {"level": 128, "min_size": 30},
-    "Flower": {"level": 64, "min_size": 0},
-    "Gravel": {"level": 100, "min_size": 1000},
-}
+DECISION = Decision("fixed", len(IDS), {"Fish": Cut(128, 30), "Flower": Cut(64, 0), "Gravel": Cut(100, 1000)})
 
 
 def scores_of(folder, **options):
-    return image_scores(folder / "valid.zarr", folder / "truth.zarr", {"classes": DECISION}, **options)
+    return image_scores(folder / "valid.zarr", folder / "truth.zarr", DECISION, **options)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -69,18 +67,18 @@ def test_images_average_to_the_score_of_the_decision(inputs, threads):
     )
     wish = {
         "how": "fixed",
-        "thresholds": [DECISION[name]["level"] / 255 for name in CLASSES],
-        "min_sizes": [DECISION[name]["min_size"] for name in CLASSES],
+        "thresholds": [DECISION.cuts[name].level / 255 for name in CLASSES],
+        "min_sizes": [DECISION.cuts[name].min_size for name in CLASSES],
         "tune_min_sizes": [0],
     }
-    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, decision=wish)
-    assert yaml.safe_load(yaml.safe_dump(decision))["classes"]["Fish"]["level"] == 128
-    wanted = scores.set_index(["class", "fold"])["fixed"]
+    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=DecisionRule(**wish))
+    assert decision == DECISION
+    wanted = by_class_and_fold(scores)["fixed"]
     per_fold = images.groupby(["fold", "class"])["dice"].mean()
     for (fold, name), dice in per_fold.items():
         assert dice == pytest.approx(wanted[name, fold], abs=1e-12)
     assert per_fold.groupby("fold").mean().mean() == pytest.approx(wanted["all", "all"], abs=1e-12)
-    parts = score_parts(images).set_index(["class", "fold"])
+    parts = by_class_and_fold(score_parts(images))
     for key, dice in wanted.items():
         assert parts.loc[key, "dice"] == pytest.approx(dice, abs=1e-12)
     assert parts.loc[("all", "all"), "images"] == len(IDS)
@@ -102,7 +100,7 @@ def test_rows_are_of_images_in_the_order_of_the_blend(inputs):
 
 def test_parts_are_what_a_loop_counts(inputs):
     images = scores_of(inputs)
-    parts = score_parts(images).set_index(["class", "fold"])
+    parts = by_class_and_fold(score_parts(images))
     for name in CLASSES:
         for fold in (0, 1, 2):
             rows = [row for row in images.itertuples() if (row.fold, row[3]) == (fold, name)]
@@ -130,7 +128,7 @@ def test_parts_are_what_a_loop_counts(inputs):
 
 def test_each_folds_own_rates_give_the_plain_score(inputs):
     parts = score_parts(scores_of(inputs))
-    plain = parts.set_index(["class", "fold"]).loc[("all", "all"), "dice"]
+    plain = by_class_and_fold(parts).loc[("all", "all"), "dice"]
     assert expected_score(parts) == pytest.approx(plain, abs=1e-12)
 
 
@@ -138,14 +136,15 @@ def test_given_rates_weigh_the_parts(inputs, tmp_path):
     rates = {"Fish": 0.5, "Flower": 0.0, "Gravel": 1.0}
     images = scores_of(inputs)
     parts = score_parts(images, rates)
-    cells = parts.set_index(["class", "fold"])
+    cells = by_class_and_fold(parts)
     fish, flower, gravel = (cells.loc[(name, "all")] for name in CLASSES)
     wanted = [(fish["empty_kept"] + fish["dice_nonempty"]) / 2, flower["empty_kept"], gravel["dice_nonempty"]]
     assert [fish["expected"], flower["expected"], gravel["expected"]] == pytest.approx(wanted, abs=1e-12)
     assert cells.loc[("all", "all"), "expected"] == pytest.approx(np.mean(wanted), abs=1e-12)
     assert expected_score(parts, rates) == pytest.approx(np.mean(wanted), abs=1e-12)
-    write_table(parts, tmp_path / "parts.tsv")
+    write_scores(parts, tmp_path / "parts.tsv")
     again = pd.read_csv(tmp_path / "parts.tsv", sep="\t", dtype={"fold": str})
+    again["fold"] = folds_of(again["fold"], "parts.tsv")
     assert expected_score(again, rates) == expected_score(parts, rates)
     assert expected_score(again) == expected_score(parts)
 
@@ -155,12 +154,10 @@ def test_a_class_that_no_image_has_is_expected_only_where_none_will_have_it(inpu
     images.loc[images["class"] == "Fish", "truth"] = 0
     images.loc[images["class"] == "Fish", "dice"] = (images["kept"] == 0).astype(float)
     parts = score_parts(images)
-    assert expected_score(parts) == pytest.approx(
-        parts.set_index(["class", "fold"]).loc[("all", "all"), "dice"], abs=1e-12
-    )
+    assert expected_score(parts) == pytest.approx(by_class_and_fold(parts).loc[("all", "all"), "dice"], abs=1e-12)
     assert np.isnan(expected_score(parts, {"Fish": 0.1, "Flower": 0.5, "Gravel": 0.5}))
     assert np.isfinite(expected_score(parts, {"Fish": 0, "Flower": 0.5, "Gravel": 0.5}))
-    whole = score_parts(images, {"Fish": 0.1, "Flower": 0.5, "Gravel": 0.5}).set_index(["class", "fold"])
+    whole = by_class_and_fold(score_parts(images, {"Fish": 0.1, "Flower": 0.5, "Gravel": 0.5}))
     assert np.isnan(whole.loc[("all", "all"), "expected"])  # not the mean of the other two
     assert np.isfinite(whole.loc[("Flower", "all"), "expected"])
 
@@ -200,22 +197,20 @@ def test_a_chosen_decision_scores_each_fold_by_what_the_others_chose(inputs):
         inputs / "valid.zarr", inputs / "truth.zarr", inputs / "s.zarr", folds=folds, min_sizes=[0, 10, 20, 30, 1000]
     )
     how = {"how": "tune", "thresholds": [0.5] * 3, "min_sizes": [0] * 3, "tune_min_sizes": [0, 10, 20, 30]}
-    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, decision=how)
+    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=DecisionRule(**how))
     images = image_scores(inputs / "valid.zarr", inputs / "truth.zarr", decision)
     means = images.groupby(["fold", "class"])["dice"].mean()
-    for row in scores[(scores["class"] != "all") & (scores["fold"] != "all")].itertuples():
+    for row in scores[(scores["class"] != "all") & scores["fold"].notna()].itertuples():
         assert means[row.fold, row._2] == pytest.approx(row.nested, abs=1e-12)
-    assert decision["nested"][0] != decision["nested"][1]  # else the test could not fail
+    assert decision.nested[0] != decision.nested[1]  # else the test could not fail
 
 
 SIZES = [0, 10, 20, 30]
+GRID = {"thresholds": [n / 20 for n in range(20)], "min_sizes": SIZES}
 WISHES = {
-    "fixed": {"how": "fixed", "thresholds": [0.5, 0.25, 0.4], "min_sizes": [30, 0, 10], "tune_min_sizes": SIZES},
-    "tune": {"how": "tune", "thresholds": [0.5] * 3, "min_sizes": [0] * 3, "tune_min_sizes": SIZES},
-    "grid": {
-        **{"how": "grid", "thresholds": [0.5] * 3, "min_sizes": [0] * 3, "tune_min_sizes": [0]},
-        **{"grid": {"thresholds": [n / 20 for n in range(20)], "min_sizes": SIZES}},
-    },
+    "fixed": DecisionRule("fixed", [0.5, 0.25, 0.4], [30, 0, 10], SIZES),
+    "tune": DecisionRule("tune", [0.5] * 3, [0] * 3, SIZES),
+    "grid": DecisionRule("grid", [0.5] * 3, [0] * 3, [0], grid=GRID),
 }
 
 
@@ -224,8 +219,8 @@ def test_an_ensemble_of_one_network_gains_nothing_over_it_however_it_is_decided(
     """An untuned member made a tuned ensemble of nothing but that member look better than it."""
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
     write_surface(blend, truth, inputs / "s.zarr", folds=[0, 1, 2], min_sizes=SIZES)
-    decision, _ = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, decision=WISHES[how])
-    wish = {"folds": [0, 1, 2], "classes": CLASSES, "decision": WISHES[how]}
+    decision, _ = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=WISHES[how])
+    wish = {"folds": [0, 1, 2], "classes": CLASSES, "rule": WISHES[how]}
     found = compare(image_scores(blend, truth, decision), {"one": blend}, truth, seed=1, **wish)
     assert (found["gain"], found["gain_low"], found["gain_high"]) == (0, 0, 0)
     assert found["best_member"] == "one"
@@ -234,7 +229,7 @@ def test_an_ensemble_of_one_network_gains_nothing_over_it_however_it_is_decided(
 def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named(inputs):
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
     write(inputs / "empty.zarr", np.zeros((len(IDS), len(CLASSES), *SIZE), np.uint8), IDS, fold=FOLD_OF)
-    wish = {"folds": [0, 2], "classes": CLASSES, "decision": WISHES["tune"]}
+    wish = {"folds": [0, 2], "classes": CLASSES, "rule": WISHES["tune"]}
     own = member_scores(blend, truth, **wish)
     assert set(own["fold"]) == {0, 2}
     found = compare(own, {"full": blend, "empty": inputs / "empty.zarr"}, truth, seed=1, **wish)
@@ -247,14 +242,14 @@ def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named
 
 def test_a_choice_on_a_single_fold_is_not_compared(inputs):
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
-    wish = {"folds": [0], "classes": CLASSES, "decision": WISHES["tune"]}
+    wish = {"folds": [0], "classes": CLASSES, "rule": WISHES["tune"]}
     assert compare(scores_of(inputs, folds=[0]), {"one": blend}, truth, seed=1, **wish) == {}
 
 
 def test_an_image_without_truth_is_refused(inputs):
     write(inputs / "other.zarr", np.zeros((1, 3, *SIZE), np.uint8), ["x.jpg"])
     with pytest.raises(ValueError, match=r"other\.zarr: has no truth for 0\.jpg \(12 of 12 images"):
-        image_scores(inputs / "valid.zarr", inputs / "other.zarr", {"classes": DECISION})
+        image_scores(inputs / "valid.zarr", inputs / "other.zarr", DECISION)
 
 
 def table(dice, fold_of):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cloudseg.ensemble.decision import Decision
+from cloudseg.postprocess import Cut
 from cloudseg.report.leaderboard import baselines, common_folds, fold_spread, leaderboard, mean_dice
 from cloudseg.report.markdown import escaped, markdown_table
 from cloudseg.report.pages import diary_page, page
@@ -13,18 +15,11 @@ ROW = {
     **{"encoder": "resnet34", "decoder": "fpn", "size": "x4", "recipe": "flips", "folds": 2},
     **{"name": "r", "loss": "BCEDice", "best": "b", "last": "l"},
 }
-FIXED = {"how": "fixed", "images": 6, "classes": {"Fish": {"level": 128, "threshold": 0.502, "min_size": 100}}}
-TUNED = {
-    "how": "tune",
-    "images": 6,
-    "classes": {
-        "Fish": {"level": 128, "threshold": 0.502, "min_size": 100},
-        "Flower": {"level": 64, "threshold": 0.251, "min_size": 200},
-    },
-}
+FIXED = Decision("fixed", 6, {"Fish": Cut(128, 100)})
+TUNED = Decision("tune", 6, {"Fish": Cut(128, 100), "Flower": Cut(64, 200)})
 
 
-def scores(fixed, tuned=math.nan, nested=math.nan, folds=("0", "1")):
+def scores(fixed, tuned=math.nan, nested=math.nan, folds=(0, 1)):
     return pd.DataFrame(
         [
             {
@@ -36,9 +31,9 @@ def scores(fixed, tuned=math.nan, nested=math.nan, folds=("0", "1")):
                 "nested": nested,
                 "images": 3,
             }
-            for fold in (*folds, "all")
+            for fold in (*folds, None)
         ]
-    )
+    ).astype({"fold": "Int64"})
 
 
 def test_baselines_by_hand(tmp_path):
@@ -59,9 +54,9 @@ def test_baselines_by_hand(tmp_path):
 
 
 def test_only_folds_that_all_have_are_compared():
-    one, two = scores(0.5, folds=("0", "1")), scores(0.6, folds=("1", "2"))
+    one, two = scores(0.5, folds=(0, 1)), scores(0.6, folds=(1, 2))
     assert common_folds([one], [two, one.iloc[:0]]) == [1]
-    assert common_folds([one], [scores(0.6, folds=("2",))]) == [0, 1]  # an odd ensemble does not take all away
+    assert common_folds([one], [scores(0.6, folds=(2,))]) == [0, 1]  # an odd ensemble does not take all away
     assert mean_dice(one, [1], "fixed") == 0.5
     assert math.isnan(mean_dice(one, [1, 2], "fixed"))  # one of them it does not have
     assert math.isnan(mean_dice(one.iloc[:0], [1], "fixed"))
@@ -111,7 +106,7 @@ def test_the_diarys_figures_stand_beside_ours_and_are_marked_likewise():
 
 
 def test_the_spread_of_folds_is_their_standard_deviation():
-    table = pd.concat([scores(0.5, folds=("0",)), scores(0.7, folds=("1",)), scores(0.9, folds=("2",))])
+    table = pd.concat([scores(0.5, folds=(0,)), scores(0.7, folds=(1,)), scores(0.9, folds=(2,))])
     assert fold_spread(table, [0, 1]) == pytest.approx(0.2 / math.sqrt(2))
     assert math.isnan(fold_spread(table, [0]))
 
@@ -141,7 +136,7 @@ def test_a_days_table_has_the_diarys_own_columns():
 
 def by_fold(dice):
     """A table of scores with its own Dice per fold."""
-    return pd.concat([scores(value, folds=(str(fold),)).iloc[:1] for fold, value in enumerate(dice)])
+    return pd.concat([scores(value, folds=(fold,)).iloc[:1] for fold, value in enumerate(dice)])
 
 
 def test_each_row_has_the_dice_of_its_own_folds_and_all_compare_on_the_common_ones():
@@ -164,7 +159,7 @@ def test_each_row_has_the_dice_of_its_own_folds_and_all_compare_on_the_common_on
 
 
 def test_a_sharpened_threshold_stands_beside_the_probability_that_it_is():
-    sharpened = FIXED | {"sharpen": 0.5, "classes": {"Fish": {"threshold": 0.4927, "sharpened": 0.702, "min_size": 9}}}
+    sharpened = Decision("fixed", 6, {"Fish": Cut(179, 9)}, sharpen=0.5)
     tables = {"b": scores(0.61), "l": scores(0.62), "s": scores(0.6)}
     table = leaderboard([ROW], {"s": {}}, tables, {"b": FIXED, "l": FIXED, "s": sharpened}, {}, [0, 1])
     cells = next(line for line in page(table, ["Fish"], 6, [0, 1]).splitlines() if "p^0.5" in line).split("|")
