@@ -4,7 +4,11 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.config.recipe import Recipe
+from cloudseg.models.weights import initial_weights
 from cloudseg.storage import files, stores
+from cloudseg.training.job import TrainingJob
+
+TRAINED = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
 
 
 def small_recipe(**keys):
@@ -18,6 +22,20 @@ def small_recipe(**keys):
         "normalise": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
     }
     return Recipe(**usual | keys)
+
+
+def small_training(inputs, out, *, job=None, **recipe):
+    """Return a training of the files that :func:`write_training_inputs` wrote; `job` has other arguments of it."""
+    out.mkdir(exist_ok=True)
+    usual = {"encoder": "tu-test_resnet", "decoder": "linknet", "fold": 0, "seed": 3}
+    return TrainingJob(
+        pixels=inputs / "pixels.zarr",
+        folds=inputs / "folds.tsv",
+        weights=inputs / "weights.safetensors",
+        recipe=small_recipe(**recipe),
+        outputs={name: out / file for name, file in TRAINED.items()},
+        **usual | (job or {}),
+    )
 
 
 FROG = [  # what the forum's kit did on a canvas of 700x1050
@@ -82,6 +100,14 @@ def write_store(path, blocks, ids, classes):
         for rows in writer.missing(name):
             writer.write(rows, block[rows], name)
     writer.finish()
+
+
+def write_training_inputs(folder, *, train=10):
+    """Write the pixels, folds and initial weights of a training; return their folder."""
+    write_pixels(folder / "pixels.zarr", train=train)
+    write_folds(folder / "folds.tsv", count=train)
+    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
+    return folder
 
 
 def result(out):

@@ -13,19 +13,17 @@ import pandas as pd
 import psutil
 import pytest
 import torch
-from network_fixtures import result, small_recipe, write_folds, write_pixels
+from network_fixtures import result, small_recipe, small_training, write_training_inputs
 from torch import nn
 
 from cloudseg.config.batching import pieces, smaller
 from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.models.segmenter import Segmenter, build_model
-from cloudseg.models.weights import initial_weights
 from cloudseg.training import oom_retry
 from cloudseg.training import train as training
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import SINGLE, ProcessGroup, run_together
 from cloudseg.training.finished import STATE
-from cloudseg.training.job import TrainingJob
 from cloudseg.training.trainer import Trainer, convert_sync_batchnorm
 
 CPU = torch.device("cpu")
@@ -33,27 +31,11 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    write_pixels(folder / "pixels.zarr", train=18)
-    write_folds(folder / "folds.tsv", count=18)
-    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
-    return folder
+    return write_training_inputs(tmp_path_factory.mktemp("inputs"), train=18)
 
 
 def job(inputs, out, **recipe):
-    out.mkdir(exist_ok=True)
-    outputs = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
-    return TrainingJob(
-        encoder="tu-test_resnet",
-        decoder="unet",
-        pixels=inputs / "pixels.zarr",
-        folds=inputs / "folds.tsv",
-        fold=0,
-        weights=inputs / "weights.safetensors",
-        recipe=small_recipe(**recipe),
-        outputs={name: out / file for name, file in outputs.items()},
-        seed=3,
-    )
+    return small_training(inputs, out, job={"decoder": "unet"}, **recipe)
 
 
 def without_batchnorm(encoder, decoder, classes, **options):

@@ -6,37 +6,23 @@ import pandas as pd
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from network_fixtures import small_recipe, write_folds, write_pixels
+from network_fixtures import small_recipe, small_training, write_folds, write_pixels
 
 from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.models.weights import initial_weights
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
-from cloudseg.training.job import TrainingJob
 from cloudseg.training.metrics import dice_per_class, masks_left_out, validation_cut
 from cloudseg.training.train import train
 
 
 def train_one(folder, **recipe):
     """Train on `folder`/pixels.zarr; return the history and the checkpoints."""
-    names = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
-    outputs = {name: folder / file for name, file in names.items()}
     write_folds(folder / "folds.tsv")
     initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
-    train(
-        TrainingJob(
-            encoder="tu-test_resnet",
-            decoder="linknet",
-            pixels=folder / "pixels.zarr",
-            folds=folder / "folds.tsv",
-            fold=0,
-            weights=folder / "weights.safetensors",
-            recipe=small_recipe(**recipe),
-            outputs=outputs,
-            seed=3,
-        )
-    )
-    return pd.read_csv(outputs["history"], sep="\t"), outputs
+    job = small_training(folder, folder, **recipe)
+    train(job)
+    return pd.read_csv(job.outputs["history"], sep="\t"), job.outputs
 
 
 def opencv_dice(plane, truth, threshold, min_size):

@@ -10,45 +10,23 @@ import time
 
 import pytest
 import torch
-from network_fixtures import result, small_recipe, write_folds, write_pixels
+from network_fixtures import result, small_training, write_training_inputs
 
 from cloudseg.errors import DiskFullError
-from cloudseg.models.weights import initial_weights
 from cloudseg.training import state_file
 from cloudseg.training import train as training
 from cloudseg.training.finished import STATE
-from cloudseg.training.job import TrainingJob
 from cloudseg.training.state_file import StateFile
 from cloudseg.training.train import train
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    write_pixels(folder / "pixels.zarr")
-    write_folds(folder / "folds.tsv")
-    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
-    return folder
-
-
-def settings(inputs, out, **recipe):
-    out.mkdir(exist_ok=True)
-    outputs = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
-    return TrainingJob(
-        encoder="tu-test_resnet",
-        decoder="linknet",
-        pixels=inputs / "pixels.zarr",
-        folds=inputs / "folds.tsv",
-        fold=0,
-        weights=inputs / "weights.safetensors",
-        recipe=small_recipe(**recipe),
-        outputs={name: out / file for name, file in outputs.items()},
-        seed=3,
-    )
+    return write_training_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 def run(inputs, out, **recipe):
-    train(settings(inputs, out, **recipe))
+    train(small_training(inputs, out, **recipe))
     return result(out)
 
 
@@ -99,7 +77,7 @@ def start(inputs, out, recipe):
         return real(*arguments, **options)
 
     training.Trainer.train_step = slow
-    train(settings(inputs, out, **recipe))
+    train(small_training(inputs, out, **recipe))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -170,7 +148,7 @@ def test_a_damaged_state_is_no_state(inputs, tmp_path, spoil):
 
 
 def test_the_state_goes_when_it_is_not_to_be_kept(inputs, tmp_path):
-    train(dataclasses.replace(settings(inputs, tmp_path / "a", epochs=1), keep_state=False))
+    train(dataclasses.replace(small_training(inputs, tmp_path / "a", epochs=1), keep_state=False))
     assert not (tmp_path / "a" / STATE).exists()
 
 

@@ -6,62 +6,38 @@ import pandas as pd
 import pytest
 import segmentation_models_pytorch as smp
 import torch
-from network_fixtures import small_recipe, write_folds, write_pixels
+from network_fixtures import (
+    TRAINED,
+    small_recipe,
+    small_training,
+    write_folds,
+    write_pixels,
+    write_training_inputs,
+)
 
 from cloudseg.models.checkpoint_file import load_strictly, read_state
 from cloudseg.models.segmenter import Segmenter, build_model
-from cloudseg.models.weights import initial_weights
 from cloudseg.runtime import devices
 from cloudseg.storage import files
 from cloudseg.training import losses, trainer
 from cloudseg.training.data import dataset, fold
-from cloudseg.training.job import TrainingJob
 from cloudseg.training.train import train
-
-NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    write_pixels(folder / "pixels.zarr", train=18)
+    folder = write_training_inputs(tmp_path_factory.mktemp("inputs"), train=18)
     write_pixels(folder / "canvas.zarr", train=18, enlarged=2)
-    write_folds(folder / "folds.tsv", count=18)
-    initial_weights("tu-test_resnet", "none", folder / "weights.safetensors", seed=1)
     return folder
 
 
-def run(
-    inputs,
-    folder,
-    *,
-    encoder="tu-test_resnet",
-    decoder="linknet",
-    fold=0,
-    seed=3,
-    workers=0,
-    canvas_pixels=None,
-    submission_size=None,
-    **recipe,
-):
-    outputs = {name: folder / file for name, file in NAMES.items()}
-    train(
-        TrainingJob(
-            encoder=encoder,
-            decoder=decoder,
-            pixels=inputs / "pixels.zarr",
-            folds=inputs / "folds.tsv",
-            fold=fold,
-            weights=inputs / "weights.safetensors",
-            recipe=small_recipe(**recipe),
-            outputs=outputs,
-            seed=seed,
-            workers=workers,
-            canvas_pixels=canvas_pixels,
-            submission_size=submission_size and tuple(submission_size),
-        )
-    )
-    return outputs
+def run(inputs, folder, *, encoder="tu-test_resnet", decoder="linknet", fold=0, seed=3, workers=0, **keys):
+    """Train, and return the outputs; what is no key of a recipe is an argument of the job."""
+    given = {name: keys.pop(name) for name in ("canvas_pixels", "submission_size") if name in keys}
+    given |= {"encoder": encoder, "decoder": decoder, "fold": fold, "seed": seed, "workers": workers}
+    job = small_training(inputs, folder, job=given, **keys)
+    train(job)
+    return job.outputs
 
 
 def without_seconds(path):
@@ -89,7 +65,7 @@ def test_it_learns_what_is_there_to_learn(inputs, tmp_path):
 
 def test_what_a_run_leaves(inputs, tmp_path):
     outputs = run(inputs, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*NAMES.values(), "training.state"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*TRAINED.values(), "training.state"])
     history = pd.read_csv(outputs["history"], sep="\t")
     record = json.loads(outputs["run"].read_text())
     assert record["epochs"] == {"run": 3, "best": int(history["valid_dice"].idxmax()) + 1, "resumed": []}
@@ -232,9 +208,9 @@ def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tm
 
     monkeypatch.setattr(trainer, "build_loss", build_loss)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
-    plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=[20, 31], **still)["history"], sep="\t")
+    plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=(20, 31), **still)["history"], sep="\t")
     options = still | {"loss_grid": "submission"}
-    grid = pd.read_csv(run(inputs, tmp_path / "grid", submission_size=[20, 31], **options)["history"], sep="\t")
+    grid = pd.read_csv(run(inputs, tmp_path / "grid", submission_size=(20, 31), **options)["history"], sep="\t")
     assert seen == [None, (20, 31)]
     assert (plain["valid_dice"] == grid["valid_dice"]).all()
     assert (plain[["train_loss", "valid_loss"]] != grid[["train_loss", "valid_loss"]]).all(axis=None)
@@ -244,7 +220,7 @@ def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tm
 
 def test_on_the_grid_of_the_images_both_losses_are_one(inputs, tmp_path):
     plain = run(inputs, tmp_path / "plain", epochs=2)
-    grid = run(inputs, tmp_path / "grid", epochs=2, loss_grid="submission", submission_size=[32, 48])
+    grid = run(inputs, tmp_path / "grid", epochs=2, loss_grid="submission", submission_size=(32, 48))
     columns = ["train_loss", "valid_loss"]
     expected = pd.read_csv(plain["history"], sep="\t")[columns]
     assert np.allclose(pd.read_csv(grid["history"], sep="\t")[columns], expected, rtol=1e-4)
