@@ -19,7 +19,7 @@ from small_run import REPO, SmallRun
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 SHEET = {"fpn": 2, "unet": 2, "linknet": 1}  # five trainings want four GPUs
-START_UP = 120  # seconds, on a busy machine
+START_UP = 600  # seconds, on a busy machine
 PLACES = [Path(place) for place in ("/etc/slurm", "/etc/munge", "/run", "/var/lib", "/var/log", "/var/spool")]
 
 
