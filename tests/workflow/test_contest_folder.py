@@ -85,7 +85,7 @@ def test_a_download_comes_once_and_a_failure_leaves_what_there_was(contest):
     before = contents(contest.folder / "data")
     assert "Nothing to be done" in contest.call()
     contest.call("-F")  # without an archive: a second download would fail
-    assert "holds the files of understanding_cloud_organization" in contest.call(competition="another", check=False)
+    assert "got those of understanding_cloud_organization" in contest.call(competition="another", check=False)
     assert contents(contest.folder / "data") == before
 
 

@@ -79,7 +79,7 @@ class NetworkHeader:
             raise DamagedFileError(f"{path}: expected a network of {network}, got one of {got}; train this run again")
         if classes is not None and self.classes != tuple(classes):
             raise DamagedFileError(
-                f"{path}: trained on the classes {list(self.classes)}, the images have {list(classes)}"
+                f"{path}: expected the classes {list(classes)}, got {list(self.classes)}; train this run again"
             )
 
 
@@ -167,4 +167,4 @@ def start_problem(path: str | Path, encoder: str) -> str | None:
         got = parse_metadata(written, path).get("encoder", encoder)
     except ValueError as error:
         return str(error)
-    return None if got == encoder else f"{path}: the weights of {got}, not of {encoder}"
+    return None if got == encoder else f"{path}: expected weights of {encoder}, got those of {got}"

@@ -106,7 +106,7 @@ def read_public_scores(path: Path, config: str, names: Iterable[str]) -> dict[st
                 lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{nearest(name, known)}")
             wrong = [cell for cell in cells.values() if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", cell)]
             if wrong:
-                lines.append(f"{path}, line {number}: {wrong[0]!r} is no score from 0 to 1")
+                lines.append(f"{path}, line {number}: expected a score from 0 to 1, got {wrong[0]!r}")
             else:
                 scores[name] = {mark: float(cell) for mark, cell in cells.items()}
     refuse(lines)
@@ -133,7 +133,7 @@ def _read_cells(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
     for number, line in enumerate(lines[1:], start=2):
         cells = [cell.strip() for cell in line.rstrip().split("\t")]
         if len(cells) > len(header):
-            raise ConfigError(f"{path}, line {number}: {len(cells)} cells, the header has {len(header)}")
+            raise ConfigError(f"{path}, line {number}: expected {len(header)} cells (the header), got {len(cells)}")
         if any(cells):
             cells += [""] * (len(header) - len(cells))
             rows[number] = dict(zip(header, cells, strict=True))

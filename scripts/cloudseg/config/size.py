@@ -107,4 +107,4 @@ class Size:
 
 
 def _without_pixels(size: "Size | str") -> ConfigError:
-    return ConfigError(f"size {str(size)!r} has no pixels; expected a height and a width of at least 1")
+    return ConfigError(f"size {str(size)!r}: expected a height and a width of at least 1 pixel")

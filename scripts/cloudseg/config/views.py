@@ -319,9 +319,9 @@ def _of_rotation(where: str, step: Step, canvas: Pixels | None) -> list[Variant]
         _refuse(where, step, "with crop_border changes the size of the image")
     border, fill = arguments.get("border_mode", 0), arguments.get("fill", 0)
     if border not in PADDINGS:
-        _refuse(where, step, f"has border_mode {border}; expected one of {', '.join(map(str, PADDINGS))}")
+        _refuse(where, step, f"takes border_mode {', '.join(map(str, PADDINGS))} as a view, got {border}")
     if not isinstance(fill, int | float):
-        _refuse(where, step, f"has fill {fill}; expected one number for all channels")
+        _refuse(where, step, f"takes one `fill` for all channels as a view, got {fill}")
     aspect = canvas[1] / canvas[0] if canvas else None
     angles = [angle for angle in dict.fromkeys(_ends(arguments.get("limit", (-90, 90)))) if angle % 360]
     return [

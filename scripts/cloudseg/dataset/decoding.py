@@ -94,8 +94,8 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
             raise ImageError(f"an animation of {image.n_frames} frames")
         if image.width * image.height > MOST_PIXELS:
             raise ImageError(
-                f"{image.height}x{image.width} are {image.width * image.height / 1e6:.0f} megapixels, at most "
-                f"{MOST_PIXELS / 1e6:.0f} are read: cut it into tiles, or store it smaller"
+                f"expected at most {MOST_PIXELS / 1e6:.0f} megapixels, got {image.width * image.height / 1e6:.0f} "
+                f"({image.height}x{image.width}); cut it into tiles, or store it smaller"
             )
         image.load()
         if (orientation := _orientation(image)) != 1:

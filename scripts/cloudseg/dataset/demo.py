@@ -100,7 +100,7 @@ def make_demo(
     _check_arguments(root, train=(train, 1), test=(test, 1), seed=(seed, 0), height=(height, 32), width=(width, 32),
                      workers=(workers, 1))  # fmt: skip
     if not 0 <= shift <= 1:
-        raise ValueError(f"make_demo: shift is {shift}, but must be from 0 (none) to 1 (nothing but haze)")
+        raise ValueError(f"make_demo: shift: expected a number from 0 (no haze) to 1 (nothing but haze), got {shift}")
     if memory is not None:
         workers = max(1, min(workers, (memory - OVERHEAD) // (SCENE_BYTES * height * width)))
     part = root.with_name(root.name + ".part")
@@ -138,10 +138,10 @@ def make_demo(
         cv2.setNumThreads(opencv_threads)
 
 
-def _check_arguments(root, **least):
-    for name, (value, lowest) in least.items():
-        if value < lowest:
-            raise ValueError(f"make_demo: {name} is {value}, but must be at least {lowest}")
+def _check_arguments(root, **bounds):
+    for name, (value, minimum) in bounds.items():
+        if value < minimum:
+            raise ValueError(f"make_demo: {name}: expected at least {minimum}, got {value}")
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root}: exists and is not an empty folder; remove it or choose another for the demo data")
 

@@ -155,7 +155,7 @@ def _refuse_other_competition(root: Path, competition: str) -> None:
     other = read_mark(root).get("competition", competition)
     if other != competition:
         raise DatasetError(
-            f"{root}: holds the files of {other}, expected those of {competition}; give another `root`, or remove the "
+            f"{root}: expected the files of {competition}, got those of {other}; give another `root`, or remove the "
             "folder"
         )
 
@@ -246,8 +246,8 @@ def _refuse_too_large(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     free = shutil.disk_usage(archive.parent).free
     if unpacked > MOST_EXPANSION * packed:
         raise DatasetError(
-            f"{archive}: {packed:,} bytes would unpack to {unpacked:,}, expected at most {MOST_EXPANSION} times that;"
-            " nothing was unpacked. Is it the contest's archive?"
+            f"{archive}: expected to unpack to at most {MOST_EXPANSION} times its {packed:,} bytes, got {unpacked:,}; "
+            "nothing was unpacked. Is it the contest's archive?"
         )
     if unpacked + FULL > free:
         raise DiskFullError(
@@ -271,9 +271,8 @@ def _extract(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo, folde
                 break
             target.write(piece)
     if written != entry.file_size:
-        raise zipfile.BadZipFile(
-            f"{entry.filename} has other than the {entry.file_size} bytes that {archive.name} says"
-        )
+        got = "more" if written > entry.file_size else f"{written}"
+        raise zipfile.BadZipFile(f"{entry.filename}: expected {entry.file_size} bytes, got {got}")
 
 
 def _move_into_place(whole: Path, root: Path) -> None:

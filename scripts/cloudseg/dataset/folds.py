@@ -67,8 +67,8 @@ def make_folds(
     pictures, picture_of = np.unique(train["digest"].to_numpy(str), return_inverse=True)
     if not 2 <= count <= len(pictures):
         raise ConfigError(
-            f"folds: count is {count}; with {len(train)} training images, {len(pictures)} of them different, "
-            f"it can be 2 to {len(pictures)}"
+            f"folds.count: expected 2 to {len(pictures)}, the number of different training images (of {len(train)}), "
+            f"got {count}"
         )
     holds = (train[list(classes)] > 0).to_numpy(bool)
     columns = [np.ones((len(train), 1)), holds, _strata(holds, count)]
@@ -126,7 +126,7 @@ def read_folds(path: str | Path, images: Sequence[str]) -> pd.DataFrame:
     """
     table = read_table(path, dtype={"image": "str", "fold": "int64"}, keep_default_na=False)
     if list(table.columns) != ["image", "fold"]:
-        raise damaged(path, f"it has the columns {', '.join(table.columns)}, not image and fold")
+        raise damaged(path, f"expected the columns image and fold, got {', '.join(table.columns)}")
     known, found = set(images), set(table["image"])
     for names, what in (
         ([name for name in table["image"] if name not in known], "are not in the pixel store"),

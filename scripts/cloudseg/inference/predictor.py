@@ -143,8 +143,8 @@ class Predictor:
         side, least = smallest_side(self.variants, size), DECODERS[self.header.decoder].minimum
         if side < least:
             raise ConfigError(
-                f"{source}: images of {size[0]}x{size[1]}, which a view of `tta` shrinks to sides of {side} pixels; "
-                f"{self.header.decoder} takes at least {least}; raise its `scale`"
+                f"{source}: expected sides of at least {least} pixels in every view of `tta` ({self.header.decoder}), "
+                f"got {side} from {size[0]}x{size[1]}; raise the `scale` of the view"
             )
 
     def _resized(self, images: np.ndarray, variants: Sequence[Variant]) -> Iterator[torch.Tensor]:

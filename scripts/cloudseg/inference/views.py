@@ -58,7 +58,7 @@ def mean_of_variants(
     tensor([[[[0.5000, 1.0000]]]])
     """
     if not variants:
-        raise ConfigError(f"test-time augmentation needs at least one view of {', '.join(FLIP_AXES)}")
+        raise ConfigError(f"tta: expected at least one view of {', '.join(FLIP_AXES)}, got none")
     whole = sum(variant.weight for variant in variants)
     mean, covered = None, 0.0
     for variant in variants:
@@ -74,7 +74,7 @@ def mean_of_variants(
         return mean
     if not covered.min() > 0:
         names = ", ".join(variant.name for variant in variants)
-        raise ConfigError(f"pixels that no view sees ({names}); add the view `identity`")
+        raise ConfigError(f"tta: some pixels are in no view ({names}); add the view `identity`")
     return mean / covered
 
 

@@ -55,7 +55,7 @@ def isolated(work: Callable[..., Any], **settings: Any) -> Iterator[Callable[...
             result, error = ours.recv()
         except (EOFError, OSError):
             server.join()
-            raise RuntimeError(f"the process that starts the calls ended with {server.exitcode}") from None
+            raise RuntimeError(f"the fork server ended with exit code {server.exitcode}") from None
         if error is not None:
             raise error
         return result
@@ -106,7 +106,7 @@ def _error_of(code: int) -> Exception:
     """Return what it means that a process ended without a word."""
     if -code in OUT_OF_MEMORY_SIGNALS:
         return OutOfMemoryError(f"the process was ended by {signal.Signals(-code).name}")
-    return RuntimeError(f"a process ended with {code} and did not say why")
+    return RuntimeError(f"a forked process ended with exit code {code} and no error")
 
 
 @contextlib.contextmanager

@@ -63,8 +63,8 @@ class Spec:
         """Refuse what cannot be stored."""
         if not self.shape or len(self.shape) != len(self.dims) or min(self.shape[1:], default=1) < 1:
             raise ValueError(
-                "an array needs a name for each axis and at least one value per image; "
-                f"got the shape {self.shape} and the names {self.dims}"
+                "expected one name per axis and at least one value per image, "
+                f"got shape {self.shape} and names {self.dims}"
             )
 
     @property
@@ -117,7 +117,7 @@ class Writer:
         threads: int = 1,
     ) -> None:
         if not arrays or ("" in arrays and len(arrays) > 1):
-            raise ValueError(f'the arrays of a store are one named "" or several with names; got {sorted(arrays)}')
+            raise ValueError(f'arrays: expected one named "" or several with other names, got {sorted(arrays)}')
         if reserved := {"complete", "shards", "made_with"} & set(attrs):
             raise ValueError(f"the attributes {sorted(reserved)} are the writer's own; choose other names")
         self.path = Path(path)
@@ -180,11 +180,11 @@ class Writer:
         shard, rest = divmod(images.start, spec.shard)
         stop = min(images.start + spec.shard, spec.shape[0])
         if rest or images.stop != stop or images.step not in (None, 1):
-            raise ValueError(f"{self.path}: {label} is written by whole shards of {spec.shard} images; got {images}")
+            raise ValueError(f"{self.path}: {label}: expected a whole shard of {spec.shard} images, got {images}")
         expected = (stop - images.start, *spec.shape[1:])
         if block.shape != expected or block.dtype != np.dtype(spec.dtype):
             raise ValueError(
-                f"{self.path}: images {images.start} to {stop - 1} of {label} need {spec.dtype} {expected}; "
+                f"{self.path}: images {images.start} to {stop - 1} of {label}: expected {spec.dtype} {expected}, "
                 f"got {block.dtype} {block.shape}"
             )
         with atomic(layout.shard_file(self._arrays[name], shard)) as temporary, temporary.open("wb") as file:
@@ -307,7 +307,7 @@ def read_images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.nda
         raise ValueError(f"{array_or_path} is a group; open it with read() and choose one of its arrays")
     start, stop, step = rows.indices(array.shape[0])
     if step != 1:
-        raise ValueError(f"images are read in ranges without a step; got {rows}")
+        raise ValueError(f"rows: expected a range without a step, got {rows}")
     block = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype.newbyteorder("<"))
     per_shard = array.shards[0]
     for first in range(start - start % per_shard, stop, per_shard):
@@ -375,7 +375,7 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
         if not file.is_file():
             raise damaged(file, "this shard is missing", StoreError)
     if node.attrs.get("shards") != len(files):
-        reason = f"{node.attrs.get('shards')} shards were written, but its arrays have {len(files)}"
+        reason = f"expected {node.attrs.get('shards')} shards, got {len(files)} in its arrays"
         raise damaged(path, reason, StoreError)
     if changed:
         raise damaged(path, "a zarr.json in it is not the one that was written", StoreError)

@@ -238,8 +238,8 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     rows = chosen_images(images, stored, count)
     if len(rows) < batch:
         raise DatasetError(
-            f"{pixels}: has {len(rows)} training images of one size, and {batch} are a batch; lower `batch` or "
-            f"raise the number of images (now {count})"
+            f"{pixels}: expected at least {batch} training images of one size (a batch), got {len(rows)}; lower "
+            f"`batch` or raise the number of images (now {count})"
         )
     rows = rows.head(len(rows) - len(rows) % batch)  # a last batch of one would stop BatchNorm
     position = {name: place for place, name in enumerate(stored)}

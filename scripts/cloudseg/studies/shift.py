@@ -239,8 +239,8 @@ def _smallest_set(picture_of: np.ndarray, is_train: np.ndarray) -> int:
     for name, count in counts.items():
         if count < LEAST:
             raise DatasetError(
-                f"shift: {count} different {name} images; telling train from test needs at least {LEAST} of either. "
-                "Add images, or leave the report on the shift (and folds stratified by it) out"
+                f"shift: expected at least {LEAST} different {name} images, got {count}; add images, or leave out the "
+                "report on the shift (and folds stratified by it)"
             )
     return min(counts.values())
 

@@ -48,7 +48,7 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
     shown = query if query.isprintable() else ascii(query)[1:-1]
     where = f"query `{shown[:MOST_SHOWN]}{'...' * (len(shown) > MOST_SHOWN)}`"
     if len(query) > LONGEST:
-        raise ValueError(f"{where}: {len(query)} characters, too long to read (at most {LONGEST})")
+        raise ValueError(f"{where}: expected at most {LONGEST} characters, got {len(query)}")
     try:
         tree = _parsed(query)
         chosen = _condition(tree, table)

@@ -173,13 +173,13 @@ def test_a_root_with_files_is_refused_and_kept(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"train": 0}, {"test": 0}, {"workers": 0}, {"height": 8}, {"seed": -1}])
 def test_numbers_out_of_range_are_named(tmp_path, wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .* at least"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected at least"):
         make_demo(tmp_path / "demo", **wrong)
 
 
 @pytest.mark.parametrize("shift", [-0.1, 1.1, float("nan")])
 def test_a_shift_out_of_range_is_named(tmp_path, shift):
-    with pytest.raises(ValueError, match=f"shift is {shift}, but must be from 0"):
+    with pytest.raises(ValueError, match=f"shift: expected a number from 0 .*, got {shift}"):
         make_demo(tmp_path / "demo", shift=shift)
 
 

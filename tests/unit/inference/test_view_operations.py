@@ -115,7 +115,7 @@ def test_pixels_outside_carry_no_weight():
     expected = torch.full((8, 12), one.item())
     expected[2:6, 3:9] = (one + 3 * two) / 4
     assert torch.allclose(mean, expected, atol=1e-6)
-    with pytest.raises(ValueError, match=r"no view sees \(crop\); add the view `identity`"):
+    with pytest.raises(ValueError, match=r"in no view \(crop\); add the view `identity`"):
         mean_of_variants(Counting(), smooth((8, 12)), [crop])
 
 

@@ -46,7 +46,7 @@ def test_a_process_that_dies_had_not_enough_memory_and_the_next_goes_on():
         with pytest.raises(KeyError, match="loss") as caught:
             run(4, "fails")
         assert "one_of_many" in caught.value.__notes__[0]
-        with pytest.raises(RuntimeError, match="ended with 3"):
+        with pytest.raises(RuntimeError, match="ended with exit code 3"):
             run(4, "leaves")
         assert run(3, "ends") == {"images": 3}
 

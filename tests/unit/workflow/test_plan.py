@@ -183,7 +183,7 @@ def test_bad_configs_are_refused_with_place_and_mend(change, complaint):
             ROW.replace("tu-test_resnet", "resnext101_32x4d"),
             "line 2: there are no ImageNet weights for resnext101_32x4d",
         ),
-        (ROW.replace("\t\n", "\tnote\tmore\n"), "line 2: 7 cells, the header has 6"),
+        (ROW.replace("\t\n", "\tnote\tmore\n"), "line 2: expected 6 cells (the header), got 7"),
         (ROW.replace("tu-test_resnet", "../x"), "line 2: encoder: expected the name of an encoder, such as resnet34"),
         ("", "no experiments"),
     ],
@@ -309,7 +309,7 @@ def test_a_start_file_is_looked_at_before_anything_runs(tmp_path):
         write({}, header)
         assert "no safetensors file" in complaint()
     write({"cloudseg": '{"encoder": "resnet34"}'})
-    assert "the weights of resnet34, not of tu-test_resnet" in complaint()
+    assert "expected weights of tu-test_resnet, got those of resnet34" in complaint()
     for metadata in (3, [], {"cloudseg": 3}, {"cloudseg": "[" * 100000}, {"cloudseg": '{"encoder": ["resnet34"]}'}):
         write(metadata)
         complaint()
@@ -698,7 +698,7 @@ def test_scores_of_the_contest_are_read_for_this_config_alone(tmp_path):
     with pytest.raises(ValueError, match="2 problems") as error:
         plan(setting("leaderboard", str(table)))
     assert "line 2: no experiment or ensemble 'al' (nearest: all)" in str(error.value)
-    assert "'1.5' is no score from 0 to 1" in str(error.value)
+    assert "expected a score from 0 to 1, got '1.5'" in str(error.value)
     assert plan(setting("leaderboard", str(tmp_path / "none.tsv"))).public_scores == {}
 
 
