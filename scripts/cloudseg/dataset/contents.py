@@ -1,4 +1,4 @@
-"""Digests of what a data set holds, so that its contents decide what is made anew, and neither times nor places do."""
+"""Digests of what a data set holds: jobs run again when its contents change, not when times or paths do."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.storage.files import digest, sha256, write_text
 
 RACY = 2 * 10**9
-"""Nanoseconds for which a file's times are not believed: a file that changes twice within a tick keeps its times."""
+"""Nanoseconds after its last change in which a file is not cached: two changes within a clock tick have equal times."""
 
 Known = dict[str, list[int | str]]
 """Path to size, mtime, ctime and inode, and then the digest of the file that had these."""
@@ -48,7 +48,7 @@ def digest_contents(root: str | Path, split: Split, cache: str | Path | None = N
     names = folder.list_images(split)
     files = [str(folder.table(split)), *(f"{folder.images(split)}/{name}" for name in names)]
     table, *images = digest_files(files, cache)
-    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a name may be no text
+    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a file name need not be valid UTF-8
     return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
 
 
@@ -77,7 +77,7 @@ def digest_files(files: Sequence[str], cache: str | Path | None = None) -> list[
 
 def _facts(file: str) -> list[int | str]:
     try:
-        stat = os.stat(file)  # noqa: PTH116  # a path for each of ten thousand files would take half of the time
+        stat = os.stat(file)  # noqa: PTH116  # a Path for each of ten thousand files takes as long as the call
     except OSError:
         return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
@@ -100,7 +100,7 @@ def _digest_table(file: str) -> str:
 
 
 def _read_cache(cache: str | Path | None) -> Known:
-    """Return what an earlier call wrote; nothing where that is not to be read."""
+    """Return what an earlier call wrote; empty if there is no cache or it cannot be read."""
     try:
         known = json.loads(Path(cache).read_bytes()) if cache is not None else {}
         return known if isinstance(known, dict) and all(isinstance(entry, list) for entry in known.values()) else {}
@@ -109,7 +109,7 @@ def _read_cache(cache: str | Path | None) -> Known:
 
 
 def _write_cache(cache: str | Path | None, known: Known) -> None:
-    """Keep what is known; a folder that cannot be written to costs time and nothing else."""
+    """Write the cache, if its folder can be written to; without one, the next call digests every file again."""
     if cache is not None:
         with contextlib.suppress(OSError):
             write_text(cache, json.dumps(known, separators=(",", ":")) + "\n")

@@ -15,17 +15,17 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 HEADER = ["Image_Label", "EncodedPixels"]
 """The columns of train.csv, sample_submission.csv and submission.csv."""
 
-LONGEST_NAME = 255  # of a file, in characters: no file system that we know of takes more
+LONGEST_NAME = 255  # characters of a file name, the limit of common file systems
 
-NOTHING = {"", "-1", "nan", "none", "null"}
-"""What tables write, in either case, for a mask without a pixel."""
+EMPTY_TEXTS = {"", "-1", "nan", "none", "null"}
+"""Texts, in either case, that stand for a mask without a pixel."""
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 class TableError(DatasetError):
-    """A CSV file that cannot be used, the line where that shows, and why."""
+    """A CSV file that cannot be used: the line where that shows, and why."""
 
     def __init__(self, path: str | Path, line: int, reason: str) -> None:
         super().__init__(f"{path}, line {line}: {reason}")
@@ -130,7 +130,7 @@ class Row:
     Parameters
     ----------
     line : line in the file, from 1, at which the row begins.
-    label : the cell ``Image_Label``; of a row that is not sound no more than its beginning.
+    label : the cell ``Image_Label``, cut short where the row is not sound.
     cells : number of cells, 2 in a sound row.
     start, stop : the bytes of the row in the file.
     last : line in the file at which the row ends.
@@ -200,7 +200,7 @@ def scan_table(path: str | Path) -> Iterator[Row]:
             start, line = end, reader.line_num + 1
             for cells in reader:
                 if cells:
-                    # Rows of CSV may go over several lines, but a name does not, and run lengths hold no comma
+                    # A CSV row may span lines, but a name has no line break and run lengths have no comma
                     swallowed = "\n" in cells[0] or any("\n" in cell and "," in cell for cell in cells[1:])
                     label = cells[0][: LONGEST_NAME * 2] if swallowed else cells[0]
                     empty = len(cells) == 2 and _is_empty(cells[1])
@@ -220,8 +220,8 @@ def scan_table(path: str | Path) -> Iterator[Row]:
 
 
 def _is_empty(text: str) -> bool:
-    """Return whether a text means that there is no pixel; only the beginning of a long one is looked at."""
-    return text[:99].strip().lower() in NOTHING
+    """Return whether a text stands for an empty mask; only the beginning of a long text is read."""
+    return text[:99].strip().lower() in EMPTY_TEXTS
 
 
 class Labels:
@@ -233,7 +233,7 @@ class Labels:
     Parameters
     ----------
     path : the label table.
-    rows : image to class to the sound rows that :func:`scan_table` found for them: several that are united.
+    rows : image to class to its sound rows of :func:`scan_table`; the masks of several rows are united.
 
     Examples
     --------
@@ -260,7 +260,7 @@ class Labels:
         return cls(path, rows)
 
     def read(self, image: str) -> dict[str, list[tuple[Row, str]]]:
-        """Read the rows of one image: class to rows with their texts, sorted by class; without those of no pixel."""
+        """Read the rows of one image: class to rows with their texts, sorted by class; empty masks left out."""
         found: dict[str, list[tuple[Row, str]]] = {}
         by_class = self._rows.get(image)
         if not by_class:
@@ -318,7 +318,7 @@ def split_label(label: str, known: Collection[str], classes: Collection[str]) ->
     ('c.jpg', 'Fish')
     """
     longest_class = max(map(len, classes), default=0)
-    # Neither side can be longer than what is known, so that a cell of megabytes costs no more than a name
+    # No name is longer than the longest known one, so a cell of megabytes costs no more to split than a name
     before_class = range(max(0, len(label) - longest_class - 1), len(label))
     known_class = [index for index in before_class if label[index] == "_" and label[index + 1 :] in classes]
     # Prefer what is known on both sides, then a known image, then a known class; the longest image first.

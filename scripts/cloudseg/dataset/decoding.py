@@ -14,14 +14,14 @@ from PIL import Image
 from cloudseg.errors import DatasetError
 
 MOST_PIXELS = 2**30
-"""Pixels of an image: at 8 bytes each while it is decoded, 9 GB. Pillow's own limit, a sixth of that, is not asked."""
+"""Largest image that is decoded, in pixels: 9 GB at 8 bytes each. It replaces Pillow's limit, a sixth of this."""
 
 Image.MAX_IMAGE_PIXELS = None
-# Blocks of less than 32 MiB stay with the thread that freed them (glibc's arenas), for all threads together as much as
-# their images took
+# glibc keeps freed blocks below 32 MiB in the arena of their thread, so that all threads together would hold as much as
+# their images took. Larger blocks go back to the system.
 Image.core.set_block_size(64 * 2**20)
 
-STRIP = 256  # rows of an image that are turned into RGB at a time
+STRIP = 256  # rows of an image that are converted to RGB at a time
 
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 
@@ -103,7 +103,7 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
         alpha = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
         grey = image.mode in ("1", "L")
         pixels = np.empty((image.height, image.width, 3), np.uint8)
-        for top in range(0, image.height, STRIP):  # in strips, since as a whole it would be there three times
+        for top in range(0, image.height, STRIP):  # in strips: converted at once, three copies would be in memory
             strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
             pixels[top : top + STRIP] = np.asarray(strip.convert("RGB"))
     return pixels, "alpha" if alpha else "grey" if grey else "rgb"
@@ -112,8 +112,8 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
 def decoding_bytes(file: str | Path) -> int:
     """Return about how many bytes of memory it takes to read and decode an image file, as its header tells.
 
-    Pillow keeps 4 bytes a pixel, the result takes 3 (7.6 were measured with all that is small), and of a progressive
-    JPEG there are coefficients of 6.
+    Pillow holds 4 bytes per pixel and the result 3 (7.6 measured in all); a progressive JPEG adds 6 for its
+    coefficients.
     """
     with contextlib.suppress(OSError):
         size = Path(file).stat().st_size
@@ -125,7 +125,7 @@ def decoding_bytes(file: str | Path) -> int:
 
 @contextlib.contextmanager
 def _opened(stream: BinaryIO) -> Iterator[Image.Image]:
-    """Yield an image whose pixels are not read yet; whatever Pillow raises, then or within, is an ImageError."""
+    """Yield an image whose pixels are not read yet; whatever Pillow raises, here or in the block, is an ImageError."""
     try:
         with Image.open(stream, formats=["JPEG", "PNG"]) as image:
             yield image
@@ -142,6 +142,6 @@ def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation, 1 to 8; 1 (upright) where there is none that programs would heed."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, struct.error):  # no EXIF that anybody could read
+    except (OSError, SyntaxError, ValueError, KeyError, struct.error):  # damaged EXIF, which no program reads
         return 1
     return orientation if orientation in range(2, 9) else 1

@@ -35,15 +35,15 @@ from cloudseg.storage import files
 
 CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 FISH, FLOWER, GRAVEL = range(3)
-RATES = (0.50, 0.45, 0.54, 0.66)  # share of scenes that hold each; after mislabelling about the contest's
+RATES = (0.50, 0.45, 0.54, 0.66)  # share of scenes with each class; with the mislabelling about as in the contest
 GRID = (350, 525)
 GRID_Y, GRID_X = np.mgrid[: GRID[0], : GRID[1]].astype(np.float32)
 SCENE_BYTES = 75  # memory per pixel that drawing a scene takes (69 measured)
 JPEG_QUALITY = 85  # gives the contest's 0.5-1 MB an image
 
-# Blue, green, red, as OpenCV writes them; read off real images.
+# BGR, the order of OpenCV; read off real images.
 SEA, HAZE, GLINT, CLOUD = (
-    np.array(c, np.float32) for c in ((32, 14, 9), (87, 67, 51), (106, 110, 109), (246, 247, 247))
+    np.array(bgr, np.float32) for bgr in ((32, 14, 9), (87, 67, 51), (106, 110, 109), (246, 247, 247))
 )
 
 

@@ -15,12 +15,12 @@ from cloudseg.storage.files import FULL, sync, sync_tree, write_text
 
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
 NEEDED = ("train_images", "test_images", "train.csv", "sample_submission.csv")
-# Hidden, so that the dataset check does not list it: tells a folder that this package made from the user's.
+# Marks a folder as made by this package. Hidden, so that the dataset check does not list it.
 MARK = ".cloudseg.json"
 DOWNLOADS = ".cloudseg-download"
-# An archive of JPEGs is about as large as they are; run-length labels shrink to a quarter.
+# Unpacked size over that of the archive: about 1 for JPEGs and 4 for run-length labels; far more is a zip bomb.
 MOST_EXPANSION = 50
-COPIED_AT_ONCE = 2**20
+CHUNK_BYTES = 2**20
 
 
 def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None = None) -> None:
@@ -65,7 +65,7 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
 
 
 def link(root: Path, folder: Path) -> None:
-    """Make `folder` hold links to the contest's files in `root`: a folder of ours stands for the user's.
+    """Make `folder` hold links to the contest's files in `root`, so that jobs read them under `<results>`.
 
     Parameters
     ----------
@@ -87,12 +87,12 @@ def missing_files(root: Path) -> list[str]:
 
 def write_mark(folder: Path, **facts: str) -> None:
     """Mark a folder as made by this package."""
-    about = {"made_by": "cloudseg", **facts}
-    write_text(folder / MARK, json.dumps(about, indent=2) + "\n")
+    mark = {"made_by": "cloudseg", **facts}
+    write_text(folder / MARK, json.dumps(mark, indent=2) + "\n")
 
 
 def read_mark(folder: Path) -> dict[str, str]:
-    """Return what the mark of a folder says; nothing when this package did not make it."""
+    """Return the mark of a folder; empty if this package did not make the folder."""
     try:
         mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -114,7 +114,7 @@ def refuse_foreign_images(folder: Path) -> None:
     ...     write_mark(Path(name), images="demo")
     ...     refuse_foreign_images(Path(name))
     """
-    # Snakemake leaves the time stamp in each folder that a job has finished
+    # Snakemake leaves this time stamp in each output folder of a finished job
     own = (folder / ".snakemake_timestamp").is_file() or bool(read_mark(folder))
     if folder.exists() and not own and not (folder.is_dir() and not any(folder.iterdir())):
         raise DatasetError(
@@ -127,8 +127,8 @@ def root_problems(root: str, results: str) -> list[str]:
     """Say why a download may not go into `root`: it must hold neither this directory nor home, nor lie in results."""
     path, here, home = Path(root).resolve(), Path().resolve(), Path.home().resolve()
     if here.is_relative_to(path) or home.is_relative_to(path):
-        what = "the working directory" if here.is_relative_to(path) else "your home folder"
-        return [f"dataset.root: {root!r} holds {what}; give a folder of its own, such as data/clouds"]
+        inside = "the working directory" if here.is_relative_to(path) else "your home folder"
+        return [f"dataset.root: {root!r} holds {inside}; give a folder of its own, such as data/clouds"]
     if path.is_relative_to(Path(results).resolve()):
         return [f"dataset.root: {root!r} lies where results are written; give a folder of its own, such as data/clouds"]
     if path.exists() and not path.is_dir():
@@ -161,7 +161,7 @@ def _refuse_other_competition(root: Path, competition: str) -> None:
 
 
 def _refuse_foreign_files(root: Path) -> None:
-    """Raise when a download would mix with the files of somebody else."""
+    """Raise if a download would mix with files that this package did not write."""
     found = sorted(path.name for path in root.iterdir() if not path.name.startswith(".")) if root.is_dir() else []
     if not found:
         return
@@ -195,11 +195,11 @@ def _download(competition: str, folder: Path, environment: Mapping[str, str]) ->
         for path in new:
             if not any(path.iterdir()):
                 path.rmdir()
-        said = (done.stdout + done.stderr).strip()
+        output = (done.stdout + done.stderr).strip()
         for name in CREDENTIALS:
             if environment.get(name):
-                said = said.replace(environment[name], f"<{name}>")
-        last_lines = "\n  ".join(said.splitlines()[-4:])
+                output = output.replace(environment[name], f"<{name}>")
+        last_lines = "\n  ".join(output.splitlines()[-4:])
         raise DatasetError(f"kaggle competitions download -c {competition} failed:\n  {last_lines}")
 
 
@@ -257,7 +257,7 @@ def _refuse_too_large(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _extract(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Write one entry below `folder`, and no more bytes than it said it has."""
+    """Write one entry below `folder`, and no more bytes than its header declares."""
     path = folder / entry.filename
     if entry.is_dir():
         path.mkdir(parents=True, exist_ok=True)
@@ -265,18 +265,18 @@ def _extract(archive: Path, file: zipfile.ZipFile, entry: zipfile.ZipInfo, folde
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with file.open(entry) as source, path.open("xb") as target:
-        while piece := source.read(COPIED_AT_ONCE):
-            written += len(piece)
+        while chunk := source.read(CHUNK_BYTES):
+            written += len(chunk)
             if written > entry.file_size:
                 break
-            target.write(piece)
+            target.write(chunk)
     if written != entry.file_size:
         got = "more" if written > entry.file_size else f"{written}"
         raise zipfile.BadZipFile(f"{entry.filename}: expected {entry.file_size} bytes, got {got}")
 
 
 def _move_into_place(whole: Path, root: Path) -> None:
-    """Move what was unpacked into `root`; a call that was stopped in between is gone on with."""
+    """Move what was unpacked into `root`; the next call resumes one that was stopped in between."""
     entries = sorted(whole.iterdir())
     if clash := [path.name for path in entries if (root / path.name).exists()]:
         raise DatasetError(

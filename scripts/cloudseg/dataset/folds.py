@@ -13,7 +13,7 @@ from cloudseg.storage.files import damaged, read_table
 LabelSet = tuple[bool, ...]
 
 WEIGHT_BINS = 3
-"""Bins of equally many images that weights are told apart by: a fold of few images has no room for more."""
+"""Number of quantile bins of the weights: small folds cannot balance more."""
 
 
 def make_folds(
@@ -80,11 +80,11 @@ def make_folds(
     return pd.DataFrame({"image": train["image"].to_numpy(), "fold": fold_of_picture[picture_of]})
 
 
-def _strata(holds: np.ndarray, least: int) -> np.ndarray:
-    """Return one column per label set that at least ``least`` images have; rare sets join the nearest one."""
+def _strata(holds: np.ndarray, min_images: int) -> np.ndarray:
+    """Return one column per label set that at least ``min_images`` images have; rare sets join the nearest one."""
     label_sets: list[LabelSet] = [tuple(row) for row in holds.tolist()]
     counts = Counter(label_sets)
-    common = sorted(label_set for label_set, images in counts.items() if images >= least)
+    common = sorted(label_set for label_set, n_images in counts.items() if n_images >= min_images)
 
     def stratum(label_set: LabelSet) -> LabelSet:
         def distance(other: LabelSet) -> tuple[int, int]:
@@ -95,8 +95,8 @@ def _strata(holds: np.ndarray, least: int) -> np.ndarray:
     columns = np.zeros((len(label_sets), len(common)))
     if common:
         column_of = {label_set: common.index(stratum(label_set)) for label_set in counts}
-        for image, label_set in enumerate(label_sets):
-            columns[image, column_of[label_set]] = 1
+        for row, label_set in enumerate(label_sets):
+            columns[row, column_of[label_set]] = 1
     return columns
 
 
@@ -161,7 +161,7 @@ def read_weights(path: str | Path) -> dict[str, float]:
 
 
 def _weight_bins(names: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
-    """Return one column per bin of weights that images fall in; none if all have one weight, which says nothing."""
+    """Return one column per bin of weights that has images; none if all images have the same weight."""
     if missing := [name for name in names if not np.isfinite(weights.get(name, np.nan))]:
         raise DatasetError(
             f"folds: no weight for {missing[0]} ({len(missing)} of {len(names)} training images); "

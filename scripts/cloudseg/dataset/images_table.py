@@ -1,4 +1,4 @@
-"""The table of images that the dataset check writes, and that all later jobs stand on."""
+"""The table of images that the dataset check writes and all later jobs read."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from cloudseg.storage.files import damaged, read_table
 def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
     """Read the table of images that the dataset check wrote, with the same types.
 
-    Plain ``read_csv`` would take a digest of digits alone for a number.
+    Plain ``read_csv`` would read a digest that consists of digits as a number.
 
     Parameters
     ----------
     path : the table (TSV).
-    root : the data set that was checked, all of whose images of ``split`` must be in the table; None does not ask.
+    root : the data set that was checked, all of whose images of ``split`` must be in the table; None skips this.
     split : whose images the table holds.
 
     Raises

@@ -21,8 +21,8 @@ from cloudseg.storage.files import digest
 from cloudseg.storage.stores import Spec, Writer, made_with
 
 MASK_BYTES = 7
-"""Memory per pixel of the original that drawing and resizing a mask takes: the mask, a second one that it is united
-with, and a table of sums."""
+"""Bytes per pixel of the original to draw and resize a mask: the mask, a second one to unite with it, and a
+summed-area table."""
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
@@ -43,8 +43,8 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     -------
     uint8 (height, width, 3).
     """
-    smaller = (min(size[1], image.shape[1]), min(size[0], image.shape[0]))
-    image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
+    shrunk_size = (min(size[1], image.shape[1]), min(size[0], image.shape[0]))
+    image = cv2.resize(image, shrunk_size, interpolation=cv2.INTER_AREA)
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -69,7 +69,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     >>> resize_mask(np.array([[1, 1, 0], [0, 0, 0]], np.uint8), (1, 2))
     array([[1, 0]], dtype=uint8)
     """
-    table = cv2.integral(mask.T).T  # masks come down the columns, which is the order OpenCV wants of `.T`
+    table = cv2.integral(mask.T).T  # masks are column-major, so their transpose is contiguous for OpenCV
     (above, below, from_above, from_below) = _knots(mask.shape[0], size[0])
     (before, after, from_before, from_after) = _knots(mask.shape[1], size[1])
     from_above, from_below = from_above[:, None], from_below[:, None]
@@ -81,7 +81,7 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _knots(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Find, for each border between ``new`` cells over ``old`` ones, the old borders around it and their weights."""
+    """Return, for each border of ``new`` pixels over ``old`` ones, the old borders around it and their weights."""
     index, past = np.divmod(np.arange(new + 1, dtype=np.int64) * old, new)
     return index, np.minimum(index + 1, old), new - past, past
 
@@ -117,7 +117,7 @@ def build_pixels(
     classes : names of the classes, 1 to 64.
     threads : images that are decoded at the same time, at most. It does not change a byte of the result.
     memory : bytes that the process may take, or None. An image that takes more than all of it is decoded alone.
-    code : the number of this code, so that what other code began is not gone on with.
+    code : number in ``CODE``; an unfinished store of other code is started over.
 
     Raises
     ------
@@ -126,18 +126,18 @@ def build_pixels(
     """
     height, width = Size.parse(size).of(common_size(images))
     source = _Source(images, root, split, classes, memory)
-    bits = np.min_scalar_type(2 ** len(classes) - 1)
+    dtype = np.min_scalar_type(2 ** len(classes) - 1)
     dims = ("image", "y", "x")
     shape = (len(source.ids), height, width)
     arrays = {"image": Spec((*shape, 3), "uint8", (*dims, "band"))}
     if split == "train":
-        arrays["mask"] = Spec(shape, str(bits), dims)
+        arrays["mask"] = Spec(shape, str(dtype), dims)
 
-    def draw_mask(row: int) -> np.ndarray:
+    def packed_mask(row: int) -> np.ndarray:
         planes = source.masks(row, (height, width))
-        mask = np.zeros((height, width), bits)
+        mask = np.zeros((height, width), dtype)
         for bit, plane in enumerate(planes):
-            mask |= plane.astype(bits) << bits.type(bit)
+            mask |= plane.astype(dtype) << dtype.type(bit)
         return mask
 
     attrs = {"ids": source.ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
@@ -145,7 +145,7 @@ def build_pixels(
     with _one_opencv_thread():
         _fill(writer, "image", arrays, lambda row: source.image(row, (height, width)), threads)
         if split == "train":
-            _fill(writer, "mask", arrays, draw_mask, threads)
+            _fill(writer, "mask", arrays, packed_mask, threads)
     writer.finish()
 
 
@@ -235,28 +235,28 @@ class _Source:
 
 
 def _fill(
-    writer: Writer, name: str, arrays: Mapping[str, Spec], draw: Callable[[int], np.ndarray], threads: int
+    writer: Writer, name: str, arrays: Mapping[str, Spec], make: Callable[[int], np.ndarray], threads: int
 ) -> None:
-    """Write what is missing of one array, a shard at a time, ``draw(row)`` giving the values of an image."""
+    """Write what is missing of one array, a shard at a time; ``make(row)`` returns the values of an image."""
     spec = arrays[name]
-    room = np.empty((spec.shard, *spec.shape[1:]), spec.dtype)  # one for all shards, so that memory stays flat
+    block = np.empty((spec.shard, *spec.shape[1:]), spec.dtype)  # reused for all shards, so that memory stays flat
     with ThreadPoolExecutor(threads) as pool:
         for rows in writer.missing(name):
 
-            def draw_into(row: int, first: int = rows.start) -> None:
-                room[row - first] = draw(row)
+            def make_into(row: int, first: int = rows.start) -> None:
+                block[row - first] = make(row)
 
-            for _ in pool.map(draw_into, range(rows.start, rows.stop)):
+            for _ in pool.map(make_into, range(rows.start, rows.stop)):
                 pass  # only to raise what a thread raised
-            writer.write(rows, room[: rows.stop - rows.start], name)
+            writer.write(rows, block[: rows.stop - rows.start], name)
 
 
 @contextlib.contextmanager
 def _one_opencv_thread() -> Iterator[None]:
     """Keep OpenCV from starting threads of its own inside ours."""
-    before = cv2.getNumThreads()
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(threads)

@@ -1,4 +1,4 @@
-"""Choose a few images of a data set, of every class and of none, for a run of minutes."""
+"""Choose a few images of a data set, some of every class and some of none, for a smoke run."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], image
     """Make a data set of a few images: links to their files, and the rows of the tables that are theirs.
 
     Only the tables are read. Where one of them has a row that the dataset check will not pass, all images are taken,
-    so that the check reports it at the place where it stands.
+    so that the check reports it with its own line.
 
     Parameters
     ----------
@@ -70,21 +70,21 @@ def choose(names: Iterable[str], labels: Labels, classes: Sequence[str], count: 
     list of str : sorted. With ``count`` above the number of classes each class is there that has an image.
     """
     held = {name: set(labels.texts(name)) for name in _shuffled(names)}
-    groups = [[name for name in held if kind in held[name]] for kind in classes]
+    groups = [[name for name in held if label in held[name]] for label in classes]
     groups.append([name for name in held if not held[name]])
     chosen: dict[str, None] = {}
     while len(chosen) < min(count, len(held)):
         for group in groups:
-            fresh = next((name for name in group if name not in chosen), None)
-            if fresh is not None and len(chosen) < count:
-                chosen[fresh] = None
+            unchosen = next((name for name in group if name not in chosen), None)
+            if unchosen is not None and len(chosen) < count:
+                chosen[unchosen] = None
         if not any(name not in chosen for group in groups for name in group):
             break
     return sorted(chosen)
 
 
 def _shuffled(names: Iterable[str]) -> list[str]:
-    """Order names by a digest, since images that lie side by side are often alike."""
+    """Order names by a digest, since images that follow one another are often alike."""
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 

@@ -1,4 +1,4 @@
-"""Write on another thread, where an error or a standstill of the disk does not stay unseen."""
+"""Write on another thread, and raise its errors, or that a write is stuck, where the tasks are submitted."""
 
 import contextlib
 import queue
@@ -43,14 +43,14 @@ class BackgroundWriter:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         # A daemon thread: the interpreter joins all others before it ends
         self._thread = threading.Thread(target=_work, args=(self._tasks,), name=name, daemon=True)
-        self._told = self._closed = False
+        self._reported = self._closed = False
 
     def submit(self, label: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Hand a task to the thread, after waiting until there is room for it.
 
         Parameters
         ----------
-        label : the file and what of it, for errors.
+        label : the file and the part of it that is written, for errors.
         function, arguments : what to call; its result is dropped.
 
         Raises
@@ -77,7 +77,7 @@ class BackgroundWriter:
     def close(self) -> None:
         """Finish all tasks and end the thread; raises as :meth:`submit`, but no error a second time."""
         try:
-            if not self._told:
+            if not self._reported:
                 self.wait()
         finally:
             self._closed = True
@@ -98,13 +98,13 @@ class BackgroundWriter:
         # A signal handler may raise between any two of these lines, so none may depend on being run exactly once: the
         # flag is read first, and the lock is one that only this thread takes
         if not task.done and not wait_while_running(task.wait, self._stuck_after):
-            self._told = True
+            self._reported = True
             raise TimeoutError(
                 f"{task.label}: not done in {self._stuck_after:g} s, with {len(self._unfinished) - 1} more waiting; "
                 "check that its disk answers and has room, then run the job again"
             )
         if task.error is not None:
-            self._told = True
+            self._reported = True
             raise with_context(task.label, task.error) from task.error
         self._unfinished.popleft()
 
@@ -147,7 +147,7 @@ def with_context(label: str, error: BaseException) -> Exception:
 
     Parameters
     ----------
-    label : the file and what of it.
+    label : the file and the part of it that was written.
     error : the original.
 
     Returns
@@ -163,12 +163,12 @@ def with_context(label: str, error: BaseException) -> Exception:
     >>> with_context("a.zarr, image b.jpg", KeyError("mask"))
     RuntimeError("a.zarr, image b.jpg: KeyError: 'mask'")
     """
-    said = str(error).removeprefix(f"{label}: ")
+    message = str(error).removeprefix(f"{label}: ")
     for kind in (each for each in type(error).__mro__ if issubclass(each, ValueError)):
         with contextlib.suppress(TypeError):  # some classes take more than a message
-            return kind(f"{label}: {said}")
+            return kind(f"{label}: {message}")
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, f"{label}: {error.strerror}", *filter(None, [error.filename]))
     if isinstance(error, OSError):
-        return OSError(f"{label}: {said}")
-    return RuntimeError(f"{label}: {type(error).__name__}: {said}")
+        return OSError(f"{label}: {message}")
+    return RuntimeError(f"{label}: {type(error).__name__}: {message}")

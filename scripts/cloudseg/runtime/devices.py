@@ -13,7 +13,7 @@ import torch
 
 from cloudseg.errors import ConfigError, DeviceError
 
-# Slurm puts one of these into the environment of a job that it gave a GPU; with its Snakemake plugin, not the first.
+# Slurm sets at least one of these in a job with a GPU; in jobs of its Snakemake plugin the first is missing.
 GRANTED = {"SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE"}
 
 
@@ -73,12 +73,12 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     >>> ran_out_of_memory(torch.OutOfMemoryError("CUDA out of memory")), ran_out_of_memory(ValueError("batch"))
     (True, False)
     """
-    # torch has a class only for its own allocator. These are the words of CUDA and its libraries, of the CPU's
+    # torch has a class only for its own CUDA allocator. These are from messages of CUDA and its libraries, of the CPU's
     # allocator, of oneDNN and of C++.
     words = "out of memory", "ALLOC_FAILED", "can't allocate memory", "could not create a", "std::bad_alloc"
     while error is not None:
-        said = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
-        if said or isinstance(error, torch.OutOfMemoryError | MemoryError):
+        matches = isinstance(error, RuntimeError) and any(each in str(error) for each in words)
+        if matches or isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -97,7 +97,7 @@ def set_determinism(threads: int, device: torch.device) -> None:
     # Denormal gradients (below 1e-38) are worth nothing and cost up to ten times the CPU time.
     torch.set_flush_denormal(True)
     torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # finds bugs, and is slow
+    torch.utils.deterministic.fill_uninitialized_memory = False  # only for debugging, and slow
     torch.backends.cudnn.benchmark = False
     # Determinism in cuBLAS needs this variable, which it reads at the first matrix product
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -157,7 +157,7 @@ class BusyClock:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Count what the block asks the device for."""
+        """Count the work that the block gives to the device."""
         if self._device.type == "cuda":
             start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
@@ -179,7 +179,7 @@ class BusyClock:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that this process has held at once, on a CUDA device or, on the CPU, of the machine."""
+    """Return the peak memory of this process in bytes: allocated on a CUDA device, or resident on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     units = 1 if sys.platform == "darwin" else 2**10  # ru_maxrss counts bytes there, KiB on Linux
@@ -187,14 +187,14 @@ def peak_memory(device: torch.device) -> int:
 
 
 def name(device: torch.device) -> str:
-    """Return what kind of device this is, in its maker's words."""
+    """Return the name of the GPU, or of the processor, as its driver or the platform gives it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
 
 
 def instructions(device: torch.device) -> str:
-    """Return what of a device decides the last bits of a result: the model of a GPU, the instruction set of a CPU.
+    """Return the property of a device that decides last bits: the model of a GPU, the instruction set of a CPU.
 
     Examples
     --------

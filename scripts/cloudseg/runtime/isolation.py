@@ -1,7 +1,6 @@
-"""Call a function in a process of its own, and let a process take no more memory than so much.
+"""Call a function in a process of its own, and limit the memory of a process.
 
-What runs in a process of its own finds nothing that an earlier call left in an allocator, and one that dies for want of
-memory takes nothing along.
+A call in a process of its own starts with an empty allocator, and one that runs out of memory ends nothing else.
 """
 
 import contextlib
@@ -30,8 +29,8 @@ OUT_OF_MEMORY_SIGNALS = signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SI
 def isolated(work: Callable[..., Any], **settings: Any) -> Iterator[Callable[..., Any]]:
     """Yield a function that calls ``work(*arguments, **settings)`` in a new process each time.
 
-    The new ones are forked from one that has imported torch and never computed: importing it each time takes seconds,
-    and neither OpenMP nor CUDA survives a fork once it has computed. None outlives this process.
+    The processes are forked from a fork server that has imported torch and never computed: an import for each would
+    take seconds, and neither OpenMP nor CUDA survives a fork once it has computed. None outlives this process.
 
     Parameters
     ----------
@@ -41,7 +40,8 @@ def isolated(work: Callable[..., Any], **settings: Any) -> Iterator[Callable[...
     Yields
     ------
     function : returns what ``work`` returns and raises what it raises, with its traceback as a note. It raises
-        OutOfMemoryError when the process was ended by a signal that means so, and RuntimeError when it ended otherwise.
+        OutOfMemoryError when one of ``OUT_OF_MEMORY_SIGNALS`` ended the process, and RuntimeError when it exited
+        without a result.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -91,9 +91,9 @@ def _serve(parent: int, pipe: Connection, work: Callable[..., Any], settings: Ma
 def _work(
     parent: int, pipe: Connection, work: Callable[..., Any], arguments: Sequence[Any], settings: Mapping[str, Any]
 ) -> None:
-    """Be one process, and send what ``work`` returns and what it raises."""
+    """Run ``work`` in a forked process, and send back its result and its error."""
     end_with_parent(parent)
-    warnings.simplefilter("ignore")  # each would say again what a training says once
+    warnings.simplefilter("ignore")  # every call would repeat those of a training
     try:
         outcome = work(*arguments, **settings), None
     except Exception as error:
@@ -103,7 +103,7 @@ def _work(
 
 
 def _error_of(code: int) -> Exception:
-    """Return what it means that a process ended without a word."""
+    """Return the error for a process that ended without sending a result."""
     if -code in OUT_OF_MEMORY_SIGNALS:
         return OutOfMemoryError(f"the process was ended by {signal.Signals(-code).name}")
     return RuntimeError(f"a forked process ended with exit code {code} and no error")
@@ -111,11 +111,11 @@ def _error_of(code: int) -> Exception:
 
 @contextlib.contextmanager
 def memory_limit(device: torch.device, memory: int | None) -> Iterator[None]:
-    """Let this process take no more memory than so much while the block runs.
+    """Limit the memory that this process takes while the block runs.
 
     Parameters
     ----------
-    device : on CUDA torch's allocator counts; on the CPU the kernel, from what the process holds now.
+    device : on CUDA torch's allocator keeps the limit; on the CPU the kernel does, above what the process holds.
     memory : MiB; None sets no limit.
 
     Raises
@@ -141,14 +141,14 @@ def memory_limit(device: torch.device, memory: int | None) -> Iterator[None]:
     else:
         # RLIMIT_DATA counts what can be written to; RLIMIT_AS would also count the addresses that allocators and
         # libraries reserve
-        before = resource.getrlimit(resource.RLIMIT_DATA)
-        limit = _kibibytes("/proc/self/status", "VmData") * 2**10 + memory * 2**20
-        least = min([limit, *(each for each in before if each != resource.RLIM_INFINITY)])
-        resource.setrlimit(resource.RLIMIT_DATA, (least, before[1]))
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = _kibibytes("/proc/self/status", "VmData") * 2**10 + memory * 2**20
+        soft = min([soft, *(each for each in limits if each != resource.RLIM_INFINITY)])
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, limits[1]))
         try:
             yield
         finally:
-            resource.setrlimit(resource.RLIMIT_DATA, before)
+            resource.setrlimit(resource.RLIMIT_DATA, limits)
 
 
 def available_memory() -> int:
@@ -162,7 +162,7 @@ def available_memory() -> int:
 
 
 def _kibibytes(path: str, key: str) -> int:
-    """Return a number of the kernel's."""
+    """Return the value of a key in a file of /proc, in KiB."""
     if sys.platform != "linux":
         raise MachineError("on the CPU the memory can be probed on Linux alone; probe on a GPU (`device: cuda`)")
     lines = Path(path).read_text().splitlines()

@@ -1,8 +1,8 @@
 """End a job that stands still, with the name of the file that it waits for.
 
-A read from a disk that does not answer comes back never, and says nothing. From a thread of its own a watchdog looks
-whether the job computes, or reads or writes anything: itself and the processes that it started. While it does neither,
-the seconds in which it was not stopped are counted; after some the person is told, after many the job ends.
+A read from a disk that does not answer never returns. A watchdog thread checks whether the job and the processes that
+it started use CPU time, or read or write anything. While they do not, it counts the seconds in which the job was not
+stopped: after ``SAY_AFTER`` it says so, after ``JOB_STUCK_AFTER`` it ends the job.
 
 Waits that may be long (for a device) and those with a watchdog of their own are left out by :func:`not_watched`.
 """
@@ -21,12 +21,12 @@ from typing import TextIO
 from cloudseg.runtime.processes import cpu_seconds
 from cloudseg.runtime.watchdog import IDLE, STUCK_AFTER
 
-SAY_AFTER = 60.0  # seconds
-JOB_STUCK_AFTER = STUCK_AFTER + 60  # seconds: watchdogs of single waits know more, and come first
-LOOKS = 6  # in SAY_AFTER
-GRACE = 5.0  # seconds that the last words may take
-NOISE = 1024  # bytes; the kernel counts those that are read for looking, too
-# Functions in which a thread waits for another, which has its own line
+SAY_AFTER = 60.0  # seconds without progress
+JOB_STUCK_AFTER = STUCK_AFTER + 60  # seconds; later than the watchdogs of single waits, whose errors say more
+LOOKS = 6  # checks in SAY_AFTER
+GRACE = 5.0  # seconds to write the last message
+NOISE = 1024  # bytes that do not count as progress: a check itself reads some from /proc
+# Functions in which a thread waits for another thread, which is named instead
 WAITING = {"wait", "get", "join", "acquire", "select", "_wait_for_tstate_lock", "_worker", "_work", "result"}
 
 _opened: dict[int, str] = {}  # by thread: the last file that it opened, or folder that it listed
@@ -40,7 +40,7 @@ def watching(log: TextIO) -> Iterator[None]:
 
     Parameters
     ----------
-    log : a file to write to what is waited for; the first time that is said on the terminal, too.
+    log : file that messages are written to; the first one also goes to the terminal.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def not_watched() -> Iterator[None]:
 
 
 def _note_opened_files() -> None:
-    """Have Python tell which thread opens what: when one waits for a file, its name is nowhere else to be had."""
+    """Record which file each thread opens: nothing else tells the name of a file that a thread waits for."""
     global _hooked
     if not _hooked:
         sys.addaudithook(_note_opened)
@@ -92,28 +92,28 @@ def _watch(log: TextIO, ended: threading.Event) -> None:
         if use.has_grown(tick) or _not_watched:
             still, say_at = 0.0, SAY_AFTER
             continue
-        still += min(passed, 2 * tick)  # longer than that it took because the process was stopped
+        still += min(passed, 2 * tick)  # a longer tick means that the process was stopped
         if still >= JOB_STUCK_AFTER:
             _end(f"Error: {_in_words(still)}; check that the disk answers, then run the same command again", log)
         if still >= say_at:
             _say(f"{_in_words(still)}; in {JOB_STUCK_AFTER - still:.0f} s more the job ends", log, say_at == SAY_AFTER)
             say_at *= 2
-            use = _Use()  # without what was written to the log
+            use = _Use()  # so that writing to the log is no progress
 
 
 class _Use:
-    """What this process, and those that it started, have computed, read and written, but for this thread."""
+    """CPU time and I/O of this process and of those that it started, without this thread's."""
 
     def __init__(self) -> None:
         self._own, self._bytes = _own_cpu_seconds(), _moved_bytes()
         self._children = cpu_seconds(os.getpid(), itself=False)
 
     def has_grown(self, seconds: float) -> bool:
-        """Say whether it did in the last seconds."""
+        """Return whether there was any since the last call, some seconds ago."""
         own, moved = _own_cpu_seconds(), _moved_bytes()
         grown = own - self._own >= IDLE * seconds or moved - self._bytes >= NOISE
         self._own, self._bytes = own, moved
-        if not grown:  # all processes of the machine have to be looked at for that
+        if not grown:  # last, since it reads /proc of every process
             children = cpu_seconds(os.getpid(), itself=False)
             grown = children - self._children >= IDLE * seconds
             self._children = children
@@ -155,7 +155,7 @@ def _say(text: str, log: TextIO, on_terminal: bool) -> None:
 
 
 def _end(text: str, log: TextIO) -> None:
-    threading.Timer(GRACE, os._exit, [1]).start()  # should the log not take what comes
+    threading.Timer(GRACE, os._exit, [1]).start()  # in case writing to the log is stuck, too
     _say(text, log, on_terminal=True)
     faulthandler.dump_traceback(log)
     log.flush()

@@ -39,8 +39,8 @@ def logged(snakemake: Any) -> Iterator[None]:
     ...     print(Path(folder, "a/job.log").read_text().strip())
     to the log
     """
-    real = _made_by_snakemake(snakemake)
-    if real:
+    in_snakemake = _made_by_snakemake(snakemake)
+    if in_snakemake:
         end_with_parent(os.getppid())
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,9 +61,9 @@ def logged(snakemake: Any) -> Iterator[None]:
         refused = None
         try:
             yield
-            if real:
+            if in_snakemake:
                 records.write_record(path, snakemake.output)
-        except SystemExit:  # has said why
+        except SystemExit:  # whoever raised it has printed why
             raise
         except BaseException as error:
             if isinstance(error, UserError):
@@ -77,5 +77,5 @@ def logged(snakemake: Any) -> Iterator[None]:
 
 
 def _made_by_snakemake(snakemake: Any) -> bool:
-    """Return whether Snakemake handed this object to a job, not a test or a notebook: its module differs by version."""
+    """Return whether the object is Snakemake's own, not a test's: its module's name depends on the version."""
     return type(snakemake).__module__.partition(".")[0] == "snakemake"

@@ -1,4 +1,4 @@
-"""Let as much be done at once as there is memory for."""
+"""A memory budget that threads share, so that they do only as much at once as fits."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ OVERHEAD = 500 * 10**6
 
 
 class MemoryBudget:
-    """Bytes that threads share: who wants more than is left waits, and who wants more than there is works alone.
+    """Bytes that threads share: a thread waits until enough is left; one that wants more than the whole works alone.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class MemoryBudget:
 
     @contextlib.contextmanager
     def take(self, wanted: int) -> Iterator[None]:
-        """Wait until so many bytes are left, and hold them until the block ends."""
+        """Wait until ``wanted`` bytes are left, and hold them until the block ends."""
         if self.whole is None:
             yield
             return

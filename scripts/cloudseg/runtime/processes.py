@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # a second, in /proc
+TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # of CPU time per second in /proc
 
 
 def import_from(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What becomes of a job that failed: bad data is not tried again, and a job that was killed is named.
 
-Snakemake tries a failed job again whatever its reason (`retries`), and says of one that was killed that it was killed.
-So each job leaves a note beside its log while it runs, and takes it away when it ends well.
+Snakemake retries a failed job whatever the reason (`retries`), and gives no reason for one that was killed. So each job
+keeps a note beside its log while it runs, and removes it when it ends by itself.
 """
 
 import contextlib
@@ -40,31 +40,31 @@ class Note:
         self.refused = _read(self.path).get("refused")
 
     def begin(self) -> None:
-        """Say that the job runs."""
+        """Note that the job runs."""
         self._write(running=True)
 
     def refuse(self, why: str) -> None:
-        """Say that another attempt would end alike, and why."""
+        """Note that another attempt would end alike, and why."""
         self._write(refused=why)
 
     def end(self) -> None:
-        """Take the note away: the job has ended by itself."""
+        """Remove the note: the job has ended by itself."""
         self.path.unlink(missing_ok=True)
 
     def _write(self, **facts: Any) -> None:
-        about = {"log": str(self.log), "process": os.getpid(), "host": socket.gethostname(), "mem_mb": self.mem_mb}
-        write_text(self.path, json.dumps(about | facts) + "\n")
+        metadata = {"log": str(self.log), "process": os.getpid(), "host": socket.gethostname(), "mem_mb": self.mem_mb}
+        write_text(self.path, json.dumps(metadata | facts) + "\n")
 
 
 def forget(logs: Path, runs: Path) -> None:
-    """Let a new call of Snakemake try again what was refused: the data may have been mended."""
+    """Remove the notes of refused jobs, which a new call of Snakemake tries again: the data may be mended."""
     for path in _notes(logs, runs):
         if "refused" in _read(path):
             path.unlink(missing_ok=True)
 
 
 def killed_jobs(logs: Path, runs: Path, since: float) -> list[str]:
-    """Return a line for each job that began after a moment and ended without a word: somebody killed it.
+    """Return a line for each job that began after a moment and was killed: its note is there, its process is not.
 
     Parameters
     ----------
@@ -86,19 +86,19 @@ def killed_jobs(logs: Path, runs: Path, since: float) -> list[str]:
 
 
 def _notes(logs: Path, runs: Path) -> list[Path]:
-    """Find the notes without a look into the stores, which may hold very many files."""
+    """Find the notes without listing the stores, which may hold very many files."""
     return sorted([*logs.rglob(".*.note"), *runs.glob("*/*/*/*/fold*/.*.note")])
 
 
 def _left_traceback(log: str) -> bool:
-    """Return whether a job was ended by its own watchdog, which writes what all its threads do."""
+    """Return whether a job was ended by its own watchdog, which writes the traceback of every thread."""
     with contextlib.suppress(OSError):
         return "(most recent call first)" in Path(log).read_text(encoding="utf-8", errors="replace")[-10_000:]
     return False
 
 
 def _lives(note: dict[str, Any]) -> bool:
-    """Return whether the process of a note runs on this machine; of another machine nobody here can tell."""
+    """Return whether the process of a note runs on this machine; False for one of another machine."""
     return note.get("host") == socket.gethostname() and Path(f"/proc/{note.get('process')}").exists()
 
 

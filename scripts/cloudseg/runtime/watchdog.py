@@ -1,8 +1,8 @@
-"""How long to wait for what may never come: in seconds in which this process ran.
+"""Timeouts that count only the seconds in which this process ran.
 
-A clock on the wall goes on while a process is stopped (Ctrl-Z, a suspended Slurm job, a paused machine), and whatever
-was waited for would seem late when it goes on. So a wait is made of short ones, and one that took longer than it was
-asked to was a stop: it counts for no more than twice its length.
+The clock goes on while a process is stopped (Ctrl-Z, a suspended Slurm job, a paused machine), and every wait would
+have timed out when it resumes. So a wait is made of short ones, and a short one that took longer, because the process
+was stopped, counts for no more than twice its length.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ STUCK_AFTER = 600.0
 """Seconds without progress after which whatever is waited for counts as stuck."""
 
 IDLE = 0.01
-"""Share of its time that a process computes at most when all that it does is to wait."""
+"""CPU seconds per second below which a process counts as waiting."""
 
 
 def tick_of(seconds: float) -> float:
@@ -69,12 +69,12 @@ def output_of(command: Sequence[str], seconds: float) -> str:
     'here\\n'
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
-        said: list[tuple[str, str]] = []
+        outputs: list[tuple[str, str]] = []  # stdout and stderr, once the program has ended
 
         def ends(tick: float) -> bool:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                said.append(process.communicate(timeout=tick))
-            return bool(said)
+                outputs.append(process.communicate(timeout=tick))
+            return bool(outputs)
 
         try:
             if not wait_while_running(ends, seconds):
@@ -83,5 +83,5 @@ def output_of(command: Sequence[str], seconds: float) -> str:
             process.kill()
             raise
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command, *said[0])
-        return said[0][0]
+            raise subprocess.CalledProcessError(process.returncode, command, *outputs[0])
+        return outputs[0][0]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # only tables need pandas, and not every importer of this mod
 Damaged = TypeVar("Damaged", bound=DamagedFileError)
 
 FULL = 2**20
-"""Bytes that are free on a disk that is full: writers need not fill its last blocks."""
+"""Free bytes below which a disk counts as full: a writer may fail before it fills the last blocks."""
 
 
 @contextlib.contextmanager
@@ -45,8 +45,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     Raises
     ------
-    DiskFullError : for an error of the block, other than a UserError, while the disk is full. Not every writer says
-        so: PyTorch speaks of an unexpected position. Any other error gets a note with the name of the file.
+    DiskFullError : if the block raises anything but a UserError while the disk is full, whatever its error says:
+        PyTorch's is about an unexpected position. Any other error gets a note with the name of the file.
 
     Examples
     --------
@@ -67,11 +67,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
-    except UserError:  # says already what is wrong
+    except UserError:  # names the problem already
         raise
     except Exception as error:
-        said_so = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        if said_so or shutil.disk_usage(path.parent).free < FULL:
+        no_space = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if no_space or shutil.disk_usage(path.parent).free < FULL:
             raise DiskFullError(
                 f"{path}: {os.strerror(errno.ENOSPC)}; make room and run the same command again"
             ) from error
@@ -82,7 +82,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 def _mode_of_a_new_file(path: Path) -> int:
-    """Make a file and remove it again: the umask can only be read by setting it, and for all threads."""
+    """Return the mode by making a file: the umask can only be read by setting it, for all threads."""
     path.touch(exist_ok=False)
     mode = path.stat().st_mode
     path.unlink()
@@ -145,7 +145,7 @@ def sync_tree(folder: str | Path) -> None:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Remove what killed writers of a file left beside it; nobody may be writing it now.
+    """Remove the temporary files that killed writers of a file left; no writer may be at work on it.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def write_table(frame: "pd.DataFrame", path: str | Path) -> None:
 
 
 def read_text(path: str | Path) -> str:
-    r"""Read a text whose last line ends, as that of all texts that jobs write does.
+    r"""Read a text file that ends with a line break, as all text files of jobs do.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
 
 
 def read_json(path: str | Path) -> Any:
-    r"""Read a JSON file that ends with a line break, as those of jobs do.
+    r"""Read a JSON file that ends with a line break, as all JSON files of jobs do.
 
     Parameters
     ----------
@@ -282,13 +282,13 @@ def read_json(path: str | Path) -> Any:
 
 
 def damaged(path: str | Path, reason: str, kind: type[Damaged] = DamagedFileError) -> Damaged:
-    """Make the error for a file that is not as a job wrote it.
+    """Return the error for a file that is not as a job wrote it.
 
     Parameters
     ----------
     path : the file.
     reason : what is wrong with it.
-    kind : of the error.
+    kind : class of the error.
 
     Examples
     --------

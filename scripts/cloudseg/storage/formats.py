@@ -1,4 +1,4 @@
-"""Whether a file can be what its name says, as far as that shows without its digest."""
+"""Check a file without a recorded digest: whether it can be read as the format of its suffix."""
 
 import io
 import zipfile

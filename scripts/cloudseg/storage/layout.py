@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str, bytes]:
     """Let Zarr write the metadata of an empty store into memory: file name to content."""
-    kept: dict[str, Any] = {}
-    store = zarr.storage.MemoryStore(store_dict=kept)
+    buffers: dict[str, Any] = {}
+    store = zarr.storage.MemoryStore(store_dict=buffers)
     if "" not in specs:
         zarr.create_group(store, attributes=dict(attrs))
     for name, spec in specs.items():
@@ -36,7 +36,7 @@ def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str,
             dimension_names=spec.dims,
             attributes=dict(attrs) if name == "" else None,
         )
-    return {name: buffer.to_bytes() for name, buffer in kept.items()}
+    return {name: buffer.to_bytes() for name, buffer in buffers.items()}
 
 
 def arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
@@ -59,9 +59,9 @@ def documents(store: Path, name: str = "") -> dict[str, Any]:
     return found
 
 
-def shard_count(count: int, per_shard: int) -> int:
-    """Return how many shards so many images need."""
-    return -(-count // per_shard)
+def shard_count(n_images: int, per_shard: int) -> int:
+    """Return how many shards a number of images takes."""
+    return -(-n_images // per_shard)
 
 
 def shard_file(array: "zarr.Array", shard: int) -> Path:

@@ -1,6 +1,6 @@
-"""What each job has made: the SHA-256 of its outputs, in a file of its own beside its log (``train.outputs.json``).
+"""What each job has made: the SHA-256 of its outputs, in a file beside its log (``train.outputs.json``).
 
-One file for each job, so that jobs that end at the same moment do not meet.
+Each job has a file of its own, so that jobs that end at the same moment never write the same one.
 """
 
 import json
@@ -29,8 +29,8 @@ def write_record(log: str | Path, outputs: Iterable[str | Path]) -> None:
     Parameters
     ----------
     log : the first log file of the job.
-    outputs : files and folders. Of a store its path is kept, since its chunks have checksums; of another folder the
-        digest of each file in it that is no link to elsewhere.
+    outputs : files and folders. For a store only the path is recorded, since its chunks have checksums; for any other
+        folder the digest of each file in it, symbolic links left out.
     """
     digests: dict[str, str | None] = {}
     for output in map(Path, outputs):
@@ -45,7 +45,7 @@ def write_record(log: str | Path, outputs: Iterable[str | Path]) -> None:
 
 
 def remove_record(log: str | Path) -> None:
-    """Remove the record of a job that begins anew."""
+    """Remove the record of a job that starts over."""
     record_file(log).unlink(missing_ok=True)
 
 

@@ -1,8 +1,8 @@
 """The codec of one shard file, as the Zarr v3 specification of ``sharding_indexed`` has it.
 
-Chunks one after another, then a table of their offsets and lengths, then its CRC-32C. Written and read here, and not by
-Zarr, for three reasons that were measured: a random image costs 0.7 ms instead of 2.4, an error can name the file and
-the image, and a chunk that is absent is an error where Zarr returns zeros.
+A shard is its chunks, then a table of their offsets and lengths, then the CRC-32C of the table. It is written and read
+here and not by Zarr, since a random image then takes 0.7 ms instead of 2.4, an error can name the file and the image,
+and a chunk that is absent is an error where Zarr returns zeros.
 """
 
 import os
@@ -18,7 +18,7 @@ from cloudseg.errors import StoreError
 from cloudseg.storage.files import damaged
 
 LEVEL = 3
-"""Of zstd."""
+"""Compression level of zstd."""
 
 _ZSTD = Zstd(level=LEVEL, checksum=True)
 _ABSENT = np.uint64(2**64 - 1)  # the specification's offset and length of a chunk that is not there

@@ -9,13 +9,13 @@ Zarr makes and reads the metadata; :mod:`cloudseg.storage.shards` writes and rea
 specification.
 
 A store is written in ``<path>.part`` and renamed when whole; ``complete`` and the count of shard files are
-the last things set. ``complete`` is a digest of the metadata of the group and its arrays, which no codec guards;
-stores from before that say ``true``. :func:`check` believes nothing else. Each shard is on the disk before it has its
-name, and all of them before ``complete`` is set, so a power cut leaves no store that only looks whole.
+the last attributes set. ``complete`` is a digest of the metadata of the group and its arrays, which no codec guards
+(``true`` in older stores); without it :func:`check` refuses a store. Each shard is synced to the disk before it gets
+its name, and all of them before ``complete`` is set, so a power cut leaves no store that only looks whole.
 
-The ``.part`` also says what made it (``made_with``: the number of the code, versions of libraries). A writer goes on
-only with a ``.part`` that it could have begun itself. The finished store does not say it, so that a newer library
-makes no store stale. A lock in the ``.part`` keeps a second process from writing the same store.
+The ``.part`` also records what made it (``made_with``: the number of the code, versions of libraries). A writer
+resumes only a ``.part`` that it could have begun itself. The finished store leaves ``made_with`` out, so that a newer
+library makes no store stale. A lock in the ``.part`` keeps a second process from writing the same store.
 """
 
 import json
@@ -37,7 +37,7 @@ from cloudseg.storage import layout, shards, writer_lock
 from cloudseg.storage.files import atomic, damaged, digest, sync
 
 SHARD_BYTES = 32 * 2**20
-"""Raw bytes that a shard holds at most (but always one image)."""
+"""Raw bytes that a shard holds at most; a larger image has a shard of its own."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Writer:
         self._threads = threads
         writer_lock.lock(self.part)
         metadata = layout.metadata(self._specs, _attrs_of_part(attrs, made_with))
-        # Of a store to go on with, only what a killed writer was writing at that moment
+        # Temporary files of a killed writer, or the whole part if this writer cannot resume it
         rejected = self.part.rglob(".*") if _holds(self.part, metadata) else self.part.iterdir()
         for leftover in [each for each in rejected if each.name != writer_lock.LOCK_FILE]:
             _remove(leftover)
@@ -193,7 +193,7 @@ class Writer:
             self._written.add((name, shard))
 
     def finish(self) -> None:
-        """Make the store believable and put it in place of ``path``, whatever was there.
+        """Mark the store as complete and move it to ``path``, replacing what is there.
 
         Raises
         ------
@@ -202,10 +202,10 @@ class Writer:
         written = 0
         for name, spec in self._specs.items():
             if ranges := self.missing(name):
-                lines = ", ".join(f"{rows.start} to {rows.stop - 1}" for rows in ranges[:5])
-                raise StoreError(f"{self.part}: {name or 'the array'} lacks images {lines}; write them first")
+                missing = ", ".join(f"{rows.start} to {rows.stop - 1}" for rows in ranges[:5])
+                raise StoreError(f"{self.part}: {name or 'the array'} lacks images {missing}; write them first")
             written += layout.shard_count(spec.shape[0], spec.shard)
-        for folder, _, _ in os.walk(self.part):  # names that a killed writer gave may not be on the disk yet
+        for folder, _, _ in os.walk(self.part):  # a killed writer may have renamed shards without a sync
             sync(folder)
         _remove(self.path)
         documents = layout.documents(self.part)
@@ -237,7 +237,7 @@ def made_with(code: int, *modules: Any) -> dict[str, Any]:
 
 
 def begun(path: str | Path, attrs: Mapping[str, Any], made_with: Mapping[str, Any] | None = None) -> bool:
-    """Return whether a stopped :class:`Writer` of these attributes left a ``.part`` for the next one to go on with."""
+    """Return whether a stopped :class:`Writer` of these attributes left a ``.part`` that the next one resumes."""
     try:
         found = json.loads((_part_of(Path(path)) / "zarr.json").read_bytes())["attributes"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -246,9 +246,9 @@ def begun(path: str | Path, attrs: Mapping[str, Any], made_with: Mapping[str, An
 
 
 def check(path: str | Path) -> None:
-    """Raise unless the store exists, is complete, says of itself what its writer wrote and has all its shard files.
+    """Raise unless the store exists, is complete, has the metadata that its writer wrote and all its shard files.
 
-    This reads the metadata and looks at each file's name. :func:`verify` reads every byte.
+    Only metadata and file names are read. :func:`verify` reads every byte.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def _part_of(path: Path) -> Path:
 
 
 def _attrs_of_part(attrs: Mapping[str, Any], made_with: Mapping[str, Any] | None) -> dict[str, Any]:
-    # The codec decides the bytes of every store
+    # The version of the codec, which decides the bytes of every store, always counts
     return {**attrs, "made_with": {**(made_with or {}), "numcodecs": numcodecs.__version__}}
 
 
@@ -366,7 +366,7 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
         arrays = layout.arrays(node)
         complete = documents[""]["attributes"].pop("complete", None)
         changed = complete is not True and complete != digest(documents)
-    except Exception as error:  # JSON, Zarr and its codecs each have their own
+    except Exception as error:  # JSON, Zarr and its codecs each raise their own classes
         raise damaged(path, f"its metadata cannot be read ({error})", StoreError) from error
     if not (complete is True or isinstance(complete, str)):
         raise damaged(path, "not complete, its writer was stopped", StoreError)

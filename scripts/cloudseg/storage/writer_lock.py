@@ -12,9 +12,9 @@ from cloudseg.errors import StoreError
 from cloudseg.storage.files import make_folder
 
 LOCK_FILE = ".writer"
-"""In the ``.part``: locked by the process that writes it, and says which one that is."""
+"""Name of the lock file in the ``.part``: locked by the process that writes there, and names it."""
 
-_LOCKS: dict[tuple[int, Path], TextIO] = {}  # by process, since a fork copies it: a process may write a store twice
+_LOCKS: dict[tuple[int, Path], TextIO] = {}  # by process id and path: a fork copies it, and a process may lock again
 
 
 def lock(part: Path) -> None:
@@ -40,10 +40,10 @@ def lock(part: Path) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            who = file.read().strip() or "another process"
+            holder = file.read().strip() or "another process"
             file.close()
             raise StoreError(
-                f"{part}: {who} is writing this store; let it finish, or end it, then type the same command again"
+                f"{part}: {holder} is writing this store; let it finish, or end it, then type the same command again"
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -64,6 +64,6 @@ def _is_still_at(file: TextIO, path: Path) -> bool:
 
 
 def unlock(part: Path) -> None:
-    """Give the lock of a half-written store back; nothing happens where this process does not hold it."""
+    """Release the lock of a half-written store; nothing happens if this process does not hold it."""
     if (file := _LOCKS.pop((os.getpid(), part.absolute()), None)) is not None:
         file.close()

@@ -153,16 +153,16 @@ def _size(file: Path) -> int:
 def _check_min_sizes(
     checked: Sequence[CheckedImage], min_sizes: Mapping[str, Mapping[str, int]], report: Report
 ) -> None:
-    """Say of each decision how many true masks of each class it would remove, and with which sizes it would not."""
+    """Report how many true masks each decision would remove per class, and the sizes at which it removes none."""
     for key, sizes in min_sizes.items():
-        parts = {label: [part for image in checked if (part := image.parts.get(label, 0))] for label in sizes}
-        lost = {label: sum(part < sizes[label] for part in parts[label]) for label in sizes}
+        areas = {label: [area for image in checked if (area := image.parts.get(label, 0))] for label in sizes}
+        lost = {label: sum(area < sizes[label] for area in areas[label]) for label in sizes}
         if any(lost.values()):
             counts = ", ".join(
-                f"{label} {lost[label]} of {len(parts[label])} (below {sizes[label]})" for label in sizes if lost[label]
+                f"{label} {lost[label]} of {len(areas[label])} (below {sizes[label]})" for label in sizes if lost[label]
             )
-            kept = ", ".join(f"{label}: {min([size, *parts[label]])}" for label, size in sizes.items())
-            report.findings.append(Finding(rules.LOST, key, f"{counts}; min_size: {{{kept}}} keeps all"))
+            harmless = ", ".join(f"{label}: {min([size, *areas[label]])}" for label, size in sizes.items())
+            report.findings.append(Finding(rules.LOST, key, f"{counts}; min_size: {{{harmless}}} keeps all"))
 
 
 def _check_pictures(

@@ -19,7 +19,7 @@ from cloudseg.runtime.memory import MemoryBudget
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """What one image showed.
+    """What the check of one image found.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def check_image(
     budget: MemoryBudget,
     grid: tuple[int, int] | None,
 ) -> CheckedImage:
-    """Check one image, as soon as there is the memory for it.
+    """Check one image, waiting until there is memory for it.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def check_image(
     """
     file = f"{split}_images/{name}"
     path = folder.images(split) / name
-    wanted = decoding_bytes(path)
-    if budget.whole is not None and wanted > budget.whole:
-        got = f"{wanted / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
+    needed = decoding_bytes(path)
+    if budget.whole is not None and needed > budget.whole:
+        got = f"{needed / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
         return CheckedImage(None, [Finding(rules.TOO_LARGE, file, got)])
-    with budget.take(wanted):
+    with budget.take(needed):
         return _check_image(path, file, split, labels, grid)
 
 
@@ -82,7 +82,7 @@ def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tupl
     if not pixels.any():
         findings.append(Finding(rules.ALL_BLACK, file, ""))
     height, width = pixels.shape[:2]
-    del pixels  # masks take its place
+    del pixels  # frees its memory for the masks
     facts: dict[str, object] = {
         "image": name,
         "split": split,
@@ -117,10 +117,10 @@ def _largest_part(mask: np.ndarray) -> int:
 
 
 def complaint_about_jpeg(data: bytes) -> str | None:
-    """Return what libjpeg complains of in the bytes of a JPEG file, or None.
+    """Return libjpeg's complaint about the bytes of a JPEG file, or None.
 
-    Pillow, like OpenCV, fills what is missing before an end marker with grey and says nothing. An eighth of the size
-    is decoded: all data are read, and most of the work is saved.
+    Pillow, like OpenCV, silently fills with grey what is missing before an end marker. Decoding at an eighth of the
+    size reads all data and saves most of the work.
     """
     if not data.startswith(b"\xff\xd8"):
         return None

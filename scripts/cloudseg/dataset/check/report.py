@@ -1,4 +1,4 @@
-"""What a dataset check found, and the page that a person reads of it."""
+"""What a dataset check found, and the report of it as text."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """Gather what a check saw and found.
+    """Collect the findings of a check, and counts of what it read.
 
     Parameters
     ----------

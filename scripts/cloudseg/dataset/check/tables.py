@@ -25,7 +25,7 @@ def check_table(
 
     Returns
     -------
-    dict or None : image to class to sound rows; None if there is no table to speak of.
+    dict or None : image to class to sound rows; None if the table is missing or cannot be read.
     """
     if not path.is_file():
         report.findings.append(Finding(rules.NO_SUCH_FILE, path.name, "no such file"))
@@ -78,7 +78,7 @@ def _check_row(
         return Finding(rules.BAD_ROW, file, f"{row.cells} cells, beginning with {cell}", row.line)
     image, label = split_label(row.label, known, classes)
     if image is None or image not in known:
-        # An empty folder is a finding of its own; that no row fits it says nothing new.
+        # An empty folder is a finding of its own, so its rows are not reported as well.
         return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
     if label not in classes:
         return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{nearest(label, classes)}", row.line)
@@ -87,13 +87,13 @@ def _check_row(
 
 
 def _names_by_likeness(names: Sequence[str]) -> dict[str, str]:
-    """Return names by what is left of them without case, Unicode form and ending, and by that with the ending."""
+    """Return names by their casefolded NFC form, with and without the suffix."""
     alike = {Path(_plain(name)).stem: name for name in reversed(names)}
     return alike | {_plain(name): name for name in reversed(names)}
 
 
 def _what_is_alike(image: str | None, alike: Mapping[str, str]) -> str:
-    """Say which image of the folder a name that is not there may mean, and how the two differ."""
+    """Say which image of the folder an unknown name may mean, and how the two differ."""
     plain = _plain((image or "").replace("\\", "/").rpartition("/")[2])
     name = alike.get(plain) or alike.get(Path(plain).stem)
     if image is None or name is None:

@@ -1,4 +1,4 @@
-"""Find out before a run starts, and removes what it will make anew, that its devices are not there."""
+"""Refuse a run whose devices are missing, before it starts and removes the outputs that it will make again."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,21 +22,21 @@ def refuse_missing_devices(device: str, jobs: Iterable[Any]) -> None:
     asked = {job.rule.name: job.resources.get("gpu", 0) for job in jobs}
     if device == "cpu" or not asked:
         return
-    there = visible_devices()
-    most = max(asked.values())
+    visible = visible_devices()
+    wanted = max(asked.values())
     names = ", ".join(sorted(asked))
-    if device == "cuda" and not there:
+    if device == "cuda" and not visible:
         raise DeviceError(
             f"device: cuda, and this machine shows no CUDA device for {names}; nothing was started or removed. "
             "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or set `device: auto` or `--config device=cpu`"
         )
-    if device == "cuda" and most == 0:
+    if device == "cuda" and wanted == 0:
         raise DeviceError(
             f"device: cuda, and no GPU is allowed to {names} (`--resources gpu=0`); nothing was started or "
             "removed. Allow GPUs (`--resources gpu=1`), or set `device: auto` or `--config device=cpu`"
         )
-    if 0 < len(there) < most:
+    if 0 < len(visible) < wanted:
         raise DeviceError(
-            f"a job asks for {most} devices, and this machine shows {len(there)}; nothing was started or removed. "
+            f"a job asks for {wanted} devices, and this machine shows {len(visible)}; nothing was started or removed. "
             "Lower `gpus` in its recipe, or widen CUDA_VISIBLE_DEVICES"
         )

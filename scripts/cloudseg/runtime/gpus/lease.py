@@ -31,7 +31,8 @@ from cloudseg.runtime.gpus.visible import only_visible, scheduled_job, visible_d
 if TYPE_CHECKING:
     import torch
 
-# In the first of these that everybody may write to. Nothing ages in /run/lock, but Red Hat's is root's alone.
+# Locks go into the first of these that all users may write to. Nothing removes old files from /run/lock, but on Red Hat
+# only root may write there.
 SHARED_FOLDERS = Path("/run/lock"), Path("/tmp")  # noqa: S108 (`open_folder` checks what lies there)
 
 

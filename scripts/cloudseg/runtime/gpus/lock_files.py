@@ -90,7 +90,7 @@ def open_file(folder: int, path: Path, name: str, create: bool) -> int:
 
 @contextlib.contextmanager
 def _no_umask() -> Iterator[None]:
-    # the mode must be right from the first moment: another user's job may open the file in the next
+    # The mode must be right at once: another user's job may open the file in the next moment
     before = os.umask(0)
     try:
         yield

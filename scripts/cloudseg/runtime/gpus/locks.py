@@ -26,15 +26,15 @@ from pathlib import Path
 from cloudseg.runtime.gpus.lock_files import open_file, open_folder
 from cloudseg.runtime.processes import state_of
 
-LOOK_EVERY = 0.05  # seconds
-SAY_AFTER = 10.0  # seconds of waiting, then after twice as many, and so on
-SAY_AT_LEAST_EVERY = 600.0  # seconds
+LOOK_EVERY = 0.05  # seconds between two tries
+SAY_AFTER = 10.0  # seconds of waiting until the first message; each later one comes after twice as many
+SAY_AT_LEAST_EVERY = 600.0  # seconds between two messages
 
 
 class Waiting:
     """Says what a job waits for: after a short while, and then less and less often.
 
-    The first time it is said to whoever looks at Snakemake's terminal, too.
+    The first message also goes to Snakemake's terminal.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ class Locks:
         self.files: dict[str, int] = {}
         self._claims: dict[str, list[socket.socket]] = {}
         _OPEN.add(self)
-        # systemd-tmpfiles removes old files from /tmp, but leaves a folder alone on which there is a lock. Whoever has
-        # it all to himself is not waited for.
+        # systemd-tmpfiles removes old files from /tmp, but leaves a locked folder alone. Where another process has it
+        # locked exclusively, this one does not wait.
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(self.folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
@@ -92,9 +92,9 @@ class Locks:
     @contextlib.contextmanager
     def mutex(self, waiting: Waiting) -> Iterator[None]:
         """Hold the file ``mutex`` for a moment; ``waiting`` says who stands in the way."""
-        # Ctrl-Z, and Slurm before it stops a job, ask for a stop: it has to wait until no other user would wait for it
+        # SIGTSTP (Ctrl-Z, or Slurm before it suspends a job) is held back: all other users would wait for a stopped job
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
-        pause = LOOK_EVERY / 32  # it is mostly free again in a millisecond
+        pause = LOOK_EVERY / 32  # seconds; most holders release it within a millisecond
         try:
             while not self.try_lock("mutex"):
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -124,7 +124,7 @@ class Locks:
                 return False
             if self.has_its_name(name):
                 break
-            self.close_file(name)  # it was removed since it was opened: the one that is there now counts
+            self.close_file(name)  # removed since it was opened: the file that has its name now counts
         return True
 
     def note(self, name: str) -> None:
@@ -169,15 +169,15 @@ class Locks:
         taken: list[socket.socket] = []
         for slot in slots:
             try:
-                one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                taken.append(one)
-                one.bind(self._address(name, slot))
-                one.listen()  # so that others may ask who this is
+                claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                taken.append(claim)
+                claim.bind(self._address(name, slot))
+                claim.listen()  # so that others can ask for this process's id
             except OSError as error:
                 if sys.platform != "linux" or error.errno != errno.EADDRINUSE:
                     continue
-                for each in taken:
-                    each.close()
+                for claim in taken:
+                    claim.close()
                 return False
         self._claims[name] = taken
         return True
@@ -186,11 +186,11 @@ class Locks:
         """Return the processes that claim slots of a file."""
         found = set()
         for slot in slots:
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
-                one.setblocking(False)
-                one.connect(self._address(name, slot))
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.setblocking(False)
+                client.connect(self._address(name, slot))
                 size = struct.calcsize("3i")
-                found.add(struct.unpack("3i", one.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
+                found.add(struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[0])
         return found
 
     def holders(self, name: str, slots: Iterable[int] = ()) -> str:
@@ -247,7 +247,7 @@ _OPEN: set[Locks] = set()
 
 
 def _drop_locks() -> None:
-    # closing a forked copy does not unlock, closing the last one does
+    # A lock goes with the last descriptor of its file, so closing the copies in the child keeps the parent's
     for locks in list(_OPEN):
         locks.close()
 
@@ -259,7 +259,7 @@ os.register_at_fork(after_in_child=_drop_locks)
 
 
 def _note(text: bytes) -> dict[str, str | int]:
-    """Return what :meth:`Locks.note` wrote; nothing of what anybody else did."""
+    """Return what :meth:`Locks.note` wrote; empty for any other content."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
@@ -273,14 +273,14 @@ def _note(text: bytes) -> dict[str, str | int]:
 def _lockers(file: int) -> set[int]:
     """Return the processes that the kernel says hold a lock on an open file, but for this one (Linux)."""
     status = os.fstat(file)
-    about = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    device_and_inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return set()
-    rows = (line.split() for line in lines if "->" not in line)  # those wait
-    found = {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5] == about}
-    return {pid for pid in found if pid > 0} - {os.getpid()}  # one of another container has no number here
+    rows = (line.split() for line in lines if "->" not in line)  # -> marks a process that waits
+    found = {int(row[4]) for row in rows if row[1] == "FLOCK" and row[5] == device_and_inode}
+    return {pid for pid in found if pid > 0} - {os.getpid()}  # 0 is a process of another container
 
 
 def _in_words(pid: int, note: dict) -> str:

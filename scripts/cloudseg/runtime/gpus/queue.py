@@ -14,18 +14,18 @@ from typing import NamedTuple
 from cloudseg.runtime.gpus.locks import LOOK_EVERY, Locks, Waiting
 from cloudseg.runtime.job_watchdog import not_watched
 
-LOOK_OFTEN = 4  # jobs look every LOOK_EVERY seconds; those further back in the queue less often
+LOOK_OFTEN = 4  # first jobs of the queue, which look every LOOK_EVERY seconds; those behind them look less often
 STOPPED_AFTER = 10  # seconds without a look: whoever stopped a waiting job (Ctrl-Z) must not block the others
 LONGEST_NAME = 240  # bytes of a file's name; file systems take 255
 MOST_NAMED = 8  # devices in a message
-CLAIMED = 8  # slots of a device that are guarded against the removal of its lock files: of one job alone, all
+CLAIMED = 8  # slots of a device that are also claimed by sockets, which outlive its lock files; a job alone has all
 
 
 class Ticket(NamedTuple):
-    """What a job wants that waits."""
+    """The request of a job that waits."""
 
     arrival: int  # nanoseconds on the machine's clock
-    looked: int  # the same, when it last looked
+    looked: int  # when it last looked, likewise
     pool: list[str]
     count: int
     jobs_per_device: int
@@ -69,7 +69,7 @@ def held(pool: list[str], count: int, jobs_per_device: int, folder: Path) -> Ite
             waiting.say(functools.partial(_in_words, locks, ticket, earlier))
             ahead = sum(not set(pool).isdisjoint(other.pool) for other in earlier)
             time.sleep(LOOK_EVERY * max(1, (1 + ahead) / LOOK_OFTEN))
-            if locks.is_replaced():  # by its owner: who comes now looks into another folder
+            if locks.is_replaced():  # by its owner: new jobs look into the new folder
                 locks.close()
                 locks, entry = stack.enter_context(contextlib.closing(Locks(folder))), ""
         locks.close_all_but(itertools.chain(*taken.values()))
@@ -109,7 +109,7 @@ def _take(locks: Locks, ticket: Ticket, earlier: list[Ticket]) -> dict[str, list
         return sorted((name for name in pool if name not in reserved and jobs_on(name) < jobs_below), key=jobs_on)
 
     for other in sorted(earlier, key=lambda other: other.arrival):
-        # A job that shares with none can use a shared device only when that has emptied: nobody else may come in.
+        # A job that shares with none needs a shared device to become empty: no other job may join there.
         jobs_below = other.jobs_per_device if other.jobs_per_device > 1 else math.inf
         reserved.update(least_used(other.pool, jobs_below)[: other.count])
     taken: dict[str, list[str]] = {}
@@ -144,7 +144,7 @@ def _lock_device(locks: Locks, name: str, jobs_per_device: int) -> list[str]:
 def _jobs_on(locks: Locks, name: str) -> float:
     """Return how many jobs share a device; infinity when one has it alone."""
     device = _file_name("device", name)
-    if not locks.exists(device) or not locks.is_locked(device):  # another job's ticket may name what there is not
+    if not locks.exists(device) or not locks.is_locked(device):  # a ticket may name an unknown device
         return 0
     if locks.is_locked(device, fcntl.LOCK_SH):
         return math.inf
@@ -157,7 +157,7 @@ def _busy_slots(locks: Locks, name: str) -> list[str]:
     for slot in itertools.takewhile(locks.exists, slots):
         if locks.is_locked(slot):
             busy.append(slot)
-        locks.close_file(slot)  # there may be more of them than a process may open
+        locks.close_file(slot)  # there may be more than a process may have open
     return busy
 
 
@@ -167,14 +167,14 @@ def _waiting(locks: Locks, own_entry: str) -> Iterator[Ticket]:
         if entry == own_entry:
             continue
         ticket = _read_ticket(locks.read(entry)) if locks.is_locked(entry) else None
-        locks.close_file(entry)  # there may be more of them than a process may open
-        # One that was written in the future is of another clock, or a lie
+        locks.close_file(entry)  # there may be more than a process may have open
+        # A ticket from the future is of another clock, or forged
         if ticket and ticket.looked <= time.monotonic_ns() < ticket.looked + STOPPED_AFTER * 1e9:
             yield ticket
 
 
 def _read_ticket(text: bytes) -> Ticket | None:
-    """Return a ticket that another job wrote; None for what no job writes, which has no say."""
+    """Return a ticket that another job wrote; None for content that no job writes."""
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
@@ -196,5 +196,5 @@ def _entries() -> Iterator[str]:
 
 
 def _file_name(kind: str, name: str) -> str:
-    # a MIG instance of the older drivers is `MIG-GPU-.../1/0`
+    # Older drivers name a MIG instance `MIG-GPU-.../1/0`
     return f"{kind}-{name.replace('%', '%25').replace('/', '%2F')}"

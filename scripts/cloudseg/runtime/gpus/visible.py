@@ -19,7 +19,7 @@ SCHEDULERS = "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_JOB_SPOOL_DIR", "_CO
 
 
 class Device(NamedTuple):
-    """A device as the driver lists it; its place in the list is its number for ``nvidia-smi``."""
+    """A device as the driver lists it; its index in the list is its number for ``nvidia-smi``."""
 
     name: str
     model: str
@@ -38,8 +38,8 @@ def visible_devices() -> list[str]:
 
     Raises
     ------
-    DeviceError : if numbers came and the devices differ, so that CUDA, which puts the fastest first, may count them in
-        another order than ``nvidia-smi``.
+    DeviceError : if the variable holds numbers and the devices differ in model: CUDA, which puts the fastest first, may
+        count them in another order than ``nvidia-smi``.
 
     Examples
     --------
@@ -93,8 +93,8 @@ def _ask_nvidia_smi() -> list[Device]:
     try:
         listed = output_of(command, 30)
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stdout", None) or getattr(error, "stderr", None) or ""
-        print(f"nvidia-smi names no devices: {error} {said if isinstance(said, str) else ''}".strip())
+        output = getattr(error, "stdout", None) or getattr(error, "stderr", None) or ""
+        print(f"nvidia-smi names no devices: {error} {output if isinstance(output, str) else ''}".strip())
         return []
     rows = [line.split(", ", 1) for line in listed.splitlines() if line.startswith("GPU-")]
     return [Device(*row) for row in rows if len(row) == 2]
@@ -108,7 +108,7 @@ def _full_name(name: str, known: list[Device]) -> str:
 
 
 def scheduled_job() -> str:
-    """Return what tells a scheduler's job that was given devices from all others, or an empty string."""
+    """Return the ``NAME=ID`` of the scheduler's job, if this is one that was given devices, or an empty string."""
     given = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
     if not any(name in os.environ for name in given):
         return ""
