@@ -1,7 +1,7 @@
-"""What stands in the header of a safetensors file, read without torch and believed only where it makes sense.
+"""The header of a safetensors file, read without torch and checked before it is used.
 
-Checkpoints are passed from hand to hand. What a foreign one says of itself must name a network that we know, since
-timm takes some names for a hub or a folder to load from, and must be of the size of a network's description.
+A checkpoint may come from somebody else. Its header must name a known encoder and decoder, since timm takes some names
+for a hub or a folder to load from, and every other value must be one that training writes.
 """
 
 import dataclasses
@@ -16,13 +16,13 @@ from cloudseg.config.encoders import require_encoder
 from cloudseg.config.names import require
 from cloudseg.errors import DamagedFileError
 
-KEY = "cloudseg"  # the one key of the metadata under which everything stands, as JSON
-LONGEST_HEADER = 100_000_000  # bytes, as the safetensors library has it
+KEY = "cloudseg"  # the one key of the safetensors metadata; its value is JSON
+LONGEST_HEADER = 100_000_000  # bytes, the limit of the safetensors library
 
 
 @dataclasses.dataclass(frozen=True)
 class NetworkHeader:
-    """What a checkpoint says of its network.
+    """The network of a checkpoint, as its metadata describe it.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class NetworkHeader:
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], path: str | Path) -> Self:
-        """Return what the metadata of a file say, as :func:`parse_metadata` gives them.
+        """Return the header of the metadata of a file, as :func:`parse_metadata` returns them.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class NetworkHeader:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """The values that a checkpoint is written with. Three channels are left out, as in files of before others."""
+        """The values that a checkpoint is written with. Three channels are left out, as in older files."""
         metadata = {"encoder": self.encoder, "decoder": self.decoder, "classes": list(self.classes)}
         return metadata if self.channels == 3 else metadata | {"channels": self.channels}
 
@@ -73,7 +73,7 @@ class NetworkHeader:
 
         Raises
         ------
-        DamagedFileError : with what is expected and what the file says.
+        DamagedFileError : with what was expected and what the file holds.
         """
         if network is not None and (got := {key: getattr(self, key) for key in network}) != network:
             raise DamagedFileError(f"{path}: expected a network of {network}, got one of {got}; train this run again")
@@ -84,7 +84,7 @@ class NetworkHeader:
 
 
 def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint says of its network.
+    """Return the metadata of a checkpoint, checked.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What one key of a config alone cannot tell: whether its values go together, and with this machine's files."""
+"""Checks that need more than one key of a config, or the files of this machine."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.config.transforms import augmentation_problems
 from cloudseg.config.views import variants_of
 
-SILENT_LOSSES = {"dice", "tversky"}  # 0 for a class of which a batch has no pixel
+SILENT_LOSSES = {"dice", "tversky"}  # losses that are 0 for a class absent from the batch
 
 
 def config_problems(config: Config) -> list[str]:
@@ -20,8 +20,8 @@ def config_problems(config: Config) -> list[str]:
         *_dataset_problems(config),
         *(f"recipes.{name}.{line}" for name, recipe in config.recipes.items() for line in _recipe_problems(recipe)),
         *(
-            f"{place}.{line}"
-            for place, decision in decisions(config).items()
+            f"{key}.{line}"
+            for key, decision in decisions(config).items()
             for line in _per_class_problems(decision, config.dataset.classes)
         ),
         *_submission_size_problems(config),
@@ -42,19 +42,19 @@ def folder_problems(results: Path) -> list[str]:
 
 
 def decisions(config: Config) -> dict[str, Decision]:
-    """Return every decision of a config by its place."""
+    """Return every decision of a config by its key, such as ``ensembles.all.decision``."""
     own = {f"ensembles.{name}.decision": entry.decision for name, entry in config.ensembles.items() if entry.decision}
     return {"decision": config.decision, **own}
 
 
 def fixed_min_sizes(config: Config) -> dict[str, dict[str, int]]:
-    """Return the minimum size of each class in every decision that takes the numbers of the config, by its place."""
+    """Return the minimum size of each class in every decision that takes the numbers of the config, by its key."""
     sizes = {}
-    for place, decision in decisions(config).items():
+    for key, decision in decisions(config).items():
         given = decision.min_size
         if decision.how == "fixed":
-            sizes[place] = dict(given) if isinstance(given, dict) else dict.fromkeys(config.dataset.classes, given)
-    return {place: given for place, given in sizes.items() if any(given.values())}
+            sizes[key] = dict(given) if isinstance(given, dict) else dict.fromkeys(config.dataset.classes, given)
+    return {key: given for key, given in sizes.items() if any(given.values())}
 
 
 def _dataset_problems(config: Config) -> Iterator[str]:

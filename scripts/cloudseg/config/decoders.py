@@ -26,7 +26,7 @@ DECODERS = {
     "pspnet": Decoder(stride=8, stages=3),
     "deeplabv3": Decoder(stride=8),
     "deeplabv3plus": Decoder(stride=16),
-    # Three poolings on features of 1/16 leave nothing of less than eight rows: 113 is padded to 128.
+    # Three poolings of features at 1/16 need at least eight rows: 113 is padded to 128.
     "pan": Decoder(stride=16, minimum=113),
     "upernet": Decoder(stride=32),
     "segformer": Decoder(stride=32),

@@ -1,4 +1,4 @@
-"""The defaults that depend on other keys: the contest's numbers are for its images, and for the demo's like them."""
+"""The defaults that depend on other keys: the contest's numbers count for its images and for the demo's alone."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ CONTEST_MIN_SIZES = (
 
 
 def with_contest_defaults(config: Config) -> Config:
-    """Return a config, which has been checked, with the sizes that it leaves to its images; they are then there.
+    """Return a checked config with defaults for the sizes that depend on its images.
 
     Decisions that give a list of numbers give each class its own.
 
@@ -31,9 +31,9 @@ def with_contest_defaults(config: Config) -> Config:
     >>> str(filled.submission_size), filled.recipes["quick"].validation.min_area, filled.decision.threshold["Flower"]
     ('350x525', 0.025, 0.4)
     """
-    own = config.dataset.source == "path"
+    own_images = config.dataset.source == "path"
     size = config.submission_size or CONTEST_SIZE
-    min_area = 0 if own else CONTEST_MIN_AREA
+    min_area = 0 if own_images else CONTEST_MIN_AREA
     recipes = {
         name: recipe.model_copy(update={"validation": _filled(recipe.validation, min_area=min_area)})
         for name, recipe in config.recipes.items()
@@ -56,7 +56,7 @@ def with_contest_defaults(config: Config) -> Config:
 def contest_min_sizes(size: Size) -> tuple[int, ...]:
     """Return the contest's minimum sizes on a grid of another size, each once."""
     area, contest = math.prod(size.pixels), math.prod(CONTEST_SIZE.pixels)
-    return tuple(sorted({least * area // contest for least in CONTEST_MIN_SIZES}))
+    return tuple(sorted({min_size * area // contest for min_size in CONTEST_MIN_SIZES}))
 
 
 def _decision(decision: Decision, config: Config) -> Decision:

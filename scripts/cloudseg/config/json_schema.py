@@ -1,4 +1,4 @@
-"""The models as JSON Schema, where messages, the tables of config/README.md and editors look up what a key takes."""
+"""The models as JSON Schema, for messages, the tables of config/README.md and editors."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -21,7 +21,7 @@ def json_schema(model: type[Model]) -> Node:
     100
     """
     schema = _tidied(model.model_json_schema())
-    # What a model adds stands before what it inherits, as a person would read it
+    # A model's own keys come before those that it inherits, as a person would read them
     inherited = {name for base in model.__mro__[1:] for name in getattr(base, "model_fields", ())}
     schema["properties"] = dict(sorted(schema["properties"].items(), key=lambda entry: entry[0] in inherited))
     return schema
@@ -53,7 +53,7 @@ def _takes_null(node: Node) -> bool:
 
 
 class Schema:
-    """A model's JSON Schema, and the ways through it.
+    """A model's JSON Schema, looked up by location or walked key by key.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ class Schema:
     def __init__(self, model: type[Model]) -> None:
         self.root = json_schema(model)
 
-    def at(self, place: Sequence[str | int]) -> Node:
-        """Return the schema of the value at a place.
+    def at(self, loc: Sequence[str | int]) -> Node:
+        """Return the schema of the value at a location.
 
         Parameters
         ----------
-        place : keys, numbers of entries, and the tags of forms, as pydantic has it for an error.
+        loc : keys, numbers of entries, and the tags of forms, as in the errors of pydantic.
 
         Examples
         --------
@@ -77,13 +77,13 @@ class Schema:
         4
         """
         node = self._resolved(self.root)
-        for part in place:
+        for part in loc:
             node = self._child(node, part)
         return node
 
-    def known_keys(self, place: Sequence[str | int]) -> list[str]:
-        """Return the keys that the mapping at a place may have."""
-        return [name for form in self._forms(self.at(place)) for name in form.get("properties", {})]
+    def known_keys(self, loc: Sequence[str | int]) -> list[str]:
+        """Return the keys that the mapping at a location may have."""
+        return [name for form in self._forms(self.at(loc)) for name in form.get("properties", {})]
 
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Yield every key with its schema; `{name}` stands for a name, `[]` for each entry of a list.

@@ -1,4 +1,4 @@
-"""What is wrong with a value of a config, in the words of a person: place, what was expected, what came, what to do."""
+"""Pydantic's errors as lines for a person: ``<key>: expected X, got Y; do Z``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from cloudseg.config.json_schema import Node, Schema
 from cloudseg.config.names import nearest
 from cloudseg.errors import ConfigError
 
-# Types of JSON in the words of a person, and what counts what
+# Types of JSON and bounds of pydantic in words
 WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
 WORDS |= {"array": "a list", "object": "a mapping (key: value)"}
 BOUNDS = {"greater_than_equal": ("minimum", "at least"), "less_than_equal": ("maximum", "at most")}
@@ -18,7 +18,7 @@ BOUNDS |= {"greater_than": ("exclusiveMinimum", "more than"), "less_than": ("exc
 COUNTS = {"too_short": ("min_length", "at least", "entry", "entries")}
 COUNTS |= {"too_long": ("max_length", "at most", "entry", "entries")}
 COUNTS |= {"string_too_short": ("min_length", "at least", "character", "characters")}
-Place = Sequence[str | int]
+Loc = Sequence[str | int]  # as in the errors of pydantic
 
 
 def problems(error: ValidationError, model: type[Model]) -> list[str]:
@@ -39,14 +39,14 @@ def problems(error: ValidationError, model: type[Model]) -> list[str]:
     ["unknown key 'stratify' (nearest: stratify_by)", 'count: expected at least 2, got 1']
     """
     schema = Schema(model)
-    found = sorted(error.errors(include_url=False), key=_place_of_mapping)
+    found = sorted(error.errors(include_url=False), key=_sort_key)
     return list(dict.fromkeys(_line(one, schema) for one in found if not _is_miscounted(one)))
 
 
-def _place_of_mapping(error: dict[str, Any]) -> list[str]:
-    """Return the place that a problem is told at; what is missing, or too much, is told at the mapping."""
-    place = error["loc"][:-1] if error["type"] in ("missing", "extra_forbidden") else error["loc"]
-    return [str(part) for part in place]
+def _sort_key(error: dict[str, Any]) -> list[str]:
+    """Return the location that a problem is sorted by; a missing or unknown key is sorted by its mapping."""
+    loc = error["loc"][:-1] if error["type"] in ("missing", "extra_forbidden") else error["loc"]
+    return [str(part) for part in loc]
 
 
 def _is_miscounted(error: dict[str, Any]) -> bool:
@@ -56,16 +56,16 @@ def _is_miscounted(error: dict[str, Any]) -> bool:
 
 def _line(error: dict[str, Any], schema: Schema) -> str:
     """Write one problem."""
-    place, kind = error["loc"], error["type"]
+    loc, kind = error["loc"], error["type"]
     if kind in ("extra_forbidden", "missing"):
-        *within, key = place
+        *within, key = loc
         unknown = f"unknown key {key!r}{nearest(key, schema.known_keys(within))}"
         return _at(within) + (unknown if kind == "extra_forbidden" else f"the key {key!r} is missing")
-    if place and place[-1] == "[key]":
-        return _at(place[:-2]) + _complaint(error, {})
-    if _is_tag(place[-1:]) and kind not in (*BOUNDS, *COUNTS):
-        place = place[:-1]  # of no form that is allowed
-    return _at(place) + _complaint(error, schema.at(place))
+    if loc and loc[-1] == "[key]":
+        return _at(loc[:-2]) + _complaint(error, {})
+    if _is_tag(loc[-1:]) and kind not in (*BOUNDS, *COUNTS):
+        loc = loc[:-1]  # the value has none of the forms that are allowed
+    return _at(loc) + _complaint(error, schema.at(loc))
 
 
 def _complaint(error: dict[str, Any], node: Node) -> str:
@@ -97,19 +97,19 @@ def _other_kind(got: Any, node: Node) -> str:
     return f"expected {words}, got {_short(got)}{quotes}"
 
 
-def _at(place: Place) -> str:
-    """Write a place before what is wrong there."""
-    parts = [str(part) for part in place if not _is_tag([part])]
+def _at(loc: Loc) -> str:
+    """Return a location as the beginning of a message."""
+    parts = [str(part) for part in loc if not _is_tag([part])]
     return f"{'.'.join(parts)}: " if parts else ""
 
 
-def _is_tag(place: Place) -> bool:
-    """Return whether a place is the tag of a form."""
-    return len(place) == 1 and str(place[0]).startswith("<") and str(place[0]).endswith(">")
+def _is_tag(loc: Loc) -> bool:
+    """Return whether a location is the tag of a form alone."""
+    return len(loc) == 1 and str(loc[0]).startswith("<") and str(loc[0]).endswith(">")
 
 
 def _short(value: Any) -> str:
-    """Return a value in a message: on one line, and not longer than one reads."""
+    """Return a value for a message: on one line, cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -23,9 +23,9 @@ def require(name: str, known: Iterable[str], kind: str) -> None:
 
     Parameters
     ----------
-    name : what came.
+    name : the name to look up.
     known : the names that exist.
-    kind : what the name is of, for the message.
+    kind : what is named, such as ``decoder``, for the message.
 
     Raises
     ------

@@ -14,8 +14,8 @@ from cloudseg.config.messages import problems, refuse
 from cloudseg.config.model import Config
 from cloudseg.config.smoke import smoke_config
 
-DEEPEST = 50  # levels of a config: some twenty steps of an augmentation within each other
-MOST_ENTRIES = 1_000_000  # of a config; a YAML alias within an alias can stand for many more
+DEEPEST = 50  # levels of nesting, enough for some twenty augmentation steps within each other
+MOST_ENTRIES = 1_000_000  # in a config; nested YAML aliases can expand to many more
 
 Kind = TypeVar("Kind", bound=Model)
 
@@ -25,7 +25,7 @@ def read_config(raw: Mapping[str, Any]) -> Config:
 
     Parameters
     ----------
-    raw : what YAML and ``--config`` made of it.
+    raw : the config as Snakemake read it from YAML and ``--config``.
 
     Raises
     ------
@@ -54,19 +54,19 @@ def validated(model: type[Kind], value: Any) -> Kind:
 
 
 def nesting_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what cannot even be read: a config that is nested too deeply or too large, keys that are no text."""
+    """Yield what cannot be validated at all: a config nested too deeply or too large, keys that are not text."""
     found: list[tuple[Any, tuple[Any, ...]]] = [(config, ())]
     for count in itertools.count(1):
         if not found:
             return
-        value, place = found.pop()
-        if len(place) > DEEPEST or count > MOST_ENTRIES:
-            what = f"nested more than {DEEPEST} levels deep" if len(place) > DEEPEST else "too large to read"
-            yield f"{'.'.join(map(str, place[:8]))}: {what}; is an alias (*) or a list within itself by mistake?"
+        value, loc = found.pop()
+        if len(loc) > DEEPEST or count > MOST_ENTRIES:
+            reason = f"nested more than {DEEPEST} levels deep" if len(loc) > DEEPEST else "too large to read"
+            yield f"{'.'.join(map(str, loc[:8]))}: {reason}; is an alias (*) or a list within itself by mistake?"
             return
         children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         for key, child in children:
             if isinstance(key, str | int | float | bool):
-                found.append((child, (*place, key)))
+                found.append((child, (*loc, key)))
             else:
-                yield f"{'.'.join(map(str, (*place, key)))}: a key must be text; put it in quotes"
+                yield f"{'.'.join(map(str, (*loc, key)))}: a key must be text; put it in quotes"

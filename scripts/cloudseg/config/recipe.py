@@ -27,7 +27,7 @@ from cloudseg.config.size import Size
 
 Flip = Literal["identity", "horizontal", "vertical", "both"]
 FLIPS = get_args(Flip)
-# Schedules over all epochs: with more of them every epoch is another one, and none can stop before the last
+# Schedules that depend on the number of epochs: more of them change every epoch, and a training cannot stop early
 FOR_ALL_EPOCHS = ("cosine", "one_cycle")
 Start = Annotated[
     str,

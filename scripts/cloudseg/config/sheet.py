@@ -21,9 +21,9 @@ from cloudseg.config.views import smallest_side, variants_of
 from cloudseg.errors import ConfigError
 
 KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart
-RESERVED = {"fold", "line"}  # columns that other tables add to the sheet's
-SCORES = ("best", "last", "single")
-Rows = dict[int, ExperimentRow]  # by the line that they stand in
+RESERVED = {"fold", "line"}  # columns that other tables add to those of the sheet
+SCORES = ("best", "last", "single")  # columns of the table of contest scores
+Rows = dict[int, ExperimentRow]  # by line number
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def read_public_scores(path: Path, config: str, names: Iterable[str]) -> dict[st
                 f"{path}, line {number}: no {', '.join(missing)}; the columns are config, name, best, last, single"
             )
         elif row["config"].strip() == config:
-            name, cells = row["name"].strip(), {mark: row[mark].strip() for mark in SCORES if row[mark].strip()}
+            name, cells = row["name"].strip(), {score: row[score].strip() for score in SCORES if row[score].strip()}
             if name not in known:
                 lines.append(f"{path}, line {number}: no experiment or ensemble {name!r}{nearest(name, known)}")
             wrong = [cell for cell in cells.values() if not re.fullmatch(r"0?\.\d+|[01](\.0*)?", cell)]
             if wrong:
                 lines.append(f"{path}, line {number}: expected a score from 0 to 1, got {wrong[0]!r}")
             else:
-                scores[name] = {mark: float(cell) for mark, cell in cells.items()}
+                scores[name] = {score: float(cell) for score, cell in cells.items()}
     refuse(lines)
     return scores
 
@@ -157,7 +157,7 @@ def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
     if row.recipe not in config.recipes:
         yield f"no recipe {row.recipe!r}{nearest(row.recipe, config.recipes)}"
     if row.encoder not in encoders():
-        # Not the names of each set of weights, which are many
+        # Without timm's names with a tag of weights, of which there are many
         models = [name for name in encoders() if "." not in name]
         yield f"no encoder {row.encoder!r}{nearest(row.encoder, models)}"
     elif row.recipe in config.recipes:
@@ -239,6 +239,7 @@ def _start_problems(path: Path, rows: Rows, config: Config) -> Iterator[str]:
 
 def _clashes(rows: Rows, config: Config) -> Iterator[str]:
     """Yield the ensembles that have the name of an experiment."""
-    names = {experiment_name(row.experiment, row.folds, mark) for row in rows.values() for mark in ("best", "last")}
+    checkpoints = ("best", "last")
+    names = {experiment_name(row.experiment, row.folds, name) for row in rows.values() for name in checkpoints}
     for name in set(config.ensembles) & names:
         yield f"ensembles.{name}: the name of an experiment; choose another"

@@ -9,7 +9,7 @@ from cloudseg.config.size import CONTEST_IMAGE, Size
 IMAGES = {"train": 24, "test": 8}
 RECIPE = {"epochs": 3, "micro_batch": None, "warmup": 0.5, "compile": False}
 BATCH = 4
-SHRINKS = (8, 4, 2)  # what sizes are divided by, the first that leaves the decoders enough
+SHRINKS = (8, 4, 2)  # divisors of sizes; the first that keeps the minimum size of the decoders is taken
 
 
 def smoke_config(config: Config) -> Config:
@@ -41,8 +41,8 @@ def smoke_size(size: Size, smallest: int) -> Size:
 
     Parameters
     ----------
-    size : in pixels, or the part of the demo's originals.
-    smallest : height and width in pixels that must be left.
+    size : in pixels, or ``xN`` of the demo's original size.
+    smallest : minimum height and width in pixels.
 
     Examples
     --------

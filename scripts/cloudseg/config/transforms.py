@@ -26,7 +26,7 @@ def transforms() -> dict[str, dict[str, bool]]:
 
 
 def augmentation_problems(steps: Sequence[Mapping[str, Any]], prefix: str = "") -> Iterator[str]:
-    """Yield what is wrong with the names in an augmentation: the step, what came, the nearest names.
+    """Yield the unknown names in an augmentation: the step, the name and the nearest known names.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ IMPOSSIBLE = (0, 0)  # the size of an image that a crop is too large for
 
 # What transforms do to the size of an image, if they do not keep it. A test runs every transform of albumentations.
 _CROPS = ("AtLeastOneBBoxRandomCrop", "CenterCrop", "CropNonEmptyMaskIfExists", "RandomCrop", "Resize")
-GIVEN = {  # they make the size that their arguments say
+GIVEN = {  # the size in these arguments
     **dict.fromkeys(_CROPS, ("height", "width")),
     **dict.fromkeys(("RandomResizedCrop", "RandomSizedCrop"), ("size",)),
 }
@@ -73,7 +73,7 @@ VARYING_WITH = {  # any size, if an argument has this value
     **{"Affine": ("fit_output", True), "CropAndPad": ("keep_size", False), "Perspective": ("keep_size", False)},
     "Rotate": ("crop_border", True),
 }
-# They ask for boxes, volumes, other images or fonts, which no sample has
+# Transforms that need boxes, volumes, other images or fonts, which no sample has
 UNUSABLE = {
     *("BBoxSafeRandomCrop", "CenterCrop3D", "CoarseDropout3D", "CubicSymmetry", "FDA"),
     *("HistogramMatching", "MaskDropout", "Mosaic", "OverlayElements", "PadIfNeeded3D", "RandomCrop3D"),
@@ -112,14 +112,14 @@ def size_problem(steps: Sequence[Mapping[str, Any]], size: Size) -> str | None:
         return f"{culprit} is larger than the image that it gets; set pad_if_needed, or take a smaller one"
     other = next((f"{new[0]}x{new[1]}" for new in sizes - {size} if new), "another size")
     height, width = size
-    mend = f"end with {{name: Resize, height: {height}, width: {width}}}"
-    return f"{culprit} makes {other} of {height}x{width}; {mend}"
+    fix = f"end with {{name: Resize, height: {height}, width: {width}}}"
+    return f"{culprit} makes {other} of {height}x{width}; {fix}"
 
 
 def _sizes_after(steps: Sequence[Mapping[str, Any]], sizes: set[Size | None], *, surely: bool = False) -> set:
-    """Return the sizes that images of some sizes can have behind some steps; None is one that cannot be told.
+    """Return the sizes that images of some sizes can have after some steps; None is one that is not known here.
 
-    `surely` says that the first step is applied whatever its odds are, as one that `OneOf` has chosen.
+    With `surely` the first step is applied whatever its `p`, as the one that `OneOf` has chosen.
     """
     for step in steps:
         name = step["name"]
@@ -154,8 +154,9 @@ def _sizes_made(step: Mapping[str, Any], size: Size | None) -> set[Size | None]:
         fits = not cropped or (given[0] <= size[0] and given[1] <= size[1])
         return {tuple(given) if fits else IMPOSSIBLE}
     if name == "PadIfNeeded" and size:
-        least = [step.get(argument, 1024) for argument in ("min_height", "min_width")]
-        return {size if all(side and side <= own for side, own in zip(least, size, strict=True)) else None}
+        minimums = [step.get(argument, 1024) for argument in ("min_height", "min_width")]
+        large = all(minimum and minimum <= side for minimum, side in zip(minimums, size, strict=True))
+        return {size if large else None}
     if name in SWAPPING and size:
         return {size, size[::-1]}
     argument, value = VARYING_WITH.get(name, ("name", None))
@@ -171,7 +172,7 @@ def _changing(step: Mapping[str, Any]) -> str:
 
 def installed_transforms() -> dict[str, type]:
     """Return the classes of the installed albumentations that the table is about, by name."""
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for news on the network
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # read at import, which would look for updates on the network
     import albumentations
 
     kinds = (albumentations.ImageOnlyTransform, albumentations.DualTransform)
@@ -186,7 +187,7 @@ def installed_transforms() -> dict[str, type]:
 def arguments_of(transform: type) -> dict[str, bool]:
     """Return the names of the arguments that a transform takes in a recipe, and whether it needs them."""
     parameters = inspect.signature(transform).parameters
-    return {name: it.default is inspect.Parameter.empty for name, it in parameters.items() if name != "strict"}
+    return {name: each.default is inspect.Parameter.empty for name, each in parameters.items() if name != "strict"}
 
 
 def installed_table() -> dict[str, dict[str, bool]]:

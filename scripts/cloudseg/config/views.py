@@ -17,8 +17,8 @@ FLIP_AXES = {"identity": (), "horizontal": (3,), "vertical": (2,), "both": (2, 3
 """The axes of (N, C, H, W) that a recipe's ``view`` flips; ``both`` is a turn by 180 degrees."""
 
 PADDINGS = {0: "zeros", 1: "border", 2: "reflection", 4: "reflection"}
-"""What lies outside a turned image, by OpenCV's number of a border. It is only what the network sees beside the
-image: no pixel from there is weighed, so the half pixel between its two kinds of reflection does not matter."""
+"""The ``padding_mode`` of ``grid_sample`` outside a rotated image, by OpenCV's border mode. Only the network sees the
+padding, which has no weight in the mean, so the half pixel between OpenCV's two reflections does not matter."""
 
 INVERTIBLE = (
     *("HorizontalFlip", "VerticalFlip", "Transpose", "Rotate", "RandomBrightnessContrast", "NoOp"),
@@ -32,7 +32,7 @@ Pixels = tuple[int, int]  # height and width
 
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """One thing that is done to an image before the network sees it."""
+    """An operation on an image before the network sees it, inverted on the probabilities."""
 
     NAME: ClassVar[str]
 
@@ -81,10 +81,10 @@ class BrightnessContrast(Operation):
 
 @dataclasses.dataclass(frozen=True)
 class Warp(Operation):
-    """Look at an image through an affine map about its middle: some of it may not be seen."""
+    """Sample an image through an affine map about its centre, which may leave parts of it out."""
 
     def matrix(self, aspect: float) -> Matrix:
-        """Return the map from a place (x, y) in the view, each from -1 to 1, to the place in the image.
+        """Return the map from coordinates (x, y) in the view, from -1 to 1, to those in the image.
 
         Parameters
         ----------
@@ -261,12 +261,12 @@ def smallest_side(variants: Sequence[Variant], size: Pixels) -> int:
 
 def _of_steps(steps: Sequence[Step], prefix: str, canvas: Pixels | None) -> Iterator[list[Variant]]:
     """Yield the variants of each step that is switched on, a crop and the Resize behind it as one."""
-    left = [(f"{prefix}{number}", step) for number, step in enumerate(steps, start=1) if step.p != 0]
-    while left:
-        where, step = left.pop(0)
+    remaining = [(f"{prefix}{number}", step) for number, step in enumerate(steps, start=1) if step.p != 0]
+    while remaining:
+        where, step = remaining.pop(0)
         if step.name in ("RandomCrop", "CenterCrop"):
-            behind = left.pop(0)[1] if left and left[0][1].name == "Resize" else None
-            yield _of_crop(where, step, behind, canvas)
+            resize = remaining.pop(0)[1] if remaining and remaining[0][1].name == "Resize" else None
+            yield _of_crop(where, step, resize, canvas)
         else:
             yield _of_step(where, step, canvas)
 
@@ -274,14 +274,14 @@ def _of_steps(steps: Sequence[Step], prefix: str, canvas: Pixels | None) -> Iter
 def _one_after_another(steps: Iterator[list[Variant]]) -> list[Variant]:
     """Combine the variants of the steps of a sequence; they share the weight of one transform."""
     combined = [([], Variant(""))]
-    for each in steps:
-        whole = sum(variant.weight for variant in each)
+    for variants in steps:
+        total_weight = sum(variant.weight for variant in variants)
         combined = [
             (
                 [*names, *([variant.name] if variant.operations else [])],
-                Variant("", before.operations + variant.operations, before.weight * variant.weight / whole),
+                Variant("", before.operations + variant.operations, before.weight * variant.weight / total_weight),
             )
-            for (names, before), variant in itertools.product(combined, each)
+            for (names, before), variant in itertools.product(combined, variants)
         ]
     return [dataclasses.replace(variant, name=", ".join(names) or IDENTITY.name) for names, variant in combined]
 
@@ -342,13 +342,13 @@ def _of_light(where: str, step: Step) -> list[Variant]:
     ] or [IDENTITY]
 
 
-def _of_crop(where: str, step: Step, behind: Step | None, canvas: Pixels | None) -> list[Variant]:
+def _of_crop(where: str, step: Step, resize: Step | None, canvas: Pixels | None) -> list[Variant]:
     height, width = _pixels(where, step)
     if canvas is None:
         _refuse(where, step, "is a part of a canvas, and the recipe has none; give it `canvas`")
-    if behind is None:
+    if resize is None:
         _refuse(where, step, f"needs a Resize to {canvas[0]}x{canvas[1]}, the canvas, right behind it")
-    _require_canvas(where, behind, canvas)
+    _require_canvas(where, resize, canvas)
     if height > canvas[0] or width > canvas[1]:
         _refuse(where, step, f"takes {height}x{width}, more than the canvas of {canvas[0]}x{canvas[1]} holds")
     if (height, width) == canvas:

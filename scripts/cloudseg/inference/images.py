@@ -14,14 +14,14 @@ from cloudseg.training.data.dataset import fold_images
 
 @dataclasses.dataclass(frozen=True)
 class StoredImages:
-    """Some images of a pixel store, which are read when asked.
+    """Some images of a pixel store, read on demand.
 
     Parameters
     ----------
     path : the pixel store.
     array : its images, (n, H, W, 3) uint8.
     attributes : of the store: ``ids``, ``classes`` and what it was made from.
-    positions : where the chosen images lie in ``array``, in their order.
+    positions : indices of the chosen images in ``array``, in their order.
     """
 
     path: str | Path
@@ -68,7 +68,7 @@ class StoredImages:
 
         Parameters
         ----------
-        numbers : which ones, by their place among the chosen ones.
+        numbers : indices among the chosen images.
 
         Raises
         ------

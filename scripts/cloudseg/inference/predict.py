@@ -19,7 +19,7 @@ from cloudseg.runtime import devices
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import files, stores
 
-QUEUED = 2  # shards that may wait for the disk while the device goes on
+QUEUED = 2  # shards that may wait to be written while the device computes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class PredictionJob:
         table. None predicts all images of ``pixels``.
     fold : from 0.
     threads : numerical threads.
-    code : the number of this code. What was begun with other code, other versions of the libraries or another kind of
-        processor is not gone on with.
+    code : number in ``CODE``. A store begun with other code, other versions of the libraries or another kind of
+        processor is started over.
     network : ``encoder`` and ``decoder`` of the run, which a checkpoint must be of; None takes any.
     """
 
@@ -69,7 +69,7 @@ class PredictionJob:
             fold=int(wildcards.fold),
             threads=params.threads,
             code=params.code,
-            # A file that somebody put there may be of another network
+            # Checked, since a user may have put a checkpoint of another network there
             network={"encoder": wildcards.encoder, "decoder": wildcards.decoder},
         )
 
@@ -82,8 +82,8 @@ class PredictionJob:
 def predict(job: PredictionJob, device: str | torch.device = "cpu") -> None:
     """Write a probability store for each checkpoint of a job.
 
-    When the device has no memory for a batch, all stores are begun anew with half as many images at once; a run that
-    goes on with what such a one left takes as many as that did.
+    When a batch does not fit in the memory of the device, all stores are started over with half the batch; a later job
+    that resumes such stores takes the same batch.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class Target:
     path : of the store.
     spec : of its one array.
     attributes : ``ids``, ``classes`` and ``run``, the digest of the checkpoint.
-    settings : what else decides the bytes, but the batch. A store begun with other settings is begun anew.
+    settings : what else decides the bytes, without the batch. A store begun with other settings is started over.
     made_with : code, libraries and processor, likewise.
     """
 
@@ -160,10 +160,10 @@ def targets_of(job: PredictionJob, images: StoredImages, device: torch.device) -
 
 
 def batch_begun_with(targets: Sequence[Target], batch: int) -> int:
-    """Return with how many images at once a stopped job began one of its stores, or ``batch``."""
+    """Return the batch with which a stopped job began one of its stores, or ``batch`` if there is none."""
     halves = [batch >> times for times in range(batch.bit_length())]
     begun = [half for half in halves if any(target.is_begun_with(half) for target in targets)]
-    # The smallest, since a store that was begun before memory ran out may lie there as well
+    # The smallest: a store that was begun before memory ran out may be there as well
     return min(begun, default=batch)
 
 
@@ -191,21 +191,21 @@ def _block(predictor: Predictor, images: StoredImages, batch: int, rows: slice) 
     """Return the probabilities of a range of images, (image, class, y, x) uint8."""
     starts = range(rows.start, rows.stop, batch)
     parts = [predictor.quantised(images.read(range(start, min(start + batch, rows.stop)))) for start in starts]
-    return torch.cat(parts).cpu().numpy()  # waits for the device once in a shard
+    return torch.cat(parts).cpu().numpy()  # waits for the device, once per shard
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:
-    """Do work with a batch that the device has memory for: when it runs out, do it anew with half as many.
+    """Call ``work`` with a batch that fits in the memory of the device: start over with half when it runs out.
 
     Parameters
     ----------
-    work : what to do with a number of images at once.
-    batch : to begin with, at least 1.
+    work : function of the images at once.
+    batch : images at once to begin with, at least 1.
     device : for messages.
 
     Raises
     ------
-    Exception : whatever ``work`` raised; for want of memory only when one image was too much.
+    Exception : whatever ``work`` raised; an error about memory only when one image did not fit.
 
     Examples
     --------
@@ -230,7 +230,7 @@ def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.de
                     "take views of a smaller `scale` in the recipe's `tta`"
                 )
                 raise
-        # After the block, since until then the error keeps the tensors of the batch that was too large
+        # After the block, since the error holds the tensors of the batch that did not fit until then
         print(f"{device} has no memory for {batch} images at once: beginning anew with {batch // 2}", flush=True)
         batch //= 2
         torch.cuda.empty_cache()
@@ -256,6 +256,6 @@ def write_shards(
     for rows in writer.missing():
         block = make(rows)
         more = rows.stop - rows.start - 1
-        about = f"{writer.path}, image{'s' if more else ''} {names[rows.start]}{f' and {more} more' if more else ''}"
-        writing.submit(about, writer.write, rows, block)
+        label = f"{writer.path}, image{'s' if more else ''} {names[rows.start]}{f' and {more} more' if more else ''}"
+        writing.submit(label, writer.write, rows, block)
     writing.submit(str(writer.path), writer.finish)

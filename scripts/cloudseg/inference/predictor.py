@@ -100,7 +100,7 @@ class Predictor:
 
         Parameters
         ----------
-        images : (N, H, W, 3) uint8, RGB. Each N gives other last bits.
+        images : (N, H, W, 3) uint8, RGB. Another N gives other last bits.
 
         Returns
         -------
@@ -114,8 +114,8 @@ class Predictor:
         return self.quantised(images).cpu().numpy()
 
     def quantised(self, images: np.ndarray) -> torch.Tensor:
-        """Return what a call returns while it still is on the device, which need not have finished."""
-        # Rounded one by one, so that the floats of a whole batch are never there at once
+        """Return what a call returns, as a tensor on the device, without waiting for the device."""
+        # Rounded image by image, so that the float planes of a whole batch are never in memory at once
         return torch.cat([quantise(plane) for plane in self._resized(images, self.variants)])
 
     def probabilities(self, images: np.ndarray, variants: Sequence[Variant] | None = None) -> torch.Tensor:
@@ -140,11 +140,11 @@ class Predictor:
         size : height and width of the images.
         source : where they come from, for the message.
         """
-        side, least = smallest_side(self.variants, size), DECODERS[self.header.decoder].minimum
-        if side < least:
+        side, minimum = smallest_side(self.variants, size), DECODERS[self.header.decoder].minimum
+        if side < minimum:
             raise ConfigError(
-                f"{source}: expected sides of at least {least} pixels in every view of `tta` ({self.header.decoder}), "
-                f"got {side} from {size[0]}x{size[1]}; raise the `scale` of the view"
+                f"{source}: expected sides of at least {minimum} pixels in all views for {self.header.decoder}, "
+                f"got {side} from {size[0]}x{size[1]}; raise the `scale` of the view in `tta`"
             )
 
     def _resized(self, images: np.ndarray, variants: Sequence[Variant]) -> Iterator[torch.Tensor]:
@@ -156,7 +156,7 @@ class Predictor:
         normalised = self._preprocessing(torch.from_numpy(images).to(self.device))
         with autocast(self.device, self.dtype):
             mean = mean_of_variants(self.model, normalised, variants, self._intensities)
-        # One by one, which takes a processor half the time of a whole batch, whose planes at this size are large
+        # Image by image, which on a CPU takes half the time of resizing the large planes of a whole batch
         for image in mean.split(1):
             yield resize(image, self._size or size)
 

@@ -34,7 +34,7 @@ def mean_of_variants(
 ) -> torch.Tensor:
     """Return the weighted mean of the probabilities of several views, each inverted.
 
-    A pixel's mean is over the views that saw it: outside a crop or a turned image there is nothing to weigh.
+    A pixel's mean is over the views that saw it: what a crop or a rotation leaves out has no weight.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ def mean_of_variants(
     """
     if not variants:
         raise ConfigError(f"tta: expected at least one view of {', '.join(FLIP_AXES)}, got none")
-    whole = sum(variant.weight for variant in variants)
+    total_weight = sum(variant.weight for variant in variants)
     mean, covered = None, 0.0
     for variant in variants:
         probabilities = predict_variant(model, images, variant.operations, intensities)
         seen = footprint(variant.operations, images)
-        share = variant.weight / whole
+        share = variant.weight / total_weight
         weight = share if seen is None else seen * share
         probabilities = probabilities * weight
         mean = probabilities if mean is None else mean + probabilities
         covered = covered + weight
-    mean = mean.contiguous()  # as planes, which are faster to resize than what a network leaves
+    mean = mean.contiguous()  # NCHW in memory, which is faster to resize than the channels-last output of a network
     if isinstance(covered, float):
         return mean
     if not covered.min() > 0:
@@ -121,14 +121,14 @@ def footprint(operations: Sequence[Operation], images: torch.Tensor) -> torch.Te
     for operation in operations:
         sizes.append(seen.shape[-2:])
         match operation:
-            case Rotate():  # whatever the image is continued with outside
-                seen = _whole(_warp(seen, operation.matrix(_aspect(seen)), "zeros"))
+            case Rotate():  # nothing outside was seen, whatever the padding
+                seen = _fully_seen(_warp(seen, operation.matrix(_aspect(seen)), "zeros"))
             case BrightnessContrast():
                 pass
             case _:
-                seen = _whole(apply(operation, seen))
+                seen = _fully_seen(apply(operation, seen))
     for operation, size in zip(reversed(operations), reversed(sizes), strict=True):
-        seen = _whole(invert(operation, seen, size))
+        seen = _fully_seen(invert(operation, seen, size))
     return seen
 
 
@@ -158,7 +158,7 @@ def apply(operation: Operation, images: torch.Tensor, intensities: Intensities =
         case Crop():
             return _warp(images, operation.matrix(_aspect(images)), "border")
         case Rotate(padding=padding, fill=fill):
-            outside = black + fill / 255 * (white - black)  # zeros are padded, so what is outside must be 0
+            outside = black + fill / 255 * (white - black)  # subtracted, since grid_sample pads with zeros
             return _warp(images - outside, operation.matrix(_aspect(images)), padding) + outside
     raise TypeError(f"expected an operation of cloudseg.config.views, got {operation!r}")
 
@@ -180,8 +180,9 @@ def invert(operation: Operation, planes: torch.Tensor, size: tuple[int, int]) ->
             return resize(planes, size)
         case Warp():
             (a, b), (c, d) = operation.matrix(_aspect(planes))
-            whole = a * d - b * c
-            return _warp(planes, ((d / whole, -b / whole), (-c / whole, a / whole)), "zeros")
+            determinant = a * d - b * c
+            inverse = (d / determinant, -b / determinant), (-c / determinant, a / determinant)
+            return _warp(planes, inverse, "zeros")
         case BrightnessContrast():
             return planes
     return apply(operation, planes)  # flips and the transpose are their own inverses
@@ -192,15 +193,15 @@ def _aspect(planes: torch.Tensor) -> float:
 
 
 def _warp(planes: torch.Tensor, matrix: Matrix, padding: str) -> torch.Tensor:
-    """Look at (N, C, H, W) through a map of places, bilinearly, pixels taken as areas."""
+    """Sample (N, C, H, W) bilinearly at the coordinates that an affine map gives, pixels taken as areas."""
     height, width = planes.shape[-2:]
     y, x = ((2 * torch.arange(side, device=planes.device) + 1) / side - 1 for side in (height, width))
     # By hand: affine_grid multiplies matrices, which autocast and TF32 do at ten bits
     (a, b), (c, d) = matrix
-    places = torch.stack([a * x + b * y[:, None], c * x + d * y[:, None]], dim=-1).expand(len(planes), -1, -1, -1)
-    return functional.grid_sample(planes, places, mode="bilinear", padding_mode=padding, align_corners=False)
+    grid = torch.stack([a * x + b * y[:, None], c * x + d * y[:, None]], dim=-1).expand(len(planes), -1, -1, -1)
+    return functional.grid_sample(planes, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
-def _whole(seen: torch.Tensor) -> torch.Tensor:
-    """Keep the pixels all of whose parts were seen; the sums of their shares differ from 1 in the last bits."""
+def _fully_seen(seen: torch.Tensor) -> torch.Tensor:
+    """Return 1 where all that a pixel was interpolated from was seen, else 0; 0.999 allows for errors of rounding."""
     return (seen > 0.999).to(seen.dtype)

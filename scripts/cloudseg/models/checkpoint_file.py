@@ -104,5 +104,5 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], source: str
             f"{source}: does not fit this network: {'; '.join(parts)}; "
             "expected the file of the same encoder, decoder and channels, written by the same version of smp and timm"
         )
-    # Some encoders of smp have a load_state_dict of their own, for the files of others, that knows no `strict`
+    # Some encoders of smp override load_state_dict, to read third-party files, without the argument `strict`
     nn.Module.load_state_dict(module, state, strict=True)

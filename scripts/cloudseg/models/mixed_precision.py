@@ -1,4 +1,4 @@
-"""Compute a network in bfloat16 or float16, but for the layers that are slow so."""
+"""Mixed precision: a network computes in bfloat16 or float16, except for the layers that are slow in it."""
 
 import functools
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Return the context in which a network computes in a type; of float32 one that changes nothing.
+    """Return the autocast context of a type; for float32 it is disabled.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def keep_slow_layers_in_float32(model: nn.Module, device: torch.device, dtype: t
         for layer in model.modules():
             # Convolutions of timm and smp that pad by themselves are subclasses, too
             if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
-                # Its class and not its `forward`: the copy of a network would call the `forward` of the original
+                # The class is replaced, not `forward`: a deep copy would call the `forward` of the original
                 layer.__class__ = _in_float32(type(layer))
     return model
 

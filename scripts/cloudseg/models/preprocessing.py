@@ -101,5 +101,6 @@ def grey_normalisation(mean: Sequence[float], std: Sequence[float]) -> tuple[flo
     >>> [round(value, 4) for value in grey_normalisation([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
     [0.4488, 0.226]
     """
-    one_std = 1 / np.mean([1 / each for each in std])
-    return float(one_std * np.mean([each / by for each, by in zip(mean, std, strict=True)])), float(one_std)
+    grey_std = 1 / np.mean([1 / std_c for std_c in std])
+    grey_mean = grey_std * np.mean([mean_c / std_c for mean_c, std_c in zip(mean, std, strict=True)])
+    return float(grey_mean), float(grey_std)

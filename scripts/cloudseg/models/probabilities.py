@@ -22,6 +22,6 @@ def quantise(probability: torch.Tensor) -> torch.Tensor:
     >>> quantise(torch.tensor([0.0, 0.5, 0.7, 1.0]))
     tensor([  0, 128, 179, 255], dtype=torch.uint8)
     """
-    # Making an integer of a number that is not negative drops its fraction, which is floor; torch makes a byte of a
-    # float one by one, and by way of an int16 in half the time
+    # A cast to integer truncates, which is floor for numbers from 0. torch casts float to uint8 one value at a time; by
+    # way of int16 it takes half the time
     return (probability.float() * 255).add_(0.5).clamp_(0, 255).to(torch.int16).to(torch.uint8)

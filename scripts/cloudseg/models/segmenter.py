@@ -15,11 +15,11 @@ from cloudseg.models.checkpoint_file import load_strictly, read_state
 
 
 class Segmenter(nn.Module):
-    """A network of smp behind a margin that makes every image fit its stride.
+    """A network of smp for images of any size: they are padded to multiples of its stride.
 
-    The image is continued beyond its edges by reflection, as much on either side, and the logits are cropped
-    back. Reflection and not zeros: the margin then has the texture and the statistics of the image, which
-    BatchNorm averages over. On either side, because flipped views then meet the same margin.
+    The image is padded by reflection, as much on either side, and the logits are cropped back. Reflection and not
+    zeros: the margin then has the texture and the statistics of the image, which BatchNorm averages over. On either
+    side: flipped views then get the same margin.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ class Segmenter(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return logits (N, classes, H, W) of images (N, channels, H, W) that are already normalised."""
         height, width = image.shape[-2:]
-        below, right = -height % self.stride, -width % self.stride
-        top, left = below // 2, right // 2
-        if below or right:
-            image = functional.pad(image, (left, right - left, top, below - top), mode="reflect")
+        pad_y, pad_x = -height % self.stride, -width % self.stride
+        top, left = pad_y // 2, pad_x // 2
+        if pad_y or pad_x:
+            image = functional.pad(image, (left, pad_x - left, top, pad_y - top), mode="reflect")
         return self.network(image)[..., top : top + height, left : left + width]
 
 
@@ -57,8 +57,8 @@ def build_model(
     encoder : name of an encoder of smp, such as ``resnet34`` or ``tu-test_resnet``.
     decoder : a key of ``DECODERS``.
     classes : number of output planes.
-    weights : safetensors file made by :func:`cloudseg.models.weights.initial_weights`, or None to leave the
-        encoder as it was drawn.
+    weights : safetensors file made by :func:`cloudseg.models.weights.initial_weights`, or None for random
+        weights.
     channels : of the images, 3 or 1; weights of three colours are summed into one, by :func:`sum_colours`.
 
     Returns

@@ -59,9 +59,9 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     elif encoder in PACKAGED:
         module = _encoder(encoder, pretrained=False)
         source, state = packaged_state(encoder)
-        kept = {f"model.{key}": value for key, value in state.items()}
-        head = [key for key in kept if key.startswith(("model.conv_head.", "model.bn2.", "model.classifier."))]
-        load_strictly(module, {key: value for key, value in kept.items() if key not in head}, source)
+        head = ("conv_head.", "bn2.", "classifier.")  # which smp's encoder leaves out
+        state = {f"model.{key}": value for key, value in state.items() if not key.startswith(head)}
+        load_strictly(module, state, source)
     else:
         module = _from_hub(encoder)
     write_state(module.state_dict(), out, metadata)
@@ -111,12 +111,12 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     expanded |= {"_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
     first = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
     positions: list[tuple[int, int]] = []  # (stage, block within it) of each block
-    width = None
+    stage_width = None
     while f"_blocks.{len(positions)}._project_conv.weight" in state:
-        now = state[f"_blocks.{len(positions)}._project_conv.weight"].shape[0]
+        width = state[f"_blocks.{len(positions)}._project_conv.weight"].shape[0]
         stage, block = positions[-1] if positions else (-1, 0)
-        positions.append((stage, block + 1) if now == width else (stage + 1, 0))
-        width = now
+        positions.append((stage, block + 1) if width == stage_width else (stage + 1, 0))
+        stage_width = width
     renamed = {}
     for key, value in state.items():
         layer, *rest = key.split(".")
@@ -140,7 +140,7 @@ def _encoder(encoder: str, *, pretrained: bool, channels: int = 3) -> nn.Module:
 
 
 def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the state of the encoder in that of an encoder or of a whole network."""
+    """Return the state of the encoder from that of an encoder or of a whole network."""
     part = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     return part or state
 
@@ -153,10 +153,10 @@ def _from_hub(encoder: str) -> nn.Module:
     constants = huggingface_hub.constants
     offline = constants.HF_HUB_OFFLINE
     try:
-        # What is in the cache still loads offline, and what is not fails at once, without five retries
+        # Offline, cached weights still load, and others fail at once instead of after five retries
         constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)
         return _encoder(encoder, pretrained=True)
-    except Exception as error:  # the hub, its transport, smp and timm each have their own
+    except Exception as error:  # the hub, its transport, smp and timm each raise their own classes
         raise UserError(
             f"the ImageNet weights of {encoder} could not be had from {constants.ENDPOINT} "
             f"({type(error).__name__}). Do one of these:\n"

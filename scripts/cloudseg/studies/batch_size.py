@@ -1,7 +1,7 @@
 """A batch-size finder: how many images a device sees at once in training, and how long its steps take.
 
-No images and no weights are needed: random ones take as much memory and time. Each trial has a process of its own, so
-that none finds what an earlier one left in the allocator, and one that dies for want of memory takes nothing along.
+No images and no weights are needed: random ones take as much memory and time. Each trial has a process of its own, with
+an empty allocator, so that one that runs out of memory ends nothing else.
 """
 
 import functools
@@ -28,13 +28,13 @@ from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.trainer import Trainer
 
-MOST = 256  # images; throughput has long levelled off, and a batch of more is another training
-SLOW = 5.0  # seconds of a step after which no larger number is tried: a CPU has more memory than patience
-TOO_SLOW = 20.0  # seconds that a step of a recipe may take to be tried all the same
-TIMED = 0.5  # seconds of steps that are timed, so that the clock and the scheduler do not count
+MOST = 256  # images; throughput levels off well below, and a larger batch would change the training
+SLOW = 5.0  # seconds per step beyond which no larger number is tried: on a CPU, time runs out before memory
+TOO_SLOW = 20.0  # seconds per step beyond which the step of a recipe is not tried
+TIMED = 0.5  # seconds of steps that are enough for a median
 STEPS = 10  # that are timed at most
-EXACT = 8  # the largest number is found to one image or to this part of it, whichever is more
-OWN_MEMORY = 1500  # MiB that a job which probes holds besides a trial: two processes with torch in them
+EXACT = 8  # the search ends within one image of the largest number, or within 1 / EXACT of it if that is more
+OWN_MEMORY = 1500  # MiB that a probing job holds besides its trial: two processes that have imported torch
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """What was said when the memory was not enough for a trial."""
+    """A trial that ran out of memory, and the words of the error."""
 
     reason: str
 
@@ -65,7 +65,7 @@ class OutOfMemory:
 
 Outcome = Fitted | OutOfMemory
 Attempt = Callable[[int, int], Outcome]
-"""From images, and the number of micro-batches in which they are seen, to the outcome of a trial."""
+"""Function of the images of a step and its accumulation steps that returns the outcome of a trial."""
 
 FIGURES = [field.name for field in fields(Fitted)]
 
@@ -150,8 +150,8 @@ def find_batch_size(
     with isolated(trial, **settings) as run:
         attempt = Attempts(run)
         largest, ended_by = search(attempt, most)
-        own = _for_recipe(attempt, recipe, largest, ended_by)
-    if device.type == "cuda":  # not looked at before: what this process holds of it is missing in the trials
+        of_recipe = _for_recipe(attempt, recipe, largest, ended_by)
+    if device.type == "cuda":  # only now: a CUDA context of this process would take memory from the trials
         total = torch.cuda.get_device_properties(device).total_memory // 2**20
         memory = min(memory or total, total)
     fitted = attempt.fitted()
@@ -163,39 +163,39 @@ def find_batch_size(
         "largest_batch": largest,
         "ended_by": ended_by,
         **(asdict(fitted[largest]) if largest else dict.fromkeys(FIGURES)),
-        **own,
+        **of_recipe,
     }
     tried = [{"what": "tried", "images": images, **asdict(figures)} for images, figures in fitted.items()]
     return [*tried, {"what": "summary", **summary}]
 
 
 class Attempts:
-    """Trials of one network, each made once and told.
+    """Trials of one network; each is run once, and its outcome printed.
 
     Parameters
     ----------
-    run : makes a trial: (images, micro-batches) to its outcome; it raises OutOfMemoryError where its process died.
+    run : runs a trial: (images, accumulation steps) to its outcome; raises OutOfMemoryError if its process died.
     """
 
     def __init__(self, run: Attempt) -> None:
         self._run = run
         self._outcomes: dict[tuple[int, int], Outcome] = {}
 
-    def __call__(self, images: int, count: int = 1) -> Outcome:
-        """Return the outcome of a trial of so many images in so many micro-batches."""
-        if (images, count) not in self._outcomes:
+    def __call__(self, images: int, steps: int = 1) -> Outcome:
+        """Return the outcome of a trial of some images in some accumulation steps."""
+        if (images, steps) not in self._outcomes:
             try:
-                outcome = self._run(images, count)
+                outcome = self._run(images, steps)
             except OutOfMemoryError as error:
                 outcome = OutOfMemory(str(error))
-            self._outcomes[images, count] = outcome
-            print(f"{images} images {f'in {count} pieces' if count > 1 else 'at once'}: {outcome}", flush=True)
-        return self._outcomes[images, count]
+            self._outcomes[images, steps] = outcome
+            print(f"{images} images {f'in {steps} pieces' if steps > 1 else 'at once'}: {outcome}", flush=True)
+        return self._outcomes[images, steps]
 
     def fitted(self) -> dict[int, Fitted]:
-        """Return the figures of the trials at once that fitted, by their images, in ascending order."""
+        """Return the figures of the trials in one step that fitted, by their images, in ascending order."""
         trials = sorted(self._outcomes.items(), key=lambda trial: trial[0])
-        return {images: each for (images, count), each in trials if count == 1 and isinstance(each, Fitted)}
+        return {images: each for (images, steps), each in trials if steps == 1 and isinstance(each, Fitted)}
 
 
 def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
@@ -216,29 +216,30 @@ def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
     >>> search(lambda images, _: Fitted(0.1, 10 * images, 300) if images <= 11 else OutOfMemory("full"), most=256)
     (11, 'memory')
     """
-    fits, images = 0, LEAST
-    while isinstance(outcome := attempt(images, 1), Fitted):
-        fits = images
+    fits, tried = 0, LEAST
+    while isinstance(outcome := attempt(tried, 1), Fitted):
+        fits = tried
         if fits == most:
             return fits, "most"
         if outcome.seconds_per_step > slow:
             return fits, "time"
-        images = min(2 * fits, most)
-    while fits and images - fits > max(1, fits // EXACT):
-        middle = (fits + images) // 2
+        tried = min(2 * fits, most)
+    fails = tried
+    while fits and fails - fits > max(1, fits // EXACT):
+        middle = (fits + fails) // 2
         if isinstance(attempt(middle, 1), Fitted):
             fits = middle
         else:
-            images = middle
+            fails = middle
     return fits, "memory"
 
 
 def _for_recipe(attempt: Attempt, recipe: Recipe, largest: int, ended_by: str) -> dict[str, Any]:
-    """Return the part of a summary that is about a recipe: whether its whole step fits, or in which pieces it does."""
+    """Return the part of a summary that is about a recipe: whether its step fits, or with which micro-batch it does."""
     batch, gpus = recipe.batch, recipe.gpus
     share = -(-batch // gpus)
-    at_once = images_at_once(batch, gpus, recipe.micro_batch)
-    row = {"batch": batch, "gpus": gpus, "at_once": at_once, "fits": "no", "micro_batch": None}
+    wanted = images_at_once(batch, gpus, recipe.micro_batch)
+    row = {"batch": batch, "gpus": gpus, "at_once": wanted, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:
         return row | {
@@ -247,26 +248,26 @@ def _for_recipe(attempt: Attempt, recipe: Recipe, largest: int, ended_by: str) -
     seconds = share / attempt(largest, 1).images_per_second
     if ended_by == "time" and seconds > TOO_SLOW:
         return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
-    # The gradients of the first piece are there while the next is seen, so the search does not know what fits
-    own = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, most=at_once).pieces(0)
-    counts = {own: at_once}
-    for fewer in range(min(largest, at_once - 1), LEAST - 1, -1):
-        if count := pieces(batch, gpus, fewer):
-            counts.setdefault(count, fewer)
-    for count, most in counts.items():
-        # But what is further off than the search's last gap does not
-        too_many = ended_by == "memory" and -(-share // count) > largest + max(1, largest // EXACT)
-        if too_many or not isinstance(outcome := attempt(share, count), Fitted):
+    # A micro-batch is seen beside the gradients of those before it, so the search does not tell whether it fits
+    own_steps = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, most=wanted).pieces(0)
+    micro_batches = {own_steps: wanted}  # by accumulation steps, the largest that leads to each number of them
+    for micro_batch in range(min(largest, wanted - 1), LEAST - 1, -1):
+        if steps := pieces(batch, gpus, micro_batch):
+            micro_batches.setdefault(steps, micro_batch)
+    for steps, micro_batch in micro_batches.items():
+        # It does tell that no more fit than up to its last gap
+        too_many = ended_by == "memory" and -(-share // steps) > largest + max(1, largest // EXACT)
+        if too_many or not isinstance(outcome := attempt(share, steps), Fitted):
             continue
-        row |= {"fits": "yes" if most == at_once else "no", "micro_batch": most}
+        row |= {"fits": "yes" if micro_batch == wanted else "no", "micro_batch": micro_batch}
         row |= {f"recipe_{name}": value for name, value in asdict(outcome).items()}
-        return row | {"note": "" if most == at_once else f"set micro_batch: {most}"}
+        return row | {"note": "" if micro_batch == wanted else f"set micro_batch: {micro_batch}"}
     return row | {"note": "no micro_batch of this batch fits: choose a smaller size or network, or another batch"}
 
 
 def trial(
     images: int,
-    count: int,
+    steps: int,
     *,
     encoder: str,
     decoder: str,
@@ -278,12 +279,12 @@ def trial(
     submission_size: Sequence[int] | None,
     memory: int | None,
 ) -> Outcome:
-    """Make a few steps with a new network, in this process.
+    """Train a new network for a few steps, in this process.
 
     Parameters
     ----------
     images : of one device in a step.
-    count : pieces in which it sees them.
+    steps : accumulation steps in which it sees them.
     encoder, decoder, size, classes, recipe, device, threads, submission_size, memory : as of :func:`find_batch_size`.
 
     Returns
@@ -291,8 +292,8 @@ def trial(
     Fitted, or OutOfMemory when torch said so.
     """
     devices.set_determinism(threads, device)
-    torch.ones(2**20).sum()  # starts the threads, whose stacks no training has to pay for
-    held = devices.peak_memory(device)
+    torch.ones(2**20).sum()  # starts the threads, so that their stacks do not count as the training's
+    before = devices.peak_memory(device)
     try:
         with memory_limit(device, memory):
             torch.manual_seed(0)
@@ -302,22 +303,22 @@ def trial(
             trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
-            step = functools.partial(trainer.train_step, image, mask, rate=recipe.learning_rate, pieces=count)
+            step = functools.partial(trainer.train_step, image, mask, rate=recipe.learning_rate, pieces=steps)
             seconds = _median_seconds(step, device)
     except Exception as error:
         if not devices.ran_out_of_memory(error):
             raise
-        said = str(error).partition("\n")[0].rpartition("err == 0. ")[2]
-        return OutOfMemory(textwrap.shorten(said or type(error).__name__, 100, placeholder=" ..."))
+        reason = str(error).partition("\n")[0].rpartition("err == 0. ")[2]
+        return OutOfMemory(textwrap.shorten(reason or type(error).__name__, 100, placeholder=" ..."))
     return Fitted(
         seconds_per_step=float(f"{seconds:.4g}"),
         images_per_second=float(f"{images / seconds:.4g}"),
-        peak_memory_mib=round((devices.peak_memory(device) - held) / 2**20),
+        peak_memory_mib=round((devices.peak_memory(device) - before) / 2**20),
     )
 
 
 def _median_seconds(step: Callable[[], Any], device: torch.device) -> float:
-    """Return the seconds of a step; the first, in which memory is taken and kernels are chosen, does not count."""
+    """Return the median seconds of a step, without the first, which allocates memory and chooses kernels."""
     seconds: list[float] = []
     for _ in range(1 + STEPS):
         started = time.perf_counter()
@@ -338,7 +339,7 @@ def join(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     tables : rows of :func:`find_batch_size`, each with ``encoder``, ``decoder``, ``size`` and ``recipe`` before them.
     """
     rows = pd.concat([table[table["what"] == "summary"] for table in tables])
-    rows = rows.drop(columns=["what", "images"], errors="ignore")  # of what was tried; nothing may have fitted
+    rows = rows.drop(columns=["what", "images"], errors="ignore")  # `images` is absent if nothing fitted
     return rows.convert_dtypes().sort_values(KEY, ignore_index=True)
 
 

@@ -64,13 +64,13 @@ class FileSamples(Dataset):
         """Return the number of images."""
         return len(self._images)
 
-    def name(self, place: int) -> str:
-        """Return the file of the image at one place, for messages."""
-        return str(self._folder.images("train") / self._images[place]["image"])
+    def name(self, index: int) -> str:
+        """Return the file of one image, for messages."""
+        return str(self._folder.images("train") / self._images[index]["image"])
 
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return one image (H, W, 3) and its mask (H, W, B), both uint8."""
-        row = self._images[place]
+        row = self._images[index]
         shape = (row["height"], row["width"])
         image = load_image(self._folder.images("train") / row["image"])
         size = self._size or shape
@@ -78,11 +78,11 @@ class FileSamples(Dataset):
             image = resize_image(image, size)
         mask = np.zeros((*size, -(-len(self._classes) // 8)), np.uint8)
         texts = self._labels.texts(row["image"])
-        for number, name in enumerate(self._classes):
+        for bit, name in enumerate(self._classes):
             if name in texts:
                 plane = draw_mask(texts[name], shape)
                 plane = resize_mask(plane, size) if self._size else plane
-                mask[..., number // 8] |= plane << (number % 8)
+                mask[..., bit // 8] |= plane << (bit % 8)
         return torch.from_numpy(np.array(image)), torch.from_numpy(mask)
 
 
@@ -143,25 +143,25 @@ def loading_table(
     classes = len(stores.read(pixels).attrs["classes"])
     torch.manual_seed(seed)
     model = build_model(encoder, decoder, classes).to(device, memory_format=torch.channels_last)
-    learn = _learning(model, classes, normalisation, device)
+    train_step = _train_step(model, classes, normalisation, device)
     jobs = {}
     for name, samples in ways.items():
         loader = Loader(samples, BatchSampler(len(samples), batch), workers, device)
-        jobs |= {(name, "loader"): partial(_pass, loader, None), (name, "epoch"): partial(_pass, loader, learn)}
+        jobs |= {(name, "loader"): partial(_pass, loader, None), (name, "epoch"): partial(_pass, loader, train_step)}
     seconds = _medians(jobs, repeats)
-    number = len(ways["original"])
+    n_images = len(ways["original"])
     rows = []
     for name, samples in ways.items():
-        row = {"way": name, "size": "x".join(map(str, samples[0, 0][0].shape[:2])), "images": number}
+        row = {"way": name, "size": "x".join(map(str, samples[0, 0][0].shape[:2])), "images": n_images}
         for what in ("loader", "epoch"):
-            row[f"{what}_seconds"] = seconds[name, what] / number
+            row[f"{what}_seconds"] = seconds[name, what] / n_images
             row[f"{what}_ratio"] = seconds[name, what] / seconds["original", what]
         minutes = REFERENCE.minutes[name]
-        theirs = {
+        reference = {
             f"{REFERENCE.name}_minutes": minutes,
             f"{REFERENCE.name}_ratio": minutes / REFERENCE.minutes["original"],
         }
-        rows.append(row | theirs)
+        rows.append(row | reference)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -182,8 +182,8 @@ def chosen_images(images: pd.DataFrame, stored: Sequence[str], count: int) -> pd
     """
     usable = images[(images["split"] == "train") & images["image"].isin(stored)]
     sizes = list(zip(usable["height"], usable["width"], strict=True))
-    most = max(sizes, key=sizes.count, default=None)
-    return usable[[size == most for size in sizes]].head(count)
+    most_common = max(sizes, key=sizes.count, default=None)
+    return usable[[size == most_common for size in sizes]].head(count)
 
 
 def loading_page(table: pd.DataFrame, title: str) -> str:
@@ -220,7 +220,7 @@ def loading_page(table: pd.DataFrame, title: str) -> str:
         f"| {1e3 * row.epoch_seconds:.1f} | {row.epoch_ratio:.3g} | {their_minutes} | {their_ratio:.3g} |"
         for row, their_minutes, their_ratio in zip(table.itertuples(), minutes, ratios, strict=True)
     ]
-    # The network may be slow at full size, as on a CPU; then the first row hides how much resizing once saves
+    # Not against the first row: where the network is slow at full size, as on a CPU, it hides what storing saves
     decoded, stored = table.iloc[1], table.iloc[2]
     lines += [
         "",
@@ -241,32 +241,32 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
             f"{pixels}: expected at least {batch} training images of one size (a batch), got {len(rows)}; lower "
             f"`batch` or raise the number of images (now {count})"
         )
-    rows = rows.head(len(rows) - len(rows) % batch)  # a last batch of one would stop BatchNorm
-    position = {name: place for place, name in enumerate(stored)}
+    rows = rows.head(len(rows) - len(rows) % batch)  # BatchNorm fails on a last batch of one
+    index_of = {name: index for index, name in enumerate(stored)}
     return {
         "original": _AnyEpoch(root, rows, attrs["classes"]),
         "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
-        "resized store": SegmentationDataset(pixels, [position[name] for name in rows["image"]]),
+        "resized store": SegmentationDataset(pixels, [index_of[name] for name in rows["image"]]),
     }
 
 
 class _AnyEpoch(FileSamples):
-    """Samples by (epoch, place), the same in all epochs."""
+    """Samples by (epoch, index), as the loader asks for them; all epochs are the same."""
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
         return super().__getitem__(key[1])
 
 
-def _learning(
+def _train_step(
     model: Segmenter, classes: int, normalisation: Mapping[str, Any], device: torch.device
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """Return the step of training: a batch of images and masks to better weights."""
+    """Return the function that trains the network on one batch of images and masks."""
     dtype = devices.compute_dtype("auto", device)
     model = keep_slow_layers_in_float32(model, device, dtype)
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
-    def learn(image: torch.Tensor, mask: torch.Tensor) -> None:
+    def train_step(image: torch.Tensor, mask: torch.Tensor) -> None:
         image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
         image = normalise(image, normalisation["mean"], normalisation["std"])
         with autocast(device, dtype):
@@ -275,22 +275,22 @@ def _learning(
         optimiser.step()
         optimiser.zero_grad()
 
-    return learn
+    return train_step
 
 
 def _pass(
-    loader: Loader, learn: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
+    loader: Loader, train_step: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
 ) -> None:
-    """Go through a loader once, or through its first batches alone, learning from each or not."""
+    """Iterate over a loader, or over its first batches, and train on each if there is a ``train_step``."""
     for image, mask in itertools.islice(loader, batches):
-        if learn is not None:
-            learn(image, mask)
+        if train_step is not None:
+            train_step(image, mask)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def _medians(jobs: Mapping[Key, Callable[..., None]], repeats: int) -> dict[Key, float]:
-    """Time jobs in turn, so that a busy machine slows all alike; a turn of one batch warms up."""
+    """Time jobs in turn, so that a busy machine slows all alike; the first turn, of one batch, warms up."""
     seconds: dict[Key, list[float]] = {job: [] for job in jobs}
     with tqdm(total=(1 + repeats) * len(jobs), desc="timing", leave=False, disable=None) as progress:
         for turn in range(1 + repeats):

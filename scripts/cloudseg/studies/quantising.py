@@ -1,10 +1,10 @@
-"""Measure what it costs to keep probabilities as bytes: rounded, as here, or cut off, as one used to.
+"""Measure what it costs to store probabilities as bytes: rounded, as here, or truncated, as in the reference.
 
-A mask at level v holds the pixels of p >= v / 255. Cutting off keeps exactly these, since floor(255 p) >= v says the
-same; rounding keeps all from half a level below. In between the levels it is the other way round: for a threshold t
-the deciding level is the next whole one above 255 t, on average half a level too high, which rounding makes up for and
-cutting off does not. Both are therefore compared at every level and at every hundredth. In a blend every member that
-was cut off is too low by half a level on average, and so is their mean, however many there are.
+A mask at level v holds the pixels of p >= v / 255. Truncation keeps exactly these, since floor(255 p) >= v says the
+same; rounding keeps all from half a level below. Between levels it is the other way round: for a threshold t the
+deciding level is the next whole one above 255 t, on average half a level too high, which rounding makes up for and
+truncation does not. Both are therefore compared at every level and at every hundredth. In a blend every truncated
+member is too low by half a level on average, and so is their mean, however many there are.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ class Tally:
         rounded, truncated : (class, y, x) uint8, what is kept of them.
         truth : (class, y, x) uint8 0/1.
         """
-        p = p.astype(np.float64)  # 255 p of a float32 is exact then
+        p = p.astype(np.float64)  # in which 255 times a float32 is exact
         reached = {
             "float": _floor(255 * p),  # the highest level v with p >= v / 255
             "rounded": rounded,
@@ -112,7 +112,7 @@ def _mean_and_variance(moments: np.ndarray) -> tuple[float, float]:
 
 
 def truncate(p: np.ndarray) -> np.ndarray:
-    """Return bytes that are cut off, `(probability*255).astype(np.uint8)`, of float32 probabilities.
+    """Return float32 probabilities as truncated bytes, `(probability*255).astype(np.uint8)`.
 
     Examples
     --------
@@ -165,8 +165,8 @@ def study(
     device = torch.device(device)
     devices.set_determinism(threads, device)
     images = StoredImages.of_fold(pixels, folds, fold)
-    masks = stores.read(truth)
-    rows = _rows_of_truth(truth, masks.attrs["ids"], images.ids, fold)
+    true_masks = stores.read(truth)
+    rows = _rows_of_truth(truth, true_masks.attrs["ids"], images.ids, fold)
     predictor = Predictor(checkpoint, recipe, size=size, device=device, classes=images.classes)
     tallies = {"network": Tally(len(images.classes)), "blend": Tally(len(images.classes))}
     for start in tqdm(range(0, len(images), recipe.batch), unit=" batches", disable=None):
@@ -175,10 +175,10 @@ def study(
         network = predictor.probabilities(block).cpu()
         members = torch.stack([predictor.probabilities(block, [flip]).cpu() for flip in FLIPS])
         for number, row in enumerate(rows[start : chosen.stop]):
-            wanted = stores.read_images(masks, slice(row, row + 1))[0]
-            tallies["network"].add(network[number].numpy(), **_kept(network[number]), truth=wanted)
+            true_mask = stores.read_images(true_masks, slice(row, row + 1))[0]
+            tallies["network"].add(network[number].numpy(), **_kept(network[number]), truth=true_mask)
             flips = members[:, number]
-            tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=wanted)
+            tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=true_mask)
     curves = pd.concat([_curves(what, tally, images.classes) for what, tally in tallies.items()], ignore_index=True)
     return curves, pd.DataFrame([row for what, tally in tallies.items() for row in _summary(what, tally)])
 

@@ -30,9 +30,9 @@ FEATURES = (
     *(f"contrast_{scale}" for scale in SCALES),
 )
 FOLDS = 5
-REPEATS = 5  # of the cross-validation, each with folds of its own: less of the AUC is chance
-PERMUTATIONS = 200  # give the spread of the AUC under no shift to 5 %
-LEAST = 4  # different pictures in either set; with fewer, no AUC is surprising
+REPEATS = 5  # of the cross-validation, each with its own folds, which lowers the variance of the AUC
+PERMUTATIONS = 200  # which give the standard deviation of the AUC without a shift to 5 %
+MIN_PICTURES = 4  # different pictures in either set; with fewer, no AUC is significant
 CONFIDENCE = 1.96  # standard deviations of a normal distribution on either side: 95 %
 CLIP = 10.0  # no training image counts for more than ten times the median one, or for less than a tenth of it
 GRID = np.linspace(0, 1, 201)  # false positive rates of the ROC curve
@@ -40,7 +40,7 @@ GRID = np.linspace(0, 1, 201)  # false positive rates of the ROC curve
 
 @dataclass(frozen=True)
 class Shift:
-    """Say how far train and test differ.
+    """How far the training images differ from the test images.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def measure_shift(pixels: Mapping[str, str | Path], images: pd.DataFrame, *, see
 
     Raises
     ------
-    DatasetError : if a set has fewer than ``LEAST`` different pictures.
+    DatasetError : if a set has fewer than ``MIN_PICTURES`` different pictures.
     StoreError : if an image is not in the table.
     """
     splits = ("train", "test")
@@ -153,17 +153,17 @@ def describe(image: np.ndarray) -> np.ndarray:
     contrasts = []
     for scale in SCALES:
         size = (max(1, width // scale), max(1, height // scale))
-        smaller = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-        steps = sum(float(np.abs(np.diff(smaller, axis=axis)).sum()) for axis in (0, 1))
-        contrasts.append(np.log(steps / smaller.size + 0.1))
+        shrunk = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        steps = sum(float(np.abs(np.diff(shrunk, axis=axis)).sum()) for axis in (0, 1))
+        contrasts.append(np.log(steps / shrunk.size + 0.1))
     colour = cv2.meanStdDev(blue_less_red, mask=seen)[1].item()
-    # The root of a share varies about equally, whether the share is small or large.
+    # The square root of a share has about the same variance whether the share is small or large.
     return np.array([1 - seen.mean(), *mean, *std, colour, below, right, *np.sqrt(histogram), *contrasts])
 
 
 @dataclass(frozen=True)
 class Discrimination:
-    """Hold what :func:`discriminate` found: see :class:`Shift`."""
+    """The result of :func:`discriminate`; see :class:`Shift` for its fields."""
 
     auc: float
     low: float
@@ -200,7 +200,7 @@ def discriminate(features: np.ndarray, is_train: np.ndarray, pictures: Sequence[
 
     Raises
     ------
-    DatasetError : if a set has fewer than ``LEAST`` different pictures.
+    DatasetError : if a set has fewer than ``MIN_PICTURES`` different pictures.
 
     Examples
     --------
@@ -237,10 +237,10 @@ def discriminate(features: np.ndarray, is_train: np.ndarray, pictures: Sequence[
 def _smallest_set(picture_of: np.ndarray, is_train: np.ndarray) -> int:
     counts = {"training": len(set(picture_of[is_train])), "test": len(set(picture_of[~is_train]))}
     for name, count in counts.items():
-        if count < LEAST:
+        if count < MIN_PICTURES:
             raise DatasetError(
-                f"shift: expected at least {LEAST} different {name} images, got {count}; add images, or leave out the "
-                "report on the shift (and folds stratified by it)"
+                f"shift: expected at least {MIN_PICTURES} different {name} images, got {count}; add images, or leave "
+                "out the report on the shift (and folds stratified by it)"
             )
     return min(counts.values())
 
@@ -250,7 +250,7 @@ def _whiten(features: np.ndarray) -> np.ndarray:
     from sklearn.covariance import ledoit_wolf
 
     deviation = features.std(axis=0)
-    # Beyond three deviations an image is odd, not six times as odd: no single one may turn the discriminant.
+    # Clipped at three standard deviations, so that no single outlier turns the discriminant.
     standard = np.clip((features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1), -3, 3)
     variances, directions = np.linalg.eigh(ledoit_wolf(standard)[0])
     kept = variances > 1e-9

@@ -1,7 +1,7 @@
-"""Check that everything a plan has made is as its jobs left it, and remove what is not, so that it is made again.
+"""Check that all outputs of a plan are as its jobs left them, and remove damaged ones, so that they are made again.
 
 A file must have the SHA-256 of its job's record (:mod:`cloudseg.storage.records`), a store the checksums of its chunks.
-What was made before there were records, or lost its record, is looked at as far as its format allows.
+An output without a record is checked as far as its format allows.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ LOCKS = Path(".snakemake/locks")
 MOST_LINES = 40
 """Lines of a kind that a report prints."""
 ATTEMPTS = 3
-"""Times that a file is looked at, when somebody replaces it meanwhile."""
+"""Times that a file is read which is replaced while it is read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def check_output(path: Path, recorded: Mapping[str, str | None], below: Sequence
 def _check_digest(path: Path, expected: str | None) -> None:
     if files.sha256(path) == expected:
         return
-    # Its format says more; of a checkpoint only torch could, for which nobody need wait
+    # The format gives a better reason; a checkpoint's is left out, since reading it imports torch
     formats.check_format(path, formats.FORMATS)
     raise files.damaged(path, "its content is not what the job wrote (SHA-256)")
 
@@ -142,18 +142,18 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
     below = {folder: [name for name in recorded if folder in Path(name).parents] for folder in folders}
     inside = {name for names in below.values() for name in names}
     planned = dict.fromkeys(map(Path, outputs))
-    # What lies elsewhere may be the person's own: only the plan can name it
+    # A file outside the results may be the user's own, and counts only if the plan names it
     recorded_here = [Path(name) for name in recorded if name not in inside and Path(results) in Path(name).parents]
     locked = _locked_outputs()
-    there = []
+    existing = []
     for path in [*planned, *(path for path in recorded_here if path not in planned)]:
         if path.exists():
-            there.append(path)
+            existing.append(path)
         elif path in planned:  # a running call removes what it is about to make again
             was_made = str(path) in recorded and str(path) not in locked
             (found.lost if was_made else found.unmade).append(path)
-    found.unrecorded = [path for path in there if str(path) not in recorded and not records.is_store(path)]
-    tasks = [(path, lambda path=path: check_output(path, recorded, below.get(path, ()))) for path in there]
+    found.unrecorded = [path for path in existing if str(path) not in recorded and not records.is_store(path)]
+    tasks = [(path, lambda path=path: check_output(path, recorded, below.get(path, ()))) for path in existing]
     tasks += [(path, lambda path=path: formats.check_archive(path)) for path in states]
     with ThreadPoolExecutor(threads) as pool, warnings.catch_warnings():
         # Zarr's, about Snakemake's time stamps; the filter that `stores` sets is of one thread at a time
@@ -174,7 +174,7 @@ def verify(outputs: Sequence[str], results: str | Path, *, remove: bool = False,
 
 
 def _damage(path: Path, check: Callable[[], None]) -> Finding | None:
-    """Check an output, and again if it was replaced meanwhile; nothing is damaged that is not there any more."""
+    """Check an output, and again if it was replaced meanwhile; None also if it was removed."""
     error: Exception | None = None
     for _ in range(ATTEMPTS):
         before = _identity(path)
@@ -192,16 +192,16 @@ def _damage(path: Path, check: Callable[[], None]) -> Finding | None:
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
     try:
-        about = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return about.st_ino, about.st_mtime_ns, about.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _reason(path: Path, error: Exception | None) -> str:
-    """Return what an error says, without the advice at its end, which is given once for all."""
-    said = str(error).partition(";")[0].removeprefix(f"{path}: ")
-    return said.removeprefix(f"{path}/")
+    """Return the message of an error without its advice, which the report gives once."""
+    reason = str(error).partition(";")[0].removeprefix(f"{path}: ")
+    return reason.removeprefix(f"{path}/")
 
 
 def _locked_outputs() -> set[str]:

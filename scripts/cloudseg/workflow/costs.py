@@ -70,7 +70,7 @@ COSTS = {
     "augmented": Cost(500),
     "shift": Cost(900, mb_per_image=0.01, seconds_per_image=0.02, seconds_per_megapixel=0.1),
     "weights": Cost(1000),
-    # On a CPU, where the memory holds the activations; a larger encoder than the demo's takes up to half as much again
+    # On a CPU, whose memory holds the activations; an encoder larger than the demo's takes up to half as much again
     "train": Cost(1400, mb_per_image=0.001, mb_per_megapixel_at_once=2700, seconds_per_megapixel=4),
     "train on a GPU": Cost(2000, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_megapixel=0.15),
     "predict": Cost(
@@ -88,7 +88,7 @@ COSTS = {
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
-    "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and what looks on
+    "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and the processes that start it
     "loading": Cost(10_000, seconds=600),
     "quantising": Cost(2700, seconds=600),
 }

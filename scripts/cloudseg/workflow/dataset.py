@@ -244,7 +244,7 @@ def estimated_megapixels(size: str) -> float:
     return math.prod(estimated_pixels(size)) / 1e6
 
 
-def digest_cache(place: Path, *words: str) -> Path:
-    """Return the file that keeps the digests of what lies at a place."""
-    name = hashlib.sha256(str(place.absolute()).encode()).hexdigest()[:12]
-    return Path(f".snakemake/cloudseg/{'-'.join([name, *words])}.json")
+def digest_cache(path: Path, *parts: str) -> Path:
+    """Return the file that caches the digests of a file, or of parts of a folder."""
+    name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12]
+    return Path(f".snakemake/cloudseg/{'-'.join([name, *parts])}.json")

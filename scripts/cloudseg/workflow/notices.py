@@ -1,4 +1,4 @@
-"""What a plan tells a person before anything runs: what is legal and hardly meant, and what is refused."""
+"""Notices before anything runs: what is legal but probably not meant, and what is refused."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ def random_starts(plan: Plan) -> list[str]:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Return what is legal in the config and hardly meant on this machine, a line each."""
+    """Return what is legal in the config but probably not meant on this machine, a line each."""
     lines = []
     cores = os.cpu_count() or 1
     if plan.threads > cores:

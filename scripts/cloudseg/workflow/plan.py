@@ -99,7 +99,7 @@ class Plan:
 
     @property
     def studied(self) -> Run:
-        """The run that is studied more closely."""
+        """The run that the rules `loading` and `quantising` measure."""
         return Run(self.dataset, self.sheet.studied)
 
     # What the Snakefile needs
@@ -207,5 +207,5 @@ def _found(table: str, home: Path | str) -> Path | None:
 
 
 def _download_problems(dataset: Dataset) -> list[str]:
-    """Look whether the folder that a download goes into is one of its own."""
+    """List what is wrong with the folder that a download goes into."""
     return root_problems(dataset.root, "results") if dataset.source == "kaggle" else []

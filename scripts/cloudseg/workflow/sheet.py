@@ -83,7 +83,7 @@ class Sheet:
 
     @functools.cached_property
     def studied(self) -> RunKey:
-        """Fold 0 of the row that is studied more closely: the first of those with the most folds."""
+        """The run that rules which study one network take: fold 0 of the first row with the most folds."""
         return RunKey(*max(self.rows, key=lambda row: row.folds).experiment, 0)
 
     def name_of(self, experiment: tuple[str, ...], folds: int, checkpoint: str) -> str:

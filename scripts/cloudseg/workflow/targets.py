@@ -1,4 +1,4 @@
-"""Tell what was meant by a target that no rule makes."""
+"""Suggest the nearest target for one that no rule makes."""
 
 import os.path
 import re
