@@ -1,57 +1,57 @@
-"""How many images a device sees at once: the arithmetic of batches, devices and gradient accumulation."""
+"""The arithmetic of batches, devices, micro-batches and gradient accumulation."""
 
-LEAST = 2  # images that a network in training sees at once: of one, the norms of several decoders have no variance
+MIN_MICRO_BATCH = 2  # images; BatchNorm fails on one in training where a decoder pools to 1x1, such as DeepLab or PAN
 
 
-def pieces(images: int, ranks: int, most: int) -> int:
-    """Return in how many pieces each of several devices takes its share of a batch.
+def accumulation_steps(batch: int, ranks: int, micro_batch: int) -> int:
+    """Return in how many micro-batches each device sees its share of a batch.
 
-    Shares, and the pieces of a share, differ by one image at most.
+    Shares, and the micro-batches of a share, differ by one image at most.
 
     Parameters
     ----------
-    images : in the batch.
-    ranks : devices.
-    most : images that a device takes at once.
+    batch : images in the batch, over all devices.
+    ranks : number of devices.
+    micro_batch : images that a device sees at once, at most.
 
     Returns
     -------
-    int : 0 when a piece would have fewer than ``LEAST`` images.
+    int : 0 if a micro-batch would have fewer than ``MIN_MICRO_BATCH`` images.
 
     Examples
     --------
-    >>> pieces(16, 2, 8), pieces(16, 2, 3), pieces(5, 1, 2)  # 2 + 2 + 1
+    >>> accumulation_steps(16, 2, 8), accumulation_steps(16, 2, 3), accumulation_steps(5, 1, 2)  # 2 + 2 + 1
     (1, 3, 0)
     """
-    count = -(-images // (ranks * most))
-    return count if count and images // ranks // count >= LEAST else 0
+    steps = -(-batch // (ranks * micro_batch))
+    return steps if steps and batch // ranks // steps >= MIN_MICRO_BATCH else 0
 
 
-def smaller(batch: int, ranks: int, most: int) -> int | None:
-    """Return the next smaller number of images that a device takes at once, about half; None when there is none.
+def halved(batch: int, ranks: int, micro_batch: int) -> int | None:
+    """Return half of a micro-batch, rounded up; None if it is not smaller or the batch cannot be taken so.
 
     Examples
     --------
-    >>> smaller(16, 1, 16), smaller(6, 1, 3), smaller(16, 1, 2), smaller(5, 1, 3)
+    >>> halved(16, 1, 16), halved(6, 1, 3), halved(16, 1, 2), halved(5, 1, 3)
     (8, 2, None, None)
     """
-    half = -(-most // 2)
-    return half if half < most and pieces(batch, ranks, half) else None
+    half = -(-micro_batch // 2)
+    return half if half < micro_batch and accumulation_steps(batch, ranks, half) else None
 
 
-def images_at_once(batch: int, devices: int, micro_batch: int | None) -> int:
-    """Return how many images of a batch each of several devices sees at once.
+def micro_batch_size(batch: int, ranks: int, limit: int | None) -> int:
+    """Return how many images of a batch a device sees at once.
 
     Parameters
     ----------
-    batch : images in a batch, over all devices.
-    devices : that share it.
-    micro_batch : most that a device takes at once, if there is such a limit.
+    batch : images in the batch, over all devices.
+    ranks : number of devices.
+    limit : images that a device sees at once at most, if there is a limit.
 
     Examples
     --------
-    >>> images_at_once(16, 2, None), images_at_once(16, 2, 3)
+    >>> micro_batch_size(16, 2, None), micro_batch_size(16, 2, 3)
     (8, 3)
     """
-    share = -(-batch // devices)
-    return min(share, micro_batch or share)
+    share = -(-batch // ranks)
+    return min(share, limit or share)

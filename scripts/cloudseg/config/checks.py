@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
 from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.model import Config, Decision
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
@@ -92,12 +92,12 @@ def _view_problems(recipe: Recipe) -> list[str]:
 
 def _batch_problems(recipe: Recipe) -> Iterator[str]:
     """Yield that a device would see fewer images at once than a network can be trained on."""
-    at_once = images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch)
-    if not pieces(recipe.batch, recipe.gpus, at_once):
-        least = recipe.gpus * max(LEAST, min(at_once, recipe.batch // recipe.gpus))
+    size = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch)
+    if not accumulation_steps(recipe.batch, recipe.gpus, size):
+        divisor = recipe.gpus * max(MIN_MICRO_BATCH, min(size, recipe.batch // recipe.gpus))
         yield (
-            f"batch: {recipe.batch} images on {recipe.gpus} device(s), at most {at_once} at once, leave fewer than "
-            f"{LEAST} in a piece; choose a multiple of {least}"
+            f"batch: {recipe.batch} images on {recipe.gpus} device(s), at most {size} at once, leave fewer than "
+            f"{MIN_MICRO_BATCH} in a piece; choose a multiple of {divisor}"
         )
 
 

@@ -1,6 +1,6 @@
 """The smoke version of a config: all of it, in minutes on a CPU."""
 
-from cloudseg.config.batching import LEAST
+from cloudseg.config.batching import MIN_MICRO_BATCH
 from cloudseg.config.fields import FrozenDict
 from cloudseg.config.model import Config
 from cloudseg.config.recipe import Recipe
@@ -33,7 +33,7 @@ def smoke_config(config: Config) -> Config:
 
 
 def _smoke_recipe(recipe: Recipe) -> Recipe:
-    return recipe.model_copy(update={**RECIPE, "batch": max(BATCH, LEAST * recipe.gpus)})
+    return recipe.model_copy(update={**RECIPE, "batch": max(BATCH, MIN_MICRO_BATCH * recipe.gpus)})
 
 
 def smoke_size(size: Size, smallest: int) -> Size:

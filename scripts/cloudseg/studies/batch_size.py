@@ -16,7 +16,7 @@ import pandas as pd
 import tabulate
 import torch
 
-from cloudseg.config.batching import LEAST, images_at_once, pieces
+from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, OutOfMemoryError
@@ -128,8 +128,8 @@ def find_batch_size(
     -----
     One process is measured. With ``gpus`` above 1 each also holds a copy of the gradients, for the others.
     """
-    if most < LEAST:
-        raise ValueError(f"most: expected at least {LEAST} images, got {most}")
+    if most < MIN_MICRO_BATCH:
+        raise ValueError(f"most: expected at least {MIN_MICRO_BATCH} images, got {most}")
     if memory is not None and memory < 1:
         raise ConfigError(f"memory: expected at least 1 MiB, got {memory}; give the job more (`mem_mb`)")
     device = torch.device(device)
@@ -216,7 +216,7 @@ def search(attempt: Attempt, most: int, slow: float = SLOW) -> tuple[int, str]:
     >>> search(lambda images, _: Fitted(0.1, 10 * images, 300) if images <= 11 else OutOfMemory("full"), most=256)
     (11, 'memory')
     """
-    fits, tried = 0, LEAST
+    fits, tried = 0, MIN_MICRO_BATCH
     while isinstance(outcome := attempt(tried, 1), Fitted):
         fits = tried
         if fits == most:
@@ -238,21 +238,20 @@ def _for_recipe(attempt: Attempt, recipe: Recipe, largest: int, ended_by: str) -
     """Return the part of a summary that is about a recipe: whether its step fits, or with which micro-batch it does."""
     batch, gpus = recipe.batch, recipe.gpus
     share = -(-batch // gpus)
-    wanted = images_at_once(batch, gpus, recipe.micro_batch)
+    wanted = micro_batch_size(batch, gpus, recipe.micro_batch)
     row = {"batch": batch, "gpus": gpus, "at_once": wanted, "fits": "no", "micro_batch": None}
     row |= dict.fromkeys(f"recipe_{name}" for name in FIGURES)
     if not largest:
-        return row | {
-            "note": f"not even {LEAST} images fit ({attempt(LEAST, 1).reason}): choose a smaller size or network"
-        }
+        reason = attempt(MIN_MICRO_BATCH, 1).reason
+        return row | {"note": f"not even {MIN_MICRO_BATCH} images fit ({reason}): choose a smaller size or network"}
     seconds = share / attempt(largest, 1).images_per_second
     if ended_by == "time" and seconds > TOO_SLOW:
         return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
     # A micro-batch is seen beside the gradients of those before it, so the search does not tell whether it fits
     own_steps = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, most=wanted).pieces(0)
     micro_batches = {own_steps: wanted}  # by accumulation steps, the largest that leads to each number of them
-    for micro_batch in range(min(largest, wanted - 1), LEAST - 1, -1):
-        if steps := pieces(batch, gpus, micro_batch):
+    for micro_batch in range(min(largest, wanted - 1), MIN_MICRO_BATCH - 1, -1):
+        if steps := accumulation_steps(batch, gpus, micro_batch):
             micro_batches.setdefault(steps, micro_batch)
     for steps, micro_batch in micro_batches.items():
         # It does tell that no more fit than up to its last gap

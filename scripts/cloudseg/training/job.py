@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from cloudseg.config.batching import images_at_once
+from cloudseg.config.batching import micro_batch_size
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
@@ -142,4 +142,4 @@ class MicroBatch:
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """Return what a recipe begins with."""
-        return cls(images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch))
+        return cls(micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch))

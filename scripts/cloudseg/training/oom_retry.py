@@ -2,7 +2,7 @@
 
 import torch
 
-from cloudseg.config.batching import smaller
+from cloudseg.config.batching import halved
 from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.runtime.devices import ran_out_of_memory
 from cloudseg.training.distributed import ProcessGroup, run_together
@@ -62,7 +62,7 @@ def _begun(job: TrainingJob, device: torch.device) -> MicroBatch | None:
 def _halved(job: TrainingJob, device: torch.device, micro_batch: MicroBatch, reason: str) -> MicroBatch:
     """Return a micro-batch of half the size, and free what the device holds."""
     batch, size = job.recipe.batch, micro_batch.size
-    half = smaller(batch, job.gpus, size)
+    half = halved(batch, job.gpus, size)
     if half is None:
         raise OutOfMemoryError(
             f"{device}: not enough memory for a batch of {batch} on {job.gpus} device(s) with {size} "

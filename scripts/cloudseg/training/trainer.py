@@ -9,7 +9,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from cloudseg.config.batching import LEAST
+from cloudseg.config.batching import MIN_MICRO_BATCH
 from cloudseg.config.recipe import Recipe
 from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
 from cloudseg.models.preprocessing import CHANNELS, normalise
@@ -90,7 +90,7 @@ class Trainer:
             for group in self._optimiser.param_groups:
                 group["lr"] = rate
             if self._ddp_model is None:
-                self._wrap(image[:LEAST])
+                self._wrap(image[:MIN_MICRO_BATCH])
             total = torch.zeros((), device=self._group.device)
             whole = images or len(image)
             parts = list(zip(image.tensor_split(pieces), mask.tensor_split(pieces), strict=True))

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.batching import images_at_once
+from cloudseg.config.batching import micro_batch_size
 from cloudseg.config.packaged_weights import is_packaged
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.contents import digest_files
@@ -101,7 +101,7 @@ class Run:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
         megapixels = estimated_megapixels(self.key.size)
-        at_once = images_at_once(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
+        at_once = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
         return Work(
             images=images,
             megapixels=recipe.epochs * images * megapixels,
@@ -162,7 +162,7 @@ class Prediction:
             images=self.images,
             masks=CHECKPOINTS * self.images * len(self.run.dataset.classes),
             megapixels=CHECKPOINTS * self.images * sum(areas) * megapixels,
-            megapixels_at_once=images_at_once(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
+            megapixels_at_once=micro_batch_size(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
 
 

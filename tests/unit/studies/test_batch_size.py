@@ -9,7 +9,7 @@ import torch
 from network_fixtures import small_recipe
 from torch import nn
 
-from cloudseg.config.batching import pieces
+from cloudseg.config.batching import accumulation_steps
 from cloudseg.config.sheet import KEY
 from cloudseg.storage.files import read_table, write_table
 from cloudseg.studies import batch_size
@@ -136,7 +136,7 @@ def test_the_micro_batch_that_is_proposed_fits(room, images, batch, gpus, micro_
     if expected is None:
         assert summary["note"].startswith("no micro_batch")
     else:
-        assert pieces(batch, gpus, expected) >= 1
+        assert accumulation_steps(batch, gpus, expected) >= 1
         share = batch // gpus
         rate = share / summary["recipe_seconds_per_step"]
         assert summary["recipe_images_per_second"] == pytest.approx(rate, rel=1e-2)
@@ -167,7 +167,7 @@ def test_on_the_cpu_a_larger_limit_holds_more_images(capsys):
         assert 2 <= summary["largest_batch"] < 64
         assert (summary["ended_by"], summary["memory_mib"]) == ("memory", memory)
         assert 20 < summary["peak_memory_mib"] < 1.3 * memory
-        assert summary["micro_batch"] is None or pieces(24, 1, summary["micro_batch"])
+        assert summary["micro_batch"] is None or accumulation_steps(24, 1, summary["micro_batch"])
         assert "not enough memory (" in capsys.readouterr().out
         largest.append(summary["largest_batch"])
     assert largest[0] < largest[1]

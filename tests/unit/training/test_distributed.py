@@ -16,7 +16,7 @@ import torch
 from network_fixtures import result, small_recipe, small_training, write_training_inputs
 from torch import nn
 
-from cloudseg.config.batching import pieces, smaller
+from cloudseg.config.batching import accumulation_steps, halved
 from cloudseg.errors import DeviceError, OutOfMemoryError
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.training import oom_retry
@@ -362,7 +362,7 @@ def test_fewer_devices_than_the_recipe_asks_for_are_an_error(inputs, tmp_path, m
 @pytest.mark.parametrize("most", [2, 3, 4, 8])
 def test_shares_and_pieces_are_even_and_nothing_is_seen_twice(ranks, most):
     for batch in range(2, 25):
-        if not pieces(batch, ranks, most):
+        if not accumulation_steps(batch, ranks, most):
             with pytest.raises(ValueError, match="alone"):
                 BatchSampler(50, batch, shuffle_seed=1, ranks=ranks, most=most)
             continue
@@ -387,8 +387,8 @@ def test_shares_and_pieces_are_even_and_nothing_is_seen_twice(ranks, most):
 
 
 def test_halves_end_at_two_images():
-    assert [smaller(16, 1, most) for most in (16, 8, 4, 2)] == [8, 4, 2, None]
-    assert [smaller(16, 2, most) for most in (8, 4, 2)] == [4, 2, None]
+    assert [halved(16, 1, most) for most in (16, 8, 4, 2)] == [8, 4, 2, None]
+    assert [halved(16, 2, most) for most in (8, 4, 2)] == [4, 2, None]
 
 
 def test_alone_nothing_is_shared():

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cloudseg.config.batching import LEAST, pieces
+from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps
 from cloudseg.errors import ConfigError
 
 Key = tuple[int, int]  # (epoch, place in the data set)
@@ -18,7 +18,7 @@ class BatchSampler:
     count : images in the data set.
     batch : images in a batch; the last batch holds the rest.
     shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
-        shuffling, for training, the last batch leaves out what would be a piece of less than ``LEAST`` images.
+        shuffling, for training, the last batch leaves out what would be a piece of less than ``MIN_MICRO_BATCH`` images.
     drop_last : leave out any last batch that is not full; the images in it are others in each epoch.
     rank, ranks : which share of each batch, of how many; all devices together see what one would see.
     most : images that a device takes at once; None takes its share whole.
@@ -55,12 +55,12 @@ class BatchSampler:
         self._rank, self._ranks, self._most = rank, ranks, most or -(-batch // ranks)
         rest = count % batch
         if shuffle_seed is not None:
-            if not pieces(batch, ranks, self._most):
+            if not accumulation_steps(batch, ranks, self._most):
                 raise ConfigError(
                     f"a batch of {batch} images on {ranks} devices, at most {self._most} at once, leaves one alone in "
-                    f"a piece; {LEAST} are needed"
+                    f"a piece; {MIN_MICRO_BATCH} are needed"
                 )
-            while rest and not pieces(rest, ranks, self._most):
+            while rest and not accumulation_steps(rest, ranks, self._most):
                 rest -= 1
         self._kept = count - count % batch + (0 if drop_last else rest)
 
@@ -79,7 +79,7 @@ class BatchSampler:
 
     def pieces(self, number: int) -> int:
         """Return in how many pieces each device takes its share of a batch of an epoch, from 0."""
-        return pieces(self.images(number), self._ranks, self._most)
+        return accumulation_steps(self.images(number), self._ranks, self._most)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield this device's share of each batch of ``epoch``."""
