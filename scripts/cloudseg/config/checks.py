@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
 from cloudseg.config.classes import RESERVED_NAMES
-from cloudseg.config.model import Config, Decision
+from cloudseg.config.model import Config, DecisionEntry
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.config.transforms import augmentation_problems
 from cloudseg.config.views import variants_of
@@ -41,7 +41,7 @@ def folder_problems(results: Path) -> list[str]:
     ]
 
 
-def decisions(config: Config) -> dict[str, Decision]:
+def decisions(config: Config) -> dict[str, DecisionEntry]:
     """Return every decision of a config by its key, such as ``ensembles.all.decision``."""
     own = {f"ensembles.{name}.decision": entry.decision for name, entry in config.ensembles.items() if entry.decision}
     return {"decision": config.decision, **own}
@@ -111,7 +111,7 @@ def _schedule_problems(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _per_class_problems(decision: Decision, classes: tuple[str, ...]) -> Iterator[str]:
+def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterator[str]:
     """Yield where the numbers of a decision are not one per class."""
     for key in ("threshold", "min_size"):
         value, named = getattr(decision, key), ", ".join(classes)

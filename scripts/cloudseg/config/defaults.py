@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from cloudseg.config.fields import FrozenDict
-from cloudseg.config.model import Config, Decision
+from cloudseg.config.model import Config, DecisionEntry
 from cloudseg.config.size import Size
 
 # The contest's submission, and what its notebooks chose from
@@ -59,7 +59,7 @@ def contest_min_sizes(size: Size) -> tuple[int, ...]:
     return tuple(sorted({min_size * area // contest for min_size in CONTEST_MIN_SIZES}))
 
 
-def _decision(decision: Decision, config: Config) -> Decision:
+def _decision(decision: DecisionEntry, config: Config) -> DecisionEntry:
     """Return a decision with its minimum size, and its lists as mappings of the classes."""
     filled = _filled(decision, min_size=0 if config.dataset.source == "path" else CONTEST_MIN_SIZE)
     lists = {key: value for key in ("threshold", "min_size") if isinstance(value := getattr(filled, key), tuple)}

@@ -117,7 +117,7 @@ class Folds(Model):
     """
 
 
-class Decision(Model):
+class DecisionEntry(Model):
     """How probabilities become masks."""
 
     how: Literal["fixed", "grid", "tune"] = "fixed"
@@ -204,7 +204,7 @@ class EnsembleEntry(Model):
     """Average p to this power in place of p (temperature sharpening; 0.5 in the diary). Thresholds stay probabilities:
     they are raised to the power, too.
     """
-    decision: Decision = left_out()
+    decision: DecisionEntry = left_out()
     """How this ensemble's probabilities become masks."""
 
 
@@ -242,7 +242,7 @@ class Config(JobConfig):
     """
     experiments: Annotated[str, Field(min_length=1)]
     """The experiment sheet (TSV), looked for in the working directory, then beside the Snakefile."""
-    decision: Decision = Decision()
+    decision: DecisionEntry = DecisionEntry()
     """How probabilities become masks; experiments are scored by it, ensembles unless they have their own."""
     min_sizes: Annotated[tuple[Area, ...], Field(min_length=1), *UNIQUE] | None = None
     """Minimum sizes that tuning may choose from, in pixels of the submission grid. By default seventeen from 0 to 30000

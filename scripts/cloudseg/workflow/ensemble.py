@@ -9,7 +9,7 @@ from typing import Any
 
 from cloudseg.config.defaults import GRID
 from cloudseg.config.messages import refuse
-from cloudseg.config.model import Decision, EnsembleEntry
+from cloudseg.config.model import DecisionEntry, EnsembleEntry
 from cloudseg.config.names import nearest
 from cloudseg.config.sheet import experiment_name
 from cloudseg.workflow import paths
@@ -79,7 +79,7 @@ class Ensemble:
     checkpoints: tuple[str, ...]
     folds: tuple[int, ...]
     sharpen: float | None
-    decision: Decision
+    decision: DecisionEntry
     allow_squeezed: bool
 
     @functools.cached_property
