@@ -12,6 +12,7 @@ from cloudseg.config.messages import refuse
 from cloudseg.config.model import DecisionEntry, EnsembleEntry
 from cloudseg.config.names import nearest
 from cloudseg.config.sheet import experiment_name
+from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
@@ -215,7 +216,7 @@ def ensembles_of(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
 
     Raises
     ------
-    ValueError : all problems of the config's ensembles, one line each.
+    ConfigError : all problems of the config's ensembles, one line each.
     """
     # Sorted: the order in which a config or a sheet lists things must not change a parameter.
     return dict(sorted((_experiments_as_ensembles(dataset, sheet) | _ensembles_of_config(dataset, sheet)).items()))
@@ -262,14 +263,16 @@ def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry:
     selected = [key for group in groups for key in group.runs]
     if len(set(selected)) < len(selected):
         twice = next(key for key in selected if selected.count(key) > 1)
-        raise ValueError(f"one run is selected twice: {'/'.join(map(str, twice))}; make the queries exclude each other")
+        raise ConfigError(
+            f"one run is selected twice: {'/'.join(map(str, twice))}; make the queries exclude each other"
+        )
     trained: dict[tuple[str, ...], set[int]] = {}
     for key in selected:
         trained.setdefault(key.experiment, set()).add(key.fold)
     folds = tuple(sorted(set.intersection(*trained.values())))
     decision = entry.decision or dataset.config.decision
     if decision.how != "fixed" and not folds:
-        raise ValueError(f"nothing to {decision.how} on: no fold was trained by all members; use `how: fixed`")
+        raise ConfigError(f"nothing to {decision.how} on: no fold was trained by all members; use `how: fixed`")
     return Ensemble(
         dataset,
         sheet,

@@ -59,7 +59,7 @@ def public_scores(table: Path | None, config: Config, sheet: Sheet) -> dict[str,
 
     Raises
     ------
-    ValueError : all problems of the table, with their lines.
+    ConfigError : all problems of the table, with their lines.
     """
     if table is None:
         return {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cloudseg.config.messages import refuse
 from cloudseg.config.recipe import Recipe
+from cloudseg.errors import ConfigError
 from cloudseg.training.data.augment import value_problems
 from cloudseg.training.finished import FOLDER, differences, finished_record
 from cloudseg.workflow.code import CODE
@@ -19,7 +20,7 @@ def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None
 
     Raises
     ------
-    ValueError : with all of them.
+    ConfigError : with all of them.
     """
     recipes = {name: plan.config.recipes[name] for name in plan.sheet.recipes}
     refuse(
@@ -37,11 +38,11 @@ def refuse_targets(plan: Plan, targets: Iterable[str]) -> None:
 
     Raises
     ------
-    ValueError : with the file to ask for.
+    ConfigError : with the file to ask for.
     """
     if plan.smoke and "submission.csv" in targets:
         own = plan.final_submissions["own"].replace("<results>", plan.folders["results"])
-        raise ValueError(
+        raise ConfigError(
             f"submission.csv: a smoke run does not touch it, since it may hold one worth sending; ask for {own}, "
             "or leave out `smoke=true`"
         )

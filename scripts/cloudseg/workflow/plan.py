@@ -37,7 +37,7 @@ class Plan:
 
     Raises
     ------
-    ValueError : all problems of the config and its sheet, one line each.
+    ConfigError : all problems of the config and its sheet, one line each.
     """
 
     def __init__(self, raw: dict[str, Any], home: Path | str = "."):
@@ -87,10 +87,10 @@ class Plan:
 
         Raises
         ------
-        ValueError : if there is none of this name.
+        ConfigError : if there is none of this name.
         """
         if ensemble not in self.ensembles:
-            raise ValueError(f"no ensemble {ensemble!r}{nearest(ensemble, self.ensembles)}")
+            raise ConfigError(f"no ensemble {ensemble!r}{nearest(ensemble, self.ensembles)}")
         return self.ensembles[ensemble]
 
     def blend(self, ensemble: str, split: str) -> Blend:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cloudseg.config.names import nearest
+from cloudseg.errors import ConfigError
 
 LONGEST = 2000  # characters; Python gives up on deeper nesting than a person can read
 ORDER = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
@@ -33,7 +34,7 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
 
     Raises
     ------
-    ValueError : when the query is not made of comparisons, names an unknown column, compares text with numbers, or
+    ConfigError : when the query is not made of comparisons, names an unknown column, compares text with numbers, or
         selects nothing.
 
     Examples
@@ -41,25 +42,25 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
     >>> runs = {"decoder": ["fpn", "unet"], "fold": [0, 0]}
     >>> select(runs, "decoder == 'fpn'")
     array([ True, False])
-    >>> select(runs, "decoder == fpn")
+    >>> select(runs, "decoder == fpn")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    ValueError: query `decoder == fpn`: no column 'fpn'; text needs quotes: 'fpn'. Columns: decoder, fold
+    cloudseg.errors.ConfigError: query `decoder == fpn`: no column 'fpn'; text needs quotes: 'fpn'. ...
     """
     shown = query if query.isprintable() else ascii(query)[1:-1]
     where = f"query `{shown[:MOST_SHOWN]}{'...' * (len(shown) > MOST_SHOWN)}`"
     if len(query) > LONGEST:
-        raise ValueError(f"{where}: expected at most {LONGEST} characters, got {len(query)}")
+        raise ConfigError(f"{where}: expected at most {LONGEST} characters, got {len(query)}")
     try:
         tree = _parsed(query)
         chosen = _condition(tree, table)
     except RecursionError:
-        raise ValueError(f"{where}: nested too deeply to read") from None
+        raise ConfigError(f"{where}: nested too deeply to read") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
     if not chosen.any():
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         there = "; ".join(f"{name} is one of {_values(table[name])}" for name in table if name in used)
-        raise ValueError(f"{where}: selects no run. In the sheet {there}")
+        raise ConfigError(f"{where}: selects no run. In the sheet {there}")
     return chosen
 
 
@@ -77,7 +78,7 @@ def _parsed(query: str) -> ast.expr:
     except (SyntaxError, ValueError, MemoryError) as error:
         equality = "=" in query and "==" not in query
         reason = "equality is ==" if equality else getattr(error, "msg", "") or str(error) or "nested too deeply"
-        raise ValueError(f"not a comparison ({reason})") from None
+        raise ConfigError(f"not a comparison ({reason})") from None
 
 
 def _condition(node: ast.expr, table: Mapping[str, Any]) -> np.ndarray:
@@ -93,7 +94,7 @@ def _condition(node: ast.expr, table: Mapping[str, Any]) -> np.ndarray:
             pairs = zip(sides, node.ops, node.comparators, strict=False)  # 0 < fold <= 1 is two comparisons
             return np.logical_and.reduce([_comparison(left, op, right, table) for left, op, right in pairs])
         case ast.Name() | ast.Constant():
-            raise ValueError("each part must compare a column, such as decoder == 'fpn'")
+            raise ConfigError("each part must compare a column, such as decoder == 'fpn'")
     raise _refusal(node)
 
 
@@ -101,15 +102,15 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, table: Mapping[s
     """Return for each row whether one comparison of two sides holds."""
     listed = isinstance(right, ast.List | ast.Tuple)
     if isinstance(op, ast.In | ast.NotIn) and not listed:
-        raise ValueError("behind `in` a list must stand, such as decoder in ['fpn', 'unet']")
+        raise ConfigError("behind `in` a list must stand, such as decoder in ['fpn', 'unet']")
     value = _operand(left, table)
     others = [_operand(part, table) for part in right.elts] if listed else [_operand(right, table)]
     if listed and type(op) in ORDER:
-        raise ValueError("a list can stand behind `in` only, such as decoder in ['fpn', 'unet']")
+        raise ConfigError("a list can stand behind `in` only, such as decoder in ['fpn', 'unet']")
     if listed and any(map(np.ndim, others)):
-        raise ValueError("a list holds values, not columns, such as decoder in ['fpn', 'unet']")
+        raise ConfigError("a list holds values, not columns, such as decoder in ['fpn', 'unet']")
     if not any(map(np.ndim, [value, *others])):
-        raise ValueError("each comparison must compare a column, such as decoder == 'fpn'")
+        raise ConfigError("each comparison must compare a column, such as decoder == 'fpn'")
     try:
         if type(op) in ORDER:
             return _ordered(ORDER[type(op)], value, others[0])
@@ -117,7 +118,7 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, table: Mapping[s
         equal = _among(value, others) if listed else _equal(value, others[0])
     except TypeError:
         text = ast.unparse(ast.Compare(left, [op], [right]))
-        raise ValueError(f"`{text}` compares text with numbers; text stands in quotes, numbers do not") from None
+        raise ConfigError(f"`{text}` compares text with numbers; text stands in quotes, numbers do not") from None
     if isinstance(op, ast.Eq | ast.In):
         return equal
     if isinstance(op, ast.NotEq | ast.NotIn):
@@ -131,22 +132,22 @@ def _operand(node: ast.expr, table: Mapping[str, Any]) -> Any:
         case ast.Name(id=name):
             if name not in table:
                 near, columns = nearest(name, table), ", ".join(table)
-                raise ValueError(f"no column {name!r}{near}; text needs quotes: '{name}'. Columns: {columns}")
+                raise ConfigError(f"no column {name!r}{near}; text needs quotes: '{name}'. Columns: {columns}")
             column = np.asarray(table[name])
             return column if column.dtype.kind in "iuf" else column.astype(object)
         case ast.Constant(value=str() as text):
             return text
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if abs(number) > LARGEST:
-                raise ValueError(f"a number beyond {LARGEST} is no value of a column")
+                raise ConfigError(f"a number beyond {LARGEST} is no value of a column")
             return number
         case ast.Constant(value=None):
-            raise ValueError("None is no value of a column; empty cells are ''")
+            raise ConfigError("None is no value of a column; empty cells are ''")
         case ast.Constant(value=other):
-            raise ValueError(f"{other!r} is no value of a column; these are numbers, and text in quotes")
+            raise ConfigError(f"{other!r} is no value of a column; these are numbers, and text in quotes")
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             if not _is_number(value := _operand(operand, table)):
-                raise ValueError("a minus can stand before a number only")
+                raise ConfigError("a minus can stand before a number only")
             return -value
     raise _refusal(node)
 
@@ -184,9 +185,9 @@ def _is_number(value: Any) -> bool:
     return value.dtype.kind in "iuf" if isinstance(value, np.ndarray) else not isinstance(value, str)
 
 
-def _refusal(node: ast.AST) -> ValueError:
+def _refusal(node: ast.AST) -> ConfigError:
     """Return the error for what is more than a comparison."""
     kind = type(node).__name__.lower()
     joins = {ast.BitAnd: "and", ast.BitOr: "or", ast.Invert: "not"}
     hint = f" (write `{joins[type(node.op)]}`)" if type(getattr(node, "op", None)) in joins else ""
-    return ValueError(f"{kind} is not allowed{hint}; only comparisons, and, or, not, in, and literals")
+    return ConfigError(f"{kind} is not allowed{hint}; only comparisons, and, or, not, in, and literals")
