@@ -3,7 +3,7 @@ import json
 from cloudseg import logged
 from cloudseg.ensemble.comparing import compare
 from cloudseg.ensemble.decision import Decision, DecisionRule
-from cloudseg.ensemble.scores import read_image_scores
+from cloudseg.ensemble.score_tables import read_image_scores
 from cloudseg.storage.files import write_text
 
 if __name__ == "__main__":

@@ -3,8 +3,7 @@ import sys
 from cloudseg import logged
 from cloudseg.dataset.folds import read_folds
 from cloudseg.ensemble.decision import Decision
-from cloudseg.ensemble.score_tables import read_scores
-from cloudseg.ensemble.scores import read_image_scores
+from cloudseg.ensemble.score_tables import read_image_scores, read_scores
 from cloudseg.report.leaderboard import (
     baselines,
     common_folds,

@@ -20,8 +20,7 @@ from test_own_data import contents
 
 from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.decision import Decision
-from cloudseg.ensemble.score_tables import read_scores
-from cloudseg.ensemble.scores import read_image_scores
+from cloudseg.ensemble.score_tables import read_image_scores, read_scores
 from cloudseg.errors import DiskFullError, StoreError
 from cloudseg.models.checkpoint_file import read_state
 from cloudseg.storage import stores

@@ -1,5 +1,6 @@
 """How a blend becomes masks: the rule that a config gives, and the decision that comes of it, `decision.yaml`."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,9 @@ class Decision:
         try:
             plain = yaml.safe_load(text)
             per_fold = {fold: _cuts(decided) for fold, decided in plain.get("nested", {}).items()}
-            read = cls(plain["how"], plain["images"], _cuts(plain["classes"]), per_fold, plain.get("sharpen"))
+            read = cls(
+                plain["how"], operator.index(plain["images"]), _cuts(plain["classes"]), per_fold, plain.get("sharpen")
+            )
         except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(path, f"not a whole decision ({error!r})") from error
         for cuts in (read.cuts, *read.nested.values()):

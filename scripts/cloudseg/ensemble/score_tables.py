@@ -1,6 +1,7 @@
-"""The tables of scores per class and fold, `scores.tsv` and `parts.tsv`: a fold is a whole number, and NA in a mean.
+"""The tables of scores on disk: of each class and fold (`scores.tsv`, `parts.tsv`), and of each image (`images.tsv`).
 
-On disk, a mean over folds has the fold `all`, as a mean over classes has the class `all`.
+A fold is a whole number, and NA in a mean over folds. On disk such a mean has the fold `all`, as a mean over classes
+has the class `all`.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.scores import IMAGE_COLUMNS
 from cloudseg.storage.files import damaged, read_table, write_table
 
 ALL = "all"
@@ -37,6 +39,25 @@ def read_scores(path: str | Path, decision: Decision) -> pd.DataFrame:
     if decision.n_images and scores[["class", "fold"]].tail(1).to_numpy().tolist() != [[ALL, ALL]]:
         raise damaged(path, "its last row is not the mean over classes and folds")
     return scores.assign(fold=folds_of(scores["fold"], path))
+
+
+def read_image_scores(path: str | Path, decision: Decision) -> pd.DataFrame:
+    """Read the table that :func:`cloudseg.ensemble.scores.image_scores` returned.
+
+    Parameters
+    ----------
+    path : ``images.tsv`` of an ensemble.
+    decision : that of the ensemble; it says of how many images and classes there must be a row.
+
+    Raises
+    ------
+    DamagedFileError : if the file is cut short.
+    """
+    scores = read_table(path, dtype={"image": str, "class": str}, keep_default_na=False)
+    rows = decision.n_images * len(decision.cuts)
+    if list(scores.columns) != IMAGE_COLUMNS or len(scores) != rows:
+        raise damaged(path, f"it has {len(scores)} rows of {', '.join(scores.columns)}; {rows} were written")
+    return scores
 
 
 def folds_of(column: pd.Series, path: str | Path) -> pd.Series:

@@ -13,7 +13,6 @@ from cloudseg.ensemble.decision import Decision
 from cloudseg.errors import ConfigError, DamagedFileError, StoreError
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
-from cloudseg.storage.files import damaged, read_table
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
 PART_COLUMNS = ["dice", "dice_nonempty", "empty_kept", "precision", "recall", "rate"]
@@ -73,25 +72,6 @@ def image_scores(
         rows = [row for row, fold in enumerate(fold_of) if folds is None or fold in folds]
         scored = list(tqdm(pool.map(score, rows), total=len(rows), unit=" images", disable=None))
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
-
-
-def read_image_scores(path: str | Path, decision: Decision) -> pd.DataFrame:
-    """Read the table that :func:`image_scores` returned.
-
-    Parameters
-    ----------
-    path : ``images.tsv`` of an ensemble.
-    decision : that of the ensemble; it says of how many images and classes there must be a row.
-
-    Raises
-    ------
-    DamagedFileError : if the file is cut short.
-    """
-    scores = read_table(path, dtype={"image": str, "class": str}, keep_default_na=False)
-    rows = decision.n_images * len(decision.cuts)
-    if list(scores.columns) != IMAGE_COLUMNS or len(scores) != rows:
-        raise damaged(path, f"it has {len(scores)} rows of {', '.join(scores.columns)}; {rows} were written")
-    return scores
 
 
 def _counts(planes: np.ndarray, truth: np.ndarray, cuts: Sequence[Cut]) -> Iterator[tuple[int, int, int]]:

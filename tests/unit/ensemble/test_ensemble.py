@@ -373,3 +373,10 @@ def test_a_level_that_no_pixel_has_is_a_damaged_decision(tmp_path, level):
     (tmp_path / "decision.yaml").write_text(yaml.safe_dump(plain))
     with pytest.raises(DamagedFileError, match="not a whole decision"):
         Decision.read(tmp_path / "decision.yaml", ["Fish"])
+
+
+def test_a_decision_on_no_number_of_images_is_damaged(tmp_path):
+    plain = Decision("fixed", 1, {"Fish": Cut(1, 0)}).plain() | {"images": "1"}
+    (tmp_path / "decision.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(DamagedFileError, match="not a whole decision"):
+        Decision.read(tmp_path / "decision.yaml", ["Fish"])
