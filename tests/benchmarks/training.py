@@ -29,7 +29,7 @@ from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
 from cloudseg.training.data.augment import build_transform
-from cloudseg.training.data.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.dataset import SegmentationDataset, bits_to_planes
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.losses import build_loss
@@ -90,7 +90,7 @@ def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
     model.train()
 
     def load() -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [(normalise(image, **NORM), unpack(mask, len(CLASSES))) for image, mask in loader]
+        return [(normalise(image, **NORM), bits_to_planes(mask, len(CLASSES))) for image, mask in loader]
 
     batches = load()
 

@@ -134,7 +134,9 @@ def test_batches_that_cannot_be_shared_are_found_before_anything_runs(workflow, 
     recipe = {"start": "none", "gpus": 2, "batch": 6, "micro_batch": 2}
     write_config(workflow.folder, CONFIG | {"recipes": {"tiny": recipe}})
     printed = workflow.run("-n", "--configfile", "config.yaml", check=False)
-    assert "recipes.tiny.batch: 6 images on 2 device(s), at most 2 at once, leave fewer than 2 in a piece" in printed
+    assert (
+        "recipes.tiny.batch: 6 images on 2 device(s), at most 2 at once, leave fewer than 2 in a micro-batch" in printed
+    )
     assert "choose a multiple of 4" in printed
 
 

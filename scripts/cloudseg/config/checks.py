@@ -97,7 +97,7 @@ def _batch_problems(recipe: Recipe) -> Iterator[str]:
         divisor = recipe.gpus * max(MIN_MICRO_BATCH, min(size, recipe.batch // recipe.gpus))
         yield (
             f"batch: {recipe.batch} images on {recipe.gpus} device(s), at most {size} at once, leave fewer than "
-            f"{MIN_MICRO_BATCH} in a piece; choose a multiple of {divisor}"
+            f"{MIN_MICRO_BATCH} in a micro-batch; choose a multiple of {divisor}"
         )
 
 

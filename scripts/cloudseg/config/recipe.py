@@ -195,7 +195,8 @@ class Recipe(Model):
     """Images per step, over all devices."""
     micro_batch: Annotated[int, Scalar(ge=2)] | None = None
     """Images that a device sees at once, where its memory is not enough for its share of the batch (rule `probe` finds
-    out); gradients are summed over the pieces. BatchNorm and the losses over a batch then count over a piece.
+    out); gradients are summed over these micro-batches. BatchNorm and the losses over a batch then count
+    over a micro-batch.
     """
     gpus: Annotated[int, Scalar(ge=1, le=16)] = 1
     """Devices of one machine that share each batch, one process each. Without GPUs (`device: cpu`, `--resources gpu=0`)

@@ -11,7 +11,7 @@ from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.pictures import GAP, legend, outlined, tiled, write_picture
 from cloudseg.storage import stores
 from cloudseg.training.data.augment import build_transform
-from cloudseg.training.data.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.dataset import SegmentationDataset, bits_to_planes
 
 
 def augmented_sheet(
@@ -44,12 +44,12 @@ def augmented_sheet(
     changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe.steps), seed=seed, size=size)
     grey = CHANNELS[recipe.channels] == 1
     tiles = []
-    for place in range(len(rows)):
-        for image, mask in (plain[0, place], *(changed[epoch, place] for epoch in range(1, draws + 1))):
+    for index in range(len(rows)):
+        for image, mask in (plain[0, index], *(changed[epoch, index] for epoch in range(1, draws + 1))):
             tile = image.numpy()
             if grey:
                 tile = cv2.cvtColor(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            tiles.append(outlined(tile, unpack(mask[None], len(classes))[0].byte().numpy()))
+            tiles.append(outlined(tile, bits_to_planes(mask[None], len(classes))[0].byte().numpy()))
     columns = 1 + draws
     sheet = np.vstack([legend(classes, columns * (width + GAP) - GAP), tiled(tiles, columns)])
     write_picture(sheet, out)

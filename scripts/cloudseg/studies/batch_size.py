@@ -119,7 +119,7 @@ def find_batch_size(
 
     Raises
     ------
-    ValueError : for ``most`` below 2, ``memory`` below 1, a batch that cannot be taken in such pieces, and a network
+    ValueError : for ``most`` below 2, ``memory`` below 1, a batch that cannot be parted so, and a network
         that cannot be built.
     MachineError : on the CPU of another system than Linux.
     Exception : whatever else than want of memory a step ends with.
@@ -189,7 +189,7 @@ class Attempts:
             except OutOfMemoryError as error:
                 outcome = OutOfMemory(str(error))
             self._outcomes[images, steps] = outcome
-            print(f"{images} images {f'in {steps} pieces' if steps > 1 else 'at once'}: {outcome}", flush=True)
+            print(f"{images} images {f'in {steps} micro-batches' if steps > 1 else 'at once'}: {outcome}", flush=True)
         return self._outcomes[images, steps]
 
     def fitted(self) -> dict[int, Fitted]:
@@ -248,7 +248,7 @@ def _for_recipe(attempt: Attempt, recipe: Recipe, largest: int, ended_by: str) -
     if ended_by == "time" and seconds > TOO_SLOW:
         return row | {"fits": "unknown", "note": f"not tried: a step of the recipe takes about {seconds:.0f} s here"}
     # A micro-batch is seen beside the gradients of those before it, so the search does not tell whether it fits
-    own_steps = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, most=wanted).pieces(0)
+    own_steps = BatchSampler(batch, batch, shuffle_seed=0, ranks=gpus, micro_batch_size=wanted).accumulation_steps(0)
     micro_batches = {own_steps: wanted}  # by accumulation steps, the largest that leads to each number of them
     for micro_batch in range(min(largest, wanted - 1), MIN_MICRO_BATCH - 1, -1):
         if steps := accumulation_steps(batch, gpus, micro_batch):
@@ -302,7 +302,9 @@ def trial(
             trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
-            step = functools.partial(trainer.train_step, image, mask, rate=recipe.learning_rate, pieces=steps)
+            step = functools.partial(
+                trainer.train_step, image, mask, learning_rate=recipe.learning_rate, accumulation_steps=steps
+            )
             seconds = _median_seconds(step, device)
     except Exception as error:
         if not devices.ran_out_of_memory(error):

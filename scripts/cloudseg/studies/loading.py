@@ -14,23 +14,24 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.reference import Reference
 from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.errors import DatasetError
-from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float32
-from cloudseg.models.preprocessing import normalise
-from cloudseg.models.segmenter import Segmenter, build_model
+from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.storage import stores
-from cloudseg.training.data.dataset import SegmentationDataset, unpack
+from cloudseg.training.data.dataset import SegmentationDataset
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
-from cloudseg.training.losses import build_loss
+from cloudseg.training.distributed import ProcessGroup
+from cloudseg.training.trainer import Trainer
 
 REFERENCE = Reference.read()
+LEARNING_RATE = 1e-4  # of steps that are timed and then forgotten
 
 Key = tuple[str, str]  # way, and "loader" or "epoch"
 
@@ -142,8 +143,9 @@ def loading_table(
     ways = _ways(images, Path(root), Path(pixels), count, batch)
     classes = len(stores.read(pixels).attrs["classes"])
     torch.manual_seed(seed)
-    model = build_model(encoder, decoder, classes).to(device, memory_format=torch.channels_last)
-    train_step = _train_step(model, classes, normalisation, device)
+    model = build_model(encoder, decoder, classes)
+    trainer = Trainer(model, Recipe(normalise=normalisation), classes, ProcessGroup(0, 1, device))
+    train_step = partial(trainer.train_step, learning_rate=LEARNING_RATE)
     jobs = {}
     for name, samples in ways.items():
         loader = Loader(samples, BatchSampler(len(samples), batch), workers, device)
@@ -257,29 +259,8 @@ class _AnyEpoch(FileSamples):
         return super().__getitem__(key[1])
 
 
-def _train_step(
-    model: Segmenter, classes: int, normalisation: Mapping[str, Any], device: torch.device
-) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """Return the function that trains the network on one batch of images and masks."""
-    dtype = devices.compute_dtype("auto", device)
-    model = keep_slow_layers_in_float32(model, device, dtype)
-    loss_of = build_loss({"bce": 1, "dice": 1})
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def train_step(image: torch.Tensor, mask: torch.Tensor) -> None:
-        image, mask = image.to(device, non_blocking=True), mask.to(device, non_blocking=True)
-        image = normalise(image, normalisation["mean"], normalisation["std"])
-        with autocast(device, dtype):
-            logits = model(image)
-        loss_of(logits, unpack(mask, classes)).backward()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    return train_step
-
-
 def _pass(
-    loader: Loader, train_step: Callable[[torch.Tensor, torch.Tensor], None] | None, batches: int | None = None
+    loader: Loader, train_step: Callable[[torch.Tensor, torch.Tensor], Any] | None, batches: int | None = None
 ) -> None:
     """Iterate over a loader, or over its first batches, and train on each if there is a ``train_step``."""
     for image, mask in itertools.islice(loader, batches):

@@ -81,7 +81,7 @@ def write_record(
             "images": job.recipe.batch,
             "devices": len(machines),
             "at_once": micro_batch.size,
-            "pieces": data.batches.pieces(0),
+            "pieces": data.batches.accumulation_steps(0),
             "too_much": list(micro_batch.oom_sizes),
         },
         "epochs": {"run": progress.epoch, "best": progress.best_epoch, "resumed": progress.resumed},

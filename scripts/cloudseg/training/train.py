@@ -10,7 +10,7 @@ from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.training.checkpoints import Checkpoints
-from cloudseg.training.data.dataset import draw
+from cloudseg.training.data.dataset import sample_seed
 from cloudseg.training.data.fold import FoldData, load_fold
 from cloudseg.training.distributed import SINGLE, ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
@@ -99,14 +99,14 @@ def _train_epoch(
     epoch, epochs = progress.epoch + 1, job.recipe.epochs
     data.batches.epoch = epoch
     # Seeds dropout. The index is past the data set, so no sample shares this seed.
-    torch.manual_seed(draw(job.seed, epoch, data.n_train + group.rank))
+    torch.manual_seed(sample_seed(job.seed, epoch, data.n_train + group.rank))
     trainer.model.train()
     total = torch.zeros((), device=group.device)
     quiet = None if group.is_main else True  # None: on a terminal alone
     for number, (image, mask) in enumerate(tqdm(data.train, f"epoch {epoch}/{epochs}", leave=False, disable=quiet)):
         rate = progress.learning_rate(number)
-        n_images, pieces = data.batches.images(number), data.batches.pieces(number)
-        total += trainer.train_step(image, mask, rate=rate, images=n_images, pieces=pieces)
+        n_images, steps = data.batches.batch_images(number), data.batches.accumulation_steps(number)
+        total += trainer.train_step(image, mask, learning_rate=rate, n_images=n_images, accumulation_steps=steps)
     loss = progress.require_finite(group.sum(total).item() / data.batches.n_images, "training")
     group.average_buffers(trainer.model)
     if trainer.eval_model is not trainer.model:

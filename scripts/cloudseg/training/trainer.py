@@ -15,7 +15,7 @@ from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float3
 from cloudseg.models.preprocessing import CHANNELS, normalise
 from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training.data.dataset import unpack
+from cloudseg.training.data.dataset import bits_to_planes
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import build_loss
 
@@ -62,25 +62,31 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
         self._average = _moving_average(self.model, recipe.ema) if recipe.ema else None
         self.eval_model = self._average.module if self._average else self.model
-        self._ddp_model: nn.Module | None = (
-            None  # the DDP wrapper, made at the first step: finding unused parameters needs an image
-        )
+        # The DDP wrapper, made at the first step: finding unused parameters needs an image
+        self._ddp_model: nn.Module | None = None
         self._forward: nn.Module | None = None
 
     def train_step(
-        self, image: torch.Tensor, mask: torch.Tensor, *, rate: float, images: int | None = None, pieces: int = 1
+        self,
+        image: torch.Tensor,
+        mask: torch.Tensor,
+        *,
+        learning_rate: float,
+        n_images: int | None = None,
+        accumulation_steps: int = 1,
     ) -> torch.Tensor:
         """Make one step, and return the sum of the loss over the images of this process.
 
         Parameters
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
-        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.unpack`.
-        rate : learning rate.
-        images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
+        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.bits_to_planes`.
+        learning_rate : of this step.
+        n_images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.
-        pieces : into which the share is cut, to be seen one after the other; at most N / 2. What counts over the
-            images that are seen at once, BatchNorm and the losses over a batch, then counts over a piece.
+        accumulation_steps : micro-batches into which the share is cut, to be seen one after the other; at most N / 2.
+            What counts over the images that are seen at once, BatchNorm and the losses over a batch, then counts over
+            a micro-batch.
 
         Returns
         -------
@@ -88,18 +94,18 @@ class Trainer:
         """
         with self.busy.working():
             for group in self._optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = learning_rate
             if self._ddp_model is None:
                 self._wrap(image[:MIN_MICRO_BATCH])
             total = torch.zeros((), device=self._group.device)
-            whole = images or len(image)
-            parts = list(zip(image.tensor_split(pieces), mask.tensor_split(pieces), strict=True))
-            for number, part in enumerate(parts, start=1):
+            n_images = n_images or len(image)
+            parts = (tensor.tensor_split(accumulation_steps) for tensor in (image, mask))
+            for number, micro_batch in enumerate(zip(*parts, strict=True), start=1):
                 self._group.count_step()
-                with self._syncing_gradients(number == pieces):
-                    loss, count = self._loss(*part), len(part[0])
+                with self._syncing_gradients(number == accumulation_steps):
+                    loss, count = self._loss(*micro_batch), len(micro_batch[0])
                     # DistributedDataParallel divides the sum of the gradients by the number of processes
-                    self._scaler.scale(loss * (count * self._group.size / whole)).backward()
+                    self._scaler.scale(loss * (count * self._group.size / n_images)).backward()
                 total += loss.detach() * count
             self._scaler.unscale_(self._optimiser)
             nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
@@ -136,7 +142,7 @@ class Trainer:
             self._average.load_state_dict(state["average"])
 
     def _syncing_gradients(self, last: bool) -> contextlib.AbstractContextManager:
-        """Let DDP average gradients in the last part of a batch alone."""
+        """Let DDP average gradients in the last micro-batch of a batch alone."""
         return contextlib.nullcontext() if last or self._group.size == 1 else self._ddp_model.no_sync()
 
     def _wrap(self, image: torch.Tensor) -> None:
@@ -157,7 +163,7 @@ class Trainer:
         return normalise(image, recipe.normalise.mean, recipe.normalise.std, channels=CHANNELS[recipe.channels])
 
     def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
-        return unpack(mask.to(self._group.device, non_blocking=True), self.classes)
+        return bits_to_planes(mask.to(self._group.device, non_blocking=True), self.classes)
 
 
 def _moving_average(model: nn.Module, decay: float) -> AveragedModel:

@@ -159,7 +159,7 @@ def test_views_show_what_albumentations_shows(step, canvas):
     )
     size = canvas or (48, 72)
     image = (smooth(size)[0] * 255).to(torch.uint8).permute(1, 2, 0).numpy()
-    expected, _ = build_transform([certain])(image, np.zeros((*size, 1), np.uint8), draw=0)
+    expected, _ = build_transform([certain])(image, np.zeros((*size, 1), np.uint8), seed=0)
     variant = augmentation_variants(Recipe(augmentation=[step]).augmentation, canvas)[1]
     image = normalise(torch.from_numpy(image)[None], **NORM)
     black, white = (normalise(torch.full((1, 1, 1, 3), value, dtype=torch.uint8), **NORM) for value in (0, 255))

@@ -27,7 +27,7 @@ from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import stores
-from cloudseg.training.data.dataset import SegmentationDataset, draw
+from cloudseg.training.data.dataset import SegmentationDataset, sample_seed
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.signals import exiting_on_signal
@@ -35,7 +35,7 @@ from cloudseg.training.state_file import StateFile
 
 WITHIN = 60  # seconds to end in; a scenario takes about one
 SOON = 1  # seconds after which a scenario counts as stuck
-NINTH = draw(0, 0, 9)
+NINTH = sample_seed(0, 0, 9)
 
 
 class Meets:

@@ -157,7 +157,7 @@ def learn_in_two_ways(group, path):
     def step(learns, seed):
         generator = torch.Generator().manual_seed(10 * seed + group.rank)
         image = torch.randint(256, (2, 32, 32, 3), dtype=torch.uint8, generator=generator)
-        learns.train_step(image, image[..., :1] >> 6, rate=0.01, images=6)
+        learns.train_step(image, image[..., :1] >> 6, learning_rate=0.01, n_images=6)
 
     whole, cut = learner(), learner()
     step(whole, 1)
@@ -360,24 +360,25 @@ def test_fewer_devices_than_the_recipe_asks_for_are_an_error(inputs, tmp_path, m
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 @pytest.mark.parametrize("most", [2, 3, 4, 8])
-def test_shares_and_pieces_are_even_and_nothing_is_seen_twice(ranks, most):
+def test_shares_and_micro_batches_are_even_and_nothing_is_seen_twice(ranks, most):
     for batch in range(2, 25):
         if not accumulation_steps(batch, ranks, most):
             with pytest.raises(ValueError, match="alone"):
-                BatchSampler(50, batch, shuffle_seed=1, ranks=ranks, most=most)
+                BatchSampler(50, batch, shuffle_seed=1, ranks=ranks, micro_batch_size=most)
             continue
         for count in (batch, batch + 1, 50):
             shares = [
-                BatchSampler(count, batch, shuffle_seed=1, rank=rank, ranks=ranks, most=most) for rank in range(ranks)
+                BatchSampler(count, batch, shuffle_seed=1, rank=rank, ranks=ranks, micro_batch_size=most)
+                for rank in range(ranks)
             ]
             assert len({len(share) for share in shares}) == 1
             seen = []
             for number, parts in enumerate(zip(*shares, strict=True)):
-                assert sum(map(len, parts)) == shares[0].images(number)
+                assert sum(map(len, parts)) == shares[0].batch_images(number)
                 sizes = [
-                    len(piece)
+                    len(micro_batch)
                     for part in parts
-                    for piece in torch.arange(len(part)).tensor_split(shares[0].pieces(number))
+                    for micro_batch in torch.arange(len(part)).tensor_split(shares[0].accumulation_steps(number))
                 ]
                 assert max(sizes) <= most
                 assert min(sizes) >= 2

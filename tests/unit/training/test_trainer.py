@@ -37,14 +37,14 @@ def trainer(model=None, **recipe):
 
 
 def steps(trained, count=5):
-    return [trained.train_step(*pixels(seed=seed), rate=0.01).item() for seed in range(count)]
+    return [trained.train_step(*pixels(seed=seed), learning_rate=0.01).item() for seed in range(count)]
 
 
 def test_the_average_follows_the_weights_by_its_formula():
     trained = trainer(ema=0.5)
     wanted, share = None, None
     for seed in range(10):
-        trained.train_step(*pixels(seed=seed), rate=0.05)
+        trained.train_step(*pixels(seed=seed), learning_rate=0.05)
         now = {key: value.detach().double().clone() for key, value in trained.model.state_dict().items()}
         decay = min(0.5, (1 + seed) / (10 + seed))
         share = decay if wanted is None else max(share, decay)
@@ -70,21 +70,21 @@ def test_the_average_is_what_is_validated():
         assert not torch.equal(logits, trained.model(trained._to_network(image)))
 
 
-def test_pieces_give_the_gradient_of_the_whole():
+def test_micro_batches_give_the_gradient_of_the_whole():
     whole, cut = trainer(small(norm=False), loss={"bce": 1}), trainer(small(norm=False), loss={"bce": 1})
     image, mask = pixels(7)
     for _ in range(3):
-        first = whole.train_step(image, mask, rate=1e-3)
-        second = cut.train_step(image, mask, rate=1e-3, pieces=3)
+        first = whole.train_step(image, mask, learning_rate=1e-3)
+        second = cut.train_step(image, mask, learning_rate=1e-3, accumulation_steps=3)
         torch.testing.assert_close(first, second, rtol=1e-5, atol=0)
     for one, other in zip(whole.model.parameters(), cut.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-def test_with_norms_pieces_are_another_training():
+def test_with_norms_micro_batches_are_another_training():
     whole, cut = trainer(), trainer()
-    whole.train_step(*pixels(), rate=1e-3)
-    cut.train_step(*pixels(), rate=1e-3, pieces=4)
+    whole.train_step(*pixels(), learning_rate=1e-3)
+    cut.train_step(*pixels(), learning_rate=1e-3, accumulation_steps=4)
     assert not torch.equal(whole.model.network[1].running_var, cut.model.network[1].running_var)
 
 
@@ -126,7 +126,7 @@ def dtypes_seen(trained):
         for name, layer in model.network.named_children():
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_hook(look((which, name)))
-    trained.train_step(*pixels(), rate=0.01)
+    trained.train_step(*pixels(), learning_rate=0.01)
     trained.eval_model.eval()
     trained.eval_step(*pixels())
     return seen
@@ -168,7 +168,7 @@ def test_a_gradient_that_overflows_is_left_out_and_the_scale_halved():
     trained = trainer(precision="fp16")
     trained._scaler._init_scale = 2.0**60  # the loss times this is beyond float16
     before = [value.detach().clone() for value in trained.model.parameters()]
-    trained.train_step(*pixels(), rate=0.01)
+    trained.train_step(*pixels(), learning_rate=0.01)
     assert all(torch.equal(one, other) for one, other in zip(before, trained.model.parameters(), strict=True))
     assert trained.state_dict()["scaler"]["scale"] == 2.0**59
 
@@ -184,8 +184,8 @@ def test_the_state_holds_all_that_the_next_step_depends_on():
     one, other = trainer(**recipe), trainer(**recipe)
     steps(one, 3)
     other.load_state_dict(copy.deepcopy(one.state_dict()))
-    one.train_step(*pixels(seed=9), rate=0.01)
-    other.train_step(*pixels(seed=9), rate=0.01)
+    one.train_step(*pixels(seed=9), learning_rate=0.01)
+    other.train_step(*pixels(seed=9), learning_rate=0.01)
     for which in ("model", "eval_model"):
         states = (getattr(each, which).state_dict() for each in (one, other))
         for value, same in zip(*(state.values() for state in states), strict=True):

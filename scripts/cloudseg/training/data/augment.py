@@ -1,4 +1,4 @@
-"""Build augmentations from a recipe, each draw decided by a number that the caller gives.
+"""Build augmentations from a recipe, each call seeded by its caller.
 
 albumentations seeds itself once per process: under loader workers its draws repeat (6 different ones of 36).
 Here every call is seeded, so a draw depends on nothing but its number.
@@ -35,14 +35,14 @@ class Augmentation:
         self._compose = compose
         self._names = ", ".join(names)
 
-    def __call__(self, image: np.ndarray, mask: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: np.ndarray, mask: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Transform one image and its mask.
 
         Parameters
         ----------
         image : (H, W, 3) uint8.
         mask : (H, W, B) uint8; its pixels are moved whole and never mixed, so bits of classes stay bits.
-        draw : 0 to 2**32 - 1; the same number gives the same result in any process.
+        seed : 0 to 2**32 - 1; the same seed gives the same result in any process.
 
         Returns
         -------
@@ -54,7 +54,7 @@ class Augmentation:
         """
         # Not set_random_seed, which starts every transform at the same number: two flips of odds 1/2 would
         # always come together
-        self._compose.set_random_state(np.random.default_rng(draw), random.Random(draw))
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
             result = self._compose(image=image, mask=mask)
         except Exception as error:  # whatever a library's transform raises, the recipe's step is to blame
@@ -94,7 +94,7 @@ def build_transform(steps: Sequence[Mapping[str, Any]]) -> Augmentation:
     >>> transform = build_transform([{"name": "HorizontalFlip", "p": 1}])
     >>> image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     >>> mask = np.array([[[1], [2]]], np.uint8)
-    >>> transform(image, mask, draw=7)[1].ravel()
+    >>> transform(image, mask, seed=7)[1].ravel()
     array([2, 1], dtype=uint8)
     >>> build_transform([{"name": "OneOf", "transforms": [{"name": "NoOp"}, {"name": "HorizontalFlp"}]}])
     Traceback (most recent call last):

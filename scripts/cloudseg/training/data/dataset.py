@@ -18,10 +18,10 @@ from cloudseg.training.data.sampler import Key
 
 
 class SegmentationDataset(Dataset):
-    """Images with masks out of a pixel store of training images, by (epoch, place).
+    """Images with masks out of a pixel store of training images, by (epoch, index).
 
     Samples stay in bytes, a quarter of what floats would take between processes and to the device;
-    :func:`cloudseg.models.preprocessing.normalise` and :func:`unpack` make them into what networks and losses take,
+    :func:`cloudseg.models.preprocessing.normalise` and :func:`bits_to_planes` make them into what networks and losses take,
     there.
 
     Parameters
@@ -29,13 +29,13 @@ class SegmentationDataset(Dataset):
     store : a pixel store, read when asked: nothing is kept in memory.
     images : positions in the store of the images of this data set.
     transform : applied to each sample, or None.
-    seed : of the draws of ``transform``, which depend on (seed, epoch, place) and nothing else.
+    seed : of the draws of ``transform``, which depend on (seed, epoch, index) and nothing else.
     size : (height, width) that a sample is resized to after ``transform``, images as the dataset's are and masks
-        by :func:`resize_bits`; None leaves it at the size of the store.
+        by :func:`resize_bitmask`; None leaves it at the size of the store.
 
     Examples
     --------
-    ``samples[epoch, place]`` is a pair of tensors: the image (H, W, 3) and the mask (H, W, B), both uint8;
+    ``samples[epoch, index]`` is a pair of tensors: the image (H, W, 3) and the mask (H, W, B), both uint8;
     bit ``c % 8`` of byte ``c // 8`` of a mask pixel says whether class ``c`` covers it.
     """
 
@@ -66,41 +66,41 @@ class SegmentationDataset(Dataset):
         height, width = self._size or self._image.shape[1:3]
         return height * width * (3 + self._mask.dtype.itemsize)
 
-    def name(self, place: int) -> str:
-        """Return the store and the name of the image at one place, for messages."""
-        return f"{self._store}, image {self._names[self._images[place]]}"
+    def name(self, index: int) -> str:
+        """Return the store and the name of the image at an index, for messages."""
+        return f"{self._store}, image {self._names[self._images[index]]}"
 
-    def mask(self, place: int) -> np.ndarray:
-        """Return the mask at one place as the store has it, (H, W, B) uint8."""
-        packed = stores.read_images(self._mask, self._row(place))[0]
+    def mask(self, index: int) -> np.ndarray:
+        """Return the mask at an index as the store has it, (H, W, B) uint8."""
+        packed = stores.read_images(self._mask, self._row(index))[0]
         return packed.view(np.uint8).reshape(*packed.shape, -1)
 
-    def _row(self, place: int) -> slice:
-        return slice(self._images[place], self._images[place] + 1)
+    def _row(self, index: int) -> slice:
+        return slice(self._images[index], self._images[index] + 1)
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the image and mask at one place, as drawn in one epoch."""
-        epoch, place = key
-        image, mask = stores.read_images(self._image, self._row(place))[0], self.mask(place)
+        """Return the image and mask at an index, as augmented in one epoch."""
+        epoch, index = key
+        image, mask = stores.read_images(self._image, self._row(index))[0], self.mask(index)
         if self._transform is not None:
-            image, mask = self._transform(image, mask, draw(self._seed, epoch, place))
+            image, mask = self._transform(image, mask, sample_seed(self._seed, epoch, index))
         if self._size is not None:
-            image, mask = resize_image(image, self._size), resize_bits(mask, self._size)
+            image, mask = resize_image(image, self._size), resize_bitmask(mask, self._size)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
 
 
-def draw(seed: int, epoch: int, place: int) -> int:
-    """Return the number, 0 to 2**32 - 1, that decides the augmentation of one sample in one epoch.
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the seed, 0 to 2**32 - 1, of the augmentation of one sample in one epoch.
 
     Examples
     --------
-    >>> draw(2019, 3, 14) == draw(2019, 3, 14), draw(2019, 3, 14) == draw(2019, 14, 3)
+    >>> sample_seed(2019, 3, 14) == sample_seed(2019, 3, 14), sample_seed(2019, 3, 14) == sample_seed(2019, 14, 3)
     (True, False)
     """
-    return int(np.random.SeedSequence([seed, epoch, place]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
 
 
-def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
+def bits_to_planes(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
     """Spread the bits of masks over planes.
 
     Parameters
@@ -114,14 +114,14 @@ def unpack(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
 
     Examples
     --------
-    >>> unpack(torch.tensor([[[[5]]]], dtype=torch.uint8), classes=4).flatten()
+    >>> bits_to_planes(torch.tensor([[[[5]]]], dtype=torch.uint8), classes=4).flatten()
     tensor([1., 0., 1., 0.])
     """
     planes = [(mask_NHWB[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
     return torch.stack(planes, dim=1).float()
 
 
-def resize_bits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_bitmask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a mask of many classes, each by area: in where at least half of a new pixel was covered.
 
     Parameters
@@ -135,7 +135,7 @@ def resize_bits(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Examples
     --------
-    >>> resize_bits(np.array([[[3], [1], [2], [0]]], np.uint8), (1, 2))  # the second class: half of either pixel
+    >>> resize_bitmask(np.array([[[3], [1], [2], [0]]], np.uint8), (1, 2))  # the second class: half of either pixel
     array([[[3],
             [2]]], dtype=uint8)
     """

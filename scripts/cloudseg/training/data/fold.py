@@ -99,7 +99,7 @@ def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micr
         drop_last=job.recipe.drop_last,
         rank=group.rank,
         ranks=group.size,
-        most=micro_batch_size,
+        micro_batch_size=micro_batch_size,
     )
     if not len(batches):
         why, lower = f"are too few for {group.size} devices", "`gpus`"

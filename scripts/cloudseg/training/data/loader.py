@@ -47,8 +47,8 @@ class Loader:
 
     Parameters
     ----------
-    samples : by (epoch, place), such as :class:`cloudseg.training.data.dataset.SegmentationDataset`;
-        ``samples.name(place)`` says which image lies at a place, and in which store.
+    samples : by (epoch, index), such as :class:`cloudseg.training.data.dataset.SegmentationDataset`;
+        ``samples.name(index)`` says which image that is, and of which store.
     batches : lists of keys; gone through anew in each pass.
     workers : loader processes, which live until the loader goes; 0 loads in this process. Fewer are started, and it is
         said, where the shared memory that batches come through has no room for theirs.
@@ -67,8 +67,8 @@ class Loader:
     --------
     >>> from types import SimpleNamespace
     >>> class Squares:
-    ...     def name(self, place):
-    ...         return f"square {place}"
+    ...     def name(self, index):
+    ...         return f"square {index}"
     ...
     ...     def __len__(self):
     ...         return 3

@@ -7,7 +7,7 @@ import numpy as np
 from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps
 from cloudseg.errors import ConfigError
 
-Key = tuple[int, int]  # (epoch, place in the data set)
+Key = tuple[int, int]  # (epoch, index in the data set)
 
 
 class BatchSampler:
@@ -15,17 +15,17 @@ class BatchSampler:
 
     Parameters
     ----------
-    count : images in the data set.
-    batch : images in a batch; the last batch holds the rest.
+    n_samples : images in the data set.
+    batch_size : images in a batch; the last batch holds the rest.
     shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
-        shuffling, for training, the last batch leaves out what would be a piece of less than ``MIN_MICRO_BATCH`` images.
+        shuffling, for training, the last batch leaves out what would be a micro-batch of fewer than ``MIN_MICRO_BATCH`` images.
     drop_last : leave out any last batch that is not full; the images in it are others in each epoch.
     rank, ranks : which share of each batch, of how many; all devices together see what one would see.
-    most : images that a device takes at once; None takes its share whole.
+    micro_batch_size : images that a device sees at once, at most; None is its whole share.
 
     Raises
     ------
-    ConfigError : when shuffling, for a batch that cannot be shared and taken in pieces so.
+    ConfigError : when shuffling, for a batch that cannot be parted so.
 
     Examples
     --------
@@ -41,52 +41,53 @@ class BatchSampler:
 
     def __init__(
         self,
-        count: int,
-        batch: int,
+        n_samples: int,
+        batch_size: int,
         *,
         shuffle_seed: int | None = None,
         drop_last: bool = False,
         rank: int = 0,
         ranks: int = 1,
-        most: int | None = None,
+        micro_batch_size: int | None = None,
     ) -> None:
         self.epoch = 0  # set before each pass
-        self._count, self._batch, self._seed = count, batch, shuffle_seed
-        self._rank, self._ranks, self._most = rank, ranks, most or -(-batch // ranks)
-        rest = count % batch
+        self._n_samples, self._batch_size, self._seed = n_samples, batch_size, shuffle_seed
+        self._rank, self._ranks = rank, ranks
+        self._micro_batch_size = micro_batch_size or -(-batch_size // ranks)
+        rest = n_samples % batch_size
         if shuffle_seed is not None:
-            if not accumulation_steps(batch, ranks, self._most):
+            if not accumulation_steps(batch_size, ranks, self._micro_batch_size):
                 raise ConfigError(
-                    f"a batch of {batch} images on {ranks} devices, at most {self._most} at once, leaves one alone in "
-                    f"a piece; {MIN_MICRO_BATCH} are needed"
+                    f"a batch of {batch_size} images on {ranks} devices, at most {self._micro_batch_size} at once, leaves "
+                    f"one alone; {MIN_MICRO_BATCH} at once are needed"
                 )
-            while rest and not accumulation_steps(rest, ranks, self._most):
+            while rest and not accumulation_steps(rest, ranks, self._micro_batch_size):
                 rest -= 1
-        self._kept = count - count % batch + (0 if drop_last else rest)
+        self._kept = n_samples - n_samples % batch_size + (0 if drop_last else rest)
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch."""
-        return -(-self._kept // self._batch)
+        return -(-self._kept // self._batch_size)
 
     @property
     def n_images(self) -> int:
         """The images of an epoch, over all devices."""
         return self._kept
 
-    def images(self, number: int) -> int:
+    def batch_images(self, number: int) -> int:
         """Return how many images all devices together see in a batch of an epoch, from 0."""
-        return min(self._batch, self._kept - number * self._batch)
+        return min(self._batch_size, self._kept - number * self._batch_size)
 
-    def pieces(self, number: int) -> int:
-        """Return in how many pieces each device takes its share of a batch of an epoch, from 0."""
-        return accumulation_steps(self.images(number), self._ranks, self._most)
+    def accumulation_steps(self, number: int) -> int:
+        """Return in how many micro-batches each device sees its share of a batch of an epoch, from 0."""
+        return accumulation_steps(self.batch_images(number), self._ranks, self._micro_batch_size)
 
     def __iter__(self) -> Iterator[list[Key]]:
         """Yield this device's share of each batch of ``epoch``."""
-        places = np.arange(self._count)
+        indices = np.arange(self._n_samples)
         if self._seed is not None:
-            places = np.random.default_rng([self._seed, self.epoch]).permutation(self._count)
+            indices = np.random.default_rng([self._seed, self.epoch]).permutation(self._n_samples)
         for number in range(len(self)):
-            images = self.images(number)
-            start, stop = (number * self._batch + images * rank // self._ranks for rank in (self._rank, self._rank + 1))
-            yield [(self.epoch, int(place)) for place in places[start:stop]]
+            first, n_images = number * self._batch_size, self.batch_images(number)
+            start, stop = (first + n_images * rank // self._ranks for rank in (self._rank, self._rank + 1))
+            yield [(self.epoch, int(index)) for index in indices[start:stop]]

@@ -278,7 +278,7 @@ def test_transforms_that_need_more_than_an_image_cannot_be_used(name):
         given = {"height": 20, "width": 30, "size": [8, 20, 30], "padding": 2, "min_zyx": [8, 40, 50]}
         step |= {key: value for key, value in given.items() if key in transforms()[name]}
         with pytest.raises(ValueError, match="fails on"):
-            build_transform([step])(*sample(planes=1), draw=1)
+            build_transform([step])(*sample(planes=1), seed=1)
     assert f"{name} needs more than an image and its mask" in next(augmentation_problems([step]))
 
 
@@ -328,11 +328,11 @@ def test_a_change_of_size_is_found_without_an_image(steps, problem):
     assert found is None or problem in found
     if problem is None:
         for number in range(20):
-            build_transform(steps)(*sample(), draw=number)
+            build_transform(steps)(*sample(), seed=number)
     else:
         with pytest.raises(ValueError, match=r"take transforms that keep size|fails on"):
             for number in range(200):
-                build_transform(steps)(*sample(), draw=number)
+                build_transform(steps)(*sample(), seed=number)
 
 
 def test_the_kit_of_the_forum_keeps_the_size_of_its_canvas():

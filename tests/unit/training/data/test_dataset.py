@@ -62,7 +62,7 @@ def test_a_sample_is_what_the_store_holds(tmp_path):
 def test_masks_unpack_to_their_classes(tmp_path, dtype, classes):
     blocks = write_pixels(tmp_path / "p.zarr", train=2, classes=[f"c{i}" for i in range(classes)], dtype=dtype)
     _, mask = dataset.SegmentationDataset(tmp_path / "p.zarr", [0, 1])[0, 1]
-    planes = dataset.unpack(mask[None], classes)[0]
+    planes = dataset.bits_to_planes(mask[None], classes)[0]
     packed = blocks["mask"][1]
     assert planes.dtype == torch.float32
     assert planes.shape == (classes, 32, 48)
@@ -95,8 +95,8 @@ def test_masks_shrink_by_area_each_class_for_itself():
     packed = np.zeros((60, 90), np.uint16)
     for number, plane in enumerate(mask):
         packed |= plane.astype(np.uint16) << np.uint16(number)
-    resized = dataset.resize_bits(packed.view(np.uint8).reshape(60, 90, 2), (20, 30))
-    planes = dataset.unpack(torch.from_numpy(resized)[None], 11)[0].numpy()
+    resized = dataset.resize_bitmask(packed.view(np.uint8).reshape(60, 90, 2), (20, 30))
+    planes = dataset.bits_to_planes(torch.from_numpy(resized)[None], 11)[0].numpy()
     covered = mask.reshape(11, 20, 3, 30, 3).sum((2, 4))
     assert np.array_equal(planes, 2 * covered >= 9)
 
