@@ -15,6 +15,7 @@ from cloudseg.report.leaderboard import (
 from cloudseg.report.pages import diary_page, page
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, write_table, write_text
+from cloudseg.training.record import RunRecord
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -32,7 +33,7 @@ if __name__ == "__main__":
         gains = {name: read_json(path) for name, path in zip(params.ensembles, files.comparisons, strict=True)}
         for name, score in expected_scores(images, decisions, params.class_rates).items():
             gains[name]["expected_lb"] = score
-        records = [read_json(path) for path in files.runs]
+        records = [RunRecord.read(path) for path in files.runs]
         histories = [read_table(path) for path in files.histories]
         split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
         experiments = [scores[row[mark]] for row in params.experiments for mark in ("best", "last")]

@@ -7,6 +7,7 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.models.weights import initial_weights
 from cloudseg.storage import files, stores
 from cloudseg.training.job import TrainingJob
+from cloudseg.training.record import RunRecord
 
 TRAINED = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
 
@@ -124,3 +125,31 @@ def write_folds(path, count=10, folds=2):
     )
     table.to_csv(path, sep="\t", index=False)
     return table
+
+
+def run_record(**known):
+    """Return the record of a training of which some things are known."""
+    return RunRecord(
+        encoder="e",
+        decoder="fpn",
+        fold=0,
+        seed=1,
+        threads=1,
+        data="d",
+        weights={"path": "a/imagenet.safetensors", "sha256": "w"},
+        workers=0,
+        pixels="pixels.zarr",
+        canvas_pixels=None,
+        folds="folds.tsv",
+        images={"train": 8, "valid": 4},
+        parameters=1,
+        precision="float32",
+        batch={"images": 4, "devices": 1, "at_once": 4, "pieces": 1, "too_much": []},
+        epochs={"run": 4, "best": 2, "resumed": []},
+        seconds=1.5,
+        images_per_second=None,
+        devices=[{"device": "cpu", "name": "CPU", "peak_memory_mib": 300, "busy": None}],
+        versions={"python": "3.11"},
+        commit=None,
+        **known,
+    )

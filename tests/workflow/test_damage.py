@@ -26,6 +26,7 @@ from cloudseg.models.checkpoint_file import read_state
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, read_text
 from cloudseg.training.data.dataset import fold_images
+from cloudseg.training.record import RunRecord
 from cloudseg.training.state_file import StateFile
 
 SEEDS = [1, 2, 3]
@@ -63,7 +64,7 @@ TEXTS = {
     ENSEMBLE / "scores.tsv": lambda path, good: read_scores(path, read_decision(good / DECISION, good)),
     ENSEMBLE / "images.tsv": lambda path, good: read_image_scores(path, read_decision(good / DECISION, good)),
     ENSEMBLE / "comparison.json": lambda path, good: read_json(path),
-    RUN / "run.json": lambda path, good: read_json(path),
+    RUN / "run.json": lambda path, good: RunRecord.read(path),
 }
 # Nothing says how many lines these have, so that a cut between two of them goes unnoticed.
 UNCOUNTED = {

@@ -31,7 +31,7 @@ class Predictor:
     ----------
     checkpoint : ``best.safetensors`` or ``last.safetensors`` of a training.
     recipe : its recipe, of which ``tta``, ``normalise`` and ``precision`` count (and, where ``tta`` is ``recipe``,
-        ``augmentation`` and ``canvas``); ``run.json`` beside the checkpoint has it.
+        ``augmentation`` and ``canvas``); ``run.json`` beside the checkpoint has all but ``tta``.
     size : height and width of the probabilities in pixels; None gives them at the size of the images.
     device : where to compute.
     classes : names that the planes of the network must have; None takes any.

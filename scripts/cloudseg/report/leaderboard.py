@@ -11,6 +11,7 @@ import pandas as pd
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.scores import expected_score, score_parts
 from cloudseg.storage import stores
+from cloudseg.training.record import RunRecord
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
@@ -158,14 +159,14 @@ def expected_scores(
 
 
 def runs_by_experiment(
-    experiments: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], histories: Sequence[pd.DataFrame]
+    experiments: Sequence[Mapping[str, Any]], records: Sequence[RunRecord], histories: Sequence[pd.DataFrame]
 ) -> dict[str, dict[str, float]]:
     """Say how large the network of each experiment is and how long its epochs take.
 
     Parameters
     ----------
     experiments : rows of the sheet with their `name` and `runs`, which count `records` and `histories`.
-    records : of every run its run.json.
+    records : of every run.
     histories : of every run its epochs.
 
     Returns
@@ -174,7 +175,7 @@ def runs_by_experiment(
     """
     return {
         row["name"]: {
-            "parameters": records[row["runs"][0]]["parameters"],
+            "parameters": records[row["runs"][0]].parameters,
             "seconds_per_epoch": float(pd.concat([histories[run]["seconds"] for run in row["runs"]]).median()),
         }
         for row in experiments

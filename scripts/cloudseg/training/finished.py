@@ -16,13 +16,12 @@ from typing import Any
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
+from cloudseg.training.record import NOT_TRAINED_BY, RunRecord
 
 FOLDER = "finished"
 STATE = "training.state"
 # Links share their bytes with the outputs: what damages one damages the other
 DIGESTS = "digests.json"
-# Nothing said so in the first records, and this was the number then
-FIRST_CODE = 1
 
 
 class FinishedTraining:
@@ -126,14 +125,19 @@ def data_digest(pixels: str | Path, folds: str | Path) -> str:
     )
 
 
-def decisive_of_record(record: Mapping[str, Any]) -> dict[str, Any]:
+def decisive_of_record(record: RunRecord) -> dict[str, Any]:
     """Return what decided a training, from its ``run.json``."""
     return decisive(
-        **{name: record[name] for name in ("encoder", "decoder", "fold", "seed", "threads", "data")},
-        recipe=Recipe(**record["recipe"]),
-        code=record.get("code", FIRST_CODE),
-        loss_size=record.get("loss_size"),
-        weights=record["weights"]["sha256"],
+        encoder=record.encoder,
+        decoder=record.decoder,
+        fold=record.fold,
+        recipe=Recipe(**record.recipe),
+        seed=record.seed,
+        threads=record.threads,
+        code=record.code,
+        loss_size=record.loss_size,
+        data=record.data,
+        weights=record.weights.sha256,
     )
 
 
@@ -149,40 +153,33 @@ def keep_finished(run: Path) -> None:
         return
     if not _is_whole(run, outputs):  # the jobs, or rule verify, will say so
         return
-    with contextlib.suppress(ValueError, KeyError):  # no record of a training
-        FinishedTraining(outputs, decisive_of_record(files.read_json(outputs["run"]))).keep()
+    with contextlib.suppress(ValueError):  # no record of a training
+        FinishedTraining(outputs, decisive_of_record(RunRecord.read(outputs["run"]))).keep()
 
 
-def finished_record(run: Path) -> dict[str, Any] | None:
+def finished_record(run: Path) -> RunRecord | None:
     """Return the record of the training that finished last in a run's folder, be its outputs there or removed."""
     for path in (run / "run.json", *sorted(run.glob(f"{FOLDER}/*/run.json"))):
         with contextlib.suppress(OSError, ValueError):
-            return files.read_json(path)
+            return RunRecord.read(path)
     return None
 
 
-def differences(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(record: RunRecord, wanted: Mapping[str, Any]) -> list[str]:
     """Say how a finished training differs from what is asked for now.
 
     Parameters
     ----------
-    record : its ``run.json``.
+    record : of the training.
     wanted : the `recipe` (with or without its defaults), `seed`, `threads`, `code`, and `start`, the name of the file
         of initial weights.
 
     Returns
     -------
     list of str : one text per key, ``learning_rate 0.002 -> 0.001``.
-
-    Examples
-    --------
-    >>> record = {"recipe": {"epochs": 4, "batch": 8}, "seed": 1, "threads": 1, "weights": {"path": "none.safetensors"}}
-    >>> wanted = {"recipe": {"epochs": 6, "batch": 8}, "seed": 2, "threads": 1, "code": 1, "start": "none"}
-    >>> differences(record, wanted)
-    ['epochs 4 -> 6', 'seed 1 -> 2']
     """
-    was = _flat(record.get("recipe", {})) | {name: record.get(name) for name in ("seed", "threads")}
-    was |= {"code": record.get("code", FIRST_CODE), "start": Path(record.get("weights", {}).get("path", "")).stem}
+    was = _flat(record.recipe) | {"seed": record.seed, "threads": record.threads, "code": record.code}
+    was["start"] = Path(record.weights.path).stem
     now = _flat(wanted["recipe"]) | {name: wanted[name] for name in ("seed", "threads", "code", "start")}
     return [f"{name} {was.get(name)} -> {now.get(name)}" for name in now if was.get(name) != now.get(name)]
 
@@ -190,27 +187,34 @@ def differences(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[st
 def _flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of a recipe that count for training, with their defaults."""
     try:
-        return Recipe(**recipe).model_dump(mode="json", exclude={"start", "tta"})
+        return Recipe(**recipe).model_dump(mode="json", exclude=NOT_TRAINED_BY)
     except ValueError:  # the record of another version
         return dict(recipe)
 
 
 def _is_whole(folder: Path, outputs: Mapping[str, Path]) -> bool:
-    """Return whether all files are there, as the training left them.
+    """Return whether all files are there, as the training left them."""
+    try:
+        digests = _digests(folder, outputs)
+        found = {path.name: files.sha256(folder / path.name) for path in outputs.values()}
+    except (OSError, ValueError):
+        return False
+    return all(found[name] == digest for name, digest in digests.items())
+
+
+def _digests(folder: Path, outputs: Mapping[str, Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file, by its name.
 
     Folders of the time before there were `DIGESTS` have those of the checkpoints alone, in the record.
     """
-    kept = {path.name: folder / path.name for path in outputs.values()}
-    try:
-        record = files.read_json(folder / outputs["run"].name)
-        files.read_table(folder / outputs["history"].name)
-        digests = {outputs[name].name: digest for name, digest in record.get("sha256", {}).items()}
-        if (folder / DIGESTS).is_file():
-            digests |= files.read_json(folder / DIGESTS)
-        found = {name: files.sha256(path) for name, path in kept.items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return False
-    return all(found[name] == digest for name, digest in digests.items())
+    if (folder / DIGESTS).is_file():
+        digests = files.read_json(folder / DIGESTS)
+        if not isinstance(digests, dict) or digests.keys() != {path.name for path in outputs.values()}:
+            raise files.damaged(folder / DIGESTS, "not the digests of a training's files")
+        return digests
+    files.read_table(folder / outputs["history"].name)
+    record = RunRecord.read(folder / outputs["run"].name)
+    return {outputs[name].name: digest for name, digest in record.sha256.items() if name in outputs}
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,155 +1,137 @@
-"""The record of a finished training, ``run.json``: what it was, what it took, on what it ran."""
+"""The record of a finished training, ``run.json``: what it was, what it took, on what it ran. Imports no torch."""
 
-import contextlib
-import dataclasses
-import importlib.metadata
 import json
-import math
-import platform
-import shutil
-import subprocess
-import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import torch
+from pydantic import ConfigDict, ValidationError
 
-from cloudseg.config.recipe import Recipe
-from cloudseg.runtime import devices
+from cloudseg.config.fields import Model
 from cloudseg.storage import files
-from cloudseg.training.data.fold import FoldData
-from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.finished import data_digest
-from cloudseg.training.job import MicroBatch, TrainingJob
-from cloudseg.training.progress import Progress
-from cloudseg.training.trainer import Trainer
+
+# Nothing said so in the first records, and this was the number then
+FIRST_CODE = 1
+# Keys of a recipe that change nothing in a training: the initial weights are a file, and prediction has the views
+NOT_TRAINED_BY = {"start", "tta"}
 
 
-@dataclasses.dataclass
-class Stopwatch:
-    """Seconds of the epochs of this process.
+class _Part(Model):
+    # Another version of this code may record more
+    model_config = ConfigDict(extra="ignore")
 
-    Attributes
-    ----------
-    training : of each epoch, in training alone.
-    epochs : of each epoch.
-    n_images : that an epoch trained on.
-    busy : in which the device had work.
+
+class Weights(_Part):
+    """The file of initial weights."""
+
+    path: str
+    sha256: str
+
+
+class Images(_Part):
+    """How many images there were."""
+
+    train: int
+    valid: int
+
+
+class Batch(_Part):
+    """How the images of a batch were shared out."""
+
+    images: int
+    devices: int
+    at_once: int
+    """Images that a device saw at once."""
+    pieces: int
+    """Parts of a batch whose gradients a device summed."""
+    too_much: list[int]
+    """What was tried before as `at_once` and did not fit in the memory."""
+
+
+class Epochs(_Part):
+    """How the epochs went."""
+
+    run: int
+    best: int
+    """From 1."""
+    resumed: list[dict[str, int]]
+    """After which epoch, of how many, earlier processes stopped."""
+
+
+class Device(_Part):
+    """One of the devices."""
+
+    device: str
+    name: str
+    peak_memory_mib: int
+    busy: float | None
+    """Share of the epochs' seconds in which it had work; None where no epoch was trained."""
+
+
+class RunRecord(_Part):
+    """All that ``run.json`` says.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     files.write_text(f"{folder}/run.json", '{"seed": 1}\\n')
+    ...     RunRecord.read(f"{folder}/run.json")
+    Traceback (most recent call last):
+    ...
+    cloudseg.errors.DamagedFileError: ...run.json: not the record of a training (encoder: Field required); ...
     """
 
-    training: list[float] = dataclasses.field(default_factory=list)
-    epochs: list[float] = dataclasses.field(default_factory=list)
-    n_images: int = 0
-    busy: float = 0.0
-    started: float = dataclasses.field(default_factory=time.perf_counter)
+    encoder: str
+    decoder: str
+    fold: int
+    recipe: dict[str, Any]
+    """What the training went by, with all defaults; without `start`, which `weights` tells, and `tta`, which prediction
+    goes by. Another version of this code may know other keys.
+    """
+    seed: int
+    threads: int
+    code: int = FIRST_CODE
+    loss_size: list[int] | None = None
+    """(height, width) of the grid of the loss where it is that of the submission."""
+    workers: int
+    pixels: str
+    canvas_pixels: str | None
+    folds: str
+    weights: Weights
+    data: str
+    """Digest of the images, their labels and the split."""
+    images: Images
+    parameters: int
+    """Of the network."""
+    precision: str
+    batch: Batch
+    epochs: Epochs
+    sha256: dict[str, str]
+    """Of the checkpoints ``best`` and ``last``."""
+    seconds: float
+    images_per_second: float | None
+    """Training images; None where the process that finished the training trained none."""
+    devices: list[Device]
+    versions: dict[str, str]
+    commit: str | None
 
-    @property
-    def images_per_second(self) -> float | None:
-        """Training images per second; None where this process trained none."""
-        return round(len(self.training) * self.n_images / sum(self.training), 2) if self.training else None
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a record.
 
+        Raises
+        ------
+        OSError : if there is none.
+        DamagedFileError : if the file is not as a training wrote it.
+        """
+        try:
+            return cls.model_validate(files.read_json(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            reason = f"{where}: {first['msg']}" if where else first["msg"]
+            raise files.damaged(path, f"not the record of a training ({reason})") from error
 
-def write_record(
-    job: TrainingJob,
-    data: FoldData,
-    trainer: Trainer,
-    progress: Progress,
-    stopwatch: Stopwatch,
-    micro_batch: MicroBatch,
-    machines: list[dict[str, Any]],
-) -> None:
-    """Write ``run.json``, when ``best`` and ``last`` are there."""
-    record = {
-        "encoder": job.encoder,
-        "decoder": job.decoder,
-        "fold": job.fold,
-        "recipe": _plain(job.recipe),
-        "seed": job.seed,
-        "threads": job.threads,
-        "code": job.code,
-        "loss_size": job.loss_size,
-        "workers": job.workers,
-        "pixels": str(job.pixels),
-        "canvas_pixels": None if job.canvas_pixels is None else str(job.canvas_pixels),
-        "folds": str(job.folds),
-        "weights": {"path": str(job.weights), "sha256": files.sha256(job.weights)},
-        "data": data_digest(job.pixels, job.folds),
-        "images": {"train": data.n_train, "valid": data.n_valid},
-        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "precision": str(trainer.dtype).removeprefix("torch."),
-        "batch": {
-            "images": job.recipe.batch,
-            "devices": len(machines),
-            "at_once": micro_batch.size,
-            "pieces": data.batches.accumulation_steps(0),
-            "too_much": list(micro_batch.oom_sizes),
-        },
-        "epochs": {"run": progress.epoch, "best": progress.best_epoch, "resumed": progress.resumed},
-        "sha256": {name: files.sha256(job.outputs[name]) for name in ("best", "last")},
-        "seconds": round(time.perf_counter() - stopwatch.started, 1),
-        "images_per_second": stopwatch.images_per_second,
-        "devices": machines,
-        "versions": _versions(),
-        "commit": _commit(),
-    }
-    files.write_text(job.outputs["run"], json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-
-
-def describe_devices(group: ProcessGroup, stopwatch: Stopwatch) -> list[dict[str, Any]]:
-    """Return each device of a process group: its peak memory, and the share of the epochs' seconds that it was busy."""
-    seconds = sum(stopwatch.epochs)
-    own = torch.tensor([[devices.peak_memory(group.device), stopwatch.busy / seconds if seconds else math.nan]])
-    rows = group.gather_rows(own.double(), slice(group.rank, group.rank + 1), group.size).tolist()
-    if group.size > 1:
-        peaks = [peak / 2**20 for peak, _ in rows]
-        apart = max(peaks) / min(peaks) - 1
-        group.print_main(
-            f"peak memory of the ranks: {', '.join(f'{peak:.0f}' for peak in peaks)} MiB, {apart:.1%} apart"
-        )
-    return [
-        {
-            "device": group.device.type,
-            "name": devices.name(torch.device(group.device.type, number)),
-            "peak_memory_mib": round(peak / 2**20),
-            "busy": None if math.isnan(share) else round(share, 3),
-        }
-        for number, (peak, share) in enumerate(rows)
-    ]
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    """Return all keys of a recipe as plain values, those first that the params of the job name."""
-
-    def in_order(named: Any, whole: Any) -> Any:
-        if isinstance(named, dict):
-            return {key: in_order(named[key], whole[key]) for key in named} | {
-                key: value for key, value in whole.items() if key not in named
-            }
-        return named
-
-    return in_order(recipe.canonical(), recipe.model_dump(mode="json"))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def _commit() -> str | None:
-    """Return the git commit of this code, marked when files differ from it, or None outside a checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [
-        git,
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: S603
-    return None
+    def write(self, path: str | Path) -> None:
+        """Write the record."""
+        files.write_text(path, json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")

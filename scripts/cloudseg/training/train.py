@@ -15,7 +15,7 @@ from cloudseg.training.data.fold import FoldData, load_fold
 from cloudseg.training.distributed import SINGLE, ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
-from cloudseg.training.record import Stopwatch, describe_devices, write_record
+from cloudseg.training.recording import Stopwatch, describe_devices, write_record
 from cloudseg.training.signals import exiting_on_signal
 from cloudseg.training.trainer import Trainer
 from cloudseg.training.validation import validate

@@ -1,6 +1,5 @@
 """A predictor takes images as they are read and gives what prediction stores."""
 
-import json
 import re
 import shutil
 
@@ -8,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from network_fixtures import write_pixels
+from network_fixtures import run_record, write_pixels
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.views import FLIPS, IDENTITY
@@ -46,8 +45,8 @@ def test_a_new_image_is_predicted_from_its_file(folder, tmp_path, monkeypatch, r
     run = tmp_path / re.search(r'Path\("(.+)"\)', code)[1]
     run.mkdir(parents=True)
     shutil.copy(folder / "best.safetensors", run)
-    recipe = {key: value for key, value in Recipe(precision="float32").model_dump(mode="json").items() if key != "tta"}
-    (run / "run.json").write_text(json.dumps({"recipe": recipe}))
+    recipe = Recipe(precision="float32").model_dump(mode="json", exclude={"start", "tta"})
+    run_record(recipe=recipe, sha256={}).write(run / "run.json")
     file = tmp_path / re.search(r'load_image\("(.+?)"\)', code)[1]
     file.parent.mkdir(parents=True)
     cv2.imwrite(str(file), photo((128, 192)))

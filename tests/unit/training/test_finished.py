@@ -5,6 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from network_fixtures import run_record
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.runtime.gpus import granted
@@ -19,6 +20,7 @@ from cloudseg.training.finished import (
     finished_record,
     keep_finished,
 )
+from cloudseg.training.record import RunRecord
 
 NAMES = {"best": "best.safetensors", "last": "last.safetensors", "history": "history.tsv", "run": "run.json"}
 FACTS = {"encoder": "e", "decoder": "fpn", "fold": 0, "seed": 1, "threads": 1, "data": "d"}
@@ -39,12 +41,8 @@ def finish(run, text, **recipe):
     run.mkdir(parents=True, exist_ok=True)
     for name in ("best", "last", "history"):
         outputs(run)[name].write_text(f"{text} {name}\n")
-    record = FACTS | {
-        "recipe": Recipe(**recipe).model_dump(mode="json"),
-        "weights": {"path": "a/imagenet.safetensors", "sha256": "w"},
-    }
-    record |= {"code": 1, "sha256": {name: sha256(outputs(run)[name]) for name in ("best", "last")}}
-    outputs(run)["run"].write_text(json.dumps(record) + "\n")
+    digests = {name: sha256(outputs(run)[name]) for name in ("best", "last")}
+    run_record(recipe=Recipe(**recipe).model_dump(mode="json"), sha256=digests).write(outputs(run)["run"])
     training(run, **recipe).keep()
 
 
@@ -132,11 +130,27 @@ def test_the_state_comes_back_so_that_more_epochs_go_on(tmp_path):
 
 def test_a_record_tells_which_training_it_is_of_whatever_keys_have_come_since(tmp_path):
     finish(tmp_path, "old", epochs=4)
-    record = json.loads((tmp_path / "run.json").read_text())
+    path = tmp_path / "run.json"
     wanted = decisive(recipe=Recipe(epochs=4), code=1, loss_size=None, weights="w", **FACTS)
-    assert decisive_of_record(record) == wanted
-    del record["recipe"]["ema"], record["code"]  # of the time before there were such keys
-    assert decisive_of_record(record) == wanted
+    assert decisive_of_record(RunRecord.read(path)) == wanted
+    text = json.loads(path.read_text())
+    del text["recipe"]["ema"], text["code"]  # of the time before there were such keys
+    path.write_text(json.dumps(text | {"of": "the time after"}) + "\n")
+    assert decisive_of_record(RunRecord.read(path)) == wanted
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    written = run_record(recipe=Recipe(epochs=4).model_dump(mode="json"), sha256={"best": "a", "last": "b"})
+    written.write(tmp_path / "run.json")
+    assert RunRecord.read(tmp_path / "run.json") == written
+
+
+def test_differences_are_those_of_what_counts_for_training():
+    was = run_record(recipe={"epochs": 4, "batch": 8, "tta": [{"view": "both"}]}, sha256={})
+    wanted = {"recipe": {"epochs": 6, "batch": 8}, "seed": 2, "threads": 1, "code": 1, "start": "imagenet"}
+    assert differences(was, wanted) == ["epochs 4 -> 6", "seed 1 -> 2"]
+    of_another_version = run_record(recipe={"epochs": 4, "batch": 8, "sorcery": True}, sha256={})
+    assert "epochs 4 -> 6" in differences(of_another_version, wanted)
 
 
 def test_what_finished_before_there_was_such_a_folder_is_kept_as_well(tmp_path):
@@ -148,7 +162,7 @@ def test_what_finished_before_there_was_such_a_folder_is_kept_as_well(tmp_path):
     (tmp_path / FOLDER).rmdir()
     keep_finished(tmp_path)
     remove(tmp_path)
-    assert finished_record(tmp_path)["recipe"]["epochs"] == 4
+    assert finished_record(tmp_path).recipe["epochs"] == 4
     assert training(tmp_path, epochs=4).restore() is True
 
 
@@ -159,8 +173,7 @@ def test_a_damaged_record_stops_nothing(tmp_path, text):
         path.unlink()
     (tmp_path / "run.json").write_text(text)
     keep_finished(tmp_path)
-    found = finished_record(tmp_path)
-    assert not found or differences(found, {"recipe": {}, "seed": 1, "threads": 1, "code": 1, "start": "x"})
+    assert finished_record(tmp_path) is None
 
 
 # Devices that are not there
