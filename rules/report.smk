@@ -110,7 +110,7 @@ rule loading:
     input:
         images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),
-        pixels=f"<results>/dataset/train/{PLAN.studied.key.size}.zarr",
+        pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
     output:
         table="<results>/report/loading.tsv",
         page=report("<results>/report/loading.md", category="Studies"),
@@ -118,14 +118,14 @@ rule loading:
         "<logs>/loading.log",
     conda:
         "../envs/workflow.yaml"
-    threads: PLAN.studied.cores_per_device
+    threads: PLAN.study_run.cores_per_device
     resources:
         **ESTIMATES.of("loading", PLAN.dataset.work),
         gpu=PLAN.gpus,
     params:
-        encoder=PLAN.studied.key.encoder,
-        decoder=PLAN.studied.key.decoder,
-        recipe=page_params(PLAN.studied.training_recipe),
+        encoder=PLAN.study_run.key.encoder,
+        decoder=PLAN.study_run.key.decoder,
+        recipe=page_params(PLAN.study_run.training_recipe),
         images=4,
         batch=2,
         repeats=2,
@@ -139,8 +139,8 @@ rule loading:
 rule quantising:
     """Measure what one byte per probability costs."""
     input:
-        checkpoint=f"{PLAN.studied.key.folder}/last.safetensors",
-        pixels=f"<results>/dataset/train/{PLAN.studied.key.size}.zarr",
+        checkpoint=f"{PLAN.study_run.key.folder}/last.safetensors",
+        pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
         folds="<results>/dataset/folds.tsv",
         truth="<results>/dataset/truth.zarr",
     output:
@@ -155,9 +155,9 @@ rule quantising:
         **ESTIMATES.of("quantising", PLAN.dataset.work),
         gpu=PLAN.gpus,
     params:
-        recipe=page_params(PLAN.studied.prediction_recipe),
+        recipe=page_params(PLAN.study_run.prediction_recipe),
         fold=0,
-        run=PLAN.studied.key.folder.removeprefix("<results>/runs/"),
+        run=PLAN.study_run.key.folder.removeprefix("<results>/runs/"),
         submission_size=PLAN.dataset.submission_size,
         threads=PLAN.threads,
         code=CODE["report"],

@@ -36,7 +36,7 @@ if __name__ == "__main__":
         records = [RunRecord.read(path) for path in files.runs]
         histories = [read_table(path) for path in files.histories]
         split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
-        experiments = [scores[row[mark]] for row in params.experiments for mark in ("best", "last")]
+        experiments = [scores[row[checkpoint]] for row in params.experiments for checkpoint in ("best", "last")]
         common = common_folds(experiments, [scores[name] for name in params.ensembles])
         everything = sorted({fold for table in scores.values() for fold in own_folds(table)})
         own, fair = (baselines(files.truth, split, folds) for folds in (everything, common))
@@ -48,7 +48,7 @@ if __name__ == "__main__":
             {name: {"dice": own[name], "dice_common": fair[name]} for name in own},
             common,
             runs=runs_by_experiment(params.experiments, records, histories),
-            posted=params.posted,
+            public_scores=params.posted,
             gains=gains,
         )
         text = page(table, params.classes, int(split["fold"].isin(common).sum()), common)

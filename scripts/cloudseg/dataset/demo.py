@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from cloudseg.dataset.contest import HEADER
-from cloudseg.dataset.fetch import write_mark
+from cloudseg.dataset.fetch import write_marker
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 from cloudseg.runtime.memory import OVERHEAD
@@ -125,7 +125,7 @@ def make_demo(
         _write_csv(part / "train.csv", [(name, rles) for split, name, rles in written if split == "train"])
         unknown = ["1 1"] * len(CLASSES)
         _write_csv(part / "sample_submission.csv", [(name, unknown) for split, name, _ in written if split == "test"])
-        write_mark(part, images="demo")
+        write_marker(part, images="demo")
         files.sync_tree(part)
         if root.exists():
             root.rmdir()

@@ -16,7 +16,7 @@ from cloudseg.storage.files import FULL, sync, sync_tree, write_text
 CREDENTIALS = ("KAGGLE_API_TOKEN", "KAGGLE_KEY", "KAGGLE_USERNAME")
 NEEDED = ("train_images", "test_images", "train.csv", "sample_submission.csv")
 # Marks a folder as made by this package. Hidden, so that the dataset check does not list it.
-MARK = ".cloudseg.json"
+MARKER = ".cloudseg.json"
 DOWNLOADS = ".cloudseg-download"
 # Unpacked size over that of the archive: about 1 for JPEGs and 4 for run-length labels; far more is a zip bomb.
 MOST_EXPANSION = 50
@@ -60,7 +60,7 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
         _download(competition, root / DOWNLOADS, environment)
         _unpack(competition, root / DOWNLOADS)
     _move_into_place(whole, root)
-    write_mark(root, competition=competition)
+    write_marker(root, competition=competition)
     shutil.rmtree(root / DOWNLOADS)
 
 
@@ -77,7 +77,7 @@ def link(root: Path, folder: Path) -> None:
     for name in NEEDED:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target / name)
-    write_mark(folder, links_to=str(root))
+    write_marker(folder, links_to=str(root))
 
 
 def missing_files(root: Path) -> list[str]:
@@ -85,19 +85,19 @@ def missing_files(root: Path) -> list[str]:
     return [name for name in NEEDED if not (root / name).exists()]
 
 
-def write_mark(folder: Path, **facts: str) -> None:
+def write_marker(folder: Path, **facts: str) -> None:
     """Mark a folder as made by this package."""
-    mark = {"made_by": "cloudseg", **facts}
-    write_text(folder / MARK, json.dumps(mark, indent=2) + "\n")
+    marker = {"made_by": "cloudseg", **facts}
+    write_text(folder / MARKER, json.dumps(marker, indent=2) + "\n")
 
 
-def read_mark(folder: Path) -> dict[str, str]:
-    """Return the mark of a folder; empty if this package did not make the folder."""
+def read_marker(folder: Path) -> dict[str, str]:
+    """Return the marker of a folder; empty if this package did not make the folder."""
     try:
-        mark = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return mark if isinstance(mark, dict) and mark.get("made_by") == "cloudseg" else {}
+    return marker if isinstance(marker, dict) and marker.get("made_by") == "cloudseg" else {}
 
 
 def refuse_foreign_images(folder: Path) -> None:
@@ -111,11 +111,11 @@ def refuse_foreign_images(folder: Path) -> None:
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as name:
-    ...     write_mark(Path(name), images="demo")
+    ...     write_marker(Path(name), images="demo")
     ...     refuse_foreign_images(Path(name))
     """
     # Snakemake leaves this time stamp in each output folder of a finished job
-    own = (folder / ".snakemake_timestamp").is_file() or bool(read_mark(folder))
+    own = (folder / ".snakemake_timestamp").is_file() or bool(read_marker(folder))
     if folder.exists() and not own and not (folder.is_dir() and not any(folder.iterdir())):
         raise DatasetError(
             f"{folder}: would be replaced by this workflow's images, and it did not make what is there; move it away, "
@@ -152,7 +152,7 @@ def has_credentials(environment: Mapping[str, str]) -> bool:
 
 
 def _refuse_other_competition(root: Path, competition: str) -> None:
-    other = read_mark(root).get("competition", competition)
+    other = read_marker(root).get("competition", competition)
     if other != competition:
         raise DatasetError(
             f"{root}: expected the files of {competition}, got those of {other}; give another `root`, or remove the "

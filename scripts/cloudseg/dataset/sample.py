@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.dataset.contest import ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
-from cloudseg.dataset.fetch import link, write_mark
+from cloudseg.dataset.fetch import link, write_marker
 from cloudseg.storage.files import atomic
 
 
@@ -50,7 +50,7 @@ def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], image
         for name in chosen[split]:
             (sample.images(split) / name).symlink_to((source.images(split) / name).resolve())
         _copy_rows(table, own_table, [rows[split][name] for name in names[split] if name in set(chosen[split])])
-    write_mark(folder, sample_of=str(root))
+    write_marker(folder, sample_of=str(root))
     counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in ("train", "test"))
     return f"{', '.join(counts)} of {root}"
 

@@ -14,15 +14,15 @@ from cloudseg.storage import stores
 from cloudseg.training.record import RunRecord
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
-MARKS = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
+PUBLIC_SCORES = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
 COLUMNS = [
     *("what", "name", *KEYS, "loss", "images", "dice_best", "dice_last", "fold_spread", "dice_common"),
     *("parameters", "seconds_per_epoch", "dice", "dice_tuned_on_itself", "optimistic", "expected_lb"),
     *("best_member", "best_member_dice", "gain", "gain_low", "gain_high"),
     *("how", "threshold", "sharpened_threshold", "sharpen", "min_size"),
-    *(*(f"lb_{mark}" for mark in MARKS), "reference", "dice_minus_lb", "warning", "note"),
+    *(*(f"lb_{which}" for which in PUBLIC_SCORES), "reference", "dice_minus_lb", "warning", "note"),
 ]
-LEAKAGE = 0.03  # a score of one's own that is so much above the contest's cannot be honest
+LEAKAGE = 0.03  # local score minus leaderboard score from which leakage is suspected
 
 
 def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> dict[str, float]:
@@ -88,7 +88,7 @@ def leaderboard(
     common: Sequence[int],
     *,
     runs: Mapping[str, Mapping[str, float]] | None = None,
-    posted: Mapping[str, Mapping[str, float]] | None = None,
+    public_scores: Mapping[str, Mapping[str, float]] | None = None,
     gains: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """Make the table: a row per experiment, ensemble and baseline.
@@ -103,7 +103,7 @@ def leaderboard(
     baseline : per name its `dice` and its `dice_common`.
     common : the folds on which everything is compared.
     runs : per experiment `parameters` (of the network) and `seconds_per_epoch` (mean over its folds).
-    posted : per experiment or ensemble the contest's scores `best`, `last`, `single`, those there are.
+    public_scores : per experiment or ensemble the contest's scores `best`, `last`, `single`, those there are.
     gains : per ensemble `best_member`, its Dice, `gain` over it and its interval `gain_low`, `gain_high`, and
         `expected_lb`.
 
@@ -113,11 +113,13 @@ def leaderboard(
         and as `dice_common` (of an experiment's `last`) that of the common ones. `dice` of an ensemble whose decision
         was chosen is the nested one, or empty where it has too few folds for one.
     """
-    posted = posted or {}
+    public_scores = public_scores or {}
     rows = []
     for row in experiments:
         own = own_folds(scores[row["last"]])
-        dice = {f"dice_{mark}": mean_dice(scores[row[mark]], own, "fixed") for mark in ("best", "last")}
+        dice = {
+            f"dice_{checkpoint}": mean_dice(scores[row[checkpoint]], own, "fixed") for checkpoint in ("best", "last")
+        }
         rows.append(
             {"what": "experiment", **{key: value for key, value in row.items() if key not in ("best", "last", "runs")}}
             | dice
@@ -125,7 +127,7 @@ def leaderboard(
             | {"fold_spread": fold_spread(scores[row["last"]], own), "images": decisions[row["last"]].n_images}
             | dict((runs or {}).get(row["name"], {}))
             | _decided(decisions[row["best"]])
-            | _against(posted.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
+            | _against(public_scores.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
         )
     for name, about in ensembles.items():
         chosen = decisions[name].how != "fixed"
@@ -139,7 +141,7 @@ def leaderboard(
             | {key: about.get(key) for key in ("note", "reference")}
             | dict((gains or {}).get(name, {}))
             | _decided(decisions[name])
-            | _against(posted.get(name, {}), dice, dice)
+            | _against(public_scores.get(name, {}), dice, dice)
         )
     rows += [{"what": "baseline", "name": name, **dice} for name, dice in baseline.items()]
     table = pd.DataFrame(rows)
@@ -188,11 +190,11 @@ def fold_spread(scores: pd.DataFrame, folds: Sequence[int]) -> float:
     return float(rows["fixed"].std(ddof=1)) if len(rows) > 1 else math.nan
 
 
-def _against(posted: Mapping[str, float], best: float, last: float) -> dict[str, Any]:
+def _against(public_scores: Mapping[str, float], best: float, last: float) -> dict[str, Any]:
     """Set one's own Dice against the contest's scores, and say when it is too good to be true."""
-    pairs = ((best, posted.get("best")), (last, posted.get("last")), (best, posted.get("single")))
+    pairs = ((best, public_scores.get("best")), (last, public_scores.get("last")), (best, public_scores.get("single")))
     gaps = [own - theirs for own, theirs in pairs if theirs is not None and not math.isnan(own)]
-    cells: dict[str, Any] = {f"lb_{mark}": posted[mark] for mark in MARKS if mark in posted}
+    cells: dict[str, Any] = {f"lb_{which}": public_scores[which] for which in PUBLIC_SCORES if which in public_scores}
     if gaps:
         cells |= {"dice_minus_lb": max(gaps), "warning": "check for leakage" if max(gaps) > LEAKAGE else None}
     return cells

@@ -19,7 +19,7 @@ class BackgroundWriter:
 
     Parameters
     ----------
-    most : tasks that may be unfinished at once, the running one among them; at least 1.
+    max_queued : tasks that may be unfinished at once, the running one among them; at least 1.
     stuck_after : seconds that the owner waits for one task; those in which the process is stopped do not count.
     name : of the thread.
 
@@ -37,8 +37,8 @@ class BackgroundWriter:
     ValueError: a.zarr, image b.jpg: invalid literal for int() with base 10: 'x'
     """
 
-    def __init__(self, most: int, *, stuck_after: float = STUCK_AFTER, name: str = "background") -> None:
-        self._most, self._stuck_after = most, stuck_after
+    def __init__(self, max_queued: int, *, stuck_after: float = STUCK_AFTER, name: str = "background") -> None:
+        self._max_queued, self._stuck_after = max_queued, stuck_after
         self._unfinished: deque[_Task] = deque()
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         # A daemon thread: the interpreter joins all others before it ends
@@ -61,7 +61,7 @@ class BackgroundWriter:
         """
         if self._closed:
             raise RuntimeError(f"{label}: submitted after close()")
-        while self._unfinished and (len(self._unfinished) >= self._most or self._unfinished[0].done):
+        while self._unfinished and (len(self._unfinished) >= self._max_queued or self._unfinished[0].done):
             self._finish_first()
         if self._thread.ident is None:
             self._thread.start()

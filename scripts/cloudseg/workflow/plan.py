@@ -98,9 +98,9 @@ class Plan:
         return Blend(self.ensemble(ensemble), split)
 
     @property
-    def studied(self) -> Run:
+    def study_run(self) -> Run:
         """The run that the rules `loading` and `quantising` measure."""
-        return Run(self.dataset, self.sheet.studied)
+        return Run(self.dataset, self.sheet.study_key)
 
     # What the Snakefile needs
 

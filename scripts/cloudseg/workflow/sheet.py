@@ -82,7 +82,7 @@ class Sheet:
         return rows
 
     @functools.cached_property
-    def studied(self) -> RunKey:
+    def study_key(self) -> RunKey:
         """The run that rules which study one network take: fold 0 of the first row with the most folds."""
         return RunKey(*max(self.rows, key=lambda row: row.folds).experiment, 0)
 

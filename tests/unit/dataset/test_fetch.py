@@ -63,7 +63,7 @@ def test_fetches_and_unpacks_the_layout(tmp_path, kaggle):
     kaggle(LAYOUT)
     root = tmp_path / "data/clouds"
     fetching.fetch("clouds", root, environment=CREDENTIALS)
-    assert contents(root).keys() - {fetching.MARK} == set(LAYOUT)
+    assert contents(root).keys() - {fetching.MARKER} == set(LAYOUT)
     assert [path.name for path in root.parent.iterdir()] == ["clouds"]
     before = contents(root)
     kaggle()  # would fail
@@ -139,7 +139,7 @@ def test_a_call_that_was_stopped_while_it_moved_files_is_gone_on_with(tmp_path, 
         fetching.fetch("clouds", tmp_path / "data", environment=CREDENTIALS)
     kaggle()  # would fail
     fetching.fetch("clouds", tmp_path / "data", environment=CREDENTIALS)
-    assert contents(tmp_path / "data").keys() - {fetching.MARK} == set(LAYOUT)
+    assert contents(tmp_path / "data").keys() - {fetching.MARKER} == set(LAYOUT)
 
 
 def test_links_are_ours_and_lead_to_the_users_files(tmp_path, monkeypatch):

@@ -89,10 +89,10 @@ def test_a_tuned_ensemble_shows_its_nested_score_and_says_what_is_optimistic():
 
 
 def test_a_score_that_is_too_good_is_marked():
-    honest = made(posted={"r": {"best": 0.60}, "all": {"single": 0.64}})
+    honest = made(public_scores={"r": {"best": 0.60}, "all": {"single": 0.64}})
     assert honest.loc[0, "dice_minus_lb"] == pytest.approx(0.01)
     assert honest["warning"].isna().all()
-    leaking = made(posted={"r": {"best": 0.60, "last": 0.58}})
+    leaking = made(public_scores={"r": {"best": 0.60, "last": 0.58}})
     assert leaking.loc[0, "dice_minus_lb"] == pytest.approx(0.04)
     assert "check for leakage" in page(leaking, ["Fish"], 6, [0, 1])
 
@@ -122,7 +122,7 @@ def test_days_stand_in_the_order_of_the_diary():
 
 def test_a_days_table_has_the_diarys_own_columns():
     row = {"date": "19.11.13", "size": "320x480"}
-    text = diary_page(made(row=row, posted={"r": {"best": 0.6447}}))
+    text = diary_page(made(row=row, public_scores={"r": {"best": 0.6447}}))
     lines = text.splitlines()
     assert lines[0] == "### 19.11.13"
     assert [cell.strip() for cell in lines[2].strip("|").split("|")] == [
