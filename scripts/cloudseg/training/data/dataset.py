@@ -20,9 +20,9 @@ from cloudseg.training.data.sampler import Key
 class SegmentationDataset(Dataset):
     """Images with masks out of a pixel store of training images, by (epoch, index).
 
-    Samples stay in bytes, a quarter of what floats would take between processes and to the device;
-    :func:`cloudseg.models.preprocessing.normalise` and :func:`bits_to_planes` make them into what networks and losses take,
-    there.
+    Samples stay in bytes, a quarter of what floats would take between processes and to the device. There
+    :func:`cloudseg.models.preprocessing.normalise` and :func:`bits_to_planes` make them into what networks and losses
+    take.
 
     Parameters
     ----------

@@ -11,11 +11,11 @@ from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
+from cloudseg.training.data.loader import Loader
+from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
-from cloudseg.training.data.loader import Loader
 from cloudseg.training.metrics import masks_left_out, validation_cut
-from cloudseg.training.data.sampler import BatchSampler
 
 
 @dataclasses.dataclass(frozen=True)

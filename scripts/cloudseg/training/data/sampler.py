@@ -18,7 +18,8 @@ class BatchSampler:
     n_samples : images in the data set.
     batch_size : images in a batch; the last batch holds the rest.
     shuffle_seed : orders the images anew in each epoch, by (seed, epoch) alone; None keeps their order. When
-        shuffling, for training, the last batch leaves out what would be a micro-batch of fewer than ``MIN_MICRO_BATCH`` images.
+        shuffling, for training, the last batch leaves out what would be a micro-batch of fewer than
+        ``MIN_MICRO_BATCH`` images.
     drop_last : leave out any last batch that is not full; the images in it are others in each epoch.
     rank, ranks : which share of each batch, of how many; all devices together see what one would see.
     micro_batch_size : images that a device sees at once, at most; None is its whole share.
@@ -58,8 +59,8 @@ class BatchSampler:
         if shuffle_seed is not None:
             if not accumulation_steps(batch_size, ranks, self._micro_batch_size):
                 raise ConfigError(
-                    f"a batch of {batch_size} images on {ranks} devices, at most {self._micro_batch_size} at once, leaves "
-                    f"one alone; {MIN_MICRO_BATCH} at once are needed"
+                    f"a batch of {batch_size} images on {ranks} devices, at most {self._micro_batch_size} at once, "
+                    f"leaves one alone; {MIN_MICRO_BATCH} at once are needed"
                 )
             while rest and not accumulation_steps(rest, ranks, self._micro_batch_size):
                 rest -= 1
