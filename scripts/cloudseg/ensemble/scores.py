@@ -10,7 +10,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from cloudseg.ensemble.decision import Decision
-from cloudseg.errors import ConfigError, DamagedFileError, StoreError
+from cloudseg.ensemble.truth import truth_rows
+from cloudseg.errors import ConfigError, DamagedFileError
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 
@@ -50,15 +51,10 @@ def image_scores(
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
-    if unknown := [image for image in ids if image not in row_of]:
-        raise StoreError(
-            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend}): "
-            "the dataset changed; run the workflow again"
-        )
+    row_of = truth_rows(ids, masks.attrs["ids"], blend=blend, truth=truth)
 
     def score(row: int) -> list[tuple[Any, ...]]:
-        image, truth_row = ids[row], row_of[ids[row]]
+        image, truth_row = ids[row], row_of[row]
         planes = stores.read_images(probabilities, slice(row, row + 1))[0]
         wanted = stores.read_images(masks, slice(truth_row, truth_row + 1))[0]
         cuts = decision.cuts_for(fold_of[row])

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg.errors import StoreError
+from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import dice_sums
 from cloudseg.storage import files, stores
 
@@ -62,9 +62,7 @@ def measure(
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of = list(probabilities.attrs["ids"]), list(probabilities.attrs["fold"])
-    row_of = {image: row for row, image in enumerate(masks.attrs["ids"])}
-    if unknown := [image for image in ids if image not in row_of]:
-        raise StoreError(f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend})")
+    row_of = truth_rows(ids, masks.attrs["ids"], blend=blend, truth=truth)
     classes = probabilities.shape[1]
     sums = np.zeros((len(folds), classes, 256, len(min_sizes)))
     counts = np.zeros(len(folds), np.int64)
@@ -74,9 +72,7 @@ def measure(
         for start in tqdm(range(0, len(rows), BLOCK), unit=" blocks", desc=f"fold {fold}", disable=None):
             chosen = rows[start : start + BLOCK]
             p = stores.read_images(probabilities, slice(chosen[0], chosen[-1] + 1))
-            g = np.concatenate(
-                [stores.read_images(masks, slice(row_of[ids[row]], row_of[ids[row]] + 1)) for row in chosen]
-            )
+            g = np.concatenate([stores.read_images(masks, slice(row_of[row], row_of[row] + 1)) for row in chosen])
             block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
             sums[fold_row] += block_sums[0]
     return sums, counts, list(min_sizes), list(folds)
