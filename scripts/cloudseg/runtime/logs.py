@@ -1,6 +1,7 @@
 """Send what a job prints to its log file."""
 
 import contextlib
+import gc
 import os
 import sys
 import traceback
@@ -13,6 +14,10 @@ from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
 from cloudseg.storage import records
+
+# New objects between two passes of Python's garbage collector. By default it looks through all that torch's imports
+# leave after every 700, a sixth of the seconds that they take
+GC_THRESHOLD = 50_000
 
 
 @contextlib.contextmanager
@@ -42,6 +47,7 @@ def logged(snakemake: Any) -> Iterator[None]:
     in_snakemake = _made_by_snakemake(snakemake)
     if in_snakemake:
         end_with_parent(os.getppid())
+        gc.set_threshold(GC_THRESHOLD)
     path = Path(snakemake.log[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     records.remove_record(path)
