@@ -65,13 +65,13 @@ def test_images_average_to_the_score_of_the_decision(inputs, threads):
     write_surface(
         inputs / "valid.zarr", inputs / "truth.zarr", inputs / "s.zarr", folds=[0, 1, 2], min_sizes=[0, 30, 1000]
     )
-    wish = {
+    options = {
         "how": "fixed",
         "thresholds": [DECISION.cuts[name].level / 255 for name in CLASSES],
         "min_sizes": [DECISION.cuts[name].min_size for name in CLASSES],
         "tune_min_sizes": [0],
     }
-    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=DecisionRule(**wish))
+    decision, scores = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=DecisionRule(**options))
     assert decision == DECISION
     wanted = by_class_and_fold(scores)["fixed"]
     per_fold = images.groupby(["fold", "class"])["dice"].mean()
@@ -220,8 +220,8 @@ def test_an_ensemble_of_one_network_gains_nothing_over_it_however_it_is_decided(
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
     write_surface(blend, truth, inputs / "s.zarr", folds=[0, 1, 2], min_sizes=SIZES)
     decision, _ = decide(*read_surface(inputs / "s.zarr"), classes=CLASSES, rule=WISHES[how])
-    wish = {"folds": [0, 1, 2], "classes": CLASSES, "rule": WISHES[how]}
-    found = compare(image_scores(blend, truth, decision), {"one": blend}, truth, seed=1, **wish)
+    options = {"folds": [0, 1, 2], "classes": CLASSES, "rule": WISHES[how]}
+    found = compare(image_scores(blend, truth, decision), {"one": blend}, truth, seed=1, **options)
     assert (found["gain"], found["gain_low"], found["gain_high"]) == (0, 0, 0)
     assert found["best_member"] == "one"
 
@@ -229,11 +229,11 @@ def test_an_ensemble_of_one_network_gains_nothing_over_it_however_it_is_decided(
 def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named(inputs):
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
     write(inputs / "empty.zarr", np.zeros((len(IDS), len(CLASSES), *SIZE), np.uint8), IDS, fold=FOLD_OF)
-    wish = {"folds": [0, 2], "classes": CLASSES, "rule": WISHES["tune"]}
-    own = member_scores(blend, truth, **wish)
+    options = {"folds": [0, 2], "classes": CLASSES, "rule": WISHES["tune"]}
+    own = member_scores(blend, truth, **options)
     assert set(own["fold"]) == {0, 2}
-    found = compare(own, {"full": blend, "empty": inputs / "empty.zarr"}, truth, seed=1, **wish)
-    empty = mean_of_images(member_scores(inputs / "empty.zarr", truth, **wish))
+    found = compare(own, {"full": blend, "empty": inputs / "empty.zarr"}, truth, seed=1, **options)
+    empty = mean_of_images(member_scores(inputs / "empty.zarr", truth, **options))
     dice = {"full": mean_of_images(own), "empty": empty}
     assert found["best_member"] == max(dice, key=dice.get)
     assert found["best_member_dice"] == max(dice.values())
@@ -242,8 +242,8 @@ def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named
 
 def test_a_choice_on_a_single_fold_is_not_compared(inputs):
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
-    wish = {"folds": [0], "classes": CLASSES, "rule": WISHES["tune"]}
-    assert compare(scores_of(inputs, folds=[0]), {"one": blend}, truth, seed=1, **wish) == {}
+    options = {"folds": [0], "classes": CLASSES, "rule": WISHES["tune"]}
+    assert compare(scores_of(inputs, folds=[0]), {"one": blend}, truth, seed=1, **options) == {}
 
 
 def test_an_image_without_truth_is_refused(inputs):

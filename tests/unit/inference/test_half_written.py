@@ -8,8 +8,8 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
-from test_ensemble import CLASSES as BLENDED
-from test_ensemble import SIZE, member, planes, write
+from small_stores import CLASSES as BLENDED
+from small_stores import SIZE, member, planes, write
 from test_pixels import CLASSES, Folder
 from test_predict import inputs, run  # noqa: F401 (a fixture)
 
