@@ -152,7 +152,9 @@ def test_bfloat16_learns_what_float32_does():
     assert steps(halves) == pytest.approx(steps(singles), rel=0.01)
     assert halves.state_dict()["model"].keys() == singles.state_dict()["model"].keys()
     for key, value in singles.eval_model.state_dict().items():  # the average is of its own weights
-        torch.testing.assert_close(halves.eval_model.state_dict()[key], value, rtol=0.1, atol=0.02)
+        # A bias before BatchNorm has a gradient of rounding errors alone, which Adam makes whole steps of
+        if key != "network.1.bias":
+            torch.testing.assert_close(halves.eval_model.state_dict()[key], value, rtol=0.1, atol=0.02)
 
 
 def test_half_precision_learns_with_a_scaler_and_losses_in_float32():
