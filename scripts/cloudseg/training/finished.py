@@ -3,7 +3,7 @@
 Snakemake removes the outputs of a job before it starts, and again when it fails: a recipe that was edited, and then
 fails or is taken back, would cost a training that had been finished. So each training that finishes leaves hard links
 to its files in a folder of their own beside them, which is no output of the rule. They take no room on the disk until
-the training is replaced. Nothing here imports torch.
+the training is replaced. Nothing here imports torch or zarr, since it is read whenever Snakemake parses.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.recipe import Recipe
-from cloudseg.storage import files, stores
+from cloudseg.storage import files
 from cloudseg.training.record import NOT_TRAINED_BY, RunRecord
 
 FOLDER = "finished"
@@ -116,13 +116,6 @@ def decisive(
         "data": data,
         "weights": weights,
     }
-
-
-def data_digest(pixels: str | Path, folds: str | Path) -> str:
-    """Return a digest of the images, their labels and the split."""
-    return files.digest(
-        {"pixels": stores.read(pixels).attrs.asdict(), "folds": Path(folds).read_text(encoding="utf-8")}
-    )
 
 
 def decisive_of_record(record: RunRecord) -> dict[str, Any]:

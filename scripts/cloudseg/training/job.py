@@ -8,8 +8,8 @@ from typing import Any, Self
 from cloudseg.config.batching import micro_batch_size
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
-from cloudseg.storage import files
-from cloudseg.training.finished import FinishedTraining, data_digest, decisive
+from cloudseg.storage import files, stores
+from cloudseg.training.finished import FinishedTraining, decisive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,13 +114,18 @@ class TrainingJob:
             "code": self.code,
         }
 
+    def data_digest(self) -> str:
+        """Return a digest of the images, their labels and the split."""
+        attributes = stores.read(self.pixels).attrs.asdict()
+        return files.digest({"pixels": attributes, "folds": Path(self.folds).read_text(encoding="utf-8")})
+
     def finished(self) -> FinishedTraining:
         """Return the files that this training left if it has finished before, wherever it ran."""
         decides = decisive(
             **self.identity,
             recipe=self.recipe,
             loss_size=self.submission_size,
-            data=data_digest(self.pixels, self.folds),
+            data=self.data_digest(),
             weights=files.sha256(self.weights),
         )
         return FinishedTraining(self.outputs, decides)

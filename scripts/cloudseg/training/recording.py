@@ -18,7 +18,6 @@ from cloudseg.runtime import devices
 from cloudseg.storage import files
 from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.finished import data_digest
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.record import NOT_TRAINED_BY, Batch, Device, Epochs, Images, RunRecord, Weights
@@ -68,7 +67,7 @@ def write_record(
         canvas_pixels=None if job.canvas_pixels is None else str(job.canvas_pixels),
         folds=str(job.folds),
         weights=Weights(path=str(job.weights), sha256=files.sha256(job.weights)),
-        data=data_digest(job.pixels, job.folds),
+        data=job.data_digest(),
         images=Images(train=data.n_train, valid=data.n_valid),
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         precision=str(trainer.dtype).removeprefix("torch."),

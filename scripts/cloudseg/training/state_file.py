@@ -14,7 +14,7 @@ from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.runtime.devices import compute_dtype
 from cloudseg.runtime.watchdog import STUCK_AFTER
 from cloudseg.storage import files
-from cloudseg.training.finished import STATE, data_digest
+from cloudseg.training.finished import STATE
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.signals import ignoring_signals
 
@@ -97,7 +97,7 @@ def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
     device : its type counts, and the precision that it computes in. Of the recipe all but ``epochs`` counts.
     """
     decides = job.identity | {"recipe": job.recipe.model_dump(mode="json", exclude={"epochs"})}
-    decides |= {"data": data_digest(job.pixels, job.folds), "weights": files.sha256(job.weights)}
+    decides |= {"data": job.data_digest(), "weights": files.sha256(job.weights)}
     decides |= {"loss_size": job.loss_size, "device": device.type}
     decides |= {"precision": str(compute_dtype(job.recipe.precision, device)), "torch": torch.__version__}
     return StateFile(Path(job.outputs["last"]).with_name(STATE), files.digest(decides))
