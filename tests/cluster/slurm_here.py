@@ -1,4 +1,4 @@
-"""A real Slurm for a test: one node of this machine with four fake GPUs, everything inside one folder.
+"""A real Slurm for a test: one node of this machine with two fake GPUs, everything inside one folder.
 
 `Slurm` starts this file as a program, the keeper, which starts the daemons and ends them, and every process of every
 job, when its standard input closes. So nothing of a cluster outlives the test, not even a test that was killed.
@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 PROGRAMS = "munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "setpriv"
 SBIN = "/usr/sbin"  # not on the PATH of everybody
-GPUS = 4
+GPUS = 2
 MARK = "CLOUDSEG_TEST_SLURM"  # in the environment of all that belongs to a cluster; Slurm hands it on to the jobs
 PATIENCE = 60  # seconds, for what takes one
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import zarr
-from test_own_data import contents
+from own_data import contents
 
 from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.decision import Decision

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-from own_data import settle
-from test_own_data import contents
+from own_data import contents, settle
 
-KILLS = int(os.environ.get("CLOUDSEG_KILLS", "20"))
+KILLS = int(os.environ.get("CLOUDSEG_KILLS", "12"))
 SEED = int(os.environ.get("CLOUDSEG_SEED", "2019"))
 LONGEST = 8  # seconds of a run before it is killed: some jobs of a run of about half a minute
 
