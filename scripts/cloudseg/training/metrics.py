@@ -60,12 +60,12 @@ def dice_per_class(logits: torch.Tensor, target: torch.Tensor, cut: Cut = HALF) 
     return torch.tensor(dice, dtype=torch.float64).reshape(logits.shape[:2])
 
 
-def masks_left_out(mask_HWB: np.ndarray, classes: int, min_size: int) -> tuple[int, int]:
+def masks_left_out(mask: np.ndarray, classes: int, min_size: int) -> tuple[int, int]:
     """Return how many classes an image has, and how many of these a minimum size would take away altogether.
 
     Parameters
     ----------
-    mask_HWB : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    mask : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
     classes : at most 8 B.
     min_size : pixels that a component needs to stay.
 
@@ -74,7 +74,7 @@ def masks_left_out(mask_HWB: np.ndarray, classes: int, min_size: int) -> tuple[i
     >>> masks_left_out(np.array([[[3], [1], [0]]], np.uint8), classes=3, min_size=2)
     (2, 1)
     """
-    planes = [mask_HWB[..., number // 8] >> (number % 8) & 1 for number in range(classes)]
+    planes = [mask[..., number // 8] >> (number % 8) & 1 for number in range(classes)]
     there = [plane for plane in planes if plane.any()]
     return len(there), sum(not remove_small_components(plane, min_size).any() for plane in there)
 

@@ -100,12 +100,12 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
 
 
-def bits_to_planes(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
+def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
     """Spread the bits of masks over planes.
 
     Parameters
     ----------
-    mask_NHWB : (N, H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
+    mask : (N, H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
     classes : at most 8 B.
 
     Returns
@@ -117,7 +117,7 @@ def bits_to_planes(mask_NHWB: torch.Tensor, classes: int) -> torch.Tensor:
     >>> bits_to_planes(torch.tensor([[[[5]]]], dtype=torch.uint8), classes=4).flatten()
     tensor([1., 0., 1., 0.])
     """
-    planes = [(mask_NHWB[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
+    planes = [(mask[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
     return torch.stack(planes, dim=1).float()
 
 
