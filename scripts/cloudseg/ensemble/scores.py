@@ -51,7 +51,7 @@ def image_scores(
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = truth_rows(ids, masks.attrs["ids"], blend=blend, truth=truth)
+    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
 
     def score(row: int) -> list[tuple[Any, ...]]:
         image, truth_row = ids[row], row_of[row]

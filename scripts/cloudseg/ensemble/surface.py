@@ -62,7 +62,7 @@ def measure(
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of = list(probabilities.attrs["ids"]), list(probabilities.attrs["fold"])
-    row_of = truth_rows(ids, masks.attrs["ids"], blend=blend, truth=truth)
+    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
     classes = probabilities.shape[1]
     sums = np.zeros((len(folds), classes, 256, len(min_sizes)))
     counts = np.zeros(len(folds), np.int64)

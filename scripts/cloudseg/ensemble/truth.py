@@ -1,4 +1,4 @@
-"""Where the truth of a blend's images lies."""
+"""Where the truth of predicted images lies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,27 +6,28 @@ from pathlib import Path
 from cloudseg.errors import StoreError
 
 
-def truth_rows(ids: Sequence[str], truth_ids: Sequence[str], *, blend: str | Path, truth: str | Path) -> list[int]:
-    """Return the row of the truth for each image of a blend.
+def truth_rows(ids: Sequence[str], truth_ids: Sequence[str], *, of: str | Path, truth: str | Path) -> list[int]:
+    """Return the row of the truth for each predicted image.
 
     Parameters
     ----------
-    ids, truth_ids : names of the images of the blend and of the truth, in their orders.
-    blend, truth : their stores, for the message.
+    ids, truth_ids : names of the predicted images and of those of the truth, in their orders.
+    of : the store of the predictions, or another word for the images; for the message.
+    truth : its store; for the message.
 
     Raises
     ------
-    StoreError : when an image of the blend has no truth.
+    StoreError : when an image has no truth.
 
     Examples
     --------
-    >>> truth_rows(["c.jpg", "a.jpg"], ["a.jpg", "b.jpg", "c.jpg"], blend="valid.zarr", truth="truth.zarr")
+    >>> truth_rows(["c.jpg", "a.jpg"], ["a.jpg", "b.jpg", "c.jpg"], of="valid.zarr", truth="truth.zarr")
     [2, 0]
     """
     row_of = {image: row for row, image in enumerate(truth_ids)}
     if unknown := [image for image in ids if image not in row_of]:
         raise StoreError(
-            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {blend}): "
+            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {of}): "
             "the dataset changed; run the workflow again"
         )
     return [row_of[image] for image in ids]

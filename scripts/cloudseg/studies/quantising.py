@@ -20,7 +20,7 @@ from tqdm import tqdm
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.reference import Reference
 from cloudseg.config.views import FLIPS
-from cloudseg.errors import StoreError
+from cloudseg.ensemble.truth import truth_rows
 from cloudseg.inference.images import StoredImages
 from cloudseg.inference.predictor import Predictor
 from cloudseg.models.probabilities import quantise
@@ -166,7 +166,7 @@ def study(
     devices.set_determinism(threads, device)
     images = StoredImages.of_fold(pixels, folds, fold)
     true_masks = stores.read(truth)
-    rows = _rows_of_truth(truth, true_masks.attrs["ids"], images.ids, fold)
+    rows = truth_rows(images.ids, true_masks.attrs["ids"], of=f"fold {fold}", truth=truth)
     predictor = Predictor(checkpoint, recipe, size=size, device=device, classes=images.classes)
     tallies = {"network": Tally(len(images.classes)), "blend": Tally(len(images.classes))}
     for start in tqdm(range(0, len(images), recipe.batch), unit=" batches", disable=None):
@@ -181,17 +181,6 @@ def study(
             tallies["blend"].add(flips.double().mean(dim=0).numpy(), **_kept_blend(flips), truth=true_mask)
     curves = pd.concat([_curves(what, tally, images.classes) for what, tally in tallies.items()], ignore_index=True)
     return curves, pd.DataFrame([row for what, tally in tallies.items() for row in _summary(what, tally)])
-
-
-def _rows_of_truth(truth: str | Path, known: Sequence[str], ids: Sequence[str], fold: int) -> list[int]:
-    """Return in which row of the truth each image of a fold is."""
-    row_of = {image: row for row, image in enumerate(known)}
-    if unknown := [image for image in ids if image not in row_of]:
-        raise StoreError(
-            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of fold {fold}): "
-            "the dataset changed; run the workflow again"
-        )
-    return [row_of[image] for image in ids]
 
 
 def _kept(p: torch.Tensor) -> dict[str, np.ndarray]:
