@@ -16,6 +16,7 @@ include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"
 include: "rules/ensemble.smk"
+include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/verify.smk"
 

@@ -44,32 +44,6 @@ rule augmented:
         "../scripts/augmented.py"
 
 
-rule shift:
-    """Find out whether train and test images can be told apart."""
-    input:
-        train="<results>/dataset/train.tsv",
-        test="<results>/dataset/test.tsv",
-        train_pixels=f"<results>/dataset/train/{PLAN.dataset.smallest_size}.zarr",
-        test_pixels=f"<results>/dataset/test/{PLAN.dataset.smallest_size}.zarr",
-    output:
-        scores="<results>/report/shift/scores.tsv",
-        summary="<results>/report/shift/shift.json",
-        roc=report("<results>/report/shift/roc.png", category="Train against test"),
-        sheet=report("<results>/report/shift/sheet.png", category="Train against test"),
-    log:
-        "<logs>/shift.log",
-    conda:
-        "../envs/workflow.yaml"
-    threads: 4
-    resources:
-        **ESTIMATES.of("shift", PLAN.dataset.shift_work),
-    params:
-        seed=PLAN.seed,
-        code=CODE["shift"],
-    script:
-        "../scripts/shift.py"
-
-
 rule leaderboard:
     """Rank experiments and ensembles by their Dice out of fold."""
     input:
@@ -103,63 +77,3 @@ rule leaderboard:
         code=CODE["report"],
     script:
         "../scripts/leaderboard.py"
-
-
-rule loading:
-    """Time three ways to read training images."""
-    input:
-        images="<results>/dataset/train.tsv",
-        raw=ancient(PLAN.dataset.raw),
-        pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
-    output:
-        table="<results>/report/loading.tsv",
-        page=report("<results>/report/loading.md", category="Studies"),
-    log:
-        "<logs>/loading.log",
-    conda:
-        "../envs/workflow.yaml"
-    threads: PLAN.study_run.cores_per_device
-    resources:
-        **ESTIMATES.of("loading", PLAN.dataset.work),
-        gpu=PLAN.gpus,
-    params:
-        encoder=PLAN.study_run.key.encoder,
-        decoder=PLAN.study_run.key.decoder,
-        recipe=page_params(PLAN.study_run.training_recipe),
-        images=4,
-        batch=2,
-        repeats=2,
-        seed=PLAN.seed,
-        threads=PLAN.threads,
-        code=CODE["report"],
-    script:
-        "../scripts/loading.py"
-
-
-rule quantising:
-    """Measure what one byte per probability costs."""
-    input:
-        checkpoint=f"{PLAN.study_run.key.folder}/last.safetensors",
-        pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
-        folds="<results>/dataset/folds.tsv",
-        truth="<results>/dataset/truth.zarr",
-    output:
-        curves="<results>/report/quantising.tsv",
-        summary=report("<results>/report/quantising.md", category="Studies"),
-    log:
-        "<logs>/quantising.log",
-    conda:
-        "../envs/workflow.yaml"
-    threads: PLAN.threads
-    resources:
-        **ESTIMATES.of("quantising", PLAN.dataset.work),
-        gpu=PLAN.gpus,
-    params:
-        recipe=page_params(PLAN.study_run.prediction_recipe),
-        fold=0,
-        run=PLAN.study_run.key.folder.removeprefix("<results>/runs/"),
-        submission_size=PLAN.dataset.submission_size,
-        threads=PLAN.threads,
-        code=CODE["report"],
-    script:
-        "../scripts/quantising.py"

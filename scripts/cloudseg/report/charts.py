@@ -1,0 +1,76 @@
+"""Charts that a page shows interactively and a file keeps as SVG, both from one specification of Vega-Lite.
+
+Text of a config, such as the name of a class, is a value in the data of a chart, never the name of a field: Vega-Lite
+reads dots and brackets in names as paths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import markupsafe
+import vl_convert
+
+from cloudseg.report.colours import INK, class_colours
+from cloudseg.storage import files
+
+VERSION = "6.4"  # of Vega-Lite, among those that vl_convert brings; altair's own
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+GRID = "#e6e6e6"
+WIDTH = 640  # pixels of a chart that fills its place, where there is none: in its SVG
+
+CONFIG = {
+    "font": FONT,
+    "background": "white",
+    "axis": {"labelColor": INK, "titleColor": INK, "gridColor": GRID, "domainColor": "#888888", "labelLimit": 260},
+    "legend": {"labelColor": INK, "titleColor": INK, "labelLimit": 260},
+    "title": {"anchor": "start", "color": INK, "fontWeight": 600},
+    "view": {"stroke": "transparent"},
+    "line": {"strokeWidth": 2},
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart of a page.
+
+    Parameters
+    ----------
+    chart : of altair. With ``width="container"`` it is as wide as its place; others scroll sideways where it is narrow.
+    name : names its element in the page: lower-case letters, digits and hyphens.
+    title : above it.
+    caption : below it: what to look for.
+    """
+
+    chart: Any
+    name: str
+    title: str
+    caption: str = ""
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        """The chart in Vega-Lite's words."""
+        specification = self.chart.to_dict()
+        return {**specification, "config": {**specification.get("config", {}), **CONFIG}}
+
+    def write_svg(self, path: str | Path) -> None:
+        """Write the chart as SVG."""
+        specification = self.specification
+        if specification.get("width") == "container":
+            specification["width"] = WIDTH
+        files.write_text(path, vl_convert.vegalite_to_svg(specification, vl_version=VERSION))
+
+
+def class_scale(classes: Sequence[str]) -> alt.Scale:
+    """Return the scale that gives each class its colour."""
+    return alt.Scale(domain=list(classes), range=class_colours(len(classes)))
+
+
+def charts_script() -> markupsafe.Markup:
+    """Return the libraries that draw charts, as the text of a script element."""
+    text = vl_convert.javascript_bundle(vl_version=VERSION)
+    if "</script" in text.lower():
+        raise ValueError("vl_convert: expected a bundle without an end of a script element")
+    return markupsafe.Markup(text)  # noqa: S704  # the library's own text
