@@ -18,6 +18,7 @@ include: "rules/predict.smk"
 include: "rules/ensemble.smk"
 include: "rules/studies.smk"
 include: "rules/report.smk"
+include: "rules/explorer.smk"
 include: "rules/verify.smk"
 
 

@@ -30,7 +30,7 @@ def write_page(out: str | Path, template: str, **values: Any) -> None:
     jinja2.UndefinedError : if the template names a value that is not given.
     """
     text = _environment().get_template(template).render(**values)
-    files.write_text(out, "\n".join(line.rstrip() for line in text.splitlines()) + "\n")
+    files.write_text(out, "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n") + "\n")
 
 
 @dataclass(frozen=True)

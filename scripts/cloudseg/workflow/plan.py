@@ -159,6 +159,7 @@ class Plan:
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
             "leaderboard": once,
+            "explorer": once,
         }
 
     @functools.cached_property
@@ -171,6 +172,13 @@ class Plan:
     def submitted(self) -> list[str]:
         """The ensembles of the config, which are submitted; the others are scored only."""
         return sorted(self.config.ensembles)
+
+    @property
+    def explored(self) -> list[str]:
+        """The ensembles whose masks the explorer may show: the submission's, the config's others, and its members."""
+        members = self.ensembles[self.config.submission].member_names
+        last = [name for name in members if name.endswith("-last")]
+        return list(dict.fromkeys([self.config.submission, *self.submitted, *(last or members)]))
 
     # Devices
 
