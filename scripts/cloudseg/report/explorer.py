@@ -138,7 +138,7 @@ def write_explorer(
         "truth": TRUTH,
         "height": content.masks.shape[2],
         "width": content.masks.shape[3],
-        "sources": [_described(source, classes) for source in kept],
+        "sources": [_described(source, classes, scored=content.has_surface(source)) for source in kept],
         "images": [
             image._asdict() | {"sources": [place for place, source in enumerate(kept) if content.holds(source, image)]}
             for image in shown
@@ -146,7 +146,7 @@ def write_explorer(
     }
     write_page(out, "explorer.html", title=TITLE, data=data, blobs=content.numbered(kept, shown), notes=notes)
     size = Path(out).stat().st_size / 1e6
-    return "\n".join([f"{len(shown)} images, {len(kept)} sources, {size:.1f} MB", *notes])
+    return "\n".join([f"{len(shown)} images, {len(kept)} of {len(sources)} sources, {size:.1f} MB", *notes])
 
 
 class Content:
@@ -189,6 +189,10 @@ class Content:
         """Return whether the page has the probabilities of an image."""
         return ("planes", source.name, image) in self.texts
 
+    def has_surface(self, source: Source) -> bool:
+        """Return whether the page has the Dice of all images of a source."""
+        return ("surface", source.name) in self.texts
+
     def numbered(self, kept: Sequence[Source], shown: Sequence[Shown]) -> dict[str, str]:
         """Return the texts by the names that the script asks for: `planes-0-3` is of source 0 and image 3."""
         names: dict[Any, int] = {source.name: place for place, source in enumerate(kept)}
@@ -218,7 +222,7 @@ class Content:
     def _of_source(self, source: Source, images: Sequence[Shown], room: int) -> dict[tuple[Any, ...], str]:
         """Pack the probabilities of images and, once, the surface; stop when they exceed the room."""
         texts: dict[tuple[Any, ...], str] = {}
-        if ("surface", source.name) not in self.texts:
+        if not self.has_surface(source):
             texts["surface", source.name] = packed_dice(mean_dice(source))
         for image in images:
             if sum(map(len, texts.values())) <= room:
@@ -249,7 +253,7 @@ def nested_dice(source: Source, classes: Sequence[str]) -> float | None:
     return float(np.mean(of_fold))
 
 
-def _described(source: Source, classes: Sequence[str]) -> dict[str, Any]:
+def _described(source: Source, classes: Sequence[str], *, scored: bool) -> dict[str, Any]:
     decision = source.decision
     return {
         "name": source.name,
@@ -258,7 +262,7 @@ def _described(source: Source, classes: Sequence[str]) -> dict[str, Any]:
         "cuts": [[decision.cuts[name].level, decision.cuts[name].min_size] for name in classes],
         "nested": nested_dice(source, classes),
         "minSizes": read_surface(source.surface)[2],
-        "scored": decision.n_images,
+        "scored": scored and decision.n_images > 0,
     }
 
 

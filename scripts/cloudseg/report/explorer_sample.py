@@ -14,13 +14,11 @@ class Shown(NamedTuple):
     ----------
     split : valid or test.
     name : of the image.
-    fold : that it was out of; None for a test image.
     dice : the mean over classes under the first source's decision; None for a test image.
     """
 
     split: str
     name: str
-    fold: int | None = None
     dice: float | None = None
 
 
@@ -51,14 +49,14 @@ def sample(scores: pd.DataFrame, tested: Sequence[str], count: int) -> list[Show
 
 def _out_of_fold(scores: pd.DataFrame) -> Iterator[Shown]:
     """Yield the images out of fold, each once."""
-    images = scores.groupby("image").agg(fold=("fold", "first"), dice=("dice", "mean"))
+    dice = scores.groupby("image")["dice"].mean()
     present = scores[scores["truth"] > 0]
     by_class = [own.sort_values(["dice", "image"])["image"].tolist() for _, own in present.groupby("class", sort=False)]
-    over_all = _spread_names(images.reset_index().sort_values(["dice", "image"])["image"].tolist())
+    over_all = _spread_names(dice.reset_index().sort_values(["dice", "image"])["image"].tolist())
     per_class = chain.from_iterable(zip_longest(*map(_spread_names, by_class)))
     names = chain.from_iterable(zip_longest(over_all, per_class))
     for name in dict.fromkeys(name for name in names if name is not None):
-        yield Shown("valid", name, int(images["fold"][name]), float(images["dice"][name]))
+        yield Shown("valid", name, float(dice[name]))
 
 
 def _spread_names(names: Sequence[str]) -> Iterator[str]:

@@ -221,6 +221,15 @@ ODD_RUNS = {
 }
 
 
+def test_a_page_without_any_image_has_the_dice_of_all(driver, explored, sources, tmp_path):
+    explored.write(tmp_path / "explorer.html", sources[1:], count=0)
+    opened(driver, tmp_path / "explorer.html")
+    found = seen(driver, klass=0, cuts=plain([Cut(99, 4)] * 4))
+    assert found["numbers"]["allMean"] > 0 and found["numbers"]["imageMean"] is None
+    assert "There are no images" in found["summary"]
+    assert errors(driver) == []
+
+
 @pytest.mark.parametrize("name", ODD_RUNS)
 def test_odd_runs_have_a_page(driver, tmp_path, name):
     explored = Explored(tmp_path / "data", **ODD_RUNS[name])
@@ -237,5 +246,5 @@ def test_odd_runs_have_a_page(driver, tmp_path, name):
         assert found["numbers"]["allMean"] == pytest.approx(mean_of_images(scores), abs=1e-9)
     else:
         assert found["numbers"]["allMean"] is None
-        assert "No image is out of fold" in found["summary"]
+        assert "There is no Dice of all images" in found["summary"]
     assert errors(driver) == []

@@ -261,3 +261,13 @@ def test_the_validation_of_own_images_has_no_minimum_size_unless_asked_for(tmp_p
         return Recipe(**recipe).validation.min_area
 
     assert (min_area(), min_area(min_area=0.01)) == (0, 0.01)
+
+
+def test_the_explorer_may_show_the_submission_then_other_ensembles_then_its_last_checkpoints():
+    def change(config):
+        config["submission"] = "fpn"
+
+    made = plan(change)
+    assert made.explored == ["fpn", "all", "tu-tf-efficientnet-lite0-fpn-96x144-quick-2-last"]
+    change_of_checkpoints = setting("ensembles.all.checkpoints", ["best"])
+    assert [name.rsplit("-")[-1] for name in plan(change_of_checkpoints).explored] == ["all", "fpn", "best", "best"]

@@ -8,8 +8,10 @@ function ownCuts(source) {
 }
 
 let planes = null, truth = null, surface = null; // of the image and source that are shown
+let loaded = {}; // which image and source these are of
 let asked = 0; // counts the requests, so that what was asked for earlier and comes later is dropped
-const cuts = classes.map(() => ({ mask: new Uint8Array(pixels), level: null, size: null, kept: 0, both: 0, covered: null }));
+const notCut = { level: null, size: null, kept: 0, both: 0, covered: null };
+const cuts = classes.map(() => ({ ...notCut, mask: new Uint8Array(pixels) }));
 
 // Unpacks what the state asks for and draws it
 async function show() {
@@ -20,6 +22,7 @@ async function show() {
   ]);
   if (request !== asked) return;
   [planes, truth, surface] = unpacked;
+  loaded = { source, image };
   for (const [klass, one] of cuts.entries()) {
     one.level = null;
     one.covered = truth && truth[klass].reduce((sum, pixel) => sum + pixel, 0);
@@ -88,18 +91,16 @@ function writeNumbers() {
 }
 
 function writeSummary(image, imageMean, all, allMean) {
-  const source = sources[state.source], { klass } = state;
-  const ofImage = images.length === 0 ? "There are no images." : truth ? "" : "This image has no truth.";
-  const ofAll = source.scored ? "" : "No image is out of fold for these probabilities.";
-  const one = state.cuts[klass];
-  const what = klass === ALL ? "All classes" :
-    `${classes[klass]} at threshold ${thresholdText(one.level, source)}, level ${one.level}, minimum size ${one.size}`;
+  const source = sources[state.source], { klass } = state, one = state.cuts[klass];
+  const what = klass === ALL ? "All classes." : `${classes[klass]} at threshold ${thresholdText(one.level, source)}, `
+    + `level ${one.level}, minimum size ${one.size}.`;
   const [here, everywhere] = klass === ALL ? [imageMean, allMean] : [image[klass], all[klass].dice];
   const near = klass === ALL ? null : all[klass].near;
   const known = near ? near.map(({ size, dice }) => `${four(dice)} with ${size}`).join(", ") : four(everywhere);
-  const words = [here === null ? "" : `Dice of this image ${four(here)}`, source.scored ? `of all images ${known}` : ""];
-  const dice = words.filter(Boolean).join(", ");
-  at("summary").textContent = [`${what}.`, dice && `${dice}.`, ofImage, ofAll].filter(Boolean).join(" ");
+  const ofImage = here !== null ? `Dice of this image ${four(here)}.`
+    : images.length ? "This image has no truth." : "There are no images.";
+  const ofAll = source.scored ? `Dice of all images ${known}.` : "There is no Dice of all images.";
+  at("summary").textContent = `${what} ${ofImage} ${ofAll}`;
   at("key-to-colours").textContent = klass === ALL
     ? "Filled: the masks in the colours of the table. White with a coloured line inside: the truth."
     : "Filled: the mask. White line: the truth.";
@@ -107,9 +108,8 @@ function writeSummary(image, imageMean, all, allMean) {
 
 // ---- Controls
 
-const control = Object.fromEntries(
-  ["source", "image", "class", "mask", "truth", "level", "threshold", "level-box", "size", "size-box"].map((id) => [id, at(id)]),
-);
+const named = ["source", "image", "class", "mask", "truth", "level", "threshold", "level-box", "size", "size-box"];
+const control = Object.fromEntries(named.map((id) => [id, at(id)]));
 
 function addOption(parent, value, text) {
   const option = new Option(text, value);
@@ -177,6 +177,8 @@ function decidedText(source) {
 }
 
 const clamped = (value, low, high) => Math.min(Math.max(Math.round(value), low), high);
+const clampedLevel = (level) => clamped(level, 0, 255);
+const clampedSize = (size) => clamped(size, 0, 2 ** 31 - 1);
 
 // Takes over changes; what is not on the page is left as it was. Ends when they are drawn.
 function set(changes) {
@@ -187,7 +189,7 @@ function set(changes) {
     if (changes.source === undefined || found < 0) [state.source] = images[state.image].sources;
     else state.image = found;
   }
-  if (planes === null || state.source !== before.source || state.image !== before.image) return show();
+  if (loaded.source !== state.source || loaded.image !== state.image) return show();
   if (state.klass !== before.klass || state.truth !== before.truth) paintTruth();
   redraw();
   return Promise.resolve();
@@ -204,8 +206,8 @@ function setOwn() {
   return set({ cuts: state.cuts.map((one, klass) => (chosen.has(klass) ? own[klass] : one)) });
 }
 
-const setLevel = (level) => setCut({ level: clamped(level, 0, 255) });
-const setSize = (size) => setCut({ size: clamped(size, 0, 2 ** 31 - 1) });
+const setLevel = (level) => setCut({ level: clampedLevel(level) });
+const setSize = (size) => setCut({ size: clampedSize(size) });
 
 function stepSize(step) {
   const { minSizes } = sources[state.source], { first } = chosenCut(), place = placeOfSize(first.size);
@@ -235,7 +237,9 @@ const whenTyped = (box, change) => box.addEventListener("change", () => {
 });
 whenTyped(control["level-box"], setLevel);
 whenTyped(control["size-box"], setSize);
-whenTyped(control.threshold, (threshold) => setLevel(levelOf(Math.min(Math.max(threshold, 0), 1), sources[state.source])));
+whenTyped(control.threshold, (threshold) => {
+  setLevel(levelOf(Math.min(Math.max(threshold, 0), 1), sources[state.source]));
+});
 at("own").addEventListener("click", setOwn);
 at("previous").addEventListener("click", () => stepImage(-1));
 at("next").addEventListener("click", () => stepImage(1));
@@ -295,7 +299,7 @@ function read(hash) {
   if (words.has("cuts") && !words.has("class")) changes.klass = ALL;
   const chosen = (words.get("cuts") ?? "").split("_").map((text) => text.match(/^(\d{1,3})-(\d{1,10})$/));
   if (chosen.length === classes.length && chosen.every(Boolean)) {
-    changes.cuts = chosen.map(([, level, size]) => ({ level: clamped(level, 0, 255), size: clamped(size, 0, 2 ** 31 - 1) }));
+    changes.cuts = chosen.map(([, level, size]) => ({ level: clampedLevel(level), size: clampedSize(size) }));
   }
   for (const key of ["mask", "truth"]) if (words.has(key)) changes[key] = words.get(key) === "1";
   return changes;
@@ -321,7 +325,7 @@ stage.style.maxWidth = `calc(85vh * ${width / height})`;
 window.explorer = { set, state, numbers, mask: (klass) => cuts[klass].mask, hash: () => hashOf(state), read };
 window.explorer.ready = "DecompressionStream" in window
   ? set(hasAddress ? read(location.hash) : {})
-  : Promise.reject(new Error("this browser cannot unpack it; newer ones can: Chrome 80, Firefox 113, Safari 16.4"));
+  : Promise.reject(new Error("this browser cannot unpack it; newer ones can: Chrome 97, Firefox 119, Safari 16.4"));
 window.explorer.ready.catch((error) => {
   at("problem").hidden = false;
   at("problem").textContent = `The page cannot be shown: ${error.message}`;

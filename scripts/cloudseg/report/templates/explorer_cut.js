@@ -58,10 +58,12 @@ const truthOf = remembering(async (image) => {
 
 // The Dice of all images, class by class, level by level, minimum size by minimum size, in 2^-31
 const surfaceOf = remembering(async (source) => {
+  if (!sources[source].scored) return null;
   const bytes = await bytesOf(`surface-${source}`), count = bytes.length / 4;
   const sizes = sources[source].minSizes.length, fractions = new Uint32Array(count);
   for (let place = 0; place < count; place++) {
-    const step = bytes[place] + (bytes[place + count] << 8) + (bytes[place + 2 * count] << 16) + (bytes[place + 3 * count] << 24);
+    const byte = (number) => bytes[place + number * count] << (8 * number);
+    const step = byte(0) + byte(1) + byte(2) + byte(3);
     const isFirstLevel = place % (256 * sizes) < sizes;
     fractions[place] = step + (isFirstLevel ? 0 : fractions[place - sizes]);
   }
