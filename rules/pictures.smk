@@ -43,7 +43,7 @@ rule masks:
         "../scripts/masks.py"
 
 
-rule decision_page:
+rule decision:
     """Show why an ensemble's masks are cut where they are, and what each member adds."""
     input:
         surface="<ensembles>/{ensemble}/surface.zarr",
@@ -64,14 +64,14 @@ rule decision_page:
         presence="<results>/report/decision/{ensemble}-presence.svg",
         members="<results>/report/decision/{ensemble}-members.svg",
     log:
-        "<logs>/decision_page/{ensemble}.log",
+        "<logs>/decision/{ensemble}.log",
     benchmark:
-        "<logs>/decision_page/{ensemble}.benchmark.tsv"
+        "<logs>/decision/{ensemble}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("decision_page", of_ensemble("comparison_work")),
+        **ESTIMATES.of("decision", of_ensemble("comparison_work")),
     params:
         member_names=of_ensemble("member_names"),
         members=of_ensemble("blended_members"),
@@ -81,4 +81,4 @@ rule decision_page:
         seed=PLAN.seed,
         code=CODE["report"],
     script:
-        "../scripts/decision_page.py"
+        "../scripts/decision.py"

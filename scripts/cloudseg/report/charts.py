@@ -75,7 +75,7 @@ def charts_script() -> markupsafe.Markup:
     To bundle them takes a second, so Snakemake's working directory keeps them for the next page.
     """
     kept = CACHE / f"charts-{VERSION}-{vl_convert.__version__}.js"
-    text = files.read_text(kept) if kept.is_file() else vl_convert.javascript_bundle(vl_version=VERSION)
+    text = files.read_text(kept) if kept.is_file() else vl_convert.javascript_bundle(vl_version=VERSION) + "\n"
     if CACHE.parent.is_dir() and not kept.is_file():
         files.write_text(kept, text)
     if "</script" in text.lower():

@@ -19,10 +19,12 @@ class Choice:
     ----------
     title : of the section.
     images : names and, for each, a few words on why it was chosen.
+    of_class : whether the title is the name of a class, whose images these are.
     """
 
     title: str
     images: list[tuple[str, str]]
+    of_class: bool = False
 
 
 def out_of_fold_choices(scores: pd.DataFrame, *, seed: int) -> list[Choice]:
@@ -67,14 +69,14 @@ def _choices_of_classes(scores: pd.DataFrame) -> list[Choice]:
         images = scores[scores["class"] == name].set_index("image")
         ends = [(_ranked(images)[0], "lowest Dice of this class")]
         ends += [(best, "highest Dice of this class") for best in _best(images)[:1] if best != ends[0][0]]
-        chosen.append(Choice(name, ends))
+        chosen.append(Choice(name, ends, of_class=True))
     return chosen
 
 
 def lowest_classes(scores: pd.DataFrame, most: int = MOST_CLASSES) -> list[str]:
     """Return the classes in their order or, where they are more than `most`, those with the lowest Dice."""
     dice = scores.groupby("class", sort=False)["dice"].mean()
-    lowest = set(dice.nsmallest(most).index)
+    lowest = set(dice.sort_values(kind="stable").index[:most])
     return [name for name in dice.index if name in lowest]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from cloudseg.report.colours import rgb
 from cloudseg.report.page import Picture
 
-PHOTO_WIDTH = 440  # pixels
+PHOTO_WIDTH = 400  # pixels
 PHOTO_QUALITY = 72  # of JPEG
 MOST_SIDE = 640  # pixels of the longer side of a layer: a larger grid is thinned out
 OUTLINE = 3  # pixels wide

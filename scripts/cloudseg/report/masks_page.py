@@ -261,7 +261,8 @@ def write_masks_page(
     }
     write_page(page, "masks.html", **values)
     cards = [section.shown[0][0] for section in [*valid[:3], *test[:1]]]
-    write_page(sheet, "masks.svg", **values, cards=list({card.image: card for card in cards}.values()))
+    numbers = sorted({row.number for card in cards for row in card.rows})[:MOST_LAYERS]
+    write_page(sheet, "masks.svg", **values, cards=cards, legend={number: classes[number] for number in numbers})
 
 
 def _sections(choices: Sequence[Choice], source: OutOfFold | Submitted, classes: Sequence[str]) -> list[Section]:
@@ -275,7 +276,7 @@ def _sections(choices: Sequence[Choice], source: OutOfFold | Submitted, classes:
             if is_first:
                 cards[image] = source.card(image)
             shown.append((cards[image], why, is_first))
-        of_class = classes.index(choice.title) if choice.title in classes else None
+        of_class = classes.index(choice.title) if choice.of_class else None
         sections.append(Section(choice.title, shown, of_class))
     return sections
 

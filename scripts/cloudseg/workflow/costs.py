@@ -86,7 +86,7 @@ COSTS = {
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
     "masks": Cost(400, mb_per_mask=0.006, mb_for_images=1000, seconds=20, seconds_per_mask=0.001),
-    "decision_page": Cost(500, mb_per_mask=0.002, seconds=20, seconds_per_mask=0.02),
+    "decision": Cost(500, mb_per_mask=0.002, seconds=20, seconds_per_mask=0.02),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),

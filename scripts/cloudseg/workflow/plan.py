@@ -156,7 +156,7 @@ class Plan:
             "compare": [{"ensemble": name} for name in wanted],
             "submit": [{"ensemble": name} for name in wanted],
             "masks": [{"ensemble": name} for name in wanted],
-            "decision_page": [{"ensemble": name} for name in wanted],
+            "decision": [{"ensemble": name} for name in wanted],
             "submission": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
