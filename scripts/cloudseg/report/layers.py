@@ -3,6 +3,7 @@
 A layer is a PNG of few colours whose pixels are those of the submission grid, so that what is seen can be counted.
 """
 
+import functools
 import io
 import math
 
@@ -89,13 +90,12 @@ def verdict_layer(mask: np.ndarray, truth: np.ndarray, colour: str) -> bytes:
     >>> int(np.isin(drawn, KEPT).sum()), int(np.isin(drawn, TRUE).sum()), int((drawn == HIT).sum())
     (800, 800, 420)
     """
-    y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    dots, stripes = _patterns(*mask.shape)
     edge = (truth != 0) & (_eroded(truth) == 0)
     hit, missed, added = (mask & truth) != 0, truth > mask, mask > truth
     values = np.zeros(mask.shape, np.uint8)
     values[hit], values[missed], values[added] = HIT, MISSED, ADDED
-    values[missed & (y % 8 < 3) & ((x + y // 8 % 2 * 4) % 8 < 3)] = MISSED_DOT
-    values[added & ((x + y) % 9 < 4)] = ADDED_STRIPE
+    values[missed & dots], values[added & stripes] = MISSED_DOT, ADDED_STRIPE
     values[hit & edge], values[missed & edge] = HIT_EDGE, MISSED_EDGE
     covers = (0, FILL, 0, STRIPE, FAINT, STRIPE, OPAQUE, OPAQUE)
     return _png(values, [(colour, cover) for cover in covers])
@@ -112,6 +112,13 @@ def heat_layer(plane: np.ndarray, colour: str) -> bytes:
     steps = 2**HEAT_BITS
     values = plane[::HEAT_STEP, ::HEAT_STEP] >> 8 - HEAT_BITS
     return _png(values, [(colour, round(0.75 * 255 * step / (steps - 1))) for step in range(steps)])
+
+
+@functools.lru_cache(1)
+def _patterns(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a grid has dots, and where it has stripes."""
+    y, x = np.ogrid[:height, :width]
+    return (y % 8 < 3) & ((x + y // 8 % 2 * 4) % 8 < 3), (x + y) % 9 < 4
 
 
 def _eroded(mask: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from cloudseg.report.page import Picture, write_page
 from cloudseg.storage import stores
 
 MOST_LAYERS = 8  # classes that a picture shows, those with the most pixels
+MOST_ROWS = 12  # classes of an image that the table below it lists, likewise
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class Card:
     rows: list[Row]
     dice: float | None = None
     fold: int | None = None
+
+    @property
+    def listed(self) -> list[Row]:
+        """The rows of the classes with the most pixels, in the order of the classes."""
+        largest = sorted(self.rows, key=lambda row: -(row.kept + (row.truth or 0)))[:MOST_ROWS]
+        return sorted(largest, key=lambda row: row.number)
 
 
 @dataclass(frozen=True)
@@ -159,26 +166,21 @@ class OutOfFold:
         [row] = truth_rows([image], store.attrs["ids"], of=self.blend.path, truth=self.truth)
         truth = stores.read_images(store, slice(row, row + 1))[0]
         planes, masks = self.blend.planes_and_masks(image)
-        member = None if self.member is None else self.member.planes_and_masks(image)[1]
         dice = _dice(masks, truth)
-        tiles = [Tile("truth", "truth", _layers("outline", truth))]
-        if member is not None:
-            tiles.append(Tile("best member's mask", "member", _layers("mask", member)))
-        tiles += [
+        tiles = [
+            Tile("truth", "truth", _layers("outline", truth)),
             Tile("blend: probability", "blend", _heat(planes)),
             Tile("final mask over the truth", "final", _verdicts(masks, truth)),
         ]
+        seen, member_dice = masks | truth, [None] * len(dice)
+        if self.member is not None:
+            _, member = self.member.planes_and_masks(image)
+            tiles.insert(1, Tile("best member's mask", "member", _layers("mask", member)))
+            seen, member_dice = seen | member, _dice(member, truth)
         rows = [
-            Row(
-                number,
-                name,
-                int(masks[number].sum()),
-                int(truth[number].sum()),
-                dice[number],
-                None if member is None else _dice(member, truth)[number],
-            )
+            Row(number, name, int(masks[number].sum()), int(truth[number].sum()), dice[number], member_dice[number])
             for number, name in enumerate(self.blend.classes)
-            if masks[number].any() or truth[number].any() or (member is not None and member[number].any())
+            if seen[number].any()
         ]
         return Card(image, "train", self.photos.of(image), tiles, rows, float(np.mean(dice)), self.blend.fold(image))
 
