@@ -19,6 +19,7 @@ from cloudseg.storage import files
 VERSION = "6.4"  # of Vega-Lite, among those that vl_convert brings; altair's own
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 GRID = "#e6e6e6"
+CACHE = Path(".snakemake/cloudseg")
 WIDTH = 640  # pixels of a chart that fills its place, where there is none: in its SVG
 
 CONFIG = {
@@ -69,8 +70,14 @@ def class_scale(classes: Sequence[str]) -> alt.Scale:
 
 
 def charts_script() -> markupsafe.Markup:
-    """Return the libraries that draw charts, as the text of a script element."""
-    text = vl_convert.javascript_bundle(vl_version=VERSION)
+    """Return the libraries that draw charts, as the text of a script element.
+
+    To bundle them takes a second, so Snakemake's working directory keeps them for the next page.
+    """
+    kept = CACHE / f"charts-{VERSION}-{vl_convert.__version__}.js"
+    text = files.read_text(kept) if kept.is_file() else vl_convert.javascript_bundle(vl_version=VERSION) + "\n"
+    if CACHE.parent.is_dir() and not kept.is_file():
+        files.write_text(kept, text)
     if "</script" in text.lower():
         raise ValueError("vl_convert: expected a bundle without an end of a script element")
     return markupsafe.Markup(text)  # noqa: S704  # the library's own text

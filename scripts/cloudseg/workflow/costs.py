@@ -85,6 +85,8 @@ COSTS = {
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
+    "masks": Cost(400, mb_per_mask=0.001, seconds=10, seconds_per_mask=0.0002),
+    "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
     "probe": Cost(300),

@@ -127,23 +127,41 @@ class Ensemble:
         }
 
     @property
-    def member_names(self) -> list[str]:
-        """The names of the members: of each experiment, the smallest row of the sheet with all folds taken of it."""
+    def named_members(self) -> dict[str, Member]:
+        """A store of each member by the member's name, in the order in which they are blended.
+
+        A member is a checkpoint of an experiment, named by the smallest row of the sheet with all folds taken of it.
+        """
         folds: dict[tuple[str, ...], int] = {}
         for member in self.members:
             folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), member.fold + 1)
-        checkpoints = {member.checkpoint for member in self.members}
-        names = {
-            self.sheet.name_of(experiment, count, checkpoint)
-            for experiment, count in folds.items()
-            for checkpoint in checkpoints
+        return {
+            self.sheet.name_of(member.key.experiment, folds[member.key.experiment], member.checkpoint): member
+            for member in self.members
         }
-        return sorted(names)
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names of the members."""
+        return sorted(self.named_members)
+
+    @property
+    def blended_members(self) -> list[dict[str, Any]]:
+        """Name, experiment and weight among the out-of-fold stores of each member, in the order of the blend."""
+        return [
+            {"name": name, "experiment": "/".join(member.key.experiment), "weight": member.valid_weight}
+            for name, member in self.named_members.items()
+        ]
 
     @property
     def member_blends(self) -> list[str]:
         """The out-of-fold probabilities of the members, in the order of `member_names`."""
         return [paths.ensemble_file(name, "valid.zarr") for name in self.member_names]
+
+    @property
+    def member_decisions(self) -> list[str]:
+        """How the members become masks in their own rows of the leaderboard, in the order of `member_names`."""
+        return [paths.ensemble_file(name, "decision.yaml") for name in self.member_names]
 
     @property
     def comparison_work(self) -> Work:

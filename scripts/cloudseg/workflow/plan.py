@@ -155,6 +155,8 @@ class Plan:
             "decide": [{"ensemble": name} for name in self.ensembles],
             "compare": [{"ensemble": name} for name in wanted],
             "submit": [{"ensemble": name} for name in wanted],
+            "masks": [{"ensemble": name} for name in wanted],
+            "decision": [{"ensemble": name} for name in wanted],
             "submission": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],

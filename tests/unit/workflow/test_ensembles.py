@@ -172,3 +172,22 @@ def test_every_surface_has_the_minimum_sizes_that_its_decision_needs(name):
     for ensemble in made.ensembles:
         needed = DecisionRule(**made.ensemble(ensemble).decision_rule).surface_min_sizes
         assert set(needed) <= set(made.ensemble(ensemble).min_sizes)
+
+
+def test_members_are_named_once_in_the_order_and_with_the_weights_of_the_blend():
+    def change(config):
+        config["ensembles"]["all"] = {
+            "members": [{"query": "decoder == 'unet'", "weight": 3}, {"query": "decoder == 'fpn' and fold == 0"}],
+            "checkpoints": ["best", "last"],
+        }
+
+    made = plan(change)
+    ensemble = made.ensembles["all"]
+    blended = [member for member in made.blend("all", "valid").members if member["fold"] == 0]
+    named = ensemble.blended_members
+    assert [member["weight"] for member in named] == [member["weight"] for member in blended]
+    assert [f"{member['experiment']}/fold0" for member in named] == [
+        member["store"].rpartition("/")[0] for member in blended
+    ]
+    assert sorted(member["name"] for member in named) == ensemble.member_names
+    assert [path.split("/")[1] for path in ensemble.member_decisions] == ensemble.member_names

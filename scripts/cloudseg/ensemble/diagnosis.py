@@ -1,0 +1,111 @@
+"""What explains an ensemble's score: its calibration, presence, and what each member adds, in one pass over the images.
+
+A few images are read at a time, and what is kept grows by a few numbers per image.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from cloudseg.ensemble.agreement import Agreement, AgreementSum, ImageAgreement, Member, MemberStores, sampled_rows
+from cloudseg.ensemble.calibration import byte_histograms
+from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.presence import largest_component
+from cloudseg.ensemble.truth import truth_rows
+from cloudseg.storage import stores
+
+BLOCK = 16  # images whose counts wait to be added up
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was counted.
+
+    Parameters
+    ----------
+    classes : names, in the order of the stores.
+    images : how many.
+    histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
+    largest : (N, C) pixels of the largest component at the level of the decision.
+    has : (N, C) whether the truth has the class.
+    agreement : of the members; None with fewer than two, or without an image.
+    """
+
+    classes: list[str]
+    images: int
+    histograms: np.ndarray = field(repr=False)
+    largest: np.ndarray = field(repr=False)
+    has: np.ndarray = field(repr=False)
+    agreement: Agreement | None = None
+
+
+class _Counted(NamedTuple):
+    histograms: np.ndarray
+    largest: list[int]
+    has: np.ndarray
+    members: ImageAgreement | None
+
+
+def diagnose(
+    blend: str | Path,
+    truth: str | Path,
+    decision: Decision,
+    members: Sequence[Member],
+    rule: DecisionRule,
+    *,
+    threads: int = 1,
+) -> Diagnosis:
+    """Count what explains the score of a blend.
+
+    Parameters
+    ----------
+    blend : store (image, class, y, x) uint8 of out-of-fold probabilities with the attributes `ids`, `classes`, `fold`.
+    truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
+    decision : how the blend becomes masks.
+    members : in the order in which they were blended.
+    rule : how members are decided, with thresholds for a blend that is not sharpened: its fixed numbers cut them.
+    threads : the result does not depend on it.
+
+    Raises
+    ------
+    StoreError : when an image of the blend has no truth, or is not in the store of a member.
+    """
+    probabilities, masks = stores.read(blend), stores.read(truth)
+    ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
+    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
+    fixed = rule.fixed_cuts(classes)
+    compared = set(sampled_rows(len(ids), len(members))) if len(members) > 1 else set()
+    member_stores = MemberStores(members, [fixed[name] for name in classes], decision.sharpen) if compared else None
+
+    def count(row: int) -> _Counted:
+        planes = stores.read_images(probabilities, slice(row, row + 1))[0]
+        wanted = stores.read_images(masks, slice(row_of[row], row_of[row] + 1))[0]
+        cuts = decision.cuts_for(fold_of[row])
+        at_level = [plane >= decision.cuts[name].level for name, plane in zip(classes, planes, strict=True)]
+        return _Counted(
+            byte_histograms(planes, wanted),
+            [largest_component(mask.view(np.uint8)) for mask in at_level],
+            wanted.any(axis=(1, 2)),
+            member_stores.compare(ids[row], wanted, [cuts[name] for name in classes])
+            if member_stores and row in compared
+            else None,
+        )
+
+    histograms = np.zeros((len(classes), 2, 256), np.int64)
+    largest, has = np.zeros((len(ids), len(classes)), np.int64), np.zeros((len(ids), len(classes)), bool)
+    said = AgreementSum(members, classes)
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(ids), unit=" images", disable=None) as bar:
+        for start in range(0, len(ids), BLOCK):
+            rows = range(start, min(start + BLOCK, len(ids)))
+            for row, counted in zip(rows, pool.map(count, rows), strict=True):
+                histograms += counted.histograms
+                largest[row], has[row] = counted.largest, counted.has
+                if counted.members:
+                    said.add(ids[row], fold_of[row], counted.members)
+                bar.update()
+    return Diagnosis(classes, len(ids), histograms, largest, has, said.agreement() if compared else None)

@@ -1,0 +1,28 @@
+from cloudseg import logged
+from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.score_tables import read_image_scores
+from cloudseg.report.masks_page import MaskSource, OutOfFold, Photos, Submitted, submitted_pixels, write_masks_page
+from cloudseg.storage.files import read_json
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        files, params = snakemake.input, snakemake.params
+        decision = Decision.read(files.decision, params.classes)
+        valid, test = MaskSource(files.valid, decision), MaskSource(files.test, decision)
+        best = read_json(files.comparison).get("best_member", "")
+        members = {
+            name: MaskSource(blend, Decision.read(decided, params.classes))
+            for name, blend, decided in zip(params.members, files.members, files.member_decisions, strict=True)
+            if name == best
+        }
+        write_masks_page(
+            OutOfFold(Photos(files.raw, "train", files.train, valid.size), valid, members.get(best), files.truth),
+            Submitted(Photos(files.raw, "test", files.images, test.size), test),
+            scores=read_image_scores(files.scores, decision),
+            pixels=submitted_pixels(files.submission, test.ids, params.classes),
+            ensemble=snakemake.wildcards.ensemble,
+            member=best,
+            seed=params.seed,
+            page=snakemake.output.page,
+            sheet=snakemake.output.sheet,
+        )

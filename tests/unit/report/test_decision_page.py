@@ -1,0 +1,116 @@
+"""The page of a decision: charts show the surface, odd runs have a page, and everything is drawn and fits."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from browser import CHROMIUM, MISSING, browser, errors, overflow, show
+from made_ensemble import MIN_SIZES, ODD, make
+
+from cloudseg.ensemble.diagnosis import diagnose
+from cloudseg.ensemble.surface import read_surface
+from cloudseg.report import charts
+from cloudseg.report.decision_page import Explained, Surface, member_gains, write_decision_page
+
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+FIGURES = ("surface", "reliability", "presence", "members")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def bundle_once(tmp_path_factory):
+    """Keep the libraries of charts, which take a second to bundle, from page to page, as in a working directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "CACHE", tmp_path_factory.mktemp("snakemake") / "cloudseg")
+        yield
+
+
+def explained(made):
+    diagnosis = diagnose(made / "valid.zarr", made / "truth.zarr", made.decision, made.members, made.rule)
+    surface = Surface(*read_surface(made / "surface.zarr"))
+    return Explained("all", made.decision, made.rule, surface, made.scores, diagnosis)
+
+
+def written(made):
+    """Write the page and return its charts, by name."""
+    figures = {name: made / f"{name}.svg" for name in FIGURES}
+    write_decision_page(explained(made), seed=1, page=made / "page.html", figures=figures)
+    for path in figures.values():
+        ElementTree.parse(path)  # noqa: S314  # our own file
+    text = (made / "page.html").read_text(encoding="utf-8")
+    found = re.findall(r'data-chart="([\w-]+)">(.*?)</script>', text, flags=re.DOTALL)
+    return {name: json.loads(chart) for name, chart in found}
+
+
+def rows(chart, layer):
+    return chart["layer"][layer]["data"]["values"]
+
+
+def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"])
+    shown = written(made)
+    sums, counts, _, _ = read_surface(tmp_path / "surface.zarr")
+    dice = (sums / counts[:, None, None, None]).mean(axis=0)
+    for number, name in enumerate(made.classes):
+        heat, marks = (rows(shown[f"surface-{2 * number}"], layer) for layer in (0, 1))
+        assert len(heat) == 32 * len(MIN_SIZES)
+        for cell in heat:
+            levels = slice(round(cell["from"] * 255), round(cell["from"] * 255) + 8)
+            assert cell["dice"] == pytest.approx(dice[number, levels, MIN_SIZES.index(cell["size"])].mean(), abs=1e-5)
+        wanted = {("fixed", 128, 20), ("chosen", made.decision.cuts[name].level, made.decision.cuts[name].min_size)}
+        wanted |= {
+            ("chosen on other folds", cuts[name].level, cuts[name].min_size) for cuts in made.decision.nested.values()
+        }
+        assert {(mark["kind"], round(mark["threshold"] * 255), mark["size"]) for mark in marks} == wanted
+        column = MIN_SIZES.index(made.decision.cuts[name].min_size)
+        for point in rows(shown[f"surface-{2 * number + 1}"], 0)[::10]:
+            of_folds = (sums / counts[:, None, None, None])[:, number, round(point["threshold"] * 255), column]
+            found = [point["lowest"], point["dice"], point["highest"]]
+            assert np.allclose(found, [of_folds.min(), of_folds.mean(), of_folds.max()], atol=1e-5)
+
+
+def test_what_a_member_adds_is_the_score_minus_the_score_without_it(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"])
+    found = explained(made)
+    gains = member_gains(found.diagnosis.agreement, made.scores, seed=3)
+    score = made.scores.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean()
+    assert np.allclose(gains["gain"], score - gains["without"])
+    assert (gains["low"] <= gains["gain"]).all() and (gains["gain"] <= gains["high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"folds": (), "how": "fixed"}, "No out-of-fold images"),
+        ({"folds": (0, 0, 0)}, "There is one fold"),
+        ({"folds": (0, 0, 0), "how": "fixed"}, "What tuning would choose"),
+        ({"absent": ["Flower"]}, "is honest"),
+        ({"members": 1}, "One member"),
+        ({"sharpen": 0.5}, "This ensemble averages p"),
+    ],
+)
+def test_odd_runs_have_a_page_and_all_figures(tmp_path, options, says):
+    made = make(tmp_path, ["Fish", "Flower"], **options)
+    written(made)
+    assert says in (tmp_path / "page.html").read_text()
+
+
+@needs_browser
+def test_odd_names_are_text_and_of_64_classes_eight_have_charts(tmp_path):
+    classes = [*ODD, *(f"class {number}" for number in range(60))]
+    made = make(tmp_path, classes, folds=(0, 1), members=2, tests=1, absent=ODD)
+    shown = written(made)
+    assert len([name for name in shown if name.startswith("surface-")]) == 16
+    assert "Charts show 8 of 64 classes" in (tmp_path / "page.html").read_text()
+    for width in (1280, 400):
+        with browser(width) as driver:
+            show(driver, tmp_path / "page.html")
+            assert driver.title == "Decision of all"
+            assert errors(driver) == []
+            assert overflow(driver) == 0
+            assert driver.execute_script("return document.querySelectorAll('b').length") == 0
+            drawn = driver.execute_script("return [...document.querySelectorAll('.chart svg')].length")
+            assert drawn == len(shown)
+            cells = driver.find_elements("css selector", "table.sortable tbody td")
+            assert {each.text for each in cells[:24]} >= set(ODD)
