@@ -19,6 +19,8 @@ include: "rules/ensemble.smk"
 include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/verify.smk"
+include: "rules/status.smk"
+include: "rules/trackers.smk"
 
 
 rule all:
@@ -60,6 +62,19 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
         refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+
+
+def hours_to_come():
+    """Return how long the jobs that are to be made will take."""
+    jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    if ESTIMATES.on_cpu:
+        return hours(DURATIONS, jobs, ("cores", workflow.cores))
+    gpus = workflow.global_resources.get("gpu")
+    return hours(DURATIONS, jobs, gpus and ("gpu", gpus.value))
+
+
+if workflow.is_main_process and workflow.output_settings.dryrun:
+    BesideJobCounts(logger, hours_to_come)
 
 
 onsuccess:

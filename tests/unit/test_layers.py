@@ -15,6 +15,7 @@ FLOORS = [
     {"inference"},
     {"studies"},
     {"report"},
+    {"trackers"},
     {"workflow"},
     {"config_files", "__init__"},
 ]

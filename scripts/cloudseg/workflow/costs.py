@@ -86,6 +86,7 @@ COSTS = {
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
+    "tracker": Cost(500),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
     "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and the processes that start it
