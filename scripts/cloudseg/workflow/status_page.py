@@ -35,7 +35,8 @@ def status_page(status: Status, durations: Durations) -> str:
     if len(begun) <= MOST_LINES:
         rows += [_row(run) for run in others]
     else:
-        rows, note = _with_experiments(rows, others)
+        begun_experiments = {run.key.experiment for run in others}
+        rows, note = _with_experiments(rows, [run for run in status.runs if run.key.experiment in begun_experiments])
     parts = [
         _table(rows),
         note,
@@ -118,13 +119,13 @@ def _state(job: Job) -> str:
 
 
 def _with_experiments(rows: list[Row], runs: Sequence[RunStatus]) -> tuple[list[Row], str]:
-    """Return rows of single runs and, of the others, one per experiment: as many as fit, best first."""
+    """Return rows of single runs and one per experiment of others: as many as fit, best first."""
     experiments: dict[tuple[str, ...], list[RunStatus]] = {}
     for run in runs:
         experiments.setdefault(run.key.experiment, []).append(run)
 
     def dice(folds: list[RunStatus]) -> float:
-        return statistics.mean([run.last_dice or 0 for run in folds])
+        return statistics.mean([run.last_dice for run in folds if run.last_dice is not None] or [0.0])
 
     ranked = sorted(experiments.values(), key=dice, reverse=True)
     room = max(MOST_LINES - len(rows), 10)

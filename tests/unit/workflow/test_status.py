@@ -124,7 +124,7 @@ def test_many_runs_are_a_line_per_experiment(page, tmp_path):
     lines = [line for line in text.splitlines() if line.startswith("tu-test_resnet")]
     assert len(lines) == 40
     assert f"fold {last.fold}" in lines[0]
-    assert "1/1 folds" in text
+    assert "1/2 folds" in text
     assert "2/2 folds" in lines[2]
     assert "0/2" in lines[2]
     best = [float(line.split()[7]) for line in lines[1:]]
