@@ -64,15 +64,6 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
         raise WorkflowError(str(error)) from None
 
 
-def hours_to_come():
-    """Return how long the jobs that are to be made will take."""
-    jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
-    if ESTIMATES.on_cpu:
-        return hours(DURATIONS, jobs, ("cores", workflow.cores))
-    gpus = workflow.global_resources.get("gpu")
-    return hours(DURATIONS, jobs, gpus and ("gpu", gpus.value))
-
-
 if workflow.is_main_process and workflow.output_settings.dryrun:
     BesideJobCounts(logger, hours_to_come)
 

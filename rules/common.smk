@@ -159,3 +159,17 @@ def verified(wildcards):
     """Return the outputs in the results: the submission in the working directory may be edited, or another config's."""
     root = PLAN.final_submissions.get("root")
     return [path for path in everything(wildcards) if path != root]
+
+
+def hours_to_come():
+    """Return how long the jobs that are to be made will take."""
+    jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    if ESTIMATES.on_cpu:
+        return hours(DURATIONS, jobs, ("cores", workflow.cores))
+    gpus = workflow.global_resources.get("gpu")
+    return hours(DURATIONS, jobs, gpus and ("gpu", gpus.value))
+
+
+def digest_of_runs(wildcards):
+    """Return a digest of the runs that have finished: no input, which would have the others trained."""
+    return digest_of_finished(RESULTS)

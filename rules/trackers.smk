@@ -1,11 +1,6 @@
 # What experiment trackers read, made of the runs that have finished; it trains nothing.
 
 
-def digest_of_runs(wildcards):
-    """Return a digest of the runs that have finished: no input, which would have the others trained."""
-    return digest_of_finished(RESULTS)
-
-
 rule tensorboard:
     """Write all finished runs for TensorBoard (pip install tensorboard)."""
     input:
@@ -42,7 +37,6 @@ rule tracker:
     resources:
         **ESTIMATES.of("tracker", PLAN.dataset.work),
     params:
-        results=str(RESULTS),
         runs=digest_of_runs,
         code=CODE["report"],
     script:

@@ -14,8 +14,7 @@ FLOORS = [
     {"training", "ensemble"},
     {"inference"},
     {"studies"},
-    {"report"},
-    {"trackers"},
+    {"report", "trackers"},
     {"workflow"},
     {"config_files", "__init__"},
 ]
