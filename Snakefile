@@ -62,10 +62,8 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
         refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-
-
-if workflow.is_main_process and workflow.output_settings.dryrun:
-    BesideJobCounts(logger, hours_to_come)
+    if workflow.output_settings.dryrun:
+        BesideJobCounts(logger, hours_to_come)
 
 
 onsuccess:

@@ -93,8 +93,8 @@ DURATIONS = Durations(PLAN, RESULTS, on_cpu=ESTIMATES.on_cpu)
 if workflow.is_main_process:
     try:
         # Here it takes no lock, and no file has been touched
-        if is_status(typed_targets()) and workflow.main_snakefile == str(
-            HOME / "Snakefile"
+        if workflow.main_snakefile == str(HOME / "Snakefile") and is_status(
+            typed_targets()
         ):
             print(status_page(read_status(PLAN, DURATIONS, LOGS), DURATIONS))
             remove_call_logs(workflow.logger_manager.get_logfile())
@@ -164,8 +164,9 @@ def verified(wildcards):
 def hours_to_come():
     """Return how long the jobs that are to be made will take."""
     jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    cores = workflow.resource_settings.cores  # none where other machines run the jobs
     if ESTIMATES.on_cpu:
-        return hours(DURATIONS, jobs, ("cores", workflow.cores))
+        return hours(DURATIONS, jobs, cores and ("cores", cores))
     gpus = workflow.global_resources.get("gpu")
     return hours(DURATIONS, jobs, gpus and ("gpu", gpus.value))
 

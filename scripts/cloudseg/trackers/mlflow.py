@@ -47,7 +47,7 @@ def safe(name: str) -> str:
     Examples
     --------
     >>> safe("dice/Fish"), safe("dice/../a"), safe("dice/Рыба")
-    ('dice/Fish', 'dice/_/a-a61eba', 'dice/____-1e39d2')
+    ('dice/Fish', 'dice/_/a-618124', 'dice/____-882552')
     """
     kept = "/".join(_part(part) for part in name.split("/"))
     return kept if kept == name else f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

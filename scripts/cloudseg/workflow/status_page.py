@@ -12,7 +12,7 @@ from cloudseg.workflow.status import RunStatus, Status
 WIDTH = 120
 MIN_ENCODER = 8  # characters that an encoder is still known by
 MOST_LINES = 40
-SILENT_AFTER = 60.0  # seconds without a word after which a line says so
+SILENT_AFTER = 120.0  # seconds without a word after which a line says so
 TROUBLE = (State.FAILED, State.KILLED, State.STOPPED)
 HEADINGS = ["run", "state", "epoch", "Dice", "best", "images/s", "time", "valid", "test"]
 Row = list[str]
@@ -27,9 +27,10 @@ def status_page(status: Status, durations: Durations) -> str:
     durations : how long those that are left will take.
     """
     begun = [run for run in status.runs if any(job.state != State.NOT_BEGUN for job in run.jobs)]
-    active = [run for run in begun if any(job.state == State.RUNNING for job in run.jobs)]
-    failed = [run for run in begun if run not in active and any(job.state in TROUBLE for job in run.jobs)]
-    others = [run for run in begun if run not in active and run not in failed]
+    by_rank: dict[int, list[RunStatus]] = {0: [], 1: [], 2: []}
+    for run in begun:
+        by_rank[_rank(run)].append(run)
+    active, failed, others = by_rank.values()
     rows = [_row(run) for run in [*active, *failed]]
     note = ""
     if len(begun) <= MOST_LINES:
@@ -47,6 +48,12 @@ def status_page(status: Status, durations: Durations) -> str:
         hours(durations, status.unfinished),
     ]
     return "\n\n".join(part for part in [f"{status.results}", *parts] if part)
+
+
+def _rank(run: RunStatus) -> int:
+    """Return how far up a run stands: what runs, what needs somebody, all else."""
+    states = {job.state for job in run.jobs}
+    return 0 if State.RUNNING in states else 1 if states & set(TROUBLE) else 2
 
 
 def name_of(run: RunStatus) -> str:
@@ -97,7 +104,7 @@ def _row(run: RunStatus) -> Row:
 
 def _time(run: RunStatus) -> str:
     """Return what a training took, what is left of it, or since when it says nothing."""
-    if run.training.state == State.RUNNING and run.training.silent > SILENT_AFTER:
+    if _is_silent(run.training):
         return _state(run.training)
     if run.seconds is None:
         return ""
@@ -110,12 +117,16 @@ def _state(job: Job) -> str:
         return ""
     if job.state != State.RUNNING:
         return job.state.value
-    if job.silent > SILENT_AFTER:
+    if _is_silent(job):
         return f"no word for {in_words(job.silent)}"
     progress = job.progress
     if progress and progress.unit != "epochs" and progress.total:
         return f"{progress.done / progress.total:.0%}"
     return job.state.value
+
+
+def _is_silent(job: Job) -> bool:
+    return job.state == State.RUNNING and job.silent > SILENT_AFTER
 
 
 def _with_experiments(rows: list[Row], runs: Sequence[RunStatus]) -> tuple[list[Row], str]:
@@ -186,13 +197,17 @@ def _other_lines(status: Status) -> Iterable[str]:
 
 def _trouble(status: Status, runs: Sequence[RunStatus]) -> Iterable[str]:
     """Yield why jobs failed, each with its log."""
-    jobs = [(job, run) for run in runs for job in run.jobs if job.state in TROUBLE]
-    jobs += [(job, None) for job in status.others if job.state in TROUBLE]
+    jobs = [(job, run) for run in runs for job in run.jobs]
+    jobs += [(job, None) for job in status.others]
+    jobs = [(job, run) for job, run in jobs if job.state in TROUBLE or _is_silent(job)]
     for job, run in jobs[:MOST_LINES]:
         reason = job.reason or "its process is gone, without a word: most often the memory was not enough"
-        if run and run.resumes and job is run.training:
+        if _is_silent(job):
+            reason = f"the last word was from {job.host}; if nothing runs there any more, it was killed"
+        elif run and run.resumes and job is run.training:
             reason += "; the next call goes on after its last epoch"
-        head = f"{job.state}: {name_of(run) if run else _log_name(status, job)}: {reason}"
+        state = _state(job) if _is_silent(job) else job.state
+        head = f"{state}: {name_of(run) if run else _log_name(status, job)}: {reason}"
         yield "\n".join([*textwrap.wrap(head, WIDTH, subsequent_indent="  "), f"  log: {job.log}"])
     if len(jobs) > MOST_LINES:
         yield f"and {len(jobs) - MOST_LINES} more"

@@ -93,6 +93,7 @@ def test_what_runs_comes_before_what_has_failed_and_finished(page, tmp_path):
     assert [("failed" in line) for line in lines] == [False, False, False, True]
     assert f"fold {failed.fold}: the loss became nan; lower `learning_rate`" in " ".join(text.split())
     assert f"log: {folder(tmp_path, failed)}/train.log" in text
+    assert f"no word for 7 min: {' '.join(silent.experiment)} fold {silent.fold}: the last word was from node7" in text
     assert "trainings: 1 of 4 done, 2 running, 1 failed" in text
 
 
