@@ -21,6 +21,8 @@ include: "rules/studies.smk"
 include: "rules/report.smk"
 include: "rules/explorer.smk"
 include: "rules/verify.smk"
+include: "rules/status.smk"
+include: "rules/trackers.smk"
 
 
 rule all:
@@ -62,6 +64,8 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
         refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
     except ValueError as error:
         raise WorkflowError(str(error)) from None
+    if workflow.output_settings.dryrun:
+        BesideJobCounts(logger, hours_to_come)
 
 
 onsuccess:

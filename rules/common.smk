@@ -18,17 +18,27 @@ from cloudseg.report.params import page_params
 from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from
+from cloudseg.trackers.run import digest_of_finished
 from cloudseg.training.finished import keep_finished
 from cloudseg.workflow import notices
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, machine_megabytes
+from cloudseg.workflow.dry_run import BesideJobCounts
+from cloudseg.workflow.durations import Durations, hours
 from cloudseg.workflow.leaderboard import (
     leaderboard_ensembles,
     leaderboard_rows,
     leaderboard_work,
 )
 from cloudseg.workflow.plan import Plan
-from cloudseg.workflow.targets import target_problems, typed_targets
+from cloudseg.workflow.status import read_status
+from cloudseg.workflow.status_page import status_page
+from cloudseg.workflow.targets import (
+    is_status,
+    remove_call_logs,
+    target_problems,
+    typed_targets,
+)
 
 import_from(HOME / "scripts")
 
@@ -36,9 +46,6 @@ try:
     if workflow.is_main_process:
         refuse(repeated_keys(workflow.configfiles))
     PLAN = Plan(config, HOME)
-    if workflow.is_main_process:
-        notices.refuse_targets(PLAN, typed_targets())
-        notices.refuse_values(PLAN)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -80,6 +87,22 @@ RESULTS, LOGS, RUNS = (
     Path(workflow.pathvars.apply(folder))
     for folder in ("<results>", "<logs>", "<results>/runs")
 )
+
+DURATIONS = Durations(PLAN, RESULTS, on_cpu=ESTIMATES.on_cpu)
+
+if workflow.is_main_process:
+    try:
+        # Here it takes no lock, and no file has been touched
+        if workflow.main_snakefile == str(HOME / "Snakefile") and is_status(
+            typed_targets()
+        ):
+            print(status_page(read_status(PLAN, DURATIONS, LOGS), DURATIONS))
+            remove_call_logs(workflow.logger_manager.get_logfile())
+            raise SystemExit(0)
+        notices.refuse_targets(PLAN, typed_targets())
+        notices.refuse_values(PLAN)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
 
 # Snakemake removes what a rule will make, and another workflow may have moved <results> onto a folder of the user's.
 if PLAN.dataset.is_made:
@@ -136,3 +159,18 @@ def verified(wildcards):
     """Return the outputs in the results: the submission in the working directory may be edited, or another config's."""
     root = PLAN.final_submissions.get("root")
     return [path for path in everything(wildcards) if path != root]
+
+
+def hours_to_come():
+    """Return how long the jobs that are to be made will take."""
+    jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    cores = workflow.resource_settings.cores  # none where other machines run the jobs
+    if ESTIMATES.on_cpu:
+        return hours(DURATIONS, jobs, cores and ("cores", cores))
+    gpus = workflow.global_resources.get("gpu")
+    return hours(DURATIONS, jobs, gpus and ("gpu", gpus.value))
+
+
+def digest_of_runs(wildcards):
+    """Return a digest of the runs that have finished: no input, which would have the others trained."""
+    return digest_of_finished(RESULTS)

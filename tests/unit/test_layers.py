@@ -14,7 +14,7 @@ FLOORS = [
     {"training", "ensemble"},
     {"inference"},
     {"studies"},
-    {"report"},
+    {"report", "trackers"},
     {"workflow"},
     {"config_files", "__init__"},
 ]

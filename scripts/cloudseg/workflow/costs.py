@@ -89,6 +89,7 @@ COSTS = {
     "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
+    "tracker": Cost(500),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
     "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and the processes that start it

@@ -10,9 +10,11 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.errors import ConfigError
 from cloudseg.training.data.augment import value_problems
 from cloudseg.training.finished import FOLDER, differences, finished_record
+from cloudseg.training.record import RunRecord
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, megabytes
 from cloudseg.workflow.plan import Plan
+from cloudseg.workflow.run import Run
 
 
 def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None:
@@ -105,10 +107,7 @@ def replaced_trainings(plan: Plan, results: str) -> list[str]:
         record = finished_record(folder)
         if record is None:
             continue
-        run = plan.run(**key.wildcards)
-        wanted = {"recipe": run.recipe.canonical(), "start": run.start}
-        wanted |= {"seed": plan.seed, "threads": plan.threads, "code": CODE["training"]}
-        if found := differences(record, wanted):
+        if found := recipe_differences(plan, plan.run(**key.wildcards), record):
             name = folder.relative_to(Path(results, "runs")).as_posix()
             runs_by_difference.setdefault(", ".join(found), []).append(name)
     if not runs_by_difference:
@@ -121,6 +120,13 @@ def replaced_trainings(plan: Plan, results: str) -> list[str]:
         "without training when the edit is taken back:",
         *lines,
     ]
+
+
+def recipe_differences(plan: Plan, run: Run, record: RunRecord) -> list[str]:
+    """Say how a finished training differs from what the config asks for now, a text per key."""
+    wanted = {"recipe": run.recipe.canonical(), "start": run.start}
+    wanted |= {"seed": plan.seed, "threads": plan.threads, "code": CODE["training"]}
+    return differences(record, wanted)
 
 
 def _some(names: list[str], most: int = 3) -> str:

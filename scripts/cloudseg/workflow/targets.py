@@ -1,5 +1,6 @@
-"""Suggest the nearest target for one that no rule makes."""
+"""What was typed after `snakemake`: the nearest target for one that no rule makes, and the target `status`."""
 
+import contextlib
 import os.path
 import re
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.names import nearest
+from cloudseg.errors import ConfigError
 
 
 def typed_targets() -> list[str]:
@@ -25,6 +27,39 @@ def typed_targets() -> list[str]:
         return list(get_argument_parser().parse_args(sys.argv[1:]).targets or ())
     except SystemExit:
         return []
+
+
+def is_status(targets: Iterable[str]) -> bool:
+    """Return whether the status was asked for.
+
+    Raises
+    ------
+    ConfigError : if something was to be made as well.
+
+    Examples
+    --------
+    >>> is_status(["status"]), is_status(["submission.csv"]), is_status([])
+    (True, False, False)
+    """
+    targets = list(targets)
+    if "status" in targets and (others := [target for target in targets if target != "status"]):
+        raise ConfigError(f"status: expected no other target beside it, got {', '.join(others)}; it makes nothing")
+    return "status" in targets
+
+
+def remove_call_logs(logs: Iterable[str]) -> None:
+    """Remove the log that Snakemake began for a call that does nothing, and its folders where they are empty.
+
+    Parameters
+    ----------
+    logs : the log files of this call; those outside ``.snakemake/log`` are somebody's own.
+    """
+    for log in map(Path, logs):
+        if log.parent.parts[-2:] == (".snakemake", "log"):
+            log.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                log.parent.rmdir()
+                log.parent.parent.rmdir()
 
 
 def target_problems(targets: Iterable[str], workflow: Any, ensembles: Iterable[str]) -> list[str]:
