@@ -35,6 +35,7 @@ from cloudseg.workflow.status import read_status
 from cloudseg.workflow.status_page import status_page
 from cloudseg.workflow.targets import (
     is_status,
+    jobs_run_here,
     remove_call_logs,
     target_problems,
     typed_targets,
@@ -53,7 +54,9 @@ except ValueError as error:
 remember_words(
     workflow.config_settings.configfiles, workflow.config_settings.config_args
 )
-ESTIMATES = Estimates(on_cpu=PLAN.on_cpu(here=workflow.local_exec))
+# A job asks for what it was started with, so only the call that plans needs to know
+JOBS_RUN_HERE = not workflow.is_main_process or jobs_run_here()
+ESTIMATES = Estimates(on_cpu=PLAN.on_cpu(here=JOBS_RUN_HERE))
 
 
 def ask(find):
@@ -113,7 +116,7 @@ if PLAN.dataset.is_made:
 
 if workflow.is_main_process:
     warned = notices.warnings(PLAN) + notices.replaced_trainings(PLAN, str(RESULTS))
-    if workflow.local_exec:
+    if JOBS_RUN_HERE:
         # Jobs that run here share this machine's memory, as its cores; --resources mem_mb=... says otherwise.
         if "mem_mb" not in workflow.global_resources:
             workflow.register_resource("mem_mb", machine_megabytes())
@@ -122,7 +125,7 @@ if workflow.is_main_process:
         )
     for line in warned:
         logger.warning(line)
-    if not workflow.dryrun:
+    if not workflow.output_settings.dryrun:
         retries.forget(LOGS, RUNS)
 
 

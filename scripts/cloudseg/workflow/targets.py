@@ -1,6 +1,9 @@
-"""What was typed after `snakemake`: the nearest target for one that no rule makes, and the target `status`."""
+"""What was typed after `snakemake`: targets, `status` among them, the nearest for one that no rule makes, and where
+jobs are to run.
+"""
 
 import contextlib
+import io
 import os.path
 import re
 import sys
@@ -19,7 +22,7 @@ def typed_targets() -> list[str]:
     -------
     list of str : as Snakemake's own parser reads them; none where something else than its command line runs it.
     """
-    if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):
+    if not _was_typed():
         return []
     from snakemake.cli import get_argument_parser
 
@@ -27,6 +30,28 @@ def typed_targets() -> list[str]:
         return list(get_argument_parser().parse_args(sys.argv[1:]).targets or ())
     except SystemExit:
         return []
+
+
+def jobs_run_here() -> bool:
+    """Return whether this call of Snakemake runs its jobs on this machine, by its command line and its profiles.
+
+    `workflow.local_exec` says so of every call while the Snakefile is parsed: the executor is known to it later.
+    """
+    if not _was_typed():
+        return True
+    from snakemake.cli import parse_args
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it says once more which profiles it uses
+            _, words = parse_args(sys.argv[1:])
+    except (SystemExit, Exception):  # Snakemake itself has read them, or will complain
+        return True
+    return words.executor in (None, "local")
+
+
+def _was_typed() -> bool:
+    """Return whether the command line of Snakemake runs this process."""
+    return Path(sys.argv[0]).name in ("snakemake", "__main__.py")
 
 
 def is_status(targets: Iterable[str]) -> bool:
