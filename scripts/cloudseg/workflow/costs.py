@@ -85,6 +85,12 @@ COSTS = {
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
+    "provenance": Cost(450, mb_per_mask=0.006, seconds_per_mask=0.0001),
+    "provenance_page": Cost(250),
+    "reproduce": Cost(
+        1000, mb_per_image=0.002, mb_per_mask=0.006, mb_per_megapixel_at_once=460, seconds=600, seconds_per_mask=0.03
+    ),
+    "reproduce on a GPU": Cost(2500, mb_per_image=0.002, mb_per_mask=0.006, seconds=600, seconds_per_mask=0.01),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
