@@ -13,6 +13,7 @@ from cloudseg.config.messages import refuse
 from cloudseg.config_files import repeated_keys
 from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.ensemble.publish import is_of_another_config
+from cloudseg.provenance.record import SCHEMA_VERSION
 from cloudseg.report.hints import next_commands
 from cloudseg.report.params import page_params
 from cloudseg.runtime import retries
@@ -80,6 +81,7 @@ of_run = ask(PLAN.run)
 of_prediction = ask(PLAN.prediction)
 of_ensemble = ask(PLAN.ensemble)
 of_blend = ask(PLAN.blend)
+of_chain = ask(PLAN.chain)
 
 
 pathvars:
@@ -160,8 +162,8 @@ def submitted(wildcards):
 
 def verified(wildcards):
     """Return the outputs in the results: the submission in the working directory may be edited, or another config's."""
-    root = PLAN.final_submissions.get("root")
-    return [path for path in everything(wildcards) if path != root]
+    roots = [PLAN.final_submissions.get(name) for name in ("root", "root_provenance")]
+    return [path for path in everything(wildcards) if path not in roots]
 
 
 def hours_to_come():

@@ -140,6 +140,7 @@ rule submission:
     input:
         submission=submitted,
         decision=f"<ensembles>/{PLAN.config.submission}/decision.yaml",
+        provenance=f"<ensembles>/{PLAN.config.submission}/provenance.json",
     # update: what lies there is looked at before it is replaced, since it may be another config's or the user's own.
     output:
         **{name: update(path) for name, path in PLAN.final_submissions.items()},

@@ -1,5 +1,6 @@
 from cloudseg import logged
 from cloudseg.config.job import JobConfig
+from cloudseg.storage.records import write_made_with
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -8,4 +9,4 @@ if __name__ == "__main__":
         with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             from cloudseg.inference.predict import PredictionJob, predict
 
-            predict(PredictionJob.of_rule(snakemake), device)
+            write_made_with(snakemake.log[0], predict(PredictionJob.of_rule(snakemake), device))

@@ -9,6 +9,7 @@ if __name__ == "__main__":
         paths = {name: Path(path) for name, path in snakemake.output.items()}
         lines = publish(
             snakemake.input.submission,
+            snakemake.input.provenance,
             own=paths["own"],
             root=paths.get("root"),
             about=f"config {snakemake.params.config}, ensemble {snakemake.params.ensemble}",

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _WORDS = "CLOUDSEG_COMMAND_WORDS"
+# What one rule alone is told, and a command for another one leaves out
+FOR_ONE_RULE = "remove=", "csv=", "train="
 
 
 def remember_words(configfiles: Iterable[Path], settings: Sequence[str]) -> None:
@@ -20,7 +22,7 @@ def remember_words(configfiles: Iterable[Path], settings: Sequence[str]) -> None
     here = Path.cwd()
     paths = [str(path.relative_to(here)) if path.is_relative_to(here) else str(path) for path in configfiles]
     # A job is a call of Snakemake, too, with the words that its parent wrote
-    os.environ.setdefault(_WORDS, json.dumps([paths, [each for each in settings if not each.startswith("remove=")]]))
+    os.environ.setdefault(_WORDS, json.dumps([paths, [each for each in settings if not each.startswith(FOR_ONE_RULE)]]))
 
 
 def command(*targets: str, settings: Sequence[str] = ()) -> str:

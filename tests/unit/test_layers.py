@@ -13,7 +13,7 @@ FLOORS = [
     {"dataset", "models"},
     {"training", "ensemble"},
     {"inference"},
-    {"studies"},
+    {"studies", "provenance"},
     {"report", "trackers"},
     {"workflow"},
     {"config_files", "__init__"},

@@ -230,6 +230,10 @@ class Config(JobConfig):
     """
     remove: Bool = False
     """Let rule `verify` remove what it finds damaged, so that the next run makes it again."""
+    csv: Annotated[str, Field(min_length=1)] | None = None
+    """The submission that rule `reproduce` looks at, any file, ours or not."""
+    train: Bool = False
+    """Let rule `reproduce` train what is not there any more; without it, it says what it would have to train."""
     dataset: Dataset
     submission_size: SubmissionSize | None = None
     """Height x width of the masks in `submission.csv`; probabilities, minimum sizes and scores live on this grid. The

@@ -31,12 +31,22 @@ def read_config(raw: Mapping[str, Any]) -> Config:
     ------
     ConfigError : all its problems, one line each.
     """
+    config = config_as_read(raw)
+    return smoke_config(config) if config.smoke else config
+
+
+def config_as_read(raw: Mapping[str, Any]) -> Config:
+    """Return a config with its defaults, be it of a smoke run or not; what it holds, written out, is read as the same.
+
+    Raises
+    ------
+    ConfigError : all its problems, one line each.
+    """
     refuse(list(nesting_problems(raw)))
     # Dates and the like become text; an alias becomes a copy
     config = validated(Config, json.loads(json.dumps(raw, default=str)))
     refuse(config_problems(config))
-    config = with_contest_defaults(config)
-    return smoke_config(config) if config.smoke else config
+    return with_contest_defaults(config)
 
 
 def validated(model: type[Kind], value: Any) -> Kind:

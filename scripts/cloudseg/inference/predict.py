@@ -12,9 +12,9 @@ import timm
 import torch
 
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.views import record_of_views
 from cloudseg.inference.images import StoredImages
 from cloudseg.inference.predictor import Predictor
+from cloudseg.inference.settings import prediction_settings, settings_digest
 from cloudseg.runtime import devices
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import files, stores
@@ -79,7 +79,7 @@ class PredictionJob:
         return self.recipe.micro_batch or self.recipe.batch
 
 
-def predict(job: PredictionJob, device: str | torch.device = "cpu") -> None:
+def predict(job: PredictionJob, device: str | torch.device = "cpu") -> dict[str, Any]:
     """Write a probability store for each checkpoint of a job.
 
     When a batch does not fit in the memory of the device, all stores are started over with half the batch; a later job
@@ -89,6 +89,10 @@ def predict(job: PredictionJob, device: str | torch.device = "cpu") -> None:
     ----------
     job : what to predict.
     device : where to compute.
+
+    Returns
+    -------
+    dict : what the stores were made with: code, libraries and processor.
 
     Raises
     ------
@@ -103,6 +107,12 @@ def predict(job: PredictionJob, device: str | torch.device = "cpu") -> None:
     with_fitting_batch(
         partial(_write_stores, job, images, targets, device), batch_begun_with(targets, job.batch), device
     )
+    return made_with(job.code, device)
+
+
+def made_with(code: int, device: torch.device) -> dict[str, Any]:
+    """Return what decides the bytes of a prediction besides its job: code, libraries and processor."""
+    return stores.made_with(code, np, torch, smp, timm) | {"processor": devices.instructions(device)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,26 +146,26 @@ class Target:
         return stores.begun(self.path, self._attributes(batch), self.made_with)
 
     def _attributes(self, batch: int) -> dict[str, Any]:
-        return {**self.attributes, "settings": files.digest({**self.settings, "batch": batch})}
+        return {**self.attributes, "settings": settings_digest(self.settings, batch)}
 
 
 def targets_of(job: PredictionJob, images: StoredImages, device: torch.device) -> list[Target]:
     """Return the stores that a job writes, in the order of its checkpoints."""
-    settings = {
-        "pixels": images.attributes,
-        "views": record_of_views(job.recipe),
-        "size": job.size,
-        "normalisation": job.recipe.normalise.model_dump(),
-        "precision": str(devices.compute_dtype(job.recipe.precision, device)),
-        "threads": job.threads,
-        "device": device.type,
-    }
-    made_with = stores.made_with(job.code, np, torch, smp, timm) | {"processor": devices.instructions(device)}
+    settings = prediction_settings(
+        images.attributes,
+        job.recipe,
+        job.size,
+        precision=str(devices.compute_dtype(job.recipe.precision, device)),
+        threads=job.threads,
+        device=device.type,
+    )
     spec = stores.Spec((len(images), len(images.classes), *job.size), "uint8", ("image", "class", "y", "x"))
     targets = []
     for name, checkpoint in job.checkpoints.items():
         attributes = {"ids": images.ids, "classes": images.classes, "run": files.sha256(checkpoint)}
-        targets.append(Target(name, checkpoint, job.outputs[name], spec, attributes, settings, made_with))
+        targets.append(
+            Target(name, checkpoint, job.outputs[name], spec, attributes, settings, made_with(job.code, device))
+        )
     return targets
 
 

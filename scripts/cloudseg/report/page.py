@@ -45,6 +45,7 @@ class Column:
     help : what it means, shown when the head is pointed at, and below the table where there is a glossary.
     best : ``max`` or ``min`` marks the best number of the column; None marks none.
     bar : draw each number as a bar, from 0 to the largest of the column.
+    whole : per row, what a cell is short for, shown when it is pointed at.
     """
 
     head: str
@@ -53,6 +54,7 @@ class Column:
     help: str = ""
     best: str | None = None
     bar: bool = False
+    whole: Sequence[str] = ()
 
     @functools.cached_property
     def numbers(self) -> list[float | None]:

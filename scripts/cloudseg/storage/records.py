@@ -1,15 +1,18 @@
 """What each job has made: the SHA-256 of its outputs, in a file beside its log (``train.outputs.json``).
 
-Each job has a file of its own, so that jobs that end at the same moment never write the same one.
+Each job has a file of its own, so that jobs that end at the same moment never write the same one. A prediction also
+records what made it (``predict-test.made_with.json``): stores leave that out, so that a newer library makes none stale.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from cloudseg.storage import files
 
 SUFFIX = ".outputs.json"
+MADE_WITH = ".made_with.json"
 
 
 def record_file(log: str | Path) -> Path:
@@ -45,8 +48,35 @@ def write_record(log: str | Path, outputs: Iterable[str | Path]) -> None:
 
 
 def remove_record(log: str | Path) -> None:
-    """Remove the record of a job that starts over."""
-    record_file(log).unlink(missing_ok=True)
+    """Remove the records of a job that starts over."""
+    for suffix in (SUFFIX, MADE_WITH):
+        Path(log).with_suffix(suffix).unlink(missing_ok=True)
+
+
+def write_made_with(log: str | Path, made_with: Mapping[str, Any]) -> None:
+    """Record the number of the code, the versions of libraries, and what else decided the bytes that a job made."""
+    files.write_text(Path(log).with_suffix(MADE_WITH), json.dumps(made_with, indent=2, sort_keys=True) + "\n")
+
+
+def read_made_with(log: str | Path) -> dict[str, Any] | None:
+    """Return what a job recorded with :func:`write_made_with`, or None if it ran before jobs did.
+
+    Raises
+    ------
+    DamagedFileError : if the file is damaged.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_made_with(f"{folder}/predict-test.log", {"code": 2})
+    ...     read_made_with(f"{folder}/predict-test.log"), read_made_with(f"{folder}/predict-valid.log")
+    ({'code': 2}, None)
+    """
+    try:
+        return files.read_json(Path(log).with_suffix(MADE_WITH))
+    except FileNotFoundError:
+        return None
 
 
 def read_record(path: str | Path) -> dict[str, str | None]:

@@ -114,6 +114,8 @@ class RunRecord(_Part):
     devices: list[Device]
     versions: dict[str, str]
     commit: str | None
+    processor: str | None = None
+    """What decides last bits: the model of the GPU, the instruction set of the CPU; earlier records do not say."""
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

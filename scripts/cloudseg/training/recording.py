@@ -1,20 +1,15 @@
 """What a training measures of itself, and the record that it leaves when it has finished."""
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import math
-import platform
-import shutil
-import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.runtime import devices
+from cloudseg.runtime.checkout import commit, versions
 from cloudseg.storage import files
 from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
@@ -22,6 +17,8 @@ from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
 from cloudseg.training.record import NOT_TRAINED_BY, Batch, Device, Epochs, Images, RunRecord, Weights
 from cloudseg.training.trainer import Trainer
+
+PACKAGES = "torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy"
 
 
 @dataclasses.dataclass
@@ -83,8 +80,9 @@ def write_record(
         seconds=round(time.perf_counter() - stopwatch.started, 1),
         images_per_second=stopwatch.images_per_second,
         devices=machines,
-        versions=_versions(),
-        commit=_commit(),
+        versions=versions(PACKAGES),
+        commit=commit(),
+        processor=devices.instructions(torch.device(machines[0].device)),
     ).write(job.outputs["run"])
 
 
@@ -122,28 +120,3 @@ def _plain(recipe: Recipe) -> dict[str, Any]:
 
     whole = recipe.model_dump(mode="json", exclude=NOT_TRAINED_BY)
     return in_order({key: value for key, value in recipe.canonical().items() if key in whole}, whole)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def _commit() -> str | None:
-    """Return the git commit of this code, marked when files differ from it, or None outside a checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [
-        git,
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: S603
-    return None

@@ -87,6 +87,12 @@ COSTS = {
     "submission": Cost(150, mb_per_mask=0.006),
     "masks": Cost(400, mb_per_mask=0.001, seconds=10, seconds_per_mask=0.0002),
     "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
+    "provenance": Cost(450, mb_per_mask=0.006, seconds_per_mask=0.0001),
+    "provenance_page": Cost(250),
+    "reproduce": Cost(
+        1000, mb_per_image=0.002, mb_per_mask=0.006, mb_per_megapixel_at_once=460, seconds=600, seconds_per_mask=0.03
+    ),
+    "reproduce on a GPU": Cost(2500, mb_per_image=0.002, mb_per_mask=0.006, seconds=600, seconds_per_mask=0.01),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
     "tracker": Cost(500),

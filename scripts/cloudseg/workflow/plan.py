@@ -12,9 +12,9 @@ from typing import Any
 
 from cloudseg.config.checks import folder_problems
 from cloudseg.config.messages import refuse
-from cloudseg.config.model import Dataset
+from cloudseg.config.model import Config, Dataset
 from cloudseg.config.names import nearest
-from cloudseg.config.reading import read_config
+from cloudseg.config.reading import config_as_read, read_config
 from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
@@ -22,6 +22,7 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import SPLITS, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.leaderboard import public_scores
+from cloudseg.workflow.provenance import Chain, Reproduction
 from cloudseg.workflow.recipe import AugmentedRecipe
 from cloudseg.workflow.run import InitialWeights, Prediction, Run
 from cloudseg.workflow.sheet import RunKey, Sheet
@@ -42,6 +43,7 @@ class Plan:
 
     def __init__(self, raw: dict[str, Any], home: Path | str = "."):
         self.config = config = read_config(raw)
+        self._raw = raw
         self.smoke = config.smoke
         self.seed = config.seed
         self.threads = config.threads
@@ -97,6 +99,19 @@ class Plan:
         """Return the blend of an ensemble for a split."""
         return Blend(self.ensemble(ensemble), split)
 
+    def chain(self, ensemble: str) -> Chain:
+        """Return the chain from images to the submission of an ensemble."""
+        return Chain(self.ensemble(ensemble), ensemble, self._as_read, self.threads)
+
+    @functools.cached_property
+    def _as_read(self) -> Config:
+        return config_as_read(self._raw)
+
+    @property
+    def reproduction(self) -> Reproduction:
+        """What rule `reproduce` asks for."""
+        return Reproduction(self._as_read, [Run(self.dataset, key) for key in self.sheet.keys], self.gpus)
+
     @property
     def study_run(self) -> Run:
         """The run that the rules `loading` and `quantising` measure."""
@@ -126,9 +141,12 @@ class Plan:
 
     @property
     def final_submissions(self) -> dict[str, str]:
-        """Where the config's submission goes: into its results and, but for a smoke run, the working directory."""
-        root = {} if self.smoke else {"root": "submission.csv"}
-        return root | {"own": "<results>/submission.csv"}
+        """Where the config's submission and its provenance go: its results and, but for a smoke run, the working
+        directory.
+        """
+        root = {} if self.smoke else {"root": "submission.csv", "root_provenance": "submission.provenance.json"}
+        own = {"own": "<results>/submission.csv", "own_provenance": "<results>/submission.provenance.json"}
+        return root | own
 
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
@@ -157,7 +175,9 @@ class Plan:
             "submit": [{"ensemble": name} for name in wanted],
             "masks": [{"ensemble": name} for name in wanted],
             "decision": [{"ensemble": name} for name in wanted],
+            "provenance": [{"ensemble": name} for name in wanted],
             "submission": once,
+            "provenance_page": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
             "leaderboard": once,

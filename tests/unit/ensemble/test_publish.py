@@ -18,8 +18,11 @@ def put(tmp_path, monkeypatch):
         source.write_text(text)
         root = None if smoke else Path("submission.csv")
         own = Path(f"results/{name}/submission.csv")
-        lines = publish(source, own=own, root=root, about=f"config {name}, ensemble all")
+        provenance = source.with_name("provenance.json")
+        provenance.write_text(f"of {text}")
+        lines = publish(source, provenance, own=own, root=root, about=f"config {name}, ensemble all")
         assert own.read_text() == text
+        assert own.with_name("submission.provenance.json").read_text() == f"of {text}"
         return lines
 
     return put
@@ -73,3 +76,29 @@ def test_a_submission_that_is_cut_short_replaces_nothing(put):
         put("two", "b")
     assert Path("submission.csv").read_text() == "a\n"
     assert files() == ["submission.csv"]
+
+
+def test_the_provenance_goes_with_it_and_ones_own_file_of_that_name_is_kept(put):
+    put("one", "a\n")
+    put("two", "b\n")
+    assert Path("submission.provenance.json").read_text() == "of b\n"
+    Path("submission.provenance.json").write_text("my own\n")
+    lines = put("one", "a\n")
+    [kept] = [path for path in Path().glob("*.json") if path.name != "submission.provenance.json"]
+    assert kept.read_text() == "my own\n"
+    assert lines[-1].endswith(f"it is {kept} now")
+    assert Path("submission.provenance.json").read_text() == "of a\n"
+
+
+def test_a_provenance_that_is_cut_short_replaces_nothing(put):
+    put("one", "a\n")
+    Path("results/one/ensembles/all/provenance.json").write_text("{")
+    with pytest.raises(ValueError, match="its last line does not end"):
+        publish(
+            "results/one/ensembles/all/submission.csv",
+            "results/one/ensembles/all/provenance.json",
+            own=Path("results/one/submission.csv"),
+            root=Path("submission.csv"),
+            about="",
+        )
+    assert Path("submission.provenance.json").read_text() == "of a\n"

@@ -1,0 +1,203 @@
+"""Whether what a submission was made from is here, and what is otherwise here than it was then."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cloudseg.dataset.contents import digest_files
+from cloudseg.errors import UserError
+from cloudseg.provenance.find import Known
+from cloudseg.provenance.record import Member, Prediction, Provenance, Training
+from cloudseg.storage import files, stores
+from cloudseg.training.record import RunRecord
+
+MOST = 5  # differences of a kind that are named
+
+
+@dataclasses.dataclass(frozen=True)
+class Lacking:
+    """What must be there to make a submission again from stored models, and is not.
+
+    Parameters
+    ----------
+    runs : of which a checkpoint is gone or another one, with the reason.
+    other : what else lacks, in words.
+    """
+
+    runs: Mapping[str, str]
+    other: Sequence[str]
+
+    def __bool__(self) -> bool:
+        """Return whether anything lacks."""
+        return bool(self.runs or self.other)
+
+
+def splits_needed(provenance: Provenance) -> list[str]:
+    """Return the splits that must be predicted: a decision that was chosen needs the out-of-fold images, too."""
+    return ["test"] if provenance.decision.rule["how"] == "fixed" else ["test", "valid"]
+
+
+def checkpoint_file(known: Known, member: Member) -> Path:
+    """Return the checkpoint of a member."""
+    return known.results / "runs" / member.run / f"{member.checkpoint}.safetensors"
+
+
+def pixels_file(known: Known, split: str, size: str) -> Path:
+    """Return the store of the images that are predicted for a split: validation images are training images."""
+    return known.results / "dataset" / ("test" if split == "test" else "train") / f"{size}.zarr"
+
+
+def lacking(known: Known) -> Lacking:
+    """Find out what lacks. Every checkpoint is read, and its digest compared with that of the one that predicted."""
+    provenance = known.provenance
+    paths = [str(checkpoint_file(known, member)) for member in provenance.members]
+    runs: dict[str, str] = {}
+    for member, path, digest in zip(provenance.members, paths, digest_files(paths), strict=True):
+        if not digest:
+            runs.setdefault(member.run, f"{path} is not there")
+        elif digest != member.sha256:
+            reason = f"{path} is not the file that predicted (SHA-256 {digest[:12]}, not {member.sha256[:12]})"
+            runs.setdefault(member.run, reason)
+    return Lacking(runs, list(_lacking_images(known)))
+
+
+def _lacking_images(known: Known) -> Iterator[str]:
+    provenance = known.provenance
+    for split in splits_needed(provenance):
+        digests = provenance.images.test if split == "test" else provenance.images.train
+        for size in sorted({training.size for training in provenance.trainings}):
+            path = pixels_file(known, split, size)
+            try:
+                data = stores.read(path).attrs["data"]
+            except UserError as error:
+                yield str(error)
+                continue
+            if data not in digests:
+                yield f"{path}: of other images or labels than then (data {data[:12]}, not {digests[0][:12]})"
+    if "valid" in splits_needed(provenance):
+        folds = known.results / "dataset/folds.tsv"
+        if not folds.is_file() or files.sha256(folds) != provenance.images.folds:
+            yield f"{folds}: {'other folds than then' if folds.is_file() else 'is not there'}"
+        try:
+            stores.read(known.results / "dataset/truth.zarr")
+        except UserError as error:
+            yield str(error)
+
+
+def training_seconds(provenance: Provenance, runs: Mapping[str, str]) -> float:
+    """Return how many seconds the trainings of some runs took."""
+    return sum(training.seconds for training in provenance.trainings if training.run in runs)
+
+
+def doubts(provenance: Provenance, here: Mapping[str, Any], codes: Mapping[str, int], device: str) -> list[str]:
+    """Say why the same bytes may not come out here.
+
+    Parameters
+    ----------
+    provenance : of the submission.
+    here : what predictions here are made with, as stores record it.
+    codes : numbers of the code here.
+    device : ``cpu`` or ``cuda``, where networks would compute.
+    """
+    predictions = [each for member in provenance.members for each in member.predictions.values()]
+    lines = list(_other_code(provenance, predictions, codes))
+    for name in sorted(here.keys() - {"code", "numcodecs"}):
+        then = {str(each.made_with[name]) for each in predictions if each.made_with and name in each.made_with}
+        now = str(here[name])
+        if not then:  # trainings record the number of a release alone, without the build behind `+`
+            then, now = _of_trainings(provenance.trainings, name), now.partition("+")[0]
+        if not then:
+            lines.append(f"{name}: not recorded then, {now} here")
+        elif others := sorted(then - {now}):
+            lines.append(f"{name}: {', '.join(others)} then, {now} here")
+    if others := sorted({each.device for each in predictions if each.device} - {device}):
+        lines.append(f"predicted on {', '.join(others)} then, on {device} here: last bits differ")
+    if unknown := sum(each.device is None for each in predictions):
+        lines.append(f"{unknown} predictions were made with settings that their stores do not tell")
+    return lines
+
+
+def _other_code(provenance: Provenance, predictions: Sequence[Prediction], codes: Mapping[str, int]) -> Iterator[str]:
+    written_by = provenance.written_by.codes
+    then = {
+        "prediction": {each.made_with["code"] for each in predictions if each.made_with} or {written_by["prediction"]},
+        "ensemble": {written_by["ensemble"]},
+    }
+    for stage, numbers in then.items():
+        if others := sorted(numbers - {codes[stage]}):
+            yield f"code of the {stage}: {', '.join(map(str, others))} then, {codes[stage]} here"
+
+
+def _of_trainings(trainings: Sequence[Training], name: str) -> set[str]:
+    """Return what trainings recorded of a library or the processor, where predictions recorded nothing."""
+    if name == "processor":
+        return {each.processor for each in trainings if each.processor}
+    package = name.replace("_", "-")
+    return {each.versions[package] for each in trainings if package in each.versions}
+
+
+def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -> list[str]:
+    """Say what was changed since, and does not count for making the same bytes from the stored models."""
+    provenance = known.provenance
+    lines = []
+    for training in provenance.trainings:
+        path = known.results / "runs" / training.run / "run.json"
+        try:
+            apart = _apart(facts_of(training), facts_of(RunRecord.read(path)))
+        except (OSError, ValueError):
+            continue
+        if apart:
+            lines.append(f"{path} does not say any more what it said: {_few(apart)}")
+    if config.get("name") == provenance.config_name and (apart := _apart(_flat(provenance.config), _flat(config))):
+        lines.append(f"the config {provenance.config_name} is another one now: {_few(apart)}")
+    if commit != provenance.written_by.commit:
+        lines.append(f"commit: {_short(provenance.written_by.commit)} then, {_short(commit)} here")
+    return lines
+
+
+def facts_of(record: Training | RunRecord) -> dict[str, Any]:
+    """Return what both forms of a training's record say."""
+    names = ("encoder", "decoder", "fold", "recipe", "seed", "threads", "code", "data", "precision", "versions")
+    return _flat({name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")})
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        inner = [_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()]
+        return {key: item for part in inner for key, item in part.items()}
+    return {name: list(value) if isinstance(value, tuple) else value}
+
+
+def _apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name} {_in_words(then.get(name))} -> {_in_words(now.get(name))}" for name in names]
+
+
+def _in_words(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _few(lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
+    return ", ".join(lines[:MOST]) + more
+
+
+def _short(commit: str | None) -> str:
+    return "none" if commit is None else commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
+
+
+def in_words(seconds: float) -> str:
+    """Write a time for a person.
+
+    Examples
+    --------
+    >>> in_words(9.26), in_words(200), in_words(9000)
+    ('9.3 s', '3 min 20 s', '2 h 30 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = math.floor(seconds / 60)
+    return f"{minutes} min {seconds - 60 * minutes:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

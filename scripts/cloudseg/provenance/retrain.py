@@ -1,0 +1,133 @@
+"""Make a submission again from the images: the whole workflow, with the config of then, in a folder of its own.
+
+A call of Snakemake within a job would wait for ever for the lock of its own working directory, so this one has another.
+Finished trainings whose checkpoints are still the ones that predicted are copied there; the workflow takes them where
+the images, the recipe and the code are still the same, and trains the others.
+"""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudseg.errors import ConfigError, MachineError
+from cloudseg.provenance.find import Known
+from cloudseg.provenance.here import Lacking
+from cloudseg.provenance.record import Provenance
+from cloudseg.runtime.processes import end_with_parent
+from cloudseg.storage import files
+from cloudseg.training.finished import FOLDER
+
+CONFIG, SHEET = "config.yaml", "experiments.tsv"
+
+
+def retrain(
+    known: Known,
+    lacking: Lacking,
+    out: str | Path,
+    *,
+    scratch: Path,
+    home: Path,
+    config: Mapping[str, Any],
+    root: str,
+    words: Sequence[str],
+) -> None:
+    """Run the workflow for the submission of an ensemble, and copy what it made.
+
+    It goes on where a call before was stopped.
+
+    Parameters
+    ----------
+    known : its provenance and results.
+    lacking : the runs whose checkpoints are not there any more.
+    out : the file to write.
+    scratch : the working directory of the workflow, which nobody else uses: what it had locked when it was killed does
+        not count.
+    home : the folder of the Snakefile.
+    config : the config here, which says where files of the user's lie.
+    root : the folder of the images here.
+    words : more words for Snakemake: cores and resources.
+
+    Raises
+    ------
+    ConfigError : if files of the user's are not known here.
+    MachineError : if the workflow fails; its own words are in the log.
+    """
+    provenance = known.provenance
+    write_config(scratch, provenance, config, root)
+    _copy_finished(known, lacking, scratch)
+    made = Path("results", provenance.results_name, "ensembles", provenance.ensemble, "submission.csv")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(home / "Snakefile"), "--directory", str(scratch)]
+    command += ["--workflow-profile", str(home / "profiles/default"), "--configfile", str(scratch / CONFIG), *words]
+    outer = ("SNAKEMAKE_", "CLOUDSEG_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
+    parent = os.getpid()
+    done = subprocess.run(  # noqa: S603
+        [*command, "--rerun-incomplete", "--nolock", "--", str(made)],
+        env=environment,
+        stdout=sys.stdout,
+        stderr=subprocess.STDOUT,
+        check=False,
+        preexec_fn=lambda: end_with_parent(parent),
+    )
+    if done.returncode:
+        raise MachineError(f"the workflow in {scratch} failed, see above; the same command goes on from there")
+    files.write_text(out, files.read_text(scratch / made))
+
+
+def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any], root: str) -> None:
+    """Write the config and the sheet of then, with what this ensemble needs alone, and the places of here."""
+    then = provenance.config
+    used = {row["recipe"] for row in provenance.sheet}
+    recipes = {name: _at_hand(name, recipe, config) for name, recipe in then["recipes"].items() if name in used}
+    dataset = dict(then["dataset"])
+    if dataset["source"] != "demo":
+        dataset["root"] = str(Path(root).resolve())
+    plain = then | {
+        "dataset": dataset,
+        "recipes": recipes,
+        "ensembles": {provenance.ensemble: then["ensembles"][provenance.ensemble]},
+        "submission": provenance.ensemble,
+        "experiments": SHEET,
+        "smoke": provenance.smoke,
+        "device": config.get("device", "auto"),
+    }
+    files.write_text(scratch / CONFIG, yaml.safe_dump(plain, sort_keys=False))
+    with files.atomic(scratch / SHEET) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        columns = list(dict.fromkeys(column for row in provenance.sheet for column in row))
+        table = csv.DictWriter(
+            file, columns, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
+        )
+        table.writeheader()
+        table.writerows(provenance.sheet)
+
+
+def _at_hand(name: str, recipe: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe whose file of initial weights, if it has one, is where the config here has it."""
+    start = recipe.get("start", "")
+    if not start.startswith("file:"):
+        return dict(recipe)
+    here = config.get("recipes", {}).get(name, {}).get("start", "")
+    if Path(here.removeprefix("file:")).name != Path(start.removeprefix("file:")).name or not here.startswith("file:"):
+        raise ConfigError(
+            f"recipes.{name}.start: the submission was trained from {start}, and the config here does not say where "
+            "that file is; give the config that it was made with (--configfile)"
+        )
+    return {**recipe, "start": f"file:{Path(here.removeprefix('file:')).resolve()}"}
+
+
+def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
+    for run in known.provenance.run_names:
+        source = known.results / "runs" / run / FOLDER
+        target = scratch / "results" / known.provenance.results_name / "runs" / run / FOLDER
+        if run not in lacking.runs and source.is_dir() and not target.exists():
+            part = target.with_name(f".{FOLDER}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(source, part)
+            part.rename(target)

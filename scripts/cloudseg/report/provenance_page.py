@@ -1,0 +1,299 @@
+"""The page that shows what a submission was made from, and how to make it again."""
+
+import shlex
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cloudseg.provenance.here import in_words
+from cloudseg.provenance.record import Provenance, Training
+from cloudseg.report.page import Column, Table, write_page
+
+SHORT = 12  # digits of a digest that are shown
+UNKNOWN = "not recorded"
+HOW = {
+    "fixed": "decided by fixed numbers",
+    "nested": "thresholds and minimum sizes of each fold chosen on the other folds",
+    "on itself": "thresholds and minimum sizes chosen on the images that are scored",
+    "none": "no image is out of fold",
+}
+
+
+def write_provenance_page(provenance: Provenance, out: str | Path) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    provenance : of a submission.
+    out : the page.
+    """
+    csv = provenance.csv
+    write_page(
+        out,
+        "provenance.html",
+        title="Where the submission comes from",
+        lead=f"Ensemble {provenance.ensemble} of the config {provenance.results_name}: {csv.rows:,} rows, "
+        f"{csv.filled:,} of them with a mask.",
+        score=score_in_words(provenance),
+        optimistic=provenance.score.optimistic,
+        digests=_digests(provenance),
+        chain=_chain(provenance),
+        differences=differences(provenance),
+        unrecorded=unrecorded(provenance),
+        members=_members(provenance),
+        trainings=_trainings(provenance),
+        decision=_decision(provenance),
+        versions=_versions(provenance),
+        commands=commands(provenance),
+        config=yaml.safe_dump(provenance.config, sort_keys=False, allow_unicode=True),
+        sheet=_sheet(provenance),
+    )
+
+
+def score_in_words(provenance: Provenance) -> str:
+    """Return the score to expect, and how it came about.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Value
+    >>> score = Value(dice=0.78587, how="fixed", images=51, folds=[0, 1], expected=None)
+    >>> score_in_words(Value(score=score))
+    'Dice 0.7859 on 51 images of 2 folds that no member has seen: decided by fixed numbers.'
+    """
+    score = provenance.score
+    if score.dice is None:
+        return "No score: no image is out of fold for all members."
+    folds = f"{len(score.folds)} fold{'s' if len(score.folds) > 1 else ''}"
+    text = f"Dice {score.dice:.4f} on {score.images:,} images of {folds} that no member has seen: {HOW[score.how]}."
+    return text if score.expected is None else f"{text} At the config's class rates: {score.expected:.4f}."
+
+
+def differences(provenance: Provenance) -> list[str]:
+    """Say what differs between the members, and between them and what made the submission.
+
+    Returns
+    -------
+    list of str : empty where all trainings are alike in what should not differ.
+    """
+    trainings = provenance.trainings
+    looked_at: dict[str, Callable[[Training], str]] = {
+        "commits": lambda each: each.commit or UNKNOWN,
+        "numbers of the training's code": lambda each: str(each.code),
+        "processors or GPUs": lambda each: ", ".join([*each.devices, *filter(None, [each.processor])]),
+        "kinds of arithmetic": lambda each: each.precision,
+        "images, labels or folds": lambda each: f"{each.size} {each.data[:SHORT]}",
+        "seeds": lambda each: str(each.seed),
+        **{
+            f"versions of {name}": lambda each, name=name: each.versions.get(name, UNKNOWN)
+            for name in dict.fromkeys(name for each in trainings for name in each.versions)
+        },
+    }
+    lines = []
+    for what, value in looked_at.items():
+        values = Counter(map(value, trainings))
+        if what == "images, labels or folds":  # each size has a store, and a digest, of its own
+            sizes = Counter(key.split()[0] for key in values)
+            values = Counter({key: count for key, count in values.items() if sizes[key.split()[0]] > 1})
+        if len(values) > 1:
+            named = "; ".join(f"{_short(key)} ({count})" for key, count in values.most_common())
+            lines.append(f"{len(values)} {what} among the trainings: {named}.")
+    otherwise = [each for each in trainings if each.otherwise]
+    for each in otherwise[:5]:
+        lines.append(f"{each.run} was trained otherwise than the config says now: {', '.join(each.otherwise)}.")
+    if len(otherwise) > 5:
+        lines.append(f"{len(otherwise) - 5} more were, too.")
+    dirty = [each for each in trainings if (each.commit or "").endswith("-dirty")]
+    if dirty:
+        lines.append(f"{len(dirty)} of {len(trainings)} trainings ran code with changes that no commit has (-dirty).")
+    unknown = [each for member in provenance.members for each in member.predictions.values() if each.device is None]
+    if unknown:
+        lines.append(
+            f"{len(unknown)} predictions cannot be confirmed: their stores name settings that are not those of the "
+            "images and recipes that are there now."
+        )
+    return lines
+
+
+def unrecorded(provenance: Provenance) -> list[str]:
+    """Say what jobs of earlier code did not record."""
+    silent = sum(each.processor is None for each in provenance.trainings)
+    predictions = [each for member in provenance.members for each in member.predictions.values()]
+    unknown = sum(each.made_with is None for each in predictions)
+    lines = [f"the kind of processor of {silent} of {len(provenance.trainings)} trainings"] if silent else []
+    return lines + ([f"what made {unknown} of {len(predictions)} predictions"] if unknown else [])
+
+
+def commands(provenance: Provenance) -> list[tuple[str, str]]:
+    """Return what to type to look at the submission, and to make it again: what for, and the command."""
+    smoke = " smoke=true" if provenance.smoke else ""
+    path = f"results/{provenance.results_name}/ensembles/{provenance.ensemble}/submission.csv"
+    call = f"snakemake reproduce --config csv={shlex.quote(path)}"
+    return [
+        ("From the stored models: predict, blend, decide and write it again, and compare the bytes", call),
+        ("From the images, where models are gone: train them again first", f"{call} train=true"),
+        ("That all files are as their jobs left them", f"snakemake verify{' --config' + smoke if smoke else ''}"),
+    ]
+
+
+def _short(digest: str) -> str:
+    """Return a digest or a commit as it is shown, the mark of changes included."""
+    kept, mark, _ = digest.partition("-dirty")
+    is_digest = len(kept) >= 40 and all(letter in "0123456789abcdef" for letter in kept)
+    return f"{kept[:SHORT]}{mark}" if is_digest else digest
+
+
+def _short_column(head: str, digests: Sequence[str | None], **more: Any) -> Column:
+    return Column(head, [_short(each or "") for each in digests], whole=[each or "" for each in digests], **more)
+
+
+def _digests(provenance: Provenance) -> Table:
+    csv = provenance.csv
+    rows = {
+        "the file, byte by byte": csv.sha256,
+        "its masks, however the file is written": csv.content,
+        "the names of its rows, in order": csv.names,
+    }
+    return Table(
+        [Column("what", list(rows)), Column("SHA-256", list(rows.values()))],
+        "The first one tells whether a file is this one; the second one also where somebody saved it anew.",
+    )
+
+
+def _chain(provenance: Provenance) -> Table:
+    images, blends = provenance.images, provenance.blends
+    predicted = Counter(
+        _made_by(each.made_with) for member in provenance.members for each in member.predictions.values()
+    )
+    trained = Counter(f"code {each.code}" for each in provenance.trainings)
+    ensemble = f"code {provenance.written_by.codes['ensemble']}"
+    height, width = images.submission_size
+    rows = [
+        ("training images and labels", f"{images.counts['train']:,} images", ", ".join(images.train), ""),
+        ("test images", f"{images.counts['test']:,} images", ", ".join(images.test), ""),
+        ("folds", "table of folds", images.folds, ""),
+        ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
+        ("predictions", f"{len(provenance.members)} members", "", _most(predicted)),
+        ("blend, out of fold", f"{blends['valid'].images:,} images", blends["valid"].run, ensemble),
+        ("blend, test", f"{blends['test'].images:,} images", blends["test"].run, ensemble),
+        ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
+        ("submission", f"{provenance.csv.rows:,} rows on {height}x{width}", provenance.csv.sha256, ensemble),
+    ]
+    links, what, digests, made_with = zip(*rows, strict=True)
+    return Table(
+        [Column("link", links), Column("what", what), _short_column("digest", digests), Column("made with", made_with)],
+        "Checked when this record was written: checkpoints by the digests that training and prediction recorded, "
+        "blends and masks by making some images again, the decision by choosing it again, scores by the Dice of single "
+        "images.",
+    )
+
+
+def _made_by(made_with: dict[str, Any] | None) -> str:
+    if made_with is None:
+        return UNKNOWN
+    names = {"segmentation_models_pytorch": "smp"}
+    told = {names.get(name, name): value for name, value in made_with.items() if name != "numcodecs"}
+    return ", ".join(f"{name} {value}" for name, value in told.items() if len(str(value)) < 40)
+
+
+def _most(values: Counter) -> str:
+    if len(values) == 1:
+        return next(iter(values))
+    return "; ".join(f"{value} ({count})" for value, count in values.most_common(3))
+
+
+def _members(provenance: Provenance) -> Table:
+    members = provenance.members
+    total = sum(member.weight for member in members)
+    predictions = [member.predictions["test"] for member in members]
+    return Table(
+        [
+            Column("network", [member.run for member in members]),
+            Column("checkpoint", [member.checkpoint for member in members]),
+            Column("% of the blend", [100 * member.weight / total for member in members], digits=2, bar=True),
+            _short_column("SHA-256 of the checkpoint", [member.sha256 for member in members]),
+            Column("predicted on", [each.device or "not confirmed" for each in predictions]),
+            Column("precision", [(each.precision or "").removeprefix("torch.") for each in predictions]),
+            Column("images at once", [each.batch for each in predictions]),
+            Column("prediction made with", [_made_by(each.made_with) for each in predictions]),
+        ],
+        "One row per checkpoint whose probabilities of the test images are blended. A run's folder ends with the fold "
+        "that it has not seen.",
+    )
+
+
+def _trainings(provenance: Provenance) -> Table:
+    trainings = provenance.trainings
+    seconds = sum(each.seconds for each in trainings)
+    return Table(
+        [
+            Column("network", [each.run for each in trainings]),
+            Column("fold", [each.fold for each in trainings]),
+            Column("epochs", [each.epochs for each in trainings]),
+            Column("best epoch", [each.best_epoch for each in trainings]),
+            Column("seconds", [each.seconds for each in trainings], digits=1, bar=True),
+            Column("M parameters", [each.parameters / 1e6 for each in trainings], digits=1),
+            Column("device", [_counted(each.devices) for each in trainings]),
+            Column("processor", [each.processor or UNKNOWN for each in trainings]),
+            Column("precision", [each.precision for each in trainings]),
+            Column("seed", [str(each.seed) for each in trainings]),
+            Column("code", [str(each.code) for each in trainings], help="number of the training's code (CODE)"),
+            _short_column("commit", [each.commit or UNKNOWN for each in trainings]),
+            Column(
+                "initial weights", [each.start for each in trainings], whole=[each.start_sha256 for each in trainings]
+            ),
+            _short_column("images, labels, folds", [each.data for each in trainings]),
+            Column("torch", [each.versions.get("torch", UNKNOWN) for each in trainings]),
+        ],
+        f"{len(trainings)} trainings took {in_words(seconds)} in all.",
+    )
+
+
+def _counted(names: Sequence[str]) -> str:
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in Counter(names).items())
+
+
+def _decision(provenance: Provenance) -> Table:
+    plain = provenance.decision.plain
+    rows = [("all images", name, cut) for name, cut in plain["classes"].items()]
+    for fold, cuts in plain.get("nested", {}).items():
+        rows += [(f"fold {fold}, to score it", name, cut) for name, cut in cuts.items()]
+    return Table(
+        [
+            Column("for", [row[0] for row in rows]),
+            Column("class", [row[1] for row in rows]),
+            Column("level", [row[2]["level"] for row in rows], help="of 0 to 255; what decides"),
+            Column("probability", [row[2]["threshold"] for row in rows]),
+            Column("sharpened", [row[2].get("sharpened") for row in rows]),
+            Column("minimum size, pixels", [row[2]["min_size"] for row in rows]),
+        ],
+        "A pixel is in from its level on; components below the minimum size go.",
+    )
+
+
+def _versions(provenance: Provenance) -> Table:
+    found: dict[tuple[str, str, str], int] = Counter()
+    for training in provenance.trainings:
+        found.update(("trainings", name, version) for name, version in training.versions.items())
+    for member in provenance.members:
+        for each in member.predictions.values():
+            found.update(("predictions", name, str(version)) for name, version in (each.made_with or {}).items())
+    written = provenance.written_by
+    found.update(("this record", name, version) for name, version in written.versions.items())
+    found[("this record", "commit", written.commit or UNKNOWN)] += 1
+    rows = sorted(found.items())
+    return Table(
+        [
+            Column("of", [key[0] for key, _ in rows]),
+            Column("what", [key[1] for key, _ in rows]),
+            _short_column("version", [key[2] for key, _ in rows]),
+            Column("how many", [count for _, count in rows]),
+        ],
+    )
+
+
+def _sheet(provenance: Provenance) -> Table:
+    heads = dict.fromkeys(head for row in provenance.sheet for head in row)
+    return Table([Column(head, [row.get(head) for row in provenance.sheet]) for head in heads])

@@ -1,0 +1,71 @@
+"""What is trained again is asked for as it was: the config and the sheet of then, in a folder of its own."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from demo_plan import REPO, plan
+from small_provenance import provenance, write_csv
+
+from cloudseg.errors import ConfigError, MachineError
+from cloudseg.provenance.retrain import write_config
+from cloudseg.provenance.workplace import workplace
+from cloudseg.workflow.plan import Plan
+
+SHEET = "encoder\tdecoder\tsize\trecipe\tfolds\tnote\n" + "".join(
+    f"tu-test_resnet\t{decoder}\t64x96\t{recipe}\t2\t{note}\n"
+    for decoder, recipe, note in (("fpn", "first", 'a "note"'), ("fpn", "second", ""), ("unet", "first", "unused"))
+)
+
+
+def recipes(config):
+    quick = config["recipes"].pop("quick")
+    config["recipes"] = {"first": quick | {"start": "none"}, "second": quick | {"start": "run:fpn/64x96/first"}}
+    config["ensembles"] = {"all": {"members": "recipe == 'second'"}, "unet": {"members": "decoder == 'unet'"}}
+
+
+def record_of(then, folder):
+    facts = then.chain("all").facts
+    names = ("config_name", "ensemble", "smoke", "config", "sheet")
+    return provenance(write_csv(folder / "s.csv"), **{name: facts[name] for name in names})
+
+
+def test_the_config_of_then_asks_for_the_same_jobs(tmp_path, monkeypatch):
+    then = plan(recipes, SHEET, tmp_path)
+    write_config(tmp_path / "again", record_of(then, tmp_path), {"device": "cpu"}, "data/clouds")
+    monkeypatch.chdir(tmp_path / "again")
+    again = Plan(yaml.safe_load(Path("config.yaml").read_text()), REPO)
+    assert list(again.config.ensembles) == ["all"]
+    assert again.chain("all").asked == then.chain("all").asked
+    assert again.chain("all").members == then.chain("all").members
+    assert again.chain("all").sheet_rows == then.chain("all").sheet_rows
+    assert (again.name, again.dataset.demo, again.seed) == (then.name, then.dataset.demo, then.seed)
+    assert again.config.device == "cpu"
+
+
+def test_files_of_the_user_are_where_the_config_here_has_them(tmp_path):
+    then = plan(recipes, SHEET, tmp_path)
+    record = record_of(then, tmp_path)
+    config = record.config
+    config["dataset"] |= {"source": "path", "root": "clouds"}
+    config["recipes"]["first"]["start"] = "file:mine.safetensors"
+    here = {"recipes": {"first": {"start": "file:weights/mine.safetensors"}}}
+    write_config(tmp_path / "again", record, here, "data/my clouds")
+    written = yaml.safe_load((tmp_path / "again/config.yaml").read_text())
+    assert written["dataset"]["root"] == str(Path.cwd() / "data/my clouds")
+    assert written["recipes"]["first"]["start"] == f"file:{Path.cwd() / 'weights/mine.safetensors'}"
+    with pytest.raises(ConfigError, match=r"recipes\.first\.start: .*--configfile"):
+        write_config(tmp_path / "again", record, {}, "data/clouds")
+
+
+def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(tmp_path):
+    folder = tmp_path / "place"
+    with pytest.raises(RuntimeError), workplace(folder):
+        (folder / "half").write_text("half")
+        with pytest.raises(MachineError, match="another call"), workplace(folder):
+            pass
+        raise RuntimeError
+    assert (folder / "half").is_file()
+    with workplace(folder):
+        assert (folder / "half").is_file()
+    assert list(tmp_path.iterdir()) == []
