@@ -21,7 +21,7 @@ NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
 # Files that a person makes, and what a job leaves beside the outputs that it declares
 OWN = {"config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"}
 CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
-BESIDE = {"training.state", "finished/", "train.log", "train.outputs.json"}
+BESIDE = {"training.state", "finished/", "train.log", "train.asked.json", "train.outputs.json"}
 ENDINGS = "py|smk|yaml|yml|md|tsv|json|txt|lock|sh|toml|cff|csv|zarr|safetensors|state|log|svg|jpg|png|html"
 PATH = re.compile(
     rf"[\w./{{}}*<>-]+\.(?:{ENDINGS})\b"

@@ -4,6 +4,8 @@ Text of a config, such as the name of a class, is a value in the data of a chart
 reads dots and brackets in names as paths.
 """
 
+import base64
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from cloudseg.storage import files
 VERSION = "6.4"  # of Vega-Lite, among those that vl_convert brings; altair's own
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 GRID = "#e6e6e6"
+CACHE = Path(".snakemake/cloudseg")
 WIDTH = 640  # pixels of a chart that fills its place, where there is none: in its SVG
 
 CONFIG = {
@@ -60,7 +63,7 @@ class Chart:
         specification = self.specification
         if specification.get("width") == "container":
             specification["width"] = WIDTH
-        files.write_text(path, vl_convert.vegalite_to_svg(specification, vl_version=VERSION))
+        files.write_text(path, vl_convert.vegalite_to_svg(specification, vl_version=VERSION) + "\n")
 
 
 def class_scale(classes: Sequence[str]) -> alt.Scale:
@@ -69,8 +72,16 @@ def class_scale(classes: Sequence[str]) -> alt.Scale:
 
 
 def charts_script() -> markupsafe.Markup:
-    """Return the libraries that draw charts, as the text of a script element."""
-    text = vl_convert.javascript_bundle(vl_version=VERSION)
-    if "</script" in text.lower():
-        raise ValueError("vl_convert: expected a bundle without an end of a script element")
-    return markupsafe.Markup(text)  # noqa: S704  # the library's own text
+    """Return the libraries that draw charts, packed, as the text of a script element that `charts.js` unpacks.
+
+    Making the bundle takes a second, so it is kept where Snakemake keeps its own files, if this is such a place.
+    """
+    kept = CACHE / f"charts-{vl_convert.__version__}-{VERSION}.js.gz"
+    try:
+        packed = kept.read_bytes()
+    except FileNotFoundError:
+        packed = gzip.compress(vl_convert.javascript_bundle(vl_version=VERSION).encode(), mtime=0)
+        if CACHE.parent.is_dir():
+            with files.atomic(kept) as temporary:
+                temporary.write_bytes(packed)
+    return markupsafe.Markup(base64.b64encode(packed).decode())  # noqa: S704  # base64 holds no markup

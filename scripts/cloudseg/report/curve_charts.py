@@ -1,0 +1,90 @@
+"""The charts of learning curves. Their rows come by name, from the page or from the file that is drawn."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from cloudseg.report.charts import Chart, class_scale
+from cloudseg.report.colours import INK, PALETTE, QUIET
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+SETS = ["train", "valid"]
+HEIGHT = 230
+LEGEND_COLUMNS = 4
+WIDTH = 420  # of a chart among the four of a file
+
+
+def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
+    """Return the charts of an experiment, whose rows the page replaces; the legend of the classes is the page's."""
+    losses, dice, per_class, rate = (drawn.properties(width="container", height=HEIGHT) for drawn in _charts(classes))
+    for name, drawn in (("losses", losses), ("epochs", dice), ("classes", per_class), ("epochs", rate)):
+        # An empty chart has no extent that an axis could be drawn for
+        drawn.datasets = {name: list(rows[name])}
+    return [
+        Chart(
+            losses,
+            "losses",
+            "Loss",
+            "A line per fold; the circle is the best epoch. A validation loss that rises while the training loss falls "
+            "is overfitting.",
+        ),
+        Chart(
+            dice,
+            "dice",
+            "Validation Dice of all classes",
+            "At the training size, without test-time augmentation: the signal that chooses the best epoch, not the "
+            "score of the leaderboard.",
+        ),
+        Chart(
+            per_class,
+            "classes",
+            "Validation Dice of each class",
+            "A class that stays behind is rare, or labelled unsteadily.",
+        ),
+        Chart(rate, "rate", "Learning rate", "What the schedule of the recipe made of it."),
+    ]
+
+
+def whole_chart(rows: Rows, classes: Sequence[str]) -> Chart:
+    """Return all charts of an experiment in one, with their rows in it."""
+    titles = ["Loss", "Validation Dice of all classes", "Validation Dice of each class", "Learning rate"]
+    losses, dice, per_class, rate = (
+        drawn.properties(width=WIDTH, height=HEIGHT, title=title)
+        for drawn, title in zip(_charts(classes, legend=True), titles, strict=True)
+    )
+    whole = ((losses | dice) & (per_class | rate)).resolve_scale(color="independent", strokeDash="independent")
+    whole.datasets = {name: list(values) for name, values in rows.items()}
+    return Chart(whole, "curves", "")
+
+
+def _charts(classes: Sequence[str], *, legend: bool = False) -> list[Any]:
+    x = alt.X(
+        "epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False)
+    )
+    fold = alt.StrokeDash("fold:N", title=None, sort=None, legend=alt.Legend(orient="top", symbolStrokeColor=INK))
+    sets = alt.Color(
+        "set:N", title=None, scale=alt.Scale(domain=SETS, range=[QUIET, PALETTE[1]]), legend=alt.Legend(orient="top")
+    )
+    names = alt.Legend(orient="bottom", title=None, columns=LEGEND_COLUMNS, symbolLimit=0) if legend else None
+    colour = alt.Color("class:N", scale=class_scale(classes), legend=names)
+    loss = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
+    dice = alt.Y("dice:Q", title="validation Dice", scale=alt.Scale(zero=False))
+    rate = alt.Y("rate:Q", title="learning rate", axis=alt.Axis(format="~e"))
+    return [
+        _lines("losses", ["set", "fold"], x=x, y=loss, color=sets, strokeDash=fold),
+        _lines("epochs", ["fold"], x=x, y=dice, color=alt.value(PALETTE[1]), strokeDash=fold),
+        _lines("classes", ["class", "fold"], x=x, y=dice, color=colour, strokeDash=fold),
+        _lines("epochs", ["fold"], x=x, y=rate, color=alt.value(PALETTE[1]), strokeDash=fold),
+    ]
+
+
+def _lines(data: str, told: Sequence[str], **encoding: Any) -> Any:
+    """Return a line per curve, with a circle at its best epoch, and a dot where a curve is a single epoch."""
+    shown = encoding["y"].shorthand
+    tooltip = [*(f"{name}:N" for name in told), "epoch:Q", shown]
+    base = alt.Chart(alt.NamedData(data)).encode(**encoding, tooltip=tooltip)
+    line = base.mark_line(point=alt.OverlayMarkDef(size=10))
+    best = base.transform_filter("datum.best").mark_point(size=70, strokeWidth=2).encode(strokeDash=alt.value([1, 0]))
+    return alt.layer(line, best)
