@@ -6,8 +6,8 @@ reads dots and brackets in names as paths.
 
 import base64
 import gzip
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +45,31 @@ class Chart:
     name : names its element in the page: lower-case letters, digits and hyphens.
     title : above it.
     caption : below it: what to look for.
+    datasets : the rows of data that the chart takes by name, which altair would copy value by value.
     """
 
     chart: Any
     name: str
     title: str
     caption: str = ""
+    datasets: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def specification(self) -> dict[str, Any]:
         """The chart in Vega-Lite's words."""
         specification = self.chart.to_dict()
-        return {**specification, "config": {**specification.get("config", {}), **CONFIG}}
+        datasets = {**specification.get("datasets", {}), **self.datasets}
+        return {**specification, "datasets": datasets, "config": {**specification.get("config", {}), **CONFIG}}
 
     def write_svg(self, path: str | Path) -> None:
         """Write the chart as SVG."""
-        specification = self.specification
-        if specification.get("width") == "container":
-            specification["width"] = WIDTH
-        files.write_text(path, vl_convert.vegalite_to_svg(specification, vl_version=VERSION) + "\n")
+        write_svg(self.specification, path)
+
+
+def write_svg(specification: Mapping[str, Any], path: str | Path) -> None:
+    """Write a chart, in Vega-Lite's words, as SVG."""
+    width = {"width": WIDTH} if specification.get("width") == "container" else {}
+    files.write_text(path, vl_convert.vegalite_to_svg({**specification, **width}, vl_version=VERSION) + "\n")
 
 
 def class_scale(classes: Sequence[str]) -> alt.Scale:

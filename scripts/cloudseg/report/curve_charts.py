@@ -19,9 +19,6 @@ WIDTH = 420  # of a chart among the four of a file
 def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
     """Return the charts of an experiment, whose rows the page replaces; the legend of the classes is the page's."""
     losses, dice, per_class, rate = (drawn.properties(width="container", height=HEIGHT) for drawn in _charts(classes))
-    for name, drawn in (("losses", losses), ("epochs", dice), ("classes", per_class), ("epochs", rate)):
-        # An empty chart has no extent that an axis could be drawn for
-        drawn.datasets = {name: list(rows[name])}
     return [
         Chart(
             losses,
@@ -29,6 +26,7 @@ def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
             "Loss",
             "A line per fold; the circle is the best epoch. A validation loss that rises while the training loss falls "
             "is overfitting.",
+            {"losses": rows["losses"]},
         ),
         Chart(
             dice,
@@ -36,26 +34,27 @@ def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
             "Validation Dice of all classes",
             "At the training size, without test-time augmentation: the signal that chooses the best epoch, not the "
             "score of the leaderboard.",
+            {"epochs": rows["epochs"]},
         ),
         Chart(
             per_class,
             "classes",
             "Validation Dice of each class",
             "A class that stays behind is rare, or labelled unsteadily.",
+            {"classes": rows["classes"]},
         ),
-        Chart(rate, "rate", "Learning rate", "What the schedule of the recipe made of it."),
+        Chart(rate, "rate", "Learning rate", "What the schedule of the recipe made of it.", {"epochs": rows["epochs"]}),
     ]
 
 
-def whole_chart(rows: Rows, classes: Sequence[str]) -> Chart:
-    """Return all charts of an experiment in one, with their rows in it."""
+def whole_chart(classes: Sequence[str]) -> Chart:
+    """Return all charts of an experiment in one, for rows under the names `epochs`, `losses` and `classes`."""
     titles = ["Loss", "Validation Dice of all classes", "Validation Dice of each class", "Learning rate"]
     losses, dice, per_class, rate = (
         drawn.properties(width=WIDTH, height=HEIGHT, title=title)
         for drawn, title in zip(_charts(classes, legend=True), titles, strict=True)
     )
     whole = ((losses | dice) & (per_class | rate)).resolve_scale(color="independent", strokeDash="independent")
-    whole.datasets = {name: list(values) for name, values in rows.items()}
     return Chart(whole, "curves", "")
 
 

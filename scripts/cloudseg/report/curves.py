@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cloudseg.report.charts import charts_script, write_svg
 from cloudseg.report.curve_charts import charts_of, whole_chart
 from cloudseg.report.leaderboard import KEYS
 from cloudseg.report.page import Column, Table, write_page
@@ -117,8 +118,9 @@ def write_curves(
             break
         shown[key] = sorted(curves, key=lambda one: one.fold)
     Path(charts).mkdir(parents=True, exist_ok=True)
+    whole = whole_chart(next(iter(shown.values()))[0].classes).specification
     for (encoder, size, decoder, recipe), curves in shown.items():
-        whole_chart(rows_of(curves), curves[0].classes).write_svg(Path(charts, encoder, decoder, size, f"{recipe}.svg"))
+        write_svg({**whole, "datasets": rows_of(curves)}, Path(charts, encoder, decoder, size, f"{recipe}.svg"))
     _write_page(shown, len(order), page)
 
 
@@ -165,8 +167,6 @@ def run_table(experiments: Mapping[str, Sequence[Curves]]) -> Table:
 
 
 def _write_page(shown: Mapping[tuple[str, ...], Sequence[Curves]], count: int, page: str | Path) -> None:
-    from cloudseg.report.charts import charts_script
-
     names = {f"{rank}. {' '.join(key)}": curves for rank, (key, curves) in enumerate(shown.items(), start=1)}
     first = next(iter(shown.values()))
     classes = first[0].classes

@@ -9,7 +9,6 @@ import pandas as pd
 from cloudseg.config.classes import IMAGE_COLUMNS
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.decoding import load_image
-from cloudseg.dataset.pixels import resize_image
 from cloudseg.report.colours import class_colours, rgb
 from cloudseg.report.page import Column, Picture, Table, write_page
 from cloudseg.storage import stores
@@ -38,7 +37,8 @@ def dataset_page(
     tiles = []
     for row in np.unique(np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int)):
         planes = stores.read_images(masks, slice(row, row + 1))[0]
-        image = resize_image(load_image(ContestFolder(Path(root)).images("train") / ids[row]), size)
+        image = load_image(ContestFolder(Path(root)).images("train") / ids[row])
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         planes = np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_NEAREST) for plane in planes])
         held = ", ".join(name for name, plane in zip(classes, planes, strict=True) if plane.any())
         words = f"{ids[row]}: {held or 'no mask'}"

@@ -67,16 +67,20 @@ def loading_chart(table: pd.DataFrame) -> Chart:
     )
     bars = (
         alt.Chart(long[["way", "what", "milliseconds"]], width="container", height=190)
-        .mark_bar()
+        .mark_point(filled=True, size=120, opacity=1)
         .encode(
-            x=alt.X("milliseconds:Q", title="milliseconds an image"),
+            x=alt.X("milliseconds:Q", title="milliseconds an image, logarithmic", scale=alt.Scale(type="log")),
             y=alt.Y("way:N", sort=None, title=None),
-            yOffset=alt.YOffset("what:N", sort=list(names.values())),
             color=colour,
             tooltip=["way:N", "what:N", alt.Tooltip("milliseconds:Q", format=".1f")],
         )
     )
-    return Chart(bars, "loading", "Milliseconds an image", "What an epoch takes beyond the loader is the network.")
+    return Chart(
+        bars,
+        "loading",
+        "Milliseconds an image",
+        "Further left is faster. What an epoch takes beyond the loader is the network.",
+    )
 
 
 def quantising_html(
