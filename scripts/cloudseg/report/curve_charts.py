@@ -13,6 +13,7 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 SETS = ["train", "valid"]
 HEIGHT = 230
 LEGEND_COLUMNS = 4
+MOST_POINTED = 12  # classes of which a page has a point per epoch
 WIDTH = 420  # of a chart among the four of a file
 
 
@@ -70,20 +71,22 @@ def _charts(classes: Sequence[str], *, legend: bool = False) -> list[Any]:
     colour = alt.Color("class:N", scale=class_scale(classes), legend=names)
     loss = alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False))
     dice = alt.Y("dice:Q", title="validation Dice", scale=alt.Scale(zero=False))
+    pointed = not legend and len(classes) <= MOST_POINTED
     rate = alt.Y("rate:Q", title="learning rate", axis=alt.Axis(format="~e"))
     return [
-        _lines("losses", ["set", "fold"], x=x, y=loss, color=sets, strokeDash=fold),
-        _lines("epochs", ["fold"], x=x, y=dice, color=alt.value(PALETTE[1]), strokeDash=fold),
-        _lines("classes", ["class", "fold"], x=x, y=dice, color=colour, strokeDash=fold),
-        _lines("epochs", ["fold"], x=x, y=rate, color=alt.value(PALETTE[1]), strokeDash=fold),
+        _lines("losses", ["set", "fold"], pointed, x=x, y=loss, color=sets, strokeDash=fold),
+        _lines("epochs", ["fold"], pointed, x=x, y=dice, color=alt.value(PALETTE[1]), strokeDash=fold),
+        _lines("classes", ["class", "fold"], pointed, x=x, y=dice, color=colour, strokeDash=fold),
+        _lines("epochs", ["fold"], pointed, x=x, y=rate, color=alt.value(PALETTE[1]), strokeDash=fold),
     ]
 
 
-def _lines(data: str, told: Sequence[str], **encoding: Any) -> Any:
-    """Return a line per curve, with a circle at its best epoch, and a dot where a curve is a single epoch."""
+def _lines(data: str, told: Sequence[str], pointed: bool, **encoding: Any) -> Any:
+    """Return a line per curve, with a circle at its best epoch, which is all that there is of a single one."""
     shown = encoding["y"].shorthand
     tooltip = [*(f"{name}:N" for name in told), "epoch:Q", shown]
     base = alt.Chart(alt.NamedData(data)).encode(**encoding, tooltip=tooltip)
-    line = base.mark_line(point=alt.OverlayMarkDef(size=10))
     best = base.transform_filter("datum.best").mark_point(size=70, strokeWidth=2).encode(strokeDash=alt.value([1, 0]))
-    return alt.layer(line, best)
+    # A line tells the values of its first epoch alone when it is pointed at
+    epochs = [base.mark_point(opacity=0, size=60)] if pointed else []
+    return alt.layer(base.mark_line(), best, *epochs)
