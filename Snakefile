@@ -11,6 +11,9 @@ if not {"dataset", "recipes", "ensembles"} & config.keys():
     configfile: str(workflow.current_basedir.join("config/config.yaml"))
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"

@@ -35,6 +35,7 @@ from cloudseg.workflow.plan import Plan
 from cloudseg.workflow.status import read_status
 from cloudseg.workflow.status_page import status_page
 from cloudseg.workflow.targets import (
+    asks_for_report,
     is_status,
     jobs_run_here,
     remove_call_logs,
@@ -135,14 +136,30 @@ wildcard_constraints:
     **PLAN.wildcards,
 
 
-def everything(wildcards):
-    """Return every output of the plan: `all` asks for what lies in between, too, so that what is lost is made again."""
+def outputs_of(jobs):
+    """Return the outputs of each job, given by rule and wildcards."""
     return [
-        path
-        for rule, jobs in PLAN.jobs.items()
-        for job in jobs
-        for path in expand(getattr(rules, rule).output, **job)
+        expand(getattr(rules, rule).output, **job)
+        for rule, each in jobs.items()
+        for job in each
     ]
+
+
+def everything(wildcards):
+    """Return every output of the plan: `all` asks for what lies in between, too, so that what is lost is made again.
+
+    A report shows what is there. Snakemake refuses one of a file that is not, so then `all` asks for the jobs alone
+    whose outputs all are, and for those of them that one runs by name, too.
+    """
+    made = outputs_of(PLAN.jobs)
+    if asks_for_report():
+        jobs = made + outputs_of(PLAN.on_demand)
+        made = [
+            paths
+            for paths in jobs
+            if all(Path(workflow.pathvars.apply(str(path))).exists() for path in paths)
+        ]
+    return [path for paths in made for path in paths]
 
 
 def submitted(wildcards):

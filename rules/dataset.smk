@@ -32,6 +32,8 @@ if PLAN.config.dataset.source == "kaggle":
             directory(PLAN.dataset.raw),
         log:
             "<logs>/fetch.log",
+        benchmark:
+            "<logs>/fetch.benchmark.tsv"
         localrule: True
         conda:
             "../envs/workflow.yaml"
@@ -55,6 +57,8 @@ if PLAN.config.dataset.source == "path" and PLAN.smoke:
             directory(PLAN.dataset.raw),
         log:
             "<logs>/sample.log",
+        benchmark:
+            "<logs>/sample.benchmark.tsv"
         localrule: True
         conda:
             "../envs/workflow.yaml"
@@ -106,6 +110,8 @@ rule folds:
         folds="<results>/dataset/folds.tsv",
     log:
         "<logs>/folds.log",
+    benchmark:
+        "<logs>/folds.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 1

@@ -69,6 +69,8 @@ rule decide:
         parts="<ensembles>/{ensemble}/parts.tsv",
     log:
         "<logs>/decide/{ensemble}.log",
+    benchmark:
+        "<logs>/decide/{ensemble}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -94,6 +96,8 @@ rule compare:
         comparison="<ensembles>/{ensemble}/comparison.json",
     log:
         "<logs>/compare/{ensemble}.log",
+    benchmark:
+        "<logs>/compare/{ensemble}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 2
@@ -146,6 +150,8 @@ rule submission:
         **{name: update(path) for name, path in PLAN.final_submissions.items()},
     log:
         "<logs>/submission.log",
+    benchmark:
+        "<logs>/submission.benchmark.tsv"
     localrule: True
     conda:
         "../envs/workflow.yaml"

@@ -1,15 +1,24 @@
-# What a person looks at: the data at the beginning, the leaderboard at the end.
+# What a person looks at: the data at the beginning, curves, leaderboard and times at the end.
+# The report shows categories in the order of their names, so these begin with a number.
 
 
 rule dataset_sheet:
-    """Draw images with the outlines of their labels."""
+    """Show some training images with the outlines of their labels, and how often each class occurs."""
     input:
         truth="<results>/dataset/truth.zarr",
+        images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),
     output:
-        picture=report("<results>/report/dataset.png", category="Dataset"),
+        page=report(
+            "<results>/report/dataset.html",
+            caption="captions/dataset.rst",
+            category="1 Data",
+            labels={"page": "Images and labels"},
+        ),
     log:
         "<logs>/dataset_sheet.log",
+    benchmark:
+        "<logs>/dataset_sheet.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -22,15 +31,20 @@ rule dataset_sheet:
 
 
 rule augmented:
-    """Draw what the augmentation of a recipe does."""
+    """Show what the augmentation of a recipe does to training images, epoch by epoch."""
     input:
         pixels=of_recipe("store"),
     output:
-        picture=report(
-            "<results>/report/augmented/{recipe}.png", category="Augmentation"
+        page=report(
+            "<results>/report/augmented/{recipe}.html",
+            caption="captions/augmented.rst",
+            category="1 Data",
+            labels={"page": "Augmentation", "recipe": "{recipe}"},
         ),
     log:
         "<logs>/augmented/{recipe}.log",
+    benchmark:
+        "<logs>/augmented/{recipe}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -57,10 +71,19 @@ rule leaderboard:
         folds="<results>/dataset/folds.tsv",
     output:
         table="<results>/report/leaderboard.tsv",
-        page=report("<results>/report/leaderboard.md", category="Leaderboard"),
+        page="<results>/report/leaderboard.md",
+        html=report(
+            "<results>/report/leaderboard.html",
+            caption="captions/leaderboard.rst",
+            category="3 Ensembles",
+            labels={"page": "Leaderboard"},
+        ),
+        charts=directory("<results>/report/leaderboard"),
         diary="<results>/report/diary.md",
     log:
         "<logs>/leaderboard.log",
+    benchmark:
+        "<logs>/leaderboard.benchmark.tsv"
     localrule: True
     conda:
         "../envs/workflow.yaml"
@@ -77,3 +100,76 @@ rule leaderboard:
         code=CODE["report"],
     script:
         "../scripts/leaderboard.py"
+
+
+rule curves:
+    """Draw the learning curves of the best experiments, to choose from on one page and as SVG."""
+    input:
+        leaderboard="<results>/report/leaderboard.tsv",
+        runs=expand("{run}/run.json", run=PLAN.sheet.folders),
+        histories=expand("{run}/history.tsv", run=PLAN.sheet.folders),
+    output:
+        page=report(
+            "<results>/report/curves.html",
+            caption="captions/curves.rst",
+            category="2 Training",
+            labels={"page": "Learning curves of all"},
+        ),
+        charts=report(
+            directory("<results>/report/curves"),
+            patterns=["{encoder}/{decoder}/{size}/{recipe}.svg"],
+            caption="captions/curves.rst",
+            category="2 Training",
+            labels={
+                "page": "Learning curves",
+                "encoder": "{encoder}",
+                "decoder": "{decoder}",
+                "size": "{size}",
+                "recipe": "{recipe}",
+            },
+        ),
+    log:
+        "<logs>/curves.log",
+    benchmark:
+        "<logs>/curves.benchmark.tsv"
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        **ESTIMATES.of("curves", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
+    params:
+        code=CODE["report"],
+    script:
+        "../scripts/curves.py"
+
+
+rule job_times:
+    """Add up time and memory by rule, and set the memory against what jobs asked for."""
+    input:
+        # What is measured is in the benchmark files; these are made last
+        leaderboard="<results>/report/leaderboard.tsv",
+        submissions=expand("<ensembles>/{name}/submission.csv", name=PLAN.submitted),
+    output:
+        table="<results>/report/time.tsv",
+        page=report(
+            "<results>/report/time.html",
+            caption="captions/time.rst",
+            category="6 Time and memory",
+            labels={"page": "Time and memory of rules and jobs"},
+        ),
+        chart="<results>/report/time.svg",
+    log:
+        "<logs>/job_times.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        **ESTIMATES.of("job_times", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
+    params:
+        logs=str(LOGS),
+        runs=str(RUNS),
+        code=CODE["report"],
+    script:
+        "../scripts/job_times.py"

@@ -11,10 +11,18 @@ rule shift:
     output:
         scores="<results>/report/shift/scores.tsv",
         summary="<results>/report/shift/shift.json",
-        roc=report("<results>/report/shift/roc.png", category="Train against test"),
-        sheet=report("<results>/report/shift/sheet.png", category="Train against test"),
+        page=report(
+            "<results>/report/shift/shift.html",
+            caption="captions/shift.rst",
+            category="5 Studies",
+            labels={"page": "Train against test"},
+        ),
+        roc="<results>/report/shift/roc.svg",
+        histogram="<results>/report/shift/histogram.svg",
     log:
         "<logs>/shift.log",
+    benchmark:
+        "<logs>/shift.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: 4
@@ -35,9 +43,18 @@ rule loading:
         pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
     output:
         table="<results>/report/loading.tsv",
-        page=report("<results>/report/loading.md", category="Studies"),
+        page="<results>/report/loading.md",
+        html=report(
+            "<results>/report/loading.html",
+            caption="captions/loading.rst",
+            category="5 Studies",
+            labels={"page": "Time to load a training sample"},
+        ),
+        chart="<results>/report/loading.svg",
     log:
         "<logs>/loading.log",
+    benchmark:
+        "<logs>/loading.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: PLAN.study_run.cores_per_device
@@ -67,9 +84,18 @@ rule quantising:
         truth="<results>/dataset/truth.zarr",
     output:
         curves="<results>/report/quantising.tsv",
-        summary=report("<results>/report/quantising.md", category="Studies"),
+        summary="<results>/report/quantising.md",
+        html=report(
+            "<results>/report/quantising.html",
+            caption="captions/quantising.rst",
+            category="5 Studies",
+            labels={"page": "Probabilities as bytes"},
+        ),
+        chart="<results>/report/quantising.svg",
     log:
         "<logs>/quantising.log",
+    benchmark:
+        "<logs>/quantising.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: PLAN.threads

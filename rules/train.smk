@@ -11,6 +11,8 @@ rule weights:
         weights="<results>/weights/{encoder}/{start}.safetensors",
     log:
         "<logs>/weights/{encoder}/{start}.log",
+    benchmark:
+        "<logs>/weights/{encoder}/{start}.benchmark.tsv"
     priority: 100
     localrule: True
     conda:
@@ -65,6 +67,8 @@ rule probe_one:
         table="<results>/probe/{encoder}/{decoder}/{size}/{recipe}.tsv",
     log:
         "<logs>/probe/{encoder}/{decoder}/{size}/{recipe}.log",
+    benchmark:
+        "<logs>/probe/{encoder}/{decoder}/{size}/{recipe}.benchmark.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: PLAN.threads

@@ -3,11 +3,12 @@ from cloudseg.config.recipe import Recipe
 
 if __name__ == "__main__":
     with logged(snakemake):
-        from cloudseg.report.augmented import augmented_sheet
+        from cloudseg.report.augmented import augmented_page
 
-        augmented_sheet(
+        augmented_page(
             snakemake.input.pixels,
             Recipe(**snakemake.params.recipe),
-            snakemake.output.picture,
+            snakemake.wildcards.recipe,
+            snakemake.output.page,
             seed=snakemake.params.seed,
         )

@@ -12,6 +12,7 @@ from cloudseg.report.leaderboard import (
     own_folds,
     runs_by_experiment,
 )
+from cloudseg.report.leaderboard_page import write_leaderboard
 from cloudseg.report.pages import diary_page, page
 from cloudseg.storage import stores
 from cloudseg.storage.files import read_json, read_table, write_table, write_text
@@ -51,9 +52,11 @@ if __name__ == "__main__":
             public_scores=params.posted,
             gains=gains,
         )
-        text = page(table, params.classes, int(split["fold"].isin(common).sum()), common)
+        compared = int(split["fold"].isin(common).sum())
+        text = page(table, params.classes, compared, common)
         write_table(table, snakemake.output.table)
         write_text(snakemake.output.page, text)
         write_text(snakemake.output.diary, diary_page(table))
+        write_leaderboard(table, params.classes, compared, common, snakemake.output.html, snakemake.output.charts)
         for stream in (sys.stdout, sys.__stderr__):
             print(text, file=stream)

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
         with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             from cloudseg.dataset.images_table import read_images
+            from cloudseg.report.study_pages import loading_html
             from cloudseg.storage.files import write_table, write_text
             from cloudseg.studies.loading import loading_page, loading_table
 
@@ -28,11 +29,13 @@ if __name__ == "__main__":
                 workers=workers,
                 device=device,
             )
-            text = loading_page(
-                table,
+            about = (
                 f"{params.decoder} on {params.encoder}, batches of {params.batch}, {device.type}, "
-                f"{params.threads} numerical threads, {workers} loader processes",
+                f"{params.threads} numerical threads, {workers} loader processes"
             )
+            text = loading_page(table, about)
             write_table(table, snakemake.output.table)
             write_text(snakemake.output.page, text)
+            found = text.splitlines()[-1]
+            loading_html(table, about, snakemake.output.html, snakemake.output.chart, verdict=found)
             print(text)

@@ -8,6 +8,7 @@ if __name__ == "__main__":
 
         with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             from cloudseg.config.recipe import Recipe
+            from cloudseg.report.study_pages import quantising_html
             from cloudseg.studies.quantising import page, study
 
             inputs, params = snakemake.input, snakemake.params
@@ -25,4 +26,5 @@ if __name__ == "__main__":
             text = page(summary, params.run)
             write_table(curves, snakemake.output.curves)
             write_text(snakemake.output.summary, text)
+            quantising_html(curves, summary, params.run, snakemake.output.html, snakemake.output.chart)
             print(text)

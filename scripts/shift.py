@@ -5,7 +5,7 @@ from cloudseg import logged
 if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.dataset.images_table import read_images
-        from cloudseg.report.shift_sheet import shift_roc, shift_sheet
+        from cloudseg.report.shift_page import shift_page
         from cloudseg.studies.shift import measure_shift, write_shift
 
         files = snakemake.input
@@ -17,5 +17,4 @@ if __name__ == "__main__":
         )
         print(found.verdict)
         write_shift(found, scores=snakemake.output.scores, summary=snakemake.output.summary)
-        shift_roc(found, snakemake.output.roc)
-        shift_sheet(found, files.train_pixels, snakemake.output.sheet)
+        shift_page(found, files.train_pixels, snakemake.output.page)

@@ -2,8 +2,8 @@
 
 Both must have been made on one machine, since another processor trains other bits. Compared are the names of all files,
 every byte of stores, tables, decisions, submissions and pictures, every tensor of checkpoints and states of training,
-and records and histories but for seconds, versions and the commit. Logs and benchmarks are not compared. The same
-command with one folder prints the sha256 of each file in it, as far as it is compared.
+and records and histories but for seconds, versions and the commit. Logs, benchmarks and pages of what is measured are
+not compared. The same command with one folder prints the sha256 of each file in it, as far as it is compared.
 """
 
 import csv
@@ -18,6 +18,10 @@ from pathlib import Path
 MEASURED = {"seconds", "seconds_per_epoch", "s/epoch", "images_per_second", "devices", "versions", "commit"}
 # Files that hold such things: the record of their bytes is not compared
 HOLD_MEASURED = ("history.tsv", "run.json", "leaderboard.tsv", "leaderboard.md")
+# Pages and charts of such things, whose figures other files hold
+PAGES_OF_MEASURED = tuple(
+    f"report/{name}" for name in ("leaderboard.html", "curves.html", "time.html", "time.svg", "time.tsv")
+)
 
 
 def main(first: str, second: str | None = None) -> int:
@@ -55,7 +59,8 @@ def files(root: Path) -> dict[str, Path]:
 def is_left_out(name: str) -> bool:
     if name.endswith(".outputs.json"):
         return False
-    return name.startswith("logs/") or name.endswith((".log", ".benchmark.tsv", ".snakemake_timestamp"))
+    beside = (".log", ".benchmark.tsv", ".asked.json", ".snakemake_timestamp")
+    return name.startswith("logs/") or name.endswith(beside + PAGES_OF_MEASURED)
 
 
 def digest(path: Path) -> str:
@@ -76,7 +81,9 @@ def read_json(path: Path) -> dict:
 
 def read_record(path: Path) -> dict:
     """Return the digests of a job's outputs, but for files that hold what is measured."""
-    return {name: value for name, value in read_json(path).items() if not name.endswith(HOLD_MEASURED)}
+    return {
+        name: value for name, value in read_json(path).items() if not name.endswith(HOLD_MEASURED + PAGES_OF_MEASURED)
+    }
 
 
 def read_page(path: Path) -> list[str]:

@@ -25,6 +25,7 @@ BESIDE = {
     "training.state",
     "finished/",
     "train.log",
+    "train.asked.json",
     "train.outputs.json",
     "predict-test.made_with.json",
     "reproduced/",

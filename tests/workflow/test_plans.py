@@ -17,6 +17,8 @@ DEMO = {
         "compare": 2,
         "submit": 2,
         "leaderboard": 1,
+        "curves": 1,
+        "job_times": 1,
         "dataset_sheet": 1,
         "augmented": 1,
         "submission": 1,

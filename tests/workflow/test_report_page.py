@@ -1,13 +1,16 @@
 """Free text of a config or a sheet is text in the page that `snakemake --report` writes, whatever it holds."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 
 import pytest
 import yaml
+from browser import CHROMIUM, MISSING, browser, errors
 from own_data import CONFIG, SHEET
 
 SCRIPT = "</script><script>document.title = 'run'</script>"
@@ -48,7 +51,8 @@ def test_no_job_that_the_report_shows_has_a_param_that_could_end_a_script(finish
     jobs = json.loads(done.stdout)["jobs"]
     shown = [job for job in jobs if any("report:" in str(path) for path in job["output"].values())]
     assert {job["rule"] for job in shown} == {
-        *("dataset_sheet", "augmented", "shift", "leaderboard", "loading", "quantising", "provenance_page")
+        *("dataset_sheet", "augmented", "curves", "job_times", "leaderboard", "shift", "loading", "quantising"),
+        *("provenance_page", "masks", "decision", "explorer"),
     }
     for job in shown:
         assert not any("<" in text for text in job["params"].values()), job["rule"]
@@ -87,3 +91,54 @@ def test_a_note_is_text_in_the_leaderboard_and_is_kept_as_it_was_written(hostile
     for text in (page, diary):
         assert "<" not in text
     assert HOSTILE in (hostile.folder / "results/tiny/report/leaderboard.tsv").read_text()
+
+
+def test_a_report_shows_what_is_there_and_no_more(hostile):
+    """A page that was never made, or was removed, is no error; a study is shown when it was made."""
+    report = hostile.folder / "results/tiny/report"
+    (report / "time.html").rename(report / "kept.html")
+    try:
+        hostile.run("--report", "less.html", "--configfile", "config.yaml")
+    finally:
+        (report / "kept.html").rename(report / "time.html")
+    page = (hostile.folder / "less.html").read_text()
+    categories = json.loads(re.search(r"var categories = (.*);", page)[1])
+    assert list(map(str, sorted(categories))) == ["1 Data", "2 Training", "3 Ensembles"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+def test_every_page_of_the_report_is_drawn_also_one_beyond_two_megabytes(hostile):
+    page = hostile.folder / "results/tiny/report/leaderboard.html"
+    page.write_text(page.read_text() + f"<!-- {'x' * 3 * 2**20} -->\n")
+    hostile.run("--report", "large.html", "--configfile", "config.yaml")
+    drawn = {}
+    with browser(1280) as driver:
+        driver.get((hostile.folder / "large.html").as_uri())
+        wait_for(driver, "return typeof app !== 'undefined' && document.querySelector('.prose svg') !== null")
+        before = None
+        for path in driver.execute_script("return Object.keys(results).filter(path => path.endsWith('.html'))"):
+            show = "new ButtonViewManager(app).handleHtml(results[arguments[0]], arguments[0]).props.onClick()"
+            driver.execute_script(show, path)
+            wait_for(driver, f"return (document.querySelector('iframe')?.src ?? '{before}') !== '{before}'")
+            frame = driver.find_element("css selector", "iframe")
+            before = frame.get_attribute("src")
+            driver.switch_to.frame(frame)
+            whole = "[...document.querySelectorAll('.chart')].every(place => place.querySelector('svg'))"
+            wait_for(driver, f"return document.readyState === 'complete' && document.title !== '' && {whole}")
+            drawn[path.rpartition("/")[2]] = driver.execute_script("return document.title")
+            driver.switch_to.default_content()
+        assert errors(driver) == []
+    assert drawn == {
+        "dataset.html": "Images and labels",
+        "tiny.html": "Augmentation of tiny",
+        "leaderboard.html": "Leaderboard",
+        "curves.html": "Learning curves",
+        "time.html": "Time and memory",
+    }
+
+
+def wait_for(driver, condition):
+    until = time.monotonic() + 60
+    while not driver.execute_script(condition):
+        assert time.monotonic() < until, f"{condition}: {errors(driver)}"
+        time.sleep(0.1)

@@ -4,8 +4,10 @@ Text of a config, such as the name of a class, is a value in the data of a chart
 reads dots and brackets in names as paths.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import base64
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +45,31 @@ class Chart:
     name : names its element in the page: lower-case letters, digits and hyphens.
     title : above it.
     caption : below it: what to look for.
+    datasets : the rows of data that the chart takes by name, which altair would copy value by value.
     """
 
     chart: Any
     name: str
     title: str
     caption: str = ""
+    datasets: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def specification(self) -> dict[str, Any]:
         """The chart in Vega-Lite's words."""
         specification = self.chart.to_dict()
-        return {**specification, "config": {**specification.get("config", {}), **CONFIG}}
+        datasets = {**specification.get("datasets", {}), **self.datasets}
+        return {**specification, "datasets": datasets, "config": {**specification.get("config", {}), **CONFIG}}
 
     def write_svg(self, path: str | Path) -> None:
         """Write the chart as SVG."""
-        specification = self.specification
-        if specification.get("width") == "container":
-            specification["width"] = WIDTH
-        files.write_text(path, vl_convert.vegalite_to_svg(specification, vl_version=VERSION))
+        write_svg(self.specification, path)
+
+
+def write_svg(specification: Mapping[str, Any], path: str | Path) -> None:
+    """Write a chart, in Vega-Lite's words, as SVG."""
+    width = {"width": WIDTH} if specification.get("width") == "container" else {}
+    files.write_text(path, vl_convert.vegalite_to_svg({**specification, **width}, vl_version=VERSION) + "\n")
 
 
 def class_scale(classes: Sequence[str]) -> alt.Scale:
@@ -70,14 +78,16 @@ def class_scale(classes: Sequence[str]) -> alt.Scale:
 
 
 def charts_script() -> markupsafe.Markup:
-    """Return the libraries that draw charts, as the text of a script element.
+    """Return the libraries that draw charts, packed, as the text of a script element that `charts.js` unpacks.
 
-    To bundle them takes a second, so Snakemake's working directory keeps them for the next page.
+    Making the bundle takes a second, so it is kept where Snakemake keeps its own files, if this is such a place.
     """
-    kept = CACHE / f"charts-{VERSION}-{vl_convert.__version__}.js"
-    text = files.read_text(kept) if kept.is_file() else vl_convert.javascript_bundle(vl_version=VERSION) + "\n"
-    if CACHE.parent.is_dir() and not kept.is_file():
-        files.write_text(kept, text)
-    if "</script" in text.lower():
-        raise ValueError("vl_convert: expected a bundle without an end of a script element")
-    return markupsafe.Markup(text)  # noqa: S704  # the library's own text
+    kept = CACHE / f"charts-{vl_convert.__version__}-{VERSION}.js.gz"
+    try:
+        packed = kept.read_bytes()
+    except FileNotFoundError:
+        packed = gzip.compress(vl_convert.javascript_bundle(vl_version=VERSION).encode(), mtime=0)
+        if CACHE.parent.is_dir():
+            with files.atomic(kept) as temporary:
+                temporary.write_bytes(packed)
+    return markupsafe.Markup(base64.b64encode(packed).decode())  # noqa: S704  # base64 holds no markup

@@ -1,6 +1,7 @@
-"""The leaderboard as Markdown, for the screen and the report, and as the reference writes its own tables."""
+"""The leaderboard as Markdown, for the screen, and as the reference writes its own tables."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,47 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
     images : how many out-of-fold images all rows have in common.
     folds : the folds they lie in.
     """
+    rows = arrange(table, images)
+    shared = {"dice_common": rows.shared} if rows.shared else {}
+    sections = [
+        _shown(rows.experiments, EXPERIMENT_HEADS | shared),
+        _shown(rows.experiments, NETWORK_HEADS),
+        _shown(rows.ensembles, ENSEMBLE_HEADS | shared),
+        _shown(_shortened(rows.ensembles), DECISION_HEADS),
+        _shown(rows.ensembles, ENSEMBLE_CONTEST_HEADS, at_least=1),
+        _shown(rows.baselines, {"name": "name", "dice": "Dice"} | shared),
+        "\n".join(_notes(table[table["what"] == "experiment"], classes, images, rows.shared, folds)),
+        "\n".join(f"- {escaped(row.name)}: {escaped(row.note)}" for row in _noted(rows.ensembles)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """The rows of the leaderboard by what they are, best first, with what pages show of them in words.
+
+    Parameters
+    ----------
+    experiments : numbered from 1.
+    ensembles : best members are named by the number of their experiment.
+    baselines : what needs no network.
+    shared : head of the Dice that rows of different folds compare by; empty where each row's own Dice does.
+    """
+
+    experiments: pd.DataFrame
+    ensembles: pd.DataFrame
+    baselines: pd.DataFrame
+    shared: str
+
+
+def arrange(table: pd.DataFrame, images: int) -> Arranged:
+    """Sort the leaderboard and write its figures in words.
+
+    Parameters
+    ----------
+    table : what `leaderboard` returns.
+    images : how many out-of-fold images all rows have in common.
+    """
     parts = {what: table[table["what"] == what] for what in ("experiment", "ensemble", "baseline")}
     shared = f"on {images}" if images and _unequal(table) else ""
     order = ["dice_common", "dice_last"] if shared else ["dice_last"]
@@ -31,18 +73,7 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
     experiments = _with_their_words(experiments).assign(number=range(1, len(experiments) + 1))
     order = ["dice_common", "dice"] if shared else ["dice"]
     ensembles = _with_interval(parts["ensemble"].sort_values(order, ascending=False, kind="stable"), experiments)
-    baselines = parts["baseline"]
-    sections = [
-        _shown(experiments, EXPERIMENT_HEADS | ({"dice_common": shared} if shared else {})),
-        _shown(experiments, NETWORK_HEADS),
-        _shown(ensembles, ENSEMBLE_HEADS | ({"dice_common": shared} if shared else {})),
-        _shown(_shortened(ensembles), DECISION_HEADS),
-        _shown(ensembles, ENSEMBLE_CONTEST_HEADS, at_least=1),
-        _shown(baselines, {"name": "name", "dice": "Dice"} | ({"dice_common": shared} if shared else {})),
-        "\n".join(_notes(parts["experiment"], classes, "" if shared else f"{images} ", shared, folds)),
-        "\n".join(f"- {escaped(row.name)}: {escaped(row.note)}" for row in _noted(parts["ensemble"])),
-    ]
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return Arranged(experiments, ensembles, parts["baseline"], shared)
 
 
 # What the page shows of the table, in order; columns without any value are left out.
@@ -89,12 +120,12 @@ def _unequal(table: pd.DataFrame) -> bool:
 
 def _shown(part: pd.DataFrame, heads: dict[str, str], at_least: int = 0) -> str:
     """Write some columns of a table; nothing where fewer than `at_least` of them, the first left out, have a value."""
-    columns = {head: [_plain(cell) for cell in part[name]] for name, head in heads.items() if name in part}
+    columns = {head: [plain(cell) for cell in part[name]] for name, head in heads.items() if name in part}
     filled = [head for head, cells in columns.items() if any(cell is not None for cell in cells)]
     return markdown_table(columns) if len(filled) > at_least else ""
 
 
-def _plain(cell: Any) -> Any:
+def plain(cell: Any) -> Any:
     """Return a cell of a DataFrame as a value of Python, None for nothing."""
     if cell is None or cell is pd.NA or cell == "" or cell != cell:
         return None
@@ -104,13 +135,14 @@ def _plain(cell: Any) -> Any:
 def _noted(ensembles: pd.DataFrame) -> list[Any]:
     """Return the rows of ensembles that have a note, as Series by name."""
     rows = [row for _, row in ensembles.set_index("name", drop=False).iterrows()]
-    return [row for row in rows if _plain(row["note"])]
+    return [row for row in rows if plain(row["note"])]
 
 
 def _notes(
-    experiments: pd.DataFrame, classes: Sequence[str], count: str, shared: str, folds: Sequence[int]
+    experiments: pd.DataFrame, classes: Sequence[str], images: int, shared: str, folds: Sequence[int]
 ) -> list[str]:
     first = experiments.iloc[0]
+    count = "" if shared else f"{images} "
     lines = [
         f"Dice of {count}images that no network has seen, of each row's own folds: mean over images, classes, folds.",
         f"Experiments are decided by threshold {first['threshold']} and minimum size {first['min_size']}.",
@@ -134,7 +166,7 @@ def _shortened(ensembles: pd.DataFrame) -> pd.DataFrame:
     for name in ("threshold", "min_size", "sharpened_threshold"):
         short[name] = [_range(cell) for cell in short[name]]
     short["sharpened"] = [
-        f"{cut} (p^{power:g})" if _plain(power) else None
+        f"{cut} (p^{power:g})" if plain(power) else None
         for cut, power in zip(short["sharpened_threshold"], short["sharpen"], strict=True)
     ]
     return short
@@ -154,7 +186,7 @@ def _with_interval(ensembles: pd.DataFrame, experiments: pd.DataFrame) -> pd.Dat
     return ensembles.assign(
         interval=pd.Series(words, ensembles.index, dtype=object).where(gain.notna()),
         marked=[
-            None if _plain(dice) is None else f"{dice:.4f}{'' if _plain(mark) is None else ' (*)'}"
+            None if plain(dice) is None else f"{dice:.4f}{'' if plain(mark) is None else ' (*)'}"
             for dice, mark in zip(ensembles["dice"], ensembles["optimistic"], strict=True)
         ],
         member=[_short(name, numbers) for name in ensembles["best_member"]],
@@ -163,7 +195,7 @@ def _with_interval(ensembles: pd.DataFrame, experiments: pd.DataFrame) -> pd.Dat
 
 def _short(member: Any, numbers: dict[str, int]) -> str | None:
     """Return `# checkpoint` of a member's name."""
-    if _plain(member) is None:
+    if plain(member) is None:
         return None
     experiment, _, checkpoint = member.rpartition("-")
     mark = " (*)" if checkpoint == "best" else ""

@@ -1,55 +1,89 @@
-"""Pictures for a person's eyes."""
+"""Tiles of images with the outlines of their masks, and the page of the data set that is made of them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from cloudseg.config.classes import IMAGE_COLUMNS
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.decoding import load_image
-from cloudseg.storage import files, stores
+from cloudseg.report.colours import class_colours, rgb
+from cloudseg.report.page import Column, Picture, Table, write_page
+from cloudseg.storage import stores
 
-# Colours (R, G, B) that stay apart on dark sea and white cloud; reused from the ninth class on.
-COLOURS = [
-    *((255, 99, 71), (255, 215, 0), (64, 224, 208), (218, 112, 214)),
-    *((124, 252, 0), (30, 144, 255), (255, 165, 0), (255, 105, 180)),
-]
-GAP = 6  # pixels between pictures
-LINE = 26  # height of the legend
+QUALITY = 82  # of JPEG
 
 
-def dataset_sheet(truth: str | Path, root: str | Path, out: str | Path, *, images: int = 8, columns: int = 2) -> None:
-    """Draw some training images with the outlines of their masks.
+def dataset_page(
+    truth: str | Path, table: pd.DataFrame, root: str | Path, out: str | Path, *, images: int = 8, width: int = 560
+) -> None:
+    """Write the page of the data set: some training images with the outlines of their labels, and what classes occur.
 
     Parameters
     ----------
     truth : store (image, class, y, x) uint8 0/1 with the attributes `ids` and `classes`.
+    table : the images table of the training images.
     root : folder in the contest's layout.
-    out : picture to write (.png or .jpg).
-    images, columns : how many to draw, evenly spread over the data set, and how many side by side.
+    out : page to write.
+    images : how many to draw, evenly spread over the data set.
+    width : of a tile, in pixels, at most.
     """
     masks = stores.read(truth)
     ids, classes = list(masks.attrs["ids"]), list(masks.attrs["classes"])
-    height, width = masks.shape[2:]
-    rows = np.unique(np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int))
+    height, whole = masks.shape[2:]
+    size = (max(1, round(height * min(width, whole) / whole)), min(width, whole))
     tiles = []
-    for row in rows:
-        image = load_image(ContestFolder(root).images("train") / ids[row])
-        tile = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        tiles.append(outlined(tile, stores.read_images(masks, slice(row, row + 1))[0]))
-    sheet = np.vstack([legend(classes, columns * width + (columns - 1) * GAP), tiled(tiles, columns)])
-    write_picture(sheet, out)
+    for row in np.unique(np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int)):
+        planes = stores.read_images(masks, slice(row, row + 1))[0]
+        image = load_image(ContestFolder(Path(root)).images("train") / ids[row])
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+        planes = np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_NEAREST) for plane in planes])
+        held = ", ".join(name for name, plane in zip(classes, planes, strict=True) if plane.any())
+        words = f"{ids[row]}: {held or 'no mask'}"
+        tiles.append(Picture(jpeg(outlined(image, planes)), words, words))
+    write_page(
+        out,
+        "dataset.html",
+        title="Images and labels",
+        classes=classes,
+        count=len(ids),
+        tiles=tiles,
+        width=size[1],
+        table=class_table(table),
+    )
 
 
-def write_picture(picture: np.ndarray, out: str | Path) -> None:
-    """Write an (H, W, 3) RGB uint8 picture atomically, in the format of its suffix."""
-    with files.atomic(out) as temporary:
-        if not cv2.imwrite(str(temporary), picture[:, :, ::-1]):  # all that OpenCV says of a full disk
-            raise OSError(f"{out}: could not be written")
+def class_table(images: pd.DataFrame) -> Table:
+    """Return how often each class occurs in the images, and how much of an image it covers there.
+
+    Parameters
+    ----------
+    images : the images table of one split, with a column of labelled pixels per class.
+
+    Examples
+    --------
+    >>> images = pd.DataFrame({"image": ["a", "b"], "split": "train", "height": 10, "width": 10})
+    >>> images = images.assign(digest="", labels="", Fish=[50, 0])
+    >>> [column.cells for column in class_table(images).columns]
+    [['Fish'], [1], [50.0], [50.0]]
+    """
+    labelled = images[[name for name in images.columns if name not in IMAGE_COLUMNS]].fillna(0)
+    counts = (labelled > 0).sum()
+    areas = 100 * labelled.div(images["height"] * images["width"], axis=0)
+    mean = [float(areas.loc[labelled[name] > 0, name].mean()) if counts[name] else None for name in labelled]
+    return Table(
+        [
+            Column("class", list(labelled.columns)),
+            Column("images with it", counts.astype(int).tolist(), bar=True),
+            Column("% of the images", (100 * counts / max(1, len(images))).tolist(), digits=1),
+            Column("% of such an image that it covers", mean, digits=1, bar=True),
+        ]
+    )
 
 
-def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def outlined(image: np.ndarray, masks: np.ndarray, *, thickness: int = 2) -> np.ndarray:
     """Return a copy of an (H, W, 3) RGB image with the outline of each mask (class, H, W) in its class's colour.
 
     Examples
@@ -58,32 +92,18 @@ def outlined(image: np.ndarray, masks: np.ndarray) -> np.ndarray:
     >>> masks[0, 5:15, 5:15] = 1
     >>> drawn = outlined(np.zeros((20, 20, 3), np.uint8), masks)
     >>> drawn[5, 5].tolist(), drawn[10, 10].tolist()
-    ([255, 99, 71], [0, 0, 0])
+    ([230, 159, 0], [0, 0, 0])
     """
-    drawn = np.ascontiguousarray(image)
-    for number, mask in enumerate(masks):
+    drawn = np.array(image, order="C")
+    for colour, mask in zip(class_colours(len(masks)), masks, strict=True):
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        cv2.drawContours(drawn, outlines, -1, COLOURS[number % len(COLOURS)], 2)
+        cv2.drawContours(drawn, outlines, -1, rgb(colour), thickness)
     return drawn
 
 
-def tiled(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Return equal (H, W, 3) tiles side by side in rows of `columns`, on white."""
-    height, width, _ = tiles[0].shape
-    rows = -(-len(tiles) // columns)
-    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        y, x = number // columns * (height + GAP), number % columns * (width + GAP)
-        sheet[y : y + height, x : x + width] = tile
-    return sheet
-
-
-def legend(classes: Sequence[str], width: int) -> np.ndarray:
-    """Return a white strip of `width` pixels with the class names in their colours."""
-    strip = np.full((LINE, width, 3), 255, np.uint8)
-    x = GAP
-    for number, name in enumerate(classes):
-        cv2.rectangle(strip, (x, 6), (x + 14, 20), COLOURS[number % len(COLOURS)], -1)
-        cv2.putText(strip, name, (x + 20, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40), 1, cv2.LINE_AA)
-        x += 40 + 10 * len(name)
-    return strip
+def jpeg(image: np.ndarray) -> bytes:
+    """Return an (H, W, 3) RGB uint8 image as the bytes of a JPEG file."""
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    if not done:
+        raise OSError(f"an image of {image.shape} could not be written as JPEG")
+    return data.tobytes()

@@ -69,6 +69,7 @@ def logged(snakemake: Any) -> Iterator[None]:
             yield
             if in_snakemake:
                 records.write_record(path, snakemake.output)
+                records.write_asked(path, mem_mb=snakemake.resources.get("mem_mb"), threads=snakemake.threads)
         except SystemExit:  # whoever raised it has printed why
             raise
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""What each job has made: the SHA-256 of its outputs, in a file beside its log (``train.outputs.json``).
+"""What each job has made, the SHA-256 of its outputs, and what it had asked for, in files beside its log.
 
 Each job has a file of its own, so that jobs that end at the same moment never write the same one. A prediction also
 records what made it (``predict-test.made_with.json``): stores leave that out, so that a newer library makes none stale.
@@ -13,6 +13,7 @@ from cloudseg.storage import files
 
 SUFFIX = ".outputs.json"
 MADE_WITH = ".made_with.json"
+ASKED = ".asked.json"
 
 
 def record_file(log: str | Path) -> Path:
@@ -45,6 +46,11 @@ def write_record(log: str | Path, outputs: Iterable[str | Path]) -> None:
             digests[str(output)] = files.sha256(output)
     if digests:
         files.write_text(record_file(log), json.dumps(digests, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_asked(log: str | Path, *, mem_mb: int | None, threads: int | None) -> None:
+    """Note the memory and the threads that Snakemake reserved for a job, which its benchmark file does not tell."""
+    files.write_text(Path(log).with_suffix(ASKED), json.dumps({"mem_mb": mem_mb, "threads": threads}) + "\n")
 
 
 def remove_record(log: str | Path) -> None:

@@ -67,7 +67,7 @@ COSTS = {
     ),
     "truth": Cost(270, mb_per_thread=20, mb_per_image=0.005, mb_for_images=3500, seconds_per_mask=0.003),
     "dataset_sheet": Cost(400),
-    "augmented": Cost(500),
+    "augmented": Cost(600),
     "shift": Cost(900, mb_per_image=0.01, seconds_per_image=0.02, seconds_per_megapixel=0.1),
     "weights": Cost(1000),
     # On a CPU, whose memory holds the activations; an encoder larger than the demo's takes up to half as much again
@@ -96,6 +96,8 @@ COSTS = {
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
     "tracker": Cost(500),
+    "curves": Cost(500),
+    "job_times": Cost(400),
     "probe": Cost(300),
     "verify": Cost(500, mb_per_image=0.002, seconds_per_image=0.3),
     "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and the processes that start it

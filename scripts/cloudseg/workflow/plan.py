@@ -181,8 +181,15 @@ class Plan:
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
             "leaderboard": once,
+            "curves": once,
+            "job_times": once,
             "explorer": once,
         }
+
+    @property
+    def on_demand(self) -> dict[str, list[dict[str, str]]]:
+        """The jobs that nothing else asks for, which the report shows when they have been made."""
+        return {"shift": [{}], "loading": [{}], "quantising": [{}]}
 
     @functools.cached_property
     def megabytes(self) -> int:

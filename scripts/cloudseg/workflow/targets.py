@@ -22,14 +22,24 @@ def typed_targets() -> list[str]:
     -------
     list of str : as Snakemake's own parser reads them; none where something else than its command line runs it.
     """
+    return list(getattr(_typed(), "targets", None) or ())
+
+
+def asks_for_report() -> bool:
+    """Return whether the command line asks for Snakemake's report, which runs nothing."""
+    return getattr(_typed(), "report", None) is not None
+
+
+def _typed() -> Any:
+    """Return the command line of Snakemake as its own parser reads it; None where it runs otherwise."""
     if not _was_typed():
-        return []
+        return None
     from snakemake.cli import get_argument_parser
 
     try:
-        return list(get_argument_parser().parse_args(sys.argv[1:]).targets or ())
+        return get_argument_parser().parse_args(sys.argv[1:])
     except SystemExit:
-        return []
+        return None
 
 
 def jobs_run_here() -> bool:

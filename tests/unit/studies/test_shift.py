@@ -13,7 +13,7 @@ from cloudseg.dataset.check import check_dataset
 from cloudseg.dataset.demo import CLASSES, make_demo
 from cloudseg.dataset.folds import read_weights
 from cloudseg.dataset.pixels import build_pixels
-from cloudseg.report.shift_sheet import shift_roc, shift_sheet
+from cloudseg.report.shift_page import shift_page, shift_tiles
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table
 from cloudseg.studies import shift as module
@@ -199,9 +199,10 @@ def test_features_keep_the_order_of_the_store(demos):
     np.testing.assert_array_equal(features[7], describe(stores.read_images(array, slice(7, 8))[0]))
 
 
-def test_the_entry_writes_a_table_a_summary_and_two_pictures(demos, repo, tmp_path):
+def test_the_entry_writes_a_table_a_summary_a_page_and_two_charts(demos, repo, tmp_path):
     _, pixels = demos[0.3]
-    names = {"scores": "scores.tsv", "summary": "shift.json", "roc": "roc.png", "sheet": "sheet.png"}
+    names = {"scores": "scores.tsv", "summary": "shift.json", "page": "shift.html", "roc": "roc.svg"}
+    names |= {"histogram": "histogram.svg"}
     job = SimpleNamespace(
         log=[str(tmp_path / "job.log")],
         input=SimpleNamespace(
@@ -224,7 +225,8 @@ def test_the_entry_writes_a_table_a_summary_and_two_pictures(demos, repo, tmp_pa
     assert summary["images"] == {"train": 14, "test": 8}
     assert summary["seed"] == 4
     assert summary["low"] <= summary["auc"] <= summary["high"]
-    assert all(cv2.imread(str(path)).std() > 20 for path in (job.output.roc, job.output.sheet))
+    assert summary["verdict"] in job.output.page.read_text()
+    assert all("<svg" in path.read_text() for path in (job.output.roc, job.output.histogram))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names.values())
 
 
@@ -240,14 +242,12 @@ def test_the_sheet_shows_each_image_once_the_most_test_like_first(tmp_path):
     images["score"] = [0.9, 0.1, 0.5, 0.8, 0.2] + [0.1] * 5
     images["weight"] = 1.0
     found = Shift(0.7, 0.6, 0.8, images, np.linspace(0, 1, 201), 0)
-    shift_sheet(found, tmp_path / "p.zarr", tmp_path / "sheet.png", columns=3)
-    picture = cv2.imread(str(tmp_path / "sheet.png"))
-    greys = [
-        int(picture[y + 10, x + 10, 0])
-        for y in range(0, picture.shape[0] - 20)
-        for x in (0, 294, 588)
-        if (picture[y : y + 60, x + 10, 0] == picture[y, x + 10, 0]).all() and picture[y, x + 10, 0] < 250
-    ]
-    assert list(dict.fromkeys(greys)) == [70, 220, 20, 170]  # b, e; a, d
-    shift_roc(found, tmp_path / "roc.png")
-    assert cv2.imread(str(tmp_path / "roc.png")).shape[1] > 1000
+    tiles = shift_tiles(found, tmp_path / "p.zarr")
+    greys = {
+        name: [int(cv2.imdecode(np.frombuffer(tile.data, np.uint8), 1)[0, 0, 0]) for tile in shown]
+        for name, shown in tiles.items()
+    }
+    assert greys == {"test-like": [70, 220], "train-like": [20, 170]}  # b, e; a, d
+    shift_page(found, tmp_path / "p.zarr", tmp_path / "shift.html")
+    text = (tmp_path / "shift.html").read_text()
+    assert text.index(found.verdict) < text.index("b: score 0.10") < text.index("a: score 0.90")

@@ -14,17 +14,16 @@ import torch
 
 from cloudseg import commands
 from cloudseg.models.checkpoint_file import write_state
-from cloudseg.report.pictures import write_picture
 from cloudseg.storage import files, records, stores
 from cloudseg.studies import verify
 from cloudseg.training.state_file import StateFile
 
 RESULTS = Path("results/a")
 RUN = RESULTS / "runs/fold0"
-STORE, TABLE, PICTURE = RUN / "best-test.zarr", RESULTS / "dataset/folds.tsv", RESULTS / "report/dataset.png"
+STORE, TABLE, PAGE = RUN / "best-test.zarr", RESULTS / "dataset/folds.tsv", RESULTS / "report/dataset.html"
 CHECKPOINT, HISTORY, RECORD = RUN / "best.safetensors", RUN / "history.tsv", RUN / "run.json"
 DECISION, SUBMISSION, RAW = RESULTS / "decision.yaml", Path("submission.csv"), RESULTS / "dataset/raw"
-PLAN = [STORE, TABLE, PICTURE, CHECKPOINT, HISTORY, RECORD, DECISION, SUBMISSION, RAW]
+PLAN = [STORE, TABLE, PAGE, CHECKPOINT, HISTORY, RECORD, DECISION, SUBMISSION, RAW]
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +39,7 @@ def finished(tmp_path, monkeypatch):
     writer.finish()
     files.write_table(pd.DataFrame({"image": [f"{n}.jpg" for n in range(9)], "fold": [n % 3 for n in range(9)]}), TABLE)
     files.write_table(pd.DataFrame({"epoch": range(1, 6), "loss": [0.5, 0.4, 0.3, 0.2, 0.1]}), HISTORY)
-    write_picture(random_values.integers(0, 256, (20, 30, 3)).astype("uint8"), PICTURE)
+    files.write_text(PAGE, "<!doctype html>\n<p>Images and labels</p>\n")
     write_state({"weight": torch.arange(64.0)}, CHECKPOINT, {"epoch": 3})
     files.write_text(RECORD, json.dumps({"seed": 1, "sha256": "ab"}, indent=2) + "\n")
     files.write_text(DECISION, "how: fixed\nclasses:\n  Fish:\n    level: 128\n    min_size: 50\n")
@@ -52,7 +51,7 @@ def finished(tmp_path, monkeypatch):
     state.write({"epoch": 3, "weights": torch.arange(64.0)})
     state.close()
     records.write_record(RUN / "train.log", [CHECKPOINT, HISTORY, RECORD])
-    for number, path in enumerate([STORE, TABLE, PICTURE, DECISION, SUBMISSION, RAW]):
+    for number, path in enumerate([STORE, TABLE, PAGE, DECISION, SUBMISSION, RAW]):
         records.write_record(RESULTS / f"logs/{number}.log", [path])
     return tmp_path
 
@@ -137,7 +136,7 @@ def test_without_a_record_the_format_is_checked():
     assert result.healthy
     assert result.unrecorded == [path for path in PLAN if path != STORE]
     assert "of these only the format was checked" in verify.report(result, removed=False)
-    for path in (PICTURE, CHECKPOINT, HISTORY, RECORD, SUBMISSION, TABLE):
+    for path in (PAGE, CHECKPOINT, HISTORY, RECORD, SUBMISSION, TABLE):
         before = path.read_bytes()
         for length in (0, 1, len(before) // 2 + 1, len(before) - 1):  # nowhere between two lines
             path.write_bytes(before[:length])

@@ -7,7 +7,7 @@ for (const head of document.querySelectorAll("table.sortable th button")) {
     const falling = before ? before === "ascending" : number;
     for (const other of cell.parentNode.cells) other.removeAttribute("aria-sort");
     cell.setAttribute("aria-sort", falling ? "descending" : "ascending");
-    const key = (row) => row.cells[column].dataset.key;
+    const key = (row) => row.cells[column].dataset.key ?? row.cells[column].textContent;
     const order = (a, b) => (number ? Number(a) - Number(b) : a.localeCompare(b, undefined, { numeric: true }));
     const rows = [...body.rows];
     rows.sort((a, b) => {

@@ -1,4 +1,5 @@
 import inspect
+import re
 import warnings
 
 import albumentations
@@ -18,8 +19,7 @@ from cloudseg.config.transforms import (
     size_problem,
     transforms,
 )
-from cloudseg.report import pictures
-from cloudseg.report.augmented import augmented_sheet
+from cloudseg.report.augmented import augmented_page, augmented_samples
 from cloudseg.training.data.augment import build_transform
 
 FLIPS = [{"name": "HorizontalFlip", "p": 0.5}, {"name": "VerticalFlip", "p": 0.5}]
@@ -207,25 +207,38 @@ def test_a_transform_that_fails_within_others_is_named():
             build_transform(FROG)(*sample(), number)
 
 
-def test_the_sheet_shows_each_image_untouched_and_then_as_drawn(tmp_path):
+def test_the_page_shows_each_image_as_stored_and_then_as_drawn(tmp_path):
     blocks = write_pixels(tmp_path / "p.zarr", train=6, size=(64, 96))
-    for name, channels in (("a", "rgb"), ("b", "rgb"), ("grey", "gray")):
+    made = {}
+    for channels in ("rgb", "gray"):
         recipe = Recipe(augmentation=[{"name": "HorizontalFlip", "p": 1}], channels=channels)
-        out = tmp_path / f"{name}.png"
-        augmented_sheet(tmp_path / "p.zarr", recipe, out, seed=1, images=2, draws=3, width=96)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    sheet = cv2.imread(str(tmp_path / "a.png"))[pictures.LINE :, :, ::-1]
-    assert sheet.shape == (2 * 64 + pictures.GAP, 4 * 96 + 3 * pictures.GAP, 3)
-    for row, image in ((0, 0), (1, 3)):
-        top = row * (64 + pictures.GAP)
-        tiles = [sheet[top : top + 64, left : left + 96] for left in range(0, sheet.shape[1], 96 + pictures.GAP)]
+        made[channels] = augmented_samples(tmp_path / "p.zarr", recipe, seed=1, images=2, draws=3, width=96)
+    assert [len(tiles) for tiles in made["rgb"].tiles] == [4, 4]
+    for tiles, image in zip(made["rgb"].tiles, (0, 3), strict=True):
         untouched = np.all(tiles[0] == blocks["image"][image], axis=2)
         assert 0.4 < untouched.mean() < 1  # all but the outlines
         for tile in tiles[1:]:
             mirrored = np.all(tile == blocks["image"][image][:, ::-1], axis=2)
             assert 0.4 < mirrored.mean() < 1
-    grey = cv2.imread(str(tmp_path / "grey.png"))[pictures.LINE :]
-    assert (np.ptp(grey, axis=2) == 0).mean() > 0.4
+    for stored, *drawn in made["gray"].tiles:
+        assert (np.ptp(stored, axis=2) == 0).mean() < 0.4
+        assert all((np.ptp(tile, axis=2) == 0).mean() > 0.4 for tile in drawn)
+
+
+def test_the_page_says_what_each_column_and_each_step_is(tmp_path):
+    write_pixels(tmp_path / "p.zarr", train=6, size=(64, 96))
+    recipe = Recipe(augmentation=[{"name": "HorizontalFlip", "p": 0.25}, {"name": "NoOp"}])
+    for name in ("a", "b"):
+        augmented_page(tmp_path / "p.zarr", recipe, "<b>", tmp_path / name, seed=1)
+    text = (tmp_path / "a").read_text()
+    assert text == (tmp_path / "b").read_text()
+    assert re.findall(r'<th scope="col">([^<]+)<', text) == ["as stored", *(f"epoch {n}" for n in range(1, 7))]
+    assert re.findall(r"<li>([^<]+)<", text)[:2] == [
+        "HorizontalFlip: in 25 % of the samples",
+        "NoOp: in 100 % of the samples",
+    ]
+    assert "Augmentation of &lt;b&gt;" in text
+    assert text.count("data:image/jpeg") == 4 * 7
 
 
 # Arguments that transforms cannot do without, or with which they change the size

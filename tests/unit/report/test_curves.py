@@ -1,0 +1,140 @@
+"""Learning curves: what the page draws are the rows of history.tsv, whatever runs there are."""
+
+import json
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import CHROMIUM, MISSING, browser, errors, overflow, show
+
+from cloudseg.report import curves
+from cloudseg.report.curves import Curves, ranked, rows_of, run_table, write_curves
+
+ODD = ["</script><b>", "雲 [0].x"]
+RECORD = {
+    **{"encoder": "e", "decoder": "fpn", "recipe": {}, "seed": 1, "threads": 1, "workers": 0, "pixels": "p"},
+    **{"canvas_pixels": None, "folds": "f", "weights": {"path": "w", "sha256": "0"}, "data": "d"},
+    **{"images": {"train": 1, "valid": 1}, "parameters": 5, "precision": "float32", "sha256": {}, "seconds": 1.0},
+    **{"batch": {"images": 2, "devices": 1, "at_once": 2, "pieces": 1, "too_much": []}, "images_per_second": None},
+    **{"devices": [], "versions": {}, "commit": None},
+}
+
+
+def history(epochs, classes=ODD, seed=0):
+    values = np.random.default_rng(seed).random((epochs, 4 + len(classes)))
+    names = ["learning_rate", "train_loss", "valid_loss", "valid_dice", *(f"dice_{name}" for name in classes)]
+    return pd.DataFrame({"epoch": range(1, epochs + 1), **dict(zip(names, values.T, strict=True)), "seconds": 1.5})
+
+
+def write_runs(folder, experiments):
+    """Write runs, `{(encoder, decoder): {fold: (history, best, resumed)}}`, and a leaderboard that ranks them so."""
+    rows, files = [], []
+    for number, ((encoder, decoder), folds) in enumerate(experiments.items()):
+        rows.append({"what": "experiment", "encoder": encoder, "size": "x4", "decoder": decoder, "recipe": "quick"})
+        rows[-1] |= {"dice_common": "", "dice_last": 1 - number / 2000, "note": "two\nlines"}
+        for fold, (table, best, resumed) in folds.items():
+            run = folder / f"runs/{encoder}/{decoder}/x4/quick/fold{fold}"
+            run.mkdir(parents=True)
+            table.to_csv(run / "history.tsv", sep="\t", index=False)
+            epochs = {"run": len(table), "best": best, "resumed": [{"after": n, "of": 9} for n in resumed]}
+            (run / "run.json").write_text(json.dumps(RECORD | {"fold": fold, "epochs": epochs}) + "\n")
+            files.append(run)
+    pd.DataFrame(rows[::-1]).to_csv(folder / "leaderboard.tsv", sep="\t", index=False)
+    return folder / "leaderboard.tsv", [run / "history.tsv" for run in files], [run / "run.json" for run in files]
+
+
+def test_experiments_stand_in_the_order_of_the_leaderboard(tmp_path):
+    files = write_runs(tmp_path, {("a", "fpn"): {0: (history(1), 1, [])}, ("b", "unet"): {0: (history(1), 1, [])}})
+    assert ranked(files[0]) == [("a", "x4", "fpn", "quick"), ("b", "x4", "unet", "quick")]
+
+
+def test_rows_are_those_of_the_history():
+    table = history(3)
+    made = rows_of([Curves(1, 2, [], table)])
+    assert [row["dice"] for row in made["epochs"]] == pytest.approx(table["valid_dice"].tolist(), rel=1e-3)
+    assert [row["epoch"] for row in made["epochs"] if row["best"]] == [2]
+    of_second = [row["dice"] for row in made["classes"] if row["class"] == ODD[1]]
+    assert of_second == pytest.approx(table[f"dice_{ODD[1]}"].tolist(), rel=1e-3)
+    valid = [row["loss"] for row in made["losses"] if row["set"] == "valid"]
+    assert valid == pytest.approx(table["valid_loss"].tolist(), rel=1e-3)
+
+
+def test_long_trainings_are_thinned_but_keep_their_best_and_last_epoch():
+    one = Curves(0, 777, [], history(2000))
+    assert len(one.drawn) <= curves.MOST_EPOCHS + 1
+    assert {1, 777, 2000} <= set(one.drawn["epoch"])
+
+
+def test_a_loss_that_became_no_number_is_left_out_of_the_line(tmp_path):
+    table = history(3)
+    table.loc[1, "valid_loss"] = math.nan
+    files = write_runs(tmp_path, {("a", "fpn"): {0: (table, 1, [])}})
+    write_curves(*files, tmp_path / "curves.html", tmp_path / "curves")
+    assert "NaN" not in (tmp_path / "curves.html").read_text().split('id="curves-data"')[1].split("</script>")[0]
+
+
+def test_of_many_experiments_the_page_holds_the_best_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "MOST", 3)
+    files = write_runs(tmp_path, {(f"e{n}", "fpn"): {0: (history(2), 1, [])} for n in range(9)})
+    write_curves(*files, tmp_path / "curves.html", tmp_path / "curves")
+    assert "holds the 3 best of 9 experiments" in (tmp_path / "curves.html").read_text()
+    assert sorted(path.parts[-4] for path in (tmp_path / "curves").rglob("*.svg")) == ["e0", "e1", "e2"]
+
+
+def test_many_classes_make_fewer_experiments_not_a_larger_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "MOST_VALUES", 20_000)
+    classes = [f"class {n}" for n in range(64)]
+    runs = {(f"e{n}", "fpn"): {0: (history(100, classes), 1, [])} for n in range(6)}
+    write_curves(*write_runs(tmp_path, runs), tmp_path / "curves.html", tmp_path / "curves")
+    assert "holds the 2 best of 6 experiments" in (tmp_path / "curves.html").read_text()
+
+
+def test_the_table_of_runs_says_where_they_ended_and_where_they_went_on():
+    table = history(4)
+    columns = {column.head: column.cells for column in run_table({"1. a": [Curves(3, 2, [1, 2], table)]}).columns}
+    assert columns["went on after epoch"] == ["1, 2"]
+    assert columns["its validation Dice"] == [table.loc[1, "valid_dice"]]
+    assert columns["last valid loss"] == [table.loc[3, "valid_loss"]]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+def test_the_browser_draws_the_same_rows_for_each_choice(tmp_path):
+    one = {0: (history(3, seed=1), 2, []), 1: (history(2, seed=2), 2, [])}
+    runs = {("a", "fpn"): one, ("b", "unet"): {0: (history(1, seed=3), 1, [])}}
+    files = write_runs(tmp_path, runs)
+    page = tmp_path / "curves.html"
+    write_curves(*files, page, tmp_path / "curves")
+    text = page.read_text().replace("const show = () => {", "window.views = views; const show = () => {")
+    page.write_text(text)
+    expected = [
+        rows_of([Curves(fold, best, [], table) for fold, (table, best, _) in folds.items()]) for folds in runs.values()
+    ]
+    with browser(400) as driver:
+        show(driver, page)
+        assert (errors(driver), overflow(driver)) == ([], 0)
+
+        def drawn():
+            names = {"losses": "losses", "classes": "classes", "dice": "epochs"}
+            rows = {data: driver.execute_script(f"return views.{view}.data('{data}')") for view, data in names.items()}
+            return {
+                name: [{k: v for k, v in row.items() if k[0] != "_"} for row in each] for name, each in rows.items()
+            }
+
+        def choose(name, value):
+            driver.execute_script(
+                "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+                "s.dispatchEvent(new Event('change'))",
+                *(name, value),
+            )
+
+        assert drawn() == expected[0]
+        choose("fold", "1")
+        assert {row["fold"] for row in drawn()["epochs"]} == {"fold 1"}
+        choose("experiment", "1")
+        assert drawn() == expected[1]
+        legend = driver.execute_script("return [...document.querySelectorAll('.legend li')].map(l => l.textContent)")
+        assert legend == ODD
+    words = ElementTree.parse(tmp_path / "curves/b/unet/x4/quick.svg").getroot().itertext()  # noqa: S314
+    assert set(ODD) <= set(words)
