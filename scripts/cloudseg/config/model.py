@@ -230,6 +230,8 @@ class Config(JobConfig):
     """
     remove: Bool = False
     """Let rule `verify` remove what it finds damaged, so that the next run makes it again."""
+    csv: Annotated[str, Field(min_length=1)] | None = None
+    """A submission to look at, ours or not, for rule `sanity`; null is the config's own. It is only read."""
     dataset: Dataset
     submission_size: SubmissionSize | None = None
     """Height x width of the masks in `submission.csv`; probabilities, minimum sizes and scores live on this grid. The

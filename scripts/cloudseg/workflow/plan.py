@@ -130,6 +130,17 @@ class Plan:
         root = {} if self.smoke else {"root": "submission.csv"}
         return root | {"own": "<results>/submission.csv"}
 
+    @property
+    def own_submission(self) -> list[str]:
+        """The submission that rule `sanity` looks at, and its decision; none where `csv` names another file."""
+        files = [] if self.config.csv else ["submission.csv", "decision.yaml"]
+        return [paths.ensemble_file(self.config.submission, file) for file in files]
+
+    @property
+    def submitted_min_sizes(self) -> list[int]:
+        """The minimum sizes, per class, that the config gives for its submission; a tuned decision may have others."""
+        return self.ensembles[self.config.submission].fixed_min_sizes
+
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
@@ -158,6 +169,7 @@ class Plan:
             "submission": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
+            "submission_page": once,
             "leaderboard": once,
         }
 
