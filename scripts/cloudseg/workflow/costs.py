@@ -85,6 +85,7 @@ COSTS = {
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
     "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
+    "labels": Cost(350, mb_per_image=0.02, mb_per_mask=0.002, seconds=10, seconds_per_mask=0.002),
     "submission_page": Cost(350, mb_per_mask=0.004, seconds_per_mask=0.001),
     "sanity": Cost(350, mb_per_mask=0.004, seconds_per_mask=0.001),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),

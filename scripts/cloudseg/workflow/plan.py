@@ -169,6 +169,7 @@ class Plan:
             "submission": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
+            "labels": once,
             "submission_page": once,
             "leaderboard": once,
         }
