@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from cloudseg.postprocess import decode_rle
+from cloudseg.postprocess import component_areas, decode_rle
 from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Kind
 
 MOST_DIGITS = 18  # numbers that fit 64 bits, and whose sums do
 HIGHEST = 3000  # pixels of a column that is looked for
 APART, JOINED = 0.5, 0.85  # shares of pixels that go on: below the one no column's height, above the other it
-MOST_LABELS = 2**18  # pixels below which 16 bits count all components
 
 
 class Mask(NamedTuple):
@@ -72,13 +70,9 @@ def measure_mask(mask: np.ndarray, min_size: int) -> Mask:
     area = int(np.count_nonzero(flat))
     if not area:
         return NOTHING
-    # The plane as it lies in memory: components are the same when rows and columns are exchanged
-    plane = np.ascontiguousarray(mask.T)
-    labels = cv2.CV_16U if mask.size < MOST_LABELS else cv2.CV_32S
-    count, _, statistics, _ = cv2.connectedComponentsWithStats(plane, connectivity=8, ltype=labels)
-    areas = statistics[1:, cv2.CC_STAT_AREA]
+    areas = component_areas(mask)
     joined = continued(flat, mask.shape[0]) / area
-    return Mask(area, count - 1, int(areas.min()), int((areas < min_size).sum()), joined)
+    return Mask(area, len(areas), int(areas.min()), int((areas < min_size).sum()), joined)
 
 
 def continued(flat: np.ndarray, step: int) -> int:
