@@ -21,7 +21,7 @@ from cloudseg.storage import stores
 
 LONGEST = 105  # pixels of the longer side of the grid that labels are compared on
 SMOOTHING = 0.005  # of the pixels
-SHARED = 0.3  # by how much the mean over the image counts
+SHARED = 0.4  # by how much the mean over the image counts
 CLEARLY = 0.3  # more agreement than as it is, from which another reading of a label is named
 HARDLY = 0.1  # share of the other's area below which a mask or a prediction counts as none
 

@@ -102,7 +102,7 @@ def judge(submission: Submission, training: Training, found: Findings, *, own: b
     _judge_rates(submission, training, found)
     masks = submission.masks
     # Of masks that are read in a wrong order neither areas nor pieces tell anything
-    if len(masks) and not _is_misread(submission, found):
+    if not _is_misread(submission, found) and len(masks):
         _judge_areas(submission, training, found)
         _judge_covering(masks, submission, training, found)
         _judge_identical(masks, training, found)

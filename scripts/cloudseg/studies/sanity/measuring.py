@@ -11,7 +11,7 @@ from cloudseg.studies.sanity.findings import Kind
 
 MOST_DIGITS = 18  # numbers that fit 64 bits, and whose sums do
 HIGHEST = 3000  # pixels of a column that is looked for
-APART, JOINED = 0.5, 0.85  # shares of pixels that go on: below the one no column's height, above the other it
+JOINED, RISEN = 0.85, 0.1  # share of the pixels that go on a column later, and how many more than at some step before
 
 
 class Mask(NamedTuple):
@@ -90,7 +90,7 @@ def column_height(texts: Sequence[str], pixels: int) -> int | None:
     """Tell from run lengths alone how high the columns are that they were counted down, if that can be told.
 
     A shape goes on in the next column, so the text resembles itself one column later. It also does one pixel later;
-    hence the best step is sought behind the first at which it does not.
+    hence a step is sought at which it does so again, after it did less.
 
     Parameters
     ----------
@@ -110,11 +110,11 @@ def column_height(texts: Sequence[str], pixels: int) -> int | None:
         return None
     steps = range(1, min(HIGHEST, pixels))
     alike = np.array([sum(continued(flat, step) for flat in flats) for step in steps]) / area
-    apart = np.flatnonzero(alike < APART)
-    if not apart.size:
+    again = np.flatnonzero((alike > JOINED) & (alike > np.minimum.accumulate(alike) + RISEN))
+    if not again.size:
         return None
-    best = int(apart[0] + alike[apart[0] :].argmax())
-    return steps[best] if alike[best] > JOINED else None
+    first = int(again[0])
+    return steps[first + int(alike[first : first + first // 5 + 2].argmax())]
 
 
 def what_is_wrong(text: str, pixels: int) -> tuple[Kind, str, np.ndarray]:
