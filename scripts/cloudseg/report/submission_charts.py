@@ -109,7 +109,7 @@ def _areas(submission: Submission, training: Training) -> Chart:
     half = base.mark_bar(height=9, opacity=0.6).encode(x="lower:Q", x2="upper:Q")
     middle = base.mark_tick(thickness=2, height=12, opacity=1).encode(x="middle:Q")
     return Chart(
-        alt.layer(whole, half, middle).properties(width="container", height=alt.Step(STEP - 4)),
+        alt.layer(whole, half, middle).properties(width="container", height=alt.Step(STEP + 8, **{"for": "position"})),
         "areas",
         "How large the masks are",
         "Grey: training. Colour: the submission. Tick: the median; bar: the middle half; line: from 5 % to 95 %. "
@@ -168,7 +168,7 @@ def _together(submission: Submission, training: Training) -> Chart:
             alt.Tooltip("trained:Q", format=".0%", title="training"),
         ],
     )
-    scale = alt.Scale(domain=[-0.5, 0, 0.5], range=["#0072b2", "#ffffff", "#e69f00"], clamp=True, interpolate="rgb")
+    scale = alt.Scale(domain=[-0.5, 0, 0.5], range=["#7db4dc", "#ffffff", "#f2bd57"], clamp=True, interpolate="rgb")
     legend = alt.Legend(title="less or more often than in training", format="+.0%", titleLimit=400, orient="bottom")
     chart = base.mark_rect(stroke="#dddddd").encode(color=alt.Color("more:Q", scale=scale, legend=legend))
     if len(classes) <= WORDS_FIT:
