@@ -18,11 +18,10 @@ import numpy as np
 from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.postprocess import decode_rle
 from cloudseg.storage import stores
-from cloudseg.studies.label_faults import FLIPS, Pair, agreement, coarse, coarse_size
+from cloudseg.studies.label_faults import FLIPS, LONGEST_OF_SAMPLE, Pair, agreement, coarse, coarse_size
 from cloudseg.studies.sanity.measuring import continued
 
 AS_IT_IS, TRANSPOSED = "as they are", "transposed"
-LONGEST = 36  # pixels of the longer side of the grid of both looks
 SHIFTS = (-6, -3, 0, 3, 6)  # of these pixels, downwards and to the right
 SAMPLE = 120  # images that are looked at
 LEAST = 20  # images, below which nothing is told
@@ -91,16 +90,15 @@ def look_at_predictions(sample: Sequence[Pair]) -> Look:
     ----------
     sample : images on a coarse grid.
     """
-    size = coarse_size(*sample[0].label.shape[1:], LONGEST) if sample else (0, 0)
-    small = [Pair(*(_resized(planes, size) for planes in pair)) for pair in sample if pair.label.any()]
-    if len(small) < LEAST:
-        return Look("predictions", {}, len(small))
+    labelled = [pair for pair in sample if pair.label.any()]
+    if len(labelled) < LEAST:
+        return Look("predictions", {}, len(labelled))
 
     def fit(way: "Way") -> np.ndarray:
-        fits = [_mean_agreement(way.crop(pair.prediction), way.move(pair.label), pair.label) for pair in small]
+        fits = [_mean_agreement(way.crop(pair.prediction), way.move(pair.label), pair.label) for pair in labelled]
         return np.array([np.mean(fits[fold::FOLDS]) for fold in range(FOLDS)])
 
-    return Look("predictions", {way.name: fit(way) for way in ways()}, len(small))
+    return Look("predictions", {way.name: fit(way) for way in ways()}, len(labelled))
 
 
 def _mean_agreement(prediction: np.ndarray, moved: np.ndarray, label: np.ndarray) -> float:
@@ -121,7 +119,7 @@ def look_at_images(pixels: str | Path, truth: str | Path, sample: int = SAMPLE) 
     images, masks = stores.read(pixels), stores.read(truth)
     row_of = {name: row for row, name in enumerate(images.attrs["ids"])}
     ids = list(masks.attrs["ids"])
-    size = coarse_size(*masks.shape[2:], LONGEST)
+    size = coarse_size(*masks.shape[2:], LONGEST_OF_SAMPLE)
     seen, labels = [], []
     for row in np.unique(np.linspace(0, len(ids) - 1, min(sample, len(ids))).astype(int)):
         where = row_of[ids[row]]
@@ -272,15 +270,11 @@ def ways() -> list[Way]:
 def _shift_words(down: int, right: int) -> str:
     """Say where labels would have to go, in shares of the longer side."""
     words = [
-        f"{100 * abs(pixels) / LONGEST:.0f} % further {way}"
+        f"{100 * abs(pixels) / LONGEST_OF_SAMPLE:.0f} % further {way}"
         for pixels, way in ((down, "up" if down > 0 else "down"), (right, "left" if right > 0 else "right"))
         if pixels
     ]
     return " and ".join(words)
-
-
-def _resized(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_AREA) for plane in planes])
 
 
 def counted_along_rows(

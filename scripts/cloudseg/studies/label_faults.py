@@ -20,6 +20,7 @@ from cloudseg.ensemble.truth import truth_rows
 from cloudseg.storage import stores
 
 LONGEST = 105  # pixels of the longer side of the grid that labels are compared on
+LONGEST_OF_SAMPLE = 36  # likewise, of the images that are kept
 SMOOTHING = 0.005  # of the pixels
 SHARED = 0.4  # by how much the mean over the image counts
 CLEARLY = 0.3  # more agreement than as it is, from which another reading of a label is named
@@ -77,17 +78,18 @@ def rank_labels(blend: str | Path, truth: str | Path, *, sample: int = 0, thread
     probabilities, masks = stores.read(blend), stores.read(truth)
     ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
     row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
-    size = coarse_size(*probabilities.shape[2:])
+    size, small = (coarse_size(*probabilities.shape[2:], longest) for longest in (LONGEST, LONGEST_OF_SAMPLE))
     kept = set(np.unique(np.linspace(0, len(ids) - 1, min(sample, len(ids))).astype(int)).tolist()) if ids else set()
 
     def compare(row: int) -> tuple[list[tuple], Pair | None]:
         planes = stores.read_images(probabilities, slice(row, row + 1))[0]
         labels = stores.read_images(masks, slice(row_of[row], row_of[row] + 1))[0]
-        pair = Pair(coarse(planes, size), coarse(labels * np.uint8(255), size))
+        labels *= np.uint8(255)
+        pair = Pair(coarse(planes, size), coarse(labels, size))
         rows = [
             (ids[row], name, fold_of[row], *rest) for name, rest in zip(classes, doubts(*pair, classes), strict=True)
         ]
-        return rows, pair if row in kept else None
+        return rows, Pair(coarse(planes, small), coarse(labels, small)) if row in kept else None
 
     with ThreadPoolExecutor(threads) as pool:
         compared = list(pool.map(compare, range(len(ids))))
@@ -139,29 +141,35 @@ def doubts(predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str]) 
     predictions, labels : (class, h, w) from 0 to 1.
     classes : their names.
     """
-    wrong = 1 - agreement(predictions, labels)
+    fits = _fits(predictions, labels)
+    wrong = 1 - fits.diagonal()
     scores = wrong + SHARED * wrong.mean()
     shares = labels.mean((1, 2)), predictions.mean((1, 2))
-    remarks = [_remark(number, predictions, labels, classes) for number in range(len(classes))]
+    remarks = [_remark(number, fits[:, number], predictions, labels, classes) for number in range(len(classes))]
     return list(zip(scores.tolist(), wrong.tolist(), *(share.tolist() for share in shares), remarks, strict=True))
 
 
-def _remark(number: int, predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
-    """Say in words how a label and its prediction differ."""
-    prediction, label = predictions[number], labels[number]
+def _fits(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the agreement of each prediction with each label of an image: float (class, class)."""
+    seen, drawn = (planes.reshape(len(planes), -1) for planes in (predictions, labels))
+    smoothing = SMOOTHING * seen.shape[1]
+    squares = (seen**2).sum(1)[:, None] + (drawn**2).sum(1)
+    return (2 * (seen @ drawn.T) + smoothing) / (squares + smoothing)
+
+
+def _remark(number: int, fits: np.ndarray, predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> str:
+    """Say in words how a label, which fits the predictions so well, differs from that of its class."""
+    prediction, label, as_it_is = predictions[number], labels[number], float(fits[number])
+    if as_it_is >= 1 - CLEARLY:
+        return ""
     drawn, seen = float((label**2).sum()), float((prediction**2).sum())
     if not drawn:
-        return "no mask, and the network sees one" if seen > SMOOTHING * label.size else ""
-    as_it_is = float(agreement(prediction, label))
-    others = agreement(predictions, label[None])
-    others[number] = 0
-    best = int(others.argmax())
-    if others[best] > as_it_is + CLEARLY:
+        return "no mask, and the network sees one"
+    best = int(np.where(np.arange(len(fits)) == number, 0, fits).argmax())
+    if fits[best] > as_it_is + CLEARLY:
         return f"fits the prediction of {classes[best]} better"
     flipped = {name: float(agreement(prediction, label[flip])) for name, flip in FLIPS.items()}
     way = max(flipped, key=lambda name: flipped[name])
     if flipped[way] > as_it_is + CLEARLY:
         return f"fits better {way}"
-    if seen < HARDLY * drawn:
-        return "a mask, and the network sees none"
-    return "another shape or place" if as_it_is < 1 - CLEARLY else ""
+    return "a mask, and the network sees none" if seen < HARDLY * drawn else "another shape or place"

@@ -14,7 +14,7 @@ from cloudseg.studies.alignment import (
     look_at_predictions,
     ways,
 )
-from cloudseg.studies.label_faults import FLIPS, Pair
+from cloudseg.studies.label_faults import FLIPS, Pair, coarse
 
 SIZE = (48, 72)
 IMAGES = 40
@@ -80,7 +80,7 @@ def test_images_tell_how_labels_were_moved(fault, tmp_path):
 def test_predictions_tell_how_labels_were_moved(fault):
     masks = scenes()[1]
     pairs = [
-        Pair(0.8 * prediction.astype(np.float32), label.astype(np.float32))
+        Pair(0.8 * coarse(255 * prediction, (24, 36)), coarse(255 * label, (24, 36)))
         for prediction, label in zip(masks, FAULTS[fault](masks), strict=True)
     ]
     look = look_at_predictions(pairs)
