@@ -22,7 +22,7 @@ def test_a_foreign_file_is_looked_at_and_left_alone(finished_run, make_workflow,
 
 def test_the_report_has_the_pages_of_submission_and_labels(finished_run):
     report = finished_run.folder / "results/tiny/report"
-    assert "of the submission" in (report / "submission.html").read_text()
+    assert "The submission beside training" in (report / "submission.html").read_text()
     assert {path.stem for path in (report / "submission").glob("*.svg")} == {
         *("presence", "areas", "components", "together")
     }
