@@ -45,6 +45,7 @@ rule sanity:
     # since Snakemake would first make it where a rule can.
     log:
         "<logs>/sanity.log",
+    retries: 0  # it would find the same again
     localrule: True
     conda:
         "../envs/workflow.yaml"

@@ -278,7 +278,7 @@ def _shift_words(down: int, right: int) -> str:
 
 
 def counted_along_rows(
-    root: str | Path, sizes: Mapping[str, tuple[int, int]], classes: Sequence[str], images: int = 40
+    root: str | Path, sizes: Mapping[str, tuple[int, int]], classes: Sequence[str], images: int = 20
 ) -> bool | None:
     """Tell whether the labels of a contest's table count pixels along the rows in place of down the columns.
 
