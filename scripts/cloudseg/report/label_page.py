@@ -30,8 +30,8 @@ TESTS_GLOSSARY = {
     "that was there before training, too. It tells nothing where a class looks like what is around it.",
     "predictions": "Mean agreement of labels with out-of-fold predictions. This finds labels that were moved after "
     "training, or in part of the images. Networks that were trained on labels that are all moved alike learn them as "
-    "far as they can: a shift fully, so that this test cannot see it; a flip hardly at all, so that agreement is low "
-    "in every row. Trust the images then.",
+    "far as they can: a shift fully, a flip in part, with low agreement in every row. This test cannot see that; the "
+    "images can.",
     "order of pixels": "Run lengths must number pixels down the columns. A shape goes on in the next column; where it "
     "goes on in the next row instead, the labels were counted along the rows.",
     "named, or not": "A way of moving is named when it fits better in each of five parts of the images, and by a "

@@ -80,7 +80,8 @@ class Look:
             return f"judged by {self.of}, the labels of the whole data set fit better {self.best} (by {gain:.2f})"
         if not self.tells:
             return f"it cannot be told from {self.of} whether all labels are flipped"
-        return f"judged by {self.of}, the labels lie where they should"
+        like = "where they should" if self.of == "images" else "like those that the networks were trained on"
+        return f"judged by {self.of}, the labels lie {like}"
 
 
 def look_at_predictions(sample: Sequence[Pair]) -> Look:
