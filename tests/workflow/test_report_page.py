@@ -52,7 +52,7 @@ def test_no_job_that_the_report_shows_has_a_param_that_could_end_a_script(finish
     shown = [job for job in jobs if any("report:" in str(path) for path in job["output"].values())]
     assert {job["rule"] for job in shown} == {
         *("dataset_sheet", "augmented", "curves", "job_times", "leaderboard", "shift", "loading", "quantising"),
-        *("provenance_page", "masks", "decision", "explorer"),
+        *("provenance_page", "masks", "decision", "explorer", "labels", "submission_page"),
     }
     for job in shown:
         assert not any("<" in text for text in job["params"].values()), job["rule"]

@@ -231,7 +231,9 @@ class Config(JobConfig):
     remove: Bool = False
     """Let rule `verify` remove what it finds damaged, so that the next run makes it again."""
     csv: Annotated[str, Field(min_length=1)] | None = None
-    """The submission that rule `reproduce` looks at, any file, ours or not."""
+    """A submission to look at, ours or not, for the rules `sanity`, which takes the config's own when there is none, and
+    `reproduce`. It is only read.
+    """
     train: Bool = False
     """Let rule `reproduce` train what is not there any more; without it, it says what it would have to train."""
     dataset: Dataset

@@ -25,7 +25,7 @@ the cache, `arguments` the checks.
 """
 
 from cloudseg.postprocess.blend import blend
-from cloudseg.postprocess.components import remove_small_components
+from cloudseg.postprocess.components import component_areas, remove_small_components
 from cloudseg.postprocess.cut import Cut, level
 from cloudseg.postprocess.rle import decode_rle, encode_rle
 from cloudseg.postprocess.segment import segment
@@ -34,6 +34,7 @@ from cloudseg.postprocess.surface import dice_sums, dice_surface
 __all__ = [
     "Cut",
     "blend",
+    "component_areas",
     "decode_rle",
     "dice_sums",
     "dice_surface",

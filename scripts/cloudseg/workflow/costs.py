@@ -93,6 +93,9 @@ COSTS = {
         1000, mb_per_image=0.002, mb_per_mask=0.006, mb_per_megapixel_at_once=460, seconds=600, seconds_per_mask=0.03
     ),
     "reproduce on a GPU": Cost(2500, mb_per_image=0.002, mb_per_mask=0.006, seconds=600, seconds_per_mask=0.01),
+    "labels": Cost(350, mb_per_image=0.02, mb_per_mask=0.002, seconds=10, seconds_per_mask=0.002),
+    "submission_page": Cost(420, mb_per_mask=0.004, seconds_per_mask=0.001),
+    "sanity": Cost(420, mb_per_mask=0.004, seconds_per_mask=0.001),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
     "tracker": Cost(500),

@@ -108,6 +108,11 @@ class Ensemble:
         return self._rule(self.sharpen)
 
     @property
+    def fixed_min_sizes(self) -> list[int]:
+        """The minimum size of each class that the config gives."""
+        return per_class(self.decision.min_size, self.dataset.classes)
+
+    @property
     def member_decision_rule(self) -> dict[str, Any]:
         """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
         return self._rule(None)
@@ -121,7 +126,7 @@ class Ensemble:
                 for threshold in per_class(decision.threshold, classes)
             ],
             **({} if sharpen is None else {"sharpen": sharpen}),
-            "min_sizes": per_class(decision.min_size, classes),
+            "min_sizes": self.fixed_min_sizes,
             "tune_min_sizes": sorted(self.dataset.config.min_sizes),
             **({"grid": GRID} if decision.how == "grid" else {}),
         }

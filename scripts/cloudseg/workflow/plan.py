@@ -148,6 +148,17 @@ class Plan:
         own = {"own": "<results>/submission.csv", "own_provenance": "<results>/submission.provenance.json"}
         return root | own
 
+    @property
+    def own_submission(self) -> list[str]:
+        """The submission that rule `sanity` looks at, and its decision; none where `csv` names another file."""
+        files = [] if self.config.csv else ["submission.csv", "decision.yaml"]
+        return [paths.ensemble_file(self.config.submission, file) for file in files]
+
+    @property
+    def submitted_min_sizes(self) -> list[int]:
+        """The minimum sizes, per class, that the config gives for its submission; a tuned decision may have others."""
+        return self.ensembles[self.config.submission].fixed_min_sizes
+
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
@@ -180,6 +191,8 @@ class Plan:
             "provenance_page": once,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
+            "labels": once,
+            "submission_page": once,
             "leaderboard": once,
             "curves": once,
             "job_times": once,

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from postprocess_oracles import (
     planes,
 )
 
-from cloudseg.postprocess import remove_small_components
+from cloudseg.postprocess import component_areas, remove_small_components
 
 
 @patient
@@ -25,6 +26,15 @@ def test_components_are_those_of_scipy_and_opencv(plane, level, min_size, connec
     assert kept.shape == mask.shape
     assert (kept == large_components(mask, min_size, connectivity)).all()
     assert (kept == large_components_by_opencv(mask, min_size, connectivity)).all()
+
+
+@patient
+@given(planes(), st.integers(0, 255), st.sampled_from((4, 8)), st.sampled_from(ORDERS))
+def test_areas_are_those_of_opencv(plane, level, connectivity, order):
+    mask = (plane >= level).astype(np.uint8)
+    statistics = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)[2]
+    areas = component_areas(lay_out(mask, order), connectivity)
+    assert sorted(areas) == sorted(statistics[1:, cv2.CC_STAT_AREA])
 
 
 @pytest.mark.parametrize("name", PATTERNS)

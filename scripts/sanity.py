@@ -1,0 +1,26 @@
+import sys
+
+from cloudseg import logged
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.ensemble.decision import Decision
+        from cloudseg.report.submission_page import write_submission_page
+        from cloudseg.studies.sanity.check import data_set, look_at, look_at_own
+
+        files, params = snakemake.input, snakemake.params
+        paths = {"images": files.images, "truth": files.truth, "root": files.raw}
+        grid = tuple(params.submission_size)
+        if params.csv:
+            form, training = data_set(params.classes, grid, params.min_sizes, **paths)
+            sanity = look_at(params.csv, form, training, own=False, threads=snakemake.threads)
+        else:
+            decision = Decision.read(files.own[1], params.classes)
+            sanity = look_at_own(files.own[0], decision, grid=grid, threads=snakemake.threads, **paths)
+        write_submission_page(sanity, params.page)
+        text = f"{sanity}\n{params.page} shows it."
+        print(text)
+        if sanity.is_sane:
+            print(text, file=sys.__stderr__)
+        else:  # Snakemake prints the log of a failed job last
+            sys.exit(1)

@@ -1,0 +1,25 @@
+import sys
+
+from cloudseg import logged
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.ensemble.decision import Decision
+        from cloudseg.report.submission_page import write_submission_page
+        from cloudseg.studies.sanity.check import look_at_own
+
+        files, params = snakemake.input, snakemake.params
+        sanity = look_at_own(
+            files.submission,
+            Decision.read(files.decision, params.classes),
+            images=files.images,
+            truth=files.truth,
+            root=files.raw,
+            grid=tuple(params.submission_size),
+            threads=snakemake.threads,
+        )
+        svgs = {name: path for name, path in snakemake.output.items() if name != "page"}
+        write_submission_page(sanity, snakemake.output.page, svgs)
+        print(sanity)
+        if not sanity.is_sane:
+            print(f"{sanity}\n{snakemake.output.page} shows it", file=sys.__stderr__)
