@@ -231,7 +231,7 @@ class Config(JobConfig):
     remove: Bool = False
     """Let rule `verify` remove what it finds damaged, so that the next run makes it again."""
     csv: Annotated[str, Field(min_length=1)] | None = None
-    """A submission to look at, ours or not, for the rules `sanity`, which takes the config's own when there is none, and
+    """A submission to look at, ours or not, for the rules `sanity`, which without it takes the config's own, and
     `reproduce`. It is only read.
     """
     train: Bool = False
