@@ -140,7 +140,7 @@ rule submit:
 
 
 rule submission:
-    """Put the config's submission into the results and the working directory."""
+    """Make submission.csv, of the ensemble that the config names."""
     input:
         submission=submitted,
         decision=f"<ensembles>/{PLAN.config.submission}/decision.yaml",

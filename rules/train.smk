@@ -91,7 +91,7 @@ rule probe_one:
 
 
 rule probe:
-    """Show what every network of the sheet takes of the device."""
+    """Measure, for every experiment, the largest batch that fits into memory and the seconds of a step."""
     input:
         tables=expand(
             "<results>/probe/{experiment}.tsv", experiment=PLAN.sheet.experiment_paths
