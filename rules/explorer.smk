@@ -19,6 +19,7 @@ rule explorer:
             "<results>/report/explorer-sample.html",
             category="3 Ensembles",
             caption="captions/explorer.rst",
+            labels={"page": "What a threshold does"},
         ),
     log:
         "<logs>/explorer.log",

@@ -15,6 +15,7 @@ rule labels:
             "<results>/report/labels.html",
             category="1 Data",
             caption="captions/labels.rst",
+            labels={"page": "Doubtful labels"},
         ),
         table="<results>/report/labels.tsv",
     log:

@@ -21,7 +21,7 @@ rule masks:
         page=report(
             "<results>/report/masks/{ensemble}.html",
             category="3 Ensembles",
-            labels={"ensemble": "{ensemble}", "page": "masks"},
+            labels={"page": "Masks", "ensemble": "{ensemble}"},
             caption="captions/masks.rst",
         ),
         sheet="<results>/report/masks/{ensemble}.svg",
@@ -56,7 +56,7 @@ rule decision:
         page=report(
             "<results>/report/decision/{ensemble}.html",
             category="3 Ensembles",
-            labels={"ensemble": "{ensemble}", "page": "decision"},
+            labels={"page": "Decision", "ensemble": "{ensemble}"},
             caption="captions/decision.rst",
         ),
         surface="<results>/report/decision/{ensemble}-surface.svg",

@@ -47,7 +47,8 @@ rule provenance_page:
         page=report(
             "<results>/report/provenance.html",
             category="4 Submission",
-            caption="../captions/provenance.rst",
+            caption="captions/provenance.rst",
+            labels={"page": "Provenance"},
         ),
     log:
         "<logs>/provenance_page.log",

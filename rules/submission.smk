@@ -14,6 +14,7 @@ rule submission_page:
             "<results>/report/submission.html",
             category="4 Submission",
             caption="captions/submission.rst",
+            labels={"page": "Submission beside training"},
         ),
         presence="<results>/report/submission/presence.svg",
         areas="<results>/report/submission/areas.svg",
