@@ -15,6 +15,7 @@ from cloudseg.dataset.fetch import refuse_foreign_images
 from cloudseg.ensemble.publish import is_of_another_config
 from cloudseg.report.hints import next_commands
 from cloudseg.report.params import page_params
+from cloudseg.report.summary import leaderboard_summary, verdicts
 from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cloudseg.report.summary import leaderboard_summary
 from cloudseg.storage import stores
 
 RESULTS = "results/demo-smoke"
@@ -69,7 +70,9 @@ def test_validation_images_were_not_trained_on(smoke):
 
 def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke, repo):
     page = (smoke.results / "report/leaderboard.md").read_text()
-    assert page in smoke.printed
+    assert page in (smoke.results / "logs/leaderboard.log").read_text()
+    assert page not in smoke.printed
+    assert leaderboard_summary(smoke.results / "report/leaderboard.tsv") in smoke.printed
     for word in ("tu-tf_efficientnet_lite0", "| all ", "| fpn ", "all empty", "everywhere or nowhere"):
         assert word in page
     assert "cp config/kaggle.yaml" not in smoke.printed
