@@ -8,6 +8,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
+from cloudseg import terminal
 from cloudseg.commands import remember_words
 from cloudseg.config.messages import refuse
 from cloudseg.config_files import repeated_keys
@@ -71,6 +72,16 @@ of_run = ask(PLAN.run)
 of_prediction = ask(PLAN.prediction)
 of_ensemble = ask(PLAN.ensemble)
 of_blend = ask(PLAN.blend)
+
+
+def expected_seconds(rule, wildcards):
+    """Return the seconds of one core that a job takes; without wildcards those of a usual job of the rule."""
+    jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
+    return 0.0 if rule == "all" else ESTIMATES.expected_seconds(rule, jobs)
+
+
+# An encoder that all share tells nothing about a job
+terminal.register(expected_seconds, PLAN.sheet.constant_columns & {"encoder"})
 
 
 pathvars:

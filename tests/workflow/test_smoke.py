@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,23 @@ def test_all_folds_take_the_same_memory(smoke):
         peaks = [record["devices"][0]["peak_memory_mib"] for record in records]
         assert len(peaks) == 2
         assert max(peaks) <= 1.05 * min(peaks)
+
+
+def test_every_job_leaves_one_line_that_says_what_it_was_and_found(smoke):
+    done = re.findall(r"^\[ *(\d+)/49\] (.+): (.*)$", smoke.printed, flags=re.MULTILINE)
+    assert [int(number) for number, _, _ in done] == list(range(1, 49))  # `all` makes nothing
+    trained = {name: found for _, name, found in done if name.startswith("train ")}
+    assert trained.keys() == {
+        f"train {decoder} 96x144 quick fold {fold}" for decoder in ("fpn", "unet") for fold in "01"
+    }
+    for name, found in trained.items():
+        _, decoder, _, _, _, fold = name.split()
+        [run] = (smoke.results / "runs").glob(f"*/{decoder}/96x144/quick/fold{fold}")
+        best = pd.read_csv(run / "history.tsv", sep="\t")["valid_dice"].max()
+        assert found.startswith(f"3 epochs, Dice {best:.4f}, ")
+    for word in ("input:", "Reason:", "mem_mb", "\x1b", "RuleException"):
+        assert word not in smoke.printed
+    assert not list(smoke.results.rglob("*.progress.json"))
 
 
 def test_validation_images_were_not_trained_on(smoke):
