@@ -8,6 +8,7 @@ HOME = Path(str(workflow.current_basedir)).parent
 # Before an installed copy: jobs and parsing must use the code beside this Snakefile.
 sys.path.insert(0, str(HOME / "scripts"))
 
+from cloudseg import terminal
 from cloudseg.commands import remember_words
 from cloudseg.config.messages import refuse
 from cloudseg.config_files import repeated_keys
@@ -16,6 +17,7 @@ from cloudseg.ensemble.publish import is_of_another_config
 from cloudseg.provenance.record import SCHEMA_VERSION
 from cloudseg.report.hints import next_commands
 from cloudseg.report.params import page_params
+from cloudseg.report.summary import leaderboard_summary, verdicts
 from cloudseg.runtime import retries
 from cloudseg.runtime.gpus.granted import refuse_missing_devices
 from cloudseg.runtime.processes import import_from
@@ -95,6 +97,18 @@ RESULTS, LOGS, RUNS = (
 )
 
 DURATIONS = Durations(PLAN, RESULTS, on_cpu=ESTIMATES.on_cpu)
+
+
+def expected_seconds(rule, wildcards):
+    """Return the seconds that a job takes; without wildcards those of a usual job of the rule."""
+    if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
+        return seconds
+    jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
+    return 0.0 if rule == "all" else ESTIMATES.expected_seconds(rule, jobs)
+
+
+# An encoder that all share tells nothing about a job
+terminal.register(expected_seconds, PLAN.sheet.constant_columns & {"encoder"})
 
 if workflow.is_main_process:
     try:

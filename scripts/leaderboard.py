@@ -1,5 +1,3 @@
-import sys
-
 from cloudseg import logged
 from cloudseg.dataset.folds import read_folds
 from cloudseg.ensemble.decision import Decision
@@ -58,5 +56,4 @@ if __name__ == "__main__":
         write_text(snakemake.output.page, text)
         write_text(snakemake.output.diary, diary_page(table))
         write_leaderboard(table, params.classes, compared, common, snakemake.output.html, snakemake.output.charts)
-        for stream in (sys.stdout, sys.__stderr__):
-            print(text, file=stream)
+        print(text)

@@ -37,6 +37,10 @@ class Workflow:
         assert check or done.returncode != 0, done.stdout
         return done.stdout
 
+    def log(self) -> str:
+        """Return Snakemake's own log of the last call, which names every job that was started, with its files."""
+        return max((self.folder / ".snakemake/log").glob("*.log")).read_text()
+
     def planned(self, *words: str) -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
         return self.counted(self.run("-n", *words))

@@ -7,7 +7,7 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # From the lowest. What stands together on a floor does not import each other.
 FLOORS = [
-    {"errors", "commands"},
+    {"errors", "commands", "texts", "terminal"},
     {"config", "storage", "postprocess"},
     {"runtime"},
     {"dataset", "models"},

@@ -35,6 +35,20 @@ def test_the_users_command_plans_the_same(workflow):
     assert workflow.planned("--cores", "8", "--resources", "gpu=4") == DEMO
 
 
+def test_a_dry_run_says_a_line_per_kind_of_job_and_its_files_on_request(workflow):
+    printed = workflow.run("-n")
+    after = printed.rpartition("total")[2].splitlines()[2:]
+    lines = [line for line in after if line.startswith("  ")]
+    assert len(lines) == len(DEMO)
+    assert "  train fpn 96x144 quick fold 0 (and 3 more)" in lines
+    assert len(printed.splitlines()) < 55
+    assert max(map(len, printed.splitlines())) <= 120
+    whole = workflow.run("-n", "-p")
+    for word in ("input:", "reason:", "mem_mb="):
+        assert word not in printed
+        assert word in whole
+
+
 def test_submission_alone_plans_only_its_members(workflow):
     planned = workflow.planned("submission.csv")
     assert planned == {
@@ -77,7 +91,7 @@ def test_contest(workflow, repo):
 
 
 def test_smoke_lies_in_a_folder_of_its_own(workflow):
-    printed = workflow.run("-n", "--config", "smoke=true", "threads=64")
+    printed = workflow.run("-n", "-p", "--config", "smoke=true", "threads=64")
     assert printed.count("threads: 64, and this machine has") == (os.cpu_count() < 64)
     assert "results/demo-smoke/dataset/raw" in printed
     assert "results/demo/" not in printed
@@ -85,7 +99,7 @@ def test_smoke_lies_in_a_folder_of_its_own(workflow):
 
 def test_smoke_takes_a_sample_of_images_of_ones_own(workflow, small_images):
     settle(workflow.folder, small_images)
-    printed = workflow.run("-n", "--configfile", "config.yaml", "--config", "smoke=true")
+    printed = workflow.run("-n", "-p", "--configfile", "config.yaml", "--config", "smoke=true")
     planned = workflow.counted(printed)
     assert (planned["sample"], planned["check"], planned["submission"]) == (1, 2, 1)
     assert " submission.csv" not in printed
@@ -93,9 +107,9 @@ def test_smoke_takes_a_sample_of_images_of_ones_own(workflow, small_images):
 
 
 def test_gpus_are_asked_for_and_can_be_denied(workflow):
-    assert "gpu=1" in workflow.run("-n", "--resources", "gpu=4")
-    assert "gpu=1" not in workflow.run("-n", "--resources", "gpu=0")
-    assert "gpu=1" not in workflow.run("-n", "--config", "device=cpu")
+    assert "gpu=1" in workflow.run("-n", "-p", "--resources", "gpu=4")
+    assert "gpu=1" not in workflow.run("-n", "-p", "--resources", "gpu=0")
+    assert "gpu=1" not in workflow.run("-n", "-p", "--config", "device=cpu")
 
 
 def test_a_training_asks_for_the_gpus_and_cores_of_its_recipe(workflow, small_images):
@@ -103,7 +117,7 @@ def test_a_training_asks_for_the_gpus_and_cores_of_its_recipe(workflow, small_im
     write_config(
         workflow.folder, CONFIG | {"workers": 2, "recipes": {"tiny": {"start": "none", "gpus": 3, "batch": 6}}}
     )
-    words = ("-n", "--configfile", "config.yaml", "--cores", "16")
+    words = ("-n", "-p", "--configfile", "config.yaml", "--cores", "16")
     train = workflow.run(*words, "--until", "train").rpartition("rule train:")[2]
     assert "gpu=3" in train
     assert "threads: 9" in train
@@ -113,7 +127,7 @@ def test_what_is_scored_alone_does_not_predict_test_images(workflow, small_image
     settle(workflow.folder, small_images)
     (workflow.folder / "sheet.tsv").write_text(SHEET + "tu-test_resnet\tunet\t64x96\ttiny\t2\n")
     write_config(workflow.folder, CONFIG | {"ensembles": {"all": {"members": "decoder == 'fpn'"}}})
-    printed = workflow.run("-n", "--configfile", "config.yaml")
+    printed = workflow.run("-n", "-p", "--configfile", "config.yaml")
     assert workflow.counted(printed)["predict"] == 4 + 2
     assert "fpn/64x96/tiny/fold0/best-test.zarr" in printed
     assert "unet/64x96/tiny/fold0/best-valid.zarr" in printed
@@ -123,7 +137,7 @@ def test_what_is_scored_alone_does_not_predict_test_images(workflow, small_image
 def test_trainings_that_ask_for_more_memory_than_there_is_are_named_and_run_alone(workflow, small_images):
     settle(workflow.folder, small_images)
     write_config(workflow.folder, CONFIG | {"recipes": {"tiny": {"start": "none", "batch": 10000}}})
-    words = ("-n", "--configfile", "config.yaml", "--until", "train", "--config", "device=cpu")
+    words = ("-n", "-p", "--configfile", "config.yaml", "--until", "train", "--config", "device=cpu")
     printed = workflow.run(*words)
     asked = 1.5 * (1400 + 0.012 + 2700 * 10000 * 64 * 96 / 1e6)
     assert f"recipe tiny at 64x96: a training asks for {math.ceil(asked)} MB of memory, and there are " in printed

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from cloudseg.report.summary import leaderboard_summary
 from cloudseg.storage import stores
 
 RESULTS = "results/demo-smoke"
@@ -59,6 +61,23 @@ def test_all_folds_take_the_same_memory(smoke):
         assert max(peaks) <= 1.05 * min(peaks)
 
 
+def test_every_job_leaves_one_line_that_says_what_it_was_and_found(smoke):
+    done = re.findall(r"^\[ *(\d+)/49\] (.+): (.*)$", smoke.printed, flags=re.MULTILINE)
+    assert [int(number) for number, _, _ in done] == list(range(1, 49))  # `all` makes nothing
+    trained = {name: found for _, name, found in done if name.startswith("train ")}
+    assert trained.keys() == {
+        f"train {decoder} 96x144 quick fold {fold}" for decoder in ("fpn", "unet") for fold in "01"
+    }
+    for name, found in trained.items():
+        _, decoder, _, _, _, fold = name.split()
+        [run] = (smoke.results / "runs").glob(f"*/{decoder}/96x144/quick/fold{fold}")
+        best = pd.read_csv(run / "history.tsv", sep="\t")["valid_dice"].max()
+        assert found.startswith(f"3 epochs, Dice {best:.4f}, ")
+    for word in ("input:", "Reason:", "mem_mb", "\x1b", "RuleException"):
+        assert word not in smoke.printed
+    assert not list(smoke.results.rglob("*.progress.json"))
+
+
 def test_validation_images_were_not_trained_on(smoke):
     folds = pd.read_csv(smoke.results / "dataset/folds.tsv", sep="\t")
     for run in (smoke.results / "runs").glob("*/*/*/*/fold*"):
@@ -69,7 +88,9 @@ def test_validation_images_were_not_trained_on(smoke):
 
 def test_the_end_prints_a_leaderboard_and_the_next_commands(smoke, repo):
     page = (smoke.results / "report/leaderboard.md").read_text()
-    assert page in smoke.printed
+    assert page in (smoke.results / "logs/leaderboard.log").read_text()
+    assert page not in smoke.printed
+    assert leaderboard_summary(smoke.results / "report/leaderboard.tsv") in smoke.printed
     for word in ("tu-tf_efficientnet_lite0", "| all ", "| fpn ", "all empty", "everywhere or nowhere"):
         assert word in page
     assert "cp config/kaggle.yaml" not in smoke.printed

@@ -30,6 +30,7 @@ from cloudseg.dataset.contest import HEADER
 from cloudseg.dataset.fetch import write_marker
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
+from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import OVERHEAD
 from cloudseg.storage import files
 
@@ -121,7 +122,7 @@ def make_demo(
         for split in ("train", "test"):
             (part / f"{split}_images").mkdir(parents=True)
         with ThreadPoolExecutor(workers) as pool:
-            written = sorted(pool.map(write_image, tasks))
+            written = sorted(counted(pool.map(write_image, tasks), len(tasks), "images"))
         _write_csv(part / "train.csv", [(name, rles) for split, name, rles in written if split == "train"])
         unknown = ["1 1"] * len(CLASSES)
         _write_csv(part / "sample_submission.csv", [(name, unknown) for split, name, _ in written if split == "test"])

@@ -16,6 +16,7 @@ from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
 from cloudseg.dataset.decoding import decode_image, decoding_bytes
 from cloudseg.dataset.masks import draw_mask
 from cloudseg.errors import DatasetError
+from cloudseg.runtime.job_progress import counting
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest
 from cloudseg.storage.stores import Spec, Writer, made_with
@@ -142,10 +143,9 @@ def build_pixels(
 
     attrs = {"ids": source.ids, "classes": list(classes), "size": f"{height}x{width}", "data": source.digest}
     writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
+    makers = {"image": lambda row: source.image(row, (height, width)), "mask": packed_mask}
     with _one_opencv_thread():
-        _fill(writer, "image", arrays, lambda row: source.image(row, (height, width)), threads)
-        if split == "train":
-            _fill(writer, "mask", arrays, packed_mask, threads)
+        _fill(writer, arrays, {name: makers[name] for name in arrays}, threads)
     writer.finish()
 
 
@@ -184,7 +184,7 @@ def build_truth(
     attrs = {"ids": source.ids, "classes": list(classes), "data": source.digest}
     writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
     with _one_opencv_thread():
-        _fill(writer, "", arrays, lambda row: np.stack(source.masks(row, size)), threads)
+        _fill(writer, arrays, {"": lambda row: np.stack(source.masks(row, size))}, threads)
     writer.finish()
 
 
@@ -235,20 +235,34 @@ class _Source:
 
 
 def _fill(
-    writer: Writer, name: str, arrays: Mapping[str, Spec], make: Callable[[int], np.ndarray], threads: int
+    writer: Writer, arrays: Mapping[str, Spec], makers: Mapping[str, Callable[[int], np.ndarray]], threads: int
 ) -> None:
-    """Write what is missing of one array, a shard at a time; ``make(row)`` returns the values of an image."""
-    spec = arrays[name]
+    """Write what is missing, a shard at a time; the maker of an array returns the values of the image of a row."""
+    missing = {name: writer.missing(name) for name in arrays}
+    total = sum(rows.stop - rows.start for ranges in missing.values() for rows in ranges)
+    with ThreadPoolExecutor(threads) as pool, counting(total, "images") as done:
+        for name, spec in arrays.items():
+            _fill_array(writer, name, spec, missing[name], makers[name], pool, done)
+
+
+def _fill_array(
+    writer: Writer,
+    name: str,
+    spec: Spec,
+    missing: Sequence[slice],
+    make: Callable[[int], np.ndarray],
+    pool: ThreadPoolExecutor,
+    done: Callable[[int], None],
+) -> None:
     block = np.empty((spec.shard, *spec.shape[1:]), spec.dtype)  # reused for all shards, so that memory stays flat
-    with ThreadPoolExecutor(threads) as pool:
-        for rows in writer.missing(name):
+    for rows in missing:
 
-            def make_into(row: int, first: int = rows.start) -> None:
-                block[row - first] = make(row)
+        def make_into(row: int, first: int = rows.start) -> None:
+            block[row - first] = make(row)
 
-            for _ in pool.map(make_into, range(rows.start, rows.stop)):
-                pass  # only to raise what a thread raised
-            writer.write(rows, block[: rows.stop - rows.start], name)
+        for _ in pool.map(make_into, range(rows.start, rows.stop)):
+            done(1)
+        writer.write(rows, block[: rows.stop - rows.start], name)
 
 
 @contextlib.contextmanager

@@ -8,10 +8,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from tqdm import tqdm
 
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import blend
+from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
 
 # Raw bytes of member probabilities held at once, whatever the number of images and members.
@@ -79,16 +79,21 @@ def blend_stores(
     }
     spec = stores.Spec((count, len(classes), *size), "uint8", ("image", "class", "y", "x"))
     writer = stores.Writer(out, {"": spec}, attrs, made_with=stores.made_with(code, np, numba))
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=count, unit=" images", disable=None) as bar:
-        for rows in writer.missing():
+    missing = writer.missing()
+    with ThreadPoolExecutor(threads) as pool, counting(_images_in(missing), "images") as done:
+        for rows in missing:
             block = np.empty((rows.stop - rows.start, *spec.shape[1:]), np.uint8)
             first = 0
             for part in parts:
                 _blend_part(part, first, rows, block, sharpen, pool, threads)
                 first += len(part.ids)
             writer.write(rows, block)
-            bar.update(len(block))
+            done(len(block))
     writer.finish()
+
+
+def _images_in(ranges: Sequence[slice]) -> int:
+    return sum(rows.stop - rows.start for rows in ranges)
 
 
 def _blend_part(

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.errors import ConfigError, DamagedFileError
 from cloudseg.postprocess import Cut
+from cloudseg.runtime.job_progress import counted
 from cloudseg.storage import stores
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
@@ -66,7 +66,7 @@ def image_scores(
 
     with ThreadPoolExecutor(threads) as pool:
         rows = [row for row, fold in enumerate(fold_of) if folds is None or fold in folds]
-        scored = list(tqdm(pool.map(score, rows), total=len(rows), unit=" images", disable=None))
+        scored = list(counted(pool.map(score, rows), len(rows), "images"))
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from cloudseg.dataset.contest import HEADER
 from cloudseg.errors import MachineError, StoreError
 from cloudseg.postprocess import Cut, decode_rle, segment
+from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
 
 BLOCK = 8  # images that a thread holds in memory at once
@@ -64,10 +64,10 @@ def write_submission(
 
     names = [(image, label) for image in ids for label in classes]
     masks: dict[tuple[str, str], str] = {}
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(names), unit=" masks", disable=None) as bar:
+    with ThreadPoolExecutor(threads) as pool, counting(len(names), "masks") as done:
         for texts in pool.map(masks_of, range(0, len(ids), BLOCK)):
             masks.update(zip(names[len(masks) : len(masks) + len(texts)], texts, strict=True))
-            bar.update(len(texts))
+            done(len(texts))
     rows = [HEADER, *([f"{image}_{label}", masks[image, label]] for image, label in sample)]
     with files.atomic(out) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as file:

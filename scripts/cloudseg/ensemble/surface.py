@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numba
 import numpy as np
-from tqdm import tqdm
 
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import dice_sums
+from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
 
 # Images in memory at once: probabilities and truth of 4 classes at 350x525 take 1.5 MB an image.
@@ -66,15 +66,17 @@ def measure(
     classes = probabilities.shape[1]
     sums = np.zeros((len(folds), classes, 256, len(min_sizes)))
     counts = np.zeros(len(folds), np.int64)
-    for fold_row, fold in enumerate(folds):
-        rows = [row for row, owner in enumerate(fold_of) if owner == fold]
-        counts[fold_row] = len(rows)
-        for start in tqdm(range(0, len(rows), BLOCK), unit=" blocks", desc=f"fold {fold}", disable=None):
-            chosen = rows[start : start + BLOCK]
-            p = stores.read_images(probabilities, slice(chosen[0], chosen[-1] + 1))
-            g = np.concatenate([stores.read_images(masks, slice(row_of[row], row_of[row] + 1)) for row in chosen])
-            block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
-            sums[fold_row] += block_sums[0]
+    rows_of = [[row for row, owner in enumerate(fold_of) if owner == fold] for fold in folds]
+    with counting(sum(map(len, rows_of)), "images") as done:
+        for fold_row, rows in enumerate(rows_of):
+            counts[fold_row] = len(rows)
+            for start in range(0, len(rows), BLOCK):
+                chosen = rows[start : start + BLOCK]
+                p = stores.read_images(probabilities, slice(chosen[0], chosen[-1] + 1))
+                g = np.concatenate([stores.read_images(masks, slice(row_of[row], row_of[row] + 1)) for row in chosen])
+                block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
+                sums[fold_row] += block_sums[0]
+                done(len(chosen))
     return sums, counts, list(min_sizes), list(folds)
 
 

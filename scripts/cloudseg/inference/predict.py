@@ -17,6 +17,7 @@ from cloudseg.inference.predictor import Predictor
 from cloudseg.inference.settings import prediction_settings, settings_digest
 from cloudseg.runtime import devices
 from cloudseg.runtime.background import BackgroundWriter
+from cloudseg.runtime.job_progress import report
 from cloudseg.storage import files, stores
 
 QUEUED = 2  # shards that may wait to be written while the device computes
@@ -182,7 +183,7 @@ def _write_stores(
 ) -> None:
     predictor = None
     with BackgroundWriter(QUEUED, name="shards") as writing:
-        for target in targets:
+        for number, target in enumerate(targets):
             predictor = Predictor(
                 target.checkpoint,
                 job.recipe,
@@ -193,15 +194,27 @@ def _write_stores(
                 previous=predictor,
             )
             predictor.require_size(images.size, images.path)
-            write_shards(target.writer(batch), partial(_block, predictor, images, batch), images.ids, writing)
+            progress = partial(_report, number, len(targets), len(images))
+            write_shards(target.writer(batch), partial(_block, predictor, images, batch, progress), images.ids, writing)
             print(f"{target.name}: {len(images)} images", flush=True)
 
 
-def _block(predictor: Predictor, images: StoredImages, batch: int, rows: slice) -> np.ndarray:
+def _report(target: int, targets: int, n_images: int, row: int) -> None:
+    """Count an image for which one of two checkpoints is done as half an image."""
+    report((target * n_images + row) / targets, n_images, "images")
+
+
+def _block(
+    predictor: Predictor, images: StoredImages, batch: int, progress: Callable[[int], None], rows: slice
+) -> np.ndarray:
     """Return the probabilities of a range of images, (image, class, y, x) uint8."""
-    starts = range(rows.start, rows.stop, batch)
-    parts = [predictor.quantised(images.read(range(start, min(start + batch, rows.stop)))) for start in starts]
-    return torch.cat(parts).cpu().numpy()  # waits for the device, once per shard
+    parts = []
+    for start in range(rows.start, rows.stop, batch):
+        progress(start)
+        parts.append(predictor.quantised(images.read(range(start, min(start + batch, rows.stop)))))
+    block = torch.cat(parts).cpu().numpy()  # waits for the device, once per shard
+    progress(rows.stop)
+    return block
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:

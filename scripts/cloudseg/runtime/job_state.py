@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloudseg.runtime.job_progress import JobProgress, progress_file, read_progress
+from cloudseg.runtime.job_progress import JobProgress, progress_path, read_progress
 from cloudseg.storage.records import record_file
 
 TAIL = 20_000  # bytes of a log in which its last error is looked for
@@ -60,7 +60,7 @@ def read_job(log: str | Path, *, done: bool = False, now: float | None = None) -
     ('not begun', 'done')
     """
     log, now = Path(log), time.time() if now is None else now
-    progress, note = read_progress(progress_file(log)), _read_note(log)
+    progress, note = read_progress(progress_path(log)), _read_note(log)
     if reason := (progress and progress.error) or note.get("refused"):
         return Job(log, State.FAILED, first_line(reason), progress=progress)
     if progress or note.get("running"):

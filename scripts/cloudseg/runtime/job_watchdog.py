@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from cloudseg.runtime import job_progress
 from cloudseg.runtime.processes import cpu_seconds
 from cloudseg.runtime.watchdog import IDLE, STUCK_AFTER
 
@@ -159,4 +160,5 @@ def _end(text: str, log: TextIO) -> None:
     _say(text, log, on_terminal=True)
     faulthandler.dump_traceback(log)
     log.flush()
+    job_progress.fail(text)
     os._exit(1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.errors import MachineError, UserError
+from cloudseg.runtime.job_progress import reporting
 from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
@@ -24,7 +25,8 @@ GC_THRESHOLD = 50_000
 def logged(snakemake: Any) -> Iterator[None]:
     """Redirect stdout, stderr and the errors of a job to the rule's first ``log`` file; end the job with its Snakemake.
 
-    When the job has ended well, the digests of its outputs are recorded by :mod:`cloudseg.storage.records`.
+    While the job runs, :mod:`cloudseg.runtime.job_progress` says beside its log how far it is. When it has ended well,
+    the digests of its outputs are recorded by :mod:`cloudseg.storage.records`.
 
     Snakemake's ``script:`` redirects nothing by itself. A :class:`cloudseg.errors.UserError` ends the job with its
     message alone; anything else leaves its traceback. A job that stands still is ended with the name of the file that
@@ -57,6 +59,7 @@ def logged(snakemake: Any) -> Iterator[None]:
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
         watching(log),
+        reporting(path),
     ):
         if note.refused:
             print(

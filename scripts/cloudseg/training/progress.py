@@ -10,6 +10,7 @@ from torch import nn
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.errors import ConfigError
+from cloudseg.runtime import job_progress
 from cloudseg.training.schedules import SCHEDULES, reductions
 
 
@@ -111,6 +112,20 @@ class Progress:
                 **self.history[-1], epochs=self._recipe.epochs, best=" (best)" if self.improved else ""
             )
         )
+
+    def report(self, part: float = 0.0, **facts: float) -> None:
+        """Tell whoever watches the job how far the training is.
+
+        Parameters
+        ----------
+        part : of the epoch that is trained, from 0 to 1.
+        facts : of the last epoch, beside its Dice and its losses.
+        """
+        if self.history:
+            last, best = self.history[-1], self.history[self.best_epoch - 1]
+            facts |= {"dice": last["valid_dice"], "best_dice": best["valid_dice"], "best_epoch": self.best_epoch}
+            facts |= {"loss": last["train_loss"], "valid_loss": last["valid_loss"]}
+        job_progress.report(self.epoch + part, self._recipe.epochs, "epochs", **facts)
 
     def when_stopped(self) -> str:
         """Return what becomes of a training that is stopped now."""

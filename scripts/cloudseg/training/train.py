@@ -55,6 +55,8 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     progress = Progress(job.recipe, data.classes, len(data.batches))
     checkpoints = Checkpoints(job, micro_batch, data.classes, group)
     checkpoints.restore(trainer, progress)
+    if group.is_main:
+        progress.report()
     with exiting_on_signal(progress.when_stopped), contextlib.closing(checkpoints):
         while not progress.finished:
             started = time.perf_counter()
@@ -73,6 +75,8 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
             stopwatch.busy = trainer.busy.seconds()
             group.print_main(progress.line())
             checkpoints.save(trainer, progress)
+            if group.is_main:
+                progress.report(images_per_second=round(data.batches.n_images / stopwatch.training[-1], 2))
     stopwatch.n_images = data.batches.n_images
     machines = describe_devices(group, stopwatch)
     if not group.is_main:
@@ -107,6 +111,8 @@ def _train_epoch(
         rate = progress.learning_rate(number)
         n_images, steps = data.batches.batch_images(number), data.batches.accumulation_steps(number)
         total += trainer.train_step(image, mask, learning_rate=rate, n_images=n_images, accumulation_steps=steps)
+        if group.is_main:
+            progress.report((number + 1) / (len(data.batches) + len(data.valid)))
     loss = progress.require_finite(group.sum(total).item() / data.batches.n_images, "training")
     group.average_buffers(trainer.model)
     if trainer.eval_model is not trainer.model:

@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,20 @@ def minutes(cost: Cost, work: Work, threads: int = 1, attempt: int = 1) -> int:
     >>> minutes(Cost(0, seconds_per_image=0.6), Work(images=1000)), minutes(Cost(0, seconds=0), Work(), attempt=2)
     (51, 20)
     """
-    seconds = cost.seconds_per_image * work.images + cost.seconds_per_mask * work.masks
-    seconds += cost.seconds_per_megapixel * work.megapixels
-    return attempt * math.ceil(LEAST_MINUTES + PATIENCE * (cost.seconds + seconds / threads) / 60)
+    return attempt * math.ceil(LEAST_MINUTES + PATIENCE * seconds(cost, work, threads) / 60)
+
+
+def seconds(cost: Cost, work: Work, threads: int = 1) -> float:
+    """Return the seconds that a job is expected to take.
+
+    Examples
+    --------
+    >>> seconds(Cost(0, seconds=5, seconds_per_image=0.5), Work(images=100), threads=2)
+    30.0
+    """
+    growing = cost.seconds_per_image * work.images + cost.seconds_per_mask * work.masks
+    growing += cost.seconds_per_megapixel * work.megapixels
+    return cost.seconds + growing / threads
 
 
 def machine_megabytes() -> int:
@@ -160,6 +172,7 @@ class Estimates:
 
     def __init__(self, *, on_cpu: bool) -> None:
         self.on_cpu = on_cpu
+        self._work: dict[str, Work | Callable[[Any], Work]] = {}
 
     def of(self, rule: str, work: Work | Callable[[Any], Work]) -> dict[str, Callable[..., int]]:
         """Return the functions of a rule's ``mem_mb`` and ``runtime``.
@@ -170,6 +183,7 @@ class Estimates:
         work : what each job of the rule has to do, or a function of its wildcards that says it.
         """
         cost = self.cost(rule)
+        self._work[rule] = work
 
         def mem_mb(wildcards: Any, threads: int, attempt: int) -> int:
             return megabytes(cost, work(wildcards) if callable(work) else work, threads, attempt)
@@ -178,6 +192,26 @@ class Estimates:
             return minutes(cost, work(wildcards) if callable(work) else work, threads, attempt)
 
         return {"mem_mb": mem_mb, "runtime": runtime}
+
+    def expected_seconds(self, rule: str, jobs: Sequence[Mapping[str, str]]) -> float | None:
+        """Return how long one core takes for a job of a rule, the mean over jobs; None for a rule without a cost.
+
+        Parameters
+        ----------
+        rule : one that :meth:`of` was asked for.
+        jobs : their wildcards.
+
+        Examples
+        --------
+        >>> estimates = Estimates(on_cpu=True)
+        >>> _ = estimates.of("folds", Work(images=10_000))
+        >>> estimates.expected_seconds("folds", [{}]), estimates.expected_seconds("another", [{}])
+        (6.0, None)
+        """
+        work = self._work.get(rule)
+        if work is None or not jobs:
+            return None
+        return statistics.mean(seconds(self.cost(rule), work(job) if callable(work) else work) for job in jobs)
 
     def cost(self, rule: str) -> Cost:
         """Return what a job of a rule costs here."""

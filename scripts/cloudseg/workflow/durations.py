@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloudseg.config.encoder_work import NetworkWork, encoder_work
-from cloudseg.runtime.job_progress import progress_file, read_progress
+from cloudseg.runtime.job_progress import progress_path, read_progress
 from cloudseg.training.finished import FOLDER, STATE
 from cloudseg.training.history import FILE, read_history
 from cloudseg.workflow.dataset import estimated_pixels
@@ -183,7 +183,7 @@ class Durations:
     def _finished_epochs(self, run: Run) -> float:
         """Return after which epoch a training that was stopped, or runs, goes on."""
         folder = self.folder(run)
-        progress = read_progress(progress_file(folder / "train.log"))
+        progress = read_progress(progress_path(folder / "train.log"))
         done = progress.done if progress and progress.unit == "epochs" else 0.0
         kept = not (folder / "run.json").is_file() and (folder / STATE).is_file()
         return max(done, len(read_history(folder / FILE)) if kept else 0)

@@ -74,6 +74,11 @@ class Sheet:
         return sorted({row.recipe for row in self.rows})
 
     @functools.cached_property
+    def constant_columns(self) -> set[str]:
+        """The columns of the key, but for the fold, that have one value in all rows."""
+        return {name for name in KEY if self.experiments[name].nunique() == 1}
+
+    @functools.cached_property
     def rows_by_experiment(self) -> dict[tuple[str, ...], list[ExperimentRow]]:
         """The rows that train an experiment, on so many folds each."""
         rows: dict[tuple[str, ...], list[ExperimentRow]] = {}

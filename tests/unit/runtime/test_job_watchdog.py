@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from cloudseg.runtime.job_progress import read_progress
+
 JOB = """
 import os, subprocess, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +72,7 @@ def test_a_job_that_waits_for_a_file_ends_with_its_name(tmp_path, how):
     waits = "waiting for {} s, without computing, reading or writing anything, most likely for " + str(name)
     assert lines[0].startswith(waits.format(0))
     assert "more the job ends" in lines[0]
+    assert "image.jpg" in read_progress(tmp_path / "job.progress.json").error
     [end] = [line for line in lines if line.startswith("Error: ")]
     assert end.startswith(f"Error: {waits.format(1)}")
     assert end.endswith("check that the disk answers, then run the same command again")

@@ -14,6 +14,7 @@ from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.probabilities import quantise
 from cloudseg.models.segmenter import build_model
 from cloudseg.postprocess import dice_surface, level
+from cloudseg.report.summary import verdict_of
 from cloudseg.storage import stores
 from cloudseg.studies.quantising import Tally, page, study, truncate
 
@@ -180,6 +181,8 @@ def test_cutting_off_is_the_float_rule_at_levels_and_too_low_in_blends(inputs):
 def test_page_shows_every_row_and_the_diarys_variance(inputs):
     _, summary = run(inputs)
     text = page(summary, "a/b/fold1/best")
+    worst = summary.loc[summary["way"] == "rounded", "largest_at_hundredths"].max()
+    assert f"by at most {worst:.2g} at thresholds of 0.01 to 0.99" in verdict_of(text)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
     assert len(lines) == 2 + len(summary) == 6

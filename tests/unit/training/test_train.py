@@ -17,7 +17,7 @@ from network_fixtures import (
 
 from cloudseg.models.checkpoint_file import load_strictly, read_state
 from cloudseg.models.segmenter import Segmenter, build_model
-from cloudseg.runtime import devices
+from cloudseg.runtime import devices, job_progress
 from cloudseg.storage import files
 from cloudseg.training import losses, trainer
 from cloudseg.training.data import dataset, fold
@@ -144,6 +144,24 @@ def test_progress_is_quiet_outside_a_terminal(inputs, tmp_path, capsys):
     said = capsys.readouterr()
     assert said.err == ""
     assert [line.split(":")[0] for line in said.out.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_whoever_watches_is_told_how_far_it_is_in_parts_of_epochs(inputs, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(job_progress, "report", lambda done, total, unit, **facts: told.append((done, total, facts)))
+    first = run(inputs, tmp_path, epochs=2, schedule="constant")
+    assert {total for _, total, _ in told} == {2}
+    done = [each for each, _, _ in told]
+    assert done == sorted(done)
+    assert (done[0], done[-1]) == (0, 2)
+    assert sum(0 < each < 1 for each in done) == sum(1 < each < 2 for each in done) > 1
+    dice = pd.read_csv(first["history"], sep="\t")["valid_dice"]
+    assert (told[-1][2]["dice"], told[-1][2]["best_dice"]) == (dice.iloc[-1], dice.max())
+    assert told[-1][2]["images_per_second"] > 0
+    told.clear()
+    run(inputs, tmp_path, epochs=3, schedule="constant")
+    assert told[0][:2] == (2, 3)  # what the first process trained
+    assert told[0][2]["dice"] == dice.iloc[-1]
 
 
 def test_images_smaller_than_the_decoder_takes_are_refused_before_training(inputs, tmp_path):

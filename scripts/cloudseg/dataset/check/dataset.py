@@ -16,6 +16,7 @@ from cloudseg.dataset.check.images import CheckedImage, check_image
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
 from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split
+from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import sha256
 
@@ -73,7 +74,8 @@ def check_dataset(
     budget = MemoryBudget(memory)
     with ThreadPoolExecutor(workers) as pool:
         grid = size_of_submission if min_sizes else None
-        checked = list(pool.map(lambda file: check_image(folder, *file, labels, budget, grid), files))
+        found = pool.map(lambda file: check_image(folder, *file, labels, budget, grid), files)
+        checked = list(counted(found, len(files), "images"))
     for image in checked:
         report.findings += image.findings
     images = _tabulate(checked, classes)

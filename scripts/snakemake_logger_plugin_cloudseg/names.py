@@ -1,0 +1,64 @@
+"""How jobs are called, and what they have found when they have ended: all that is known here of single rules."""
+
+import contextlib
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cloudseg.terminal import unsaid_wildcards
+
+RUN = "{decoder} {encoder} {size} {recipe}"
+NAMES = {
+    "demo": "demo images",
+    "fetch": "download of the images",
+    "sample": "sample of the images",
+    "check": "check {split} images",
+    "folds": "folds",
+    "pixels": "pixels of {split} images at {size}",
+    "truth": "true masks",
+    "dataset_sheet": "sheet of images with their labels",
+    "augmented": "sheet of augmented images, {recipe}",
+    "weights": "initial weights {encoder} {start}",
+    "train": f"train {RUN} fold {{fold}}",
+    "predict": f"predict {RUN} fold {{fold}} {{split}}",
+    "probe_one": f"probe {RUN}",
+    "blend": "blend {ensemble} {split}",
+    "surface": "surface {ensemble}",
+    "decide": "decide {ensemble}",
+    "compare": "compare {ensemble} with its members",
+    "submit": "submission of {ensemble}",
+}
+
+
+def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
+    """Return what a person calls a job; for a rule that is not ours its name and the values of its wildcards.
+
+    Examples
+    --------
+    >>> job_name("blend", {"ensemble": "all", "split": "test"}), job_name("map_reads", {"sample": "a", "unit": "1"})
+    ('blend all test', 'map_reads a 1')
+    """
+    unsaid = unsaid_wildcards()
+    said = {name: "" if name in unsaid else value for name, value in wildcards.items()}
+    with contextlib.suppress(KeyError):  # of another workflow's rule of the same name
+        if rule in NAMES:
+            return " ".join(NAMES[rule].format(**said).split())
+    return " ".join([rule, *wildcards.values()])
+
+
+def result(rule: str, outputs: Sequence[str]) -> str:
+    """Return what a finished job has found, in a few words; nothing for most."""
+    find = RESULTS.get(rule)
+    with contextlib.suppress(OSError, ValueError, KeyError, StopIteration):
+        return find(outputs) if find else ""
+    return ""
+
+
+def _trained(outputs: Sequence[str]) -> str:
+    history = next(path for path in outputs if Path(path).name == "history.tsv")
+    with Path(history).open(encoding="utf-8", newline="") as file:
+        dice = [float(row["valid_dice"]) for row in csv.DictReader(file, delimiter="\t")]
+    return f"{len(dice)} epochs, Dice {max(dice):.4f}"
+
+
+RESULTS: dict[str, Callable[[Sequence[str]], str]] = {"train": _trained}
