@@ -27,6 +27,20 @@ NAMES = {
     "decide": "decide {ensemble}",
     "compare": "compare {ensemble} with its members",
     "submit": "submission of {ensemble}",
+    "submission": "submission.csv",
+    "provenance": "provenance of {ensemble}",
+    "provenance_page": "page of the provenance",
+    "masks": "page of masks, {ensemble}",
+    "decision": "page of the decision, {ensemble}",
+    "explorer": "explorer",
+    "labels": "page of doubtful labels",
+    "submission_page": "page of the submission",
+    "leaderboard": "leaderboard",
+    "curves": "learning curves",
+    "job_times": "page of times and memory",
+    "shift": "train against test",
+    "loading": "time to load images",
+    "quantising": "cost of one byte per probability",
 }
 
 
@@ -58,7 +72,7 @@ def _trained(outputs: Sequence[str]) -> str:
     history = next(path for path in outputs if Path(path).name == "history.tsv")
     with Path(history).open(encoding="utf-8", newline="") as file:
         dice = [float(row["valid_dice"]) for row in csv.DictReader(file, delimiter="\t")]
-    return f"{len(dice)} epochs, Dice {max(dice):.4f}"
+    return f"{len(dice)} epochs, best Dice {max(dice):.4f}"
 
 
 RESULTS: dict[str, Callable[[Sequence[str]], str]] = {"train": _trained}

@@ -72,7 +72,7 @@ def test_every_job_leaves_one_line_that_says_what_it_was_and_found(smoke):
         _, decoder, _, _, _, fold = name.split()
         [run] = (smoke.results / "runs").glob(f"*/{decoder}/96x144/quick/fold{fold}")
         best = pd.read_csv(run / "history.tsv", sep="\t")["valid_dice"].max()
-        assert found.startswith(f"3 epochs, Dice {best:.4f}, ")
+        assert found.startswith(f"3 epochs, best Dice {best:.4f}, ")
     for word in ("input:", "Reason:", "mem_mb", "\x1b", "RuleException"):
         assert word not in smoke.printed
     assert not list(smoke.results.rglob("*.progress.json"))

@@ -44,7 +44,7 @@ def test_a_job_leaves_a_line_with_what_it_found(run, tmp_path):
     run.finish(1)
     run.start(0, "all", output=[])
     run.finish(0)
-    assert run.lines[-1] == "[1/3] train fpn resnet34 96x144 quick fold 0: 3 epochs, Dice 0.7723, 0 s"
+    assert run.lines[-1] == "[1/3] train fpn resnet34 96x144 quick fold 0: 3 epochs, best Dice 0.7723, 0 s"
     assert not {"given", "Missing", "mem_mb"} & set(run.stream.getvalue().split())
 
 
