@@ -3,7 +3,8 @@ BIN ?= $(if $(VIRTUAL_ENV),$(VIRTUAL_ENV)/bin,.venv/bin)
 BENCH ?= postprocess
 # What a change breaks most often; nothing here trains a network.
 QUICK = tests/golden tests/unit/config tests/unit/workflow tests/unit/dataset tests/unit/storage tests/unit/ensemble \
-        tests/unit/report $(wildcard tests/unit/test_*.py) scripts/cloudseg tests/workflow/test_lint.py
+        tests/unit/report tests/unit/logger_plugin tests/unit/provenance $(wildcard tests/unit/test_*.py) \
+        scripts/cloudseg scripts/snakemake_logger_plugin_cloudseg tests/workflow/test_lint.py
 
 .PHONY: help setup demo test quick lint format bench
 

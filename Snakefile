@@ -77,7 +77,7 @@ if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile
 onsuccess:
     for line in verdicts(RESULTS / "report", since=workflow.start_time.timestamp()):
         logger.info(line)
-    page = RESULTS / "report/leaderboard.md"
+    page = RESULTS / "report/leaderboard.html"
     if page.is_file() and page.stat().st_mtime > workflow.start_time.timestamp():
         logger.info(leaderboard_summary(RESULTS / "report/leaderboard.tsv"))
         logger.info(

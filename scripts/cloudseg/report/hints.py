@@ -16,11 +16,11 @@ def next_commands(
     smoke: bool,
     own_images: bool,
 ) -> str:
-    """Return where the leaderboard is and the commands that follow, each with the config that ran.
+    """Return where the pages are and the commands that follow, each with the config that ran.
 
     Parameters
     ----------
-    page : the leaderboard.
+    page : the leaderboard, beside which the others lie.
     home : the folder of the Snakefile.
     configfiles : as they were given on the command line; none for the demo.
     typed : what was given by `--config`.
@@ -48,7 +48,8 @@ def next_commands(
         lines.append(("the contest's data", f"{command} submission.csv --configfile {config}/kaggle.yaml"))
     if not own_images:
         lines.append(("your own images", _own_images(command, home, here)))
-    return "\n".join([f"The leaderboard is {page}. Next:", *(f"  {what:<20} {words}" for what, words in lines)])
+    looks = f"Look at {page}, and at masks/, decision/ and explorer.html beside it. Next:"
+    return "\n".join([looks, *(f"  {what:<20} {words}" for what, words in lines)])
 
 
 def _own_images(command: str, home: Path, here: bool) -> str:
