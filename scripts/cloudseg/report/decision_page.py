@@ -168,8 +168,8 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
         Column("member", gains["name"].tolist()),
         Column("% of the blend", (100 * gains["weight"] / gains["weight"].sum()).tolist(), digits=1),
         Column("Dice alone", gains["alone"].tolist(), best="max", help="Cut by the fixed decision."),
-        Column("blend without it", gains["without"].tolist(), best="min", help="Cut as the blend is."),
-        Column("adds", gains["gain"].tolist(), help="The blend minus the blend without it."),
+        Column("blend without it", gains["without"].tolist(), help="Cut as the blend is."),
+        Column("adds", gains["gain"].tolist(), best="max", help="The blend minus the blend without it."),
         Column("from", gains["low"].tolist()),
         Column("to", gains["high"].tolist()),
     ]
