@@ -1,4 +1,3 @@
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -6,7 +5,9 @@ from cloudseg import logged
 from cloudseg.config.checks import fixed_min_sizes
 from cloudseg.config.reading import read_config
 from cloudseg.dataset.check import check_dataset
+from cloudseg.runtime.logs import tell
 from cloudseg.storage.files import write_table, write_text
+from cloudseg.texts import printable
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -24,11 +25,11 @@ if __name__ == "__main__":
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too
             images, report = check()
-        print(report)
+        print(printable(str(report)))
         if report.render(None) != str(report):
             everything = Path(snakemake.log[0]).with_suffix(".all.txt")
             write_text(everything, report.render(None) + "\n")
             print(f"Every finding is in {everything}")
         report.raise_for_errors()  # the report is in the log, which Snakemake shows when a job fails
-        print(report, file=sys.__stderr__)
+        tell(report, into_log=False)
         write_table(images, snakemake.output.images)

@@ -9,17 +9,13 @@ from cloudseg.provenance import here
 from cloudseg.provenance.reproduce import Question, expectation, how_to_go_on, settings_of, verdict
 from cloudseg.provenance.workplace import workplace
 from cloudseg.runtime import checkout
-
-
-def tell(lines):
-    """Print lines into the log, and into the terminal."""
-    for stream in (sys.stdout, sys.__stderr__):
-        print(*lines, sep="\n", file=stream, flush=True)
+from cloudseg.runtime.logs import tell
+from cloudseg.texts import printable
 
 
 def stop(lines):
     """Snakemake prints the log of a failed job."""
-    print(*lines, sep="\n", flush=True)
+    print(*map(printable, lines), sep="\n", flush=True)
     sys.exit(1)
 
 
@@ -28,7 +24,7 @@ def from_images(question, made, scratch, snakemake):
     from cloudseg.provenance.retrain import retrain
 
     params = snakemake.params
-    tell([f"making it from the images in {scratch}"])
+    tell(f"making it from the images in {scratch}")
     retrain(
         question.match.known,
         question.lacking,
@@ -52,7 +48,7 @@ def from_models(question, made, scratch, snakemake):
         from cloudseg.inference.predict import made_with
         from cloudseg.provenance.remake import remake
 
-        tell(expectation(here.doubts(provenance, made_with(codes["prediction"], device), codes, device.type)))
+        tell(*expectation(here.doubts(provenance, made_with(codes["prediction"], device), codes, device.type)))
         options = {"scratch": scratch, "device": device, "codes": codes, "threads": snakemake.threads}
         remarks = remake(question.match.known, question.names, made, **options)
     return f"from the stored models on {device.type}", remarks
@@ -73,14 +69,16 @@ def main(snakemake):
     gone = bool(question.lacking or question.names is None)
     if gone and not params.train:
         stop([*lines, *how_to_go_on(question.submission, question.lacking)])
-    tell(lines)
+    tell(*lines)
     name = known.provenance.csv.sha256[:12]
     made = own / "reproduced" / f"{name}.csv"
     with workplace(own / ".reproduce" / (f"{name}-trained" if gone else name)) as scratch:
         began = time.perf_counter()
         how, remarks = (from_images if gone else from_models)(question, made, scratch, snakemake)
     said, same = verdict(question, made, time.perf_counter() - began, how, remarks)
-    (tell if same else stop)(said)
+    if not same:
+        stop(said)
+    tell(*said)
 
 
 if __name__ == "__main__":

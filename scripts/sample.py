@@ -1,8 +1,8 @@
-import sys
 from pathlib import Path
 
 from cloudseg import logged
 from cloudseg.dataset.sample import make_sample
+from cloudseg.runtime.logs import tell
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -12,5 +12,4 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             images=snakemake.params.images,
         )
-        for stream in (sys.stdout, sys.__stderr__):
-            print(f"smoke: {taken}", file=stream)
+        tell(f"smoke: {taken}")

@@ -1,6 +1,8 @@
 import sys
 
 from cloudseg import logged
+from cloudseg.runtime.logs import tell
+from cloudseg.texts import printable
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -18,9 +20,9 @@ if __name__ == "__main__":
             decision = Decision.read(files.own[1], params.classes)
             sanity = look_at_own(files.own[0], decision, grid=grid, threads=snakemake.threads, **paths)
         write_submission_page(sanity, params.page)
-        text = f"{sanity}\n{params.page} shows it."
+        text = printable(f"{sanity}\n{params.page} shows it.")
         print(text)
         if sanity.is_sane:
-            print(text, file=sys.__stderr__)
+            tell(text, into_log=False)
         else:  # Snakemake prints the log of a failed job last
             sys.exit(1)

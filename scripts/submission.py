@@ -1,8 +1,8 @@
-import sys
 from pathlib import Path
 
 from cloudseg import logged
 from cloudseg.ensemble.publish import publish
+from cloudseg.runtime.logs import tell
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -14,5 +14,4 @@ if __name__ == "__main__":
             root=paths.get("root"),
             about=f"config {snakemake.params.config}, ensemble {snakemake.params.ensemble}",
         )
-        for stream in (sys.stdout, sys.__stderr__):
-            print(*lines, sep="\n", file=stream)
+        tell(*lines)

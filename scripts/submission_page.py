@@ -1,6 +1,5 @@
-import sys
-
 from cloudseg import logged
+from cloudseg.runtime.logs import tell
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -22,4 +21,4 @@ if __name__ == "__main__":
         write_submission_page(sanity, snakemake.output.page, svgs)
         print(sanity)
         if not sanity.is_sane:
-            print(f"{sanity}\n{snakemake.output.page} shows it", file=sys.__stderr__)
+            tell(sanity, f"{snakemake.output.page} shows it", into_log=False)

@@ -1,7 +1,6 @@
-import sys
-
 from cloudseg import logged
 from cloudseg.config.job import JobConfig
+from cloudseg.runtime.logs import tell
 from cloudseg.training.job import TrainingJob
 
 if __name__ == "__main__":
@@ -11,8 +10,7 @@ if __name__ == "__main__":
         job = TrainingJob.of_rule(snakemake)
         finished = job.finished()
         if finished.restore():
-            for stream in (sys.stdout, sys.__stderr__):
-                print(f"{finished.run}: had finished with this recipe and these data; its files are back", file=stream)
+            tell(f"{finished.run}: had finished with this recipe and these data; its files are back")
         else:
             # Where a job runs is no property of its result: no param, so that moving house reruns nothing.
             with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:

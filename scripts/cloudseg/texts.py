@@ -1,4 +1,4 @@
-"""Texts that fit in a line of a terminal."""
+"""Texts for a terminal: such as fit in a line, and none that gives it orders."""
 
 import unicodedata
 
@@ -12,6 +12,21 @@ def columns_of(text: str) -> int:
     (6, 2, 1)
     """
     return sum(map(_columns, text))
+
+
+def printable(text: str) -> str:
+    r"""Return a text with `?` in place of what moves a cursor, clears a screen or turns letters round.
+
+    Names of files and cells of tables come from anywhere; line breaks and tabs stay.
+
+    Examples
+    --------
+    >>> printable("a\tb\n\x1b[2Jc\x9b2J\u202ed\ud800 雲")
+    'a\tb\n?[2Jc?2J?d? 雲'
+    """
+    return (
+        text if text.isprintable() else "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+    )
 
 
 def shorten(text: str, columns: int) -> str:
@@ -29,7 +44,7 @@ def shorten(text: str, columns: int) -> str:
     >>> shorten("fold 0", 30), shorten("a\\nb", 30)
     ('fold 0', 'a?b')
     """
-    text = "".join(each if each.isprintable() else "?" for each in text)
+    text = printable(text).replace("\n", "?").replace("\t", "?")
     if columns_of(text) <= columns:
         return text
     right = _first(text[::-1], columns // 2)[::-1]

@@ -63,7 +63,7 @@ def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
 def result(rule: str, outputs: Sequence[str]) -> str:
     """Return what a finished job has found, in a few words; nothing for most."""
     find = RESULTS.get(rule)
-    with contextlib.suppress(OSError, ValueError, KeyError, StopIteration):
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, StopIteration, csv.Error):
         return find(outputs) if find else ""
     return ""
 

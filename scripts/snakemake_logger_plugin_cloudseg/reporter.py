@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from snakemake_logger_plugin_cloudseg.controls import plain
+
 if TYPE_CHECKING:
     from snakemake_logger_plugin_cloudseg.board import Board, Job
     from snakemake_logger_plugin_cloudseg.screen import Lines, Screen
@@ -82,7 +84,7 @@ class Reporter:
         if self._screen is not None:
             self._screen.print(text, level)
         elif text:
-            self.stream.write(_coloured(text, level, self._colours()) + "\n")
+            self.stream.write(_coloured(plain(text), level, self._colours()) + "\n")
             self.stream.flush()
 
     def _colours(self) -> bool:

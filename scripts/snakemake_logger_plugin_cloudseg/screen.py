@@ -18,13 +18,13 @@ from typing import Any, TextIO
 
 from cloudseg.texts import shorten
 from snakemake_logger_plugin_cloudseg.board import Board
+from snakemake_logger_plugin_cloudseg.controls import plain
 
 COLUMNS = 120  # at most
 LOOK = 1.0  # seconds between two looks at the running jobs
 SAY = 30.0  # seconds between two plain lines about running jobs
 SAID_JOBS = 4  # jobs in plain lines
 STYLES = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
-CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b.|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def screen_for(stream: TextIO, board: Board, *, colours: bool) -> "Screen | Lines":
@@ -71,7 +71,7 @@ class Lines:
     def print(self, text: str, level: int = logging.INFO) -> None:
         """Print a text."""
         with self._lock:
-            self._stream.write(f"{CONTROLS.sub('', text)}\n")
+            self._stream.write(f"{plain(text)}\n")
             self._stream.flush()
 
     def refresh(self) -> None:
@@ -136,7 +136,7 @@ class Screen:
 
         with self._lock:
             style = STYLES.get(level, "") if self._colours else ""
-            self._console.print(Text(CONTROLS.sub("", text), style=style), soft_wrap=True)
+            self._console.print(Text(plain(text), style=style), soft_wrap=True)
 
     def refresh(self) -> None:
         """Show the board as it is now."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
-from cloudseg.ensemble.scores import image_scores, paired_bootstrap
+from cloudseg.ensemble.scores import image_scores, mean_of_images, paired_bootstrap
 from cloudseg.ensemble.surface import measure
 
 
@@ -73,8 +73,3 @@ def member_scores(
         surface = measure(blend, truth, folds=folds, min_sizes=rule.surface_min_sizes, threads=threads)
         decision, _ = decide(*surface, classes=classes, rule=rule)
     return image_scores(blend, truth, decision, folds=folds, threads=threads)
-
-
-def mean_of_images(images: pd.DataFrame) -> float:
-    """Return the mean Dice over images, then classes, then folds."""
-    return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())

@@ -127,7 +127,7 @@ class Decision:
             read = cls(
                 plain["how"], operator.index(plain["images"]), _cuts(plain["classes"]), per_fold, plain.get("sharpen")
             )
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise damaged(path, f"not a whole decision ({error!r})") from error
         for cuts in (read.cuts, *read.nested.values()):
             if cuts.keys() != set(classes):

@@ -70,6 +70,23 @@ def image_scores(
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
 
 
+def class_dice(images: pd.DataFrame) -> dict[str, float]:
+    """Return the Dice of each class, mean over images, then folds: folds are not of one size.
+
+    Examples
+    --------
+    >>> rows = [("a", 0, "Fish", 9, 9, 1.0), ("b", 0, "Fish", 9, 0, 0.0), ("c", 1, "Fish", 0, 0, 1.0)]
+    >>> class_dice(pd.DataFrame(rows, columns=IMAGE_COLUMNS))
+    {'Fish': 0.75}
+    """
+    return images.groupby(["fold", "class"], sort=False)["dice"].mean().groupby("class", sort=False).mean().to_dict()
+
+
+def mean_of_images(images: pd.DataFrame) -> float:
+    """Return the mean Dice over images, then classes, then folds; NaN of none."""
+    return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())
+
+
 def _counts(planes: np.ndarray, truth: np.ndarray, cuts: Sequence[Cut]) -> Iterator[tuple[int, int, int]]:
     """Yield per class the pixels of the truth, of the mask, and of both."""
     for plane, wanted, cut in zip(planes, truth, cuts, strict=True):

@@ -1,7 +1,6 @@
 """Whether what a submission was made from is here, and what is otherwise here than it was then."""
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,17 +186,3 @@ def _few(lines: Sequence[str]) -> str:
 
 def _short(commit: str | None) -> str:
     return "none" if commit is None else commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
-
-
-def in_words(seconds: float) -> str:
-    """Write a time for a person.
-
-    Examples
-    --------
-    >>> in_words(9.26), in_words(200), in_words(9000)
-    ('9.3 s', '3 min 20 s', '2 h 30 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = math.floor(seconds / 60)
-    return f"{minutes} min {seconds - 60 * minutes:.0f} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -2,21 +2,27 @@
 
 It names no place, person or machine: runs by their names, files by their digests, and no time of a clock, so that the
 same inputs give the same bytes. Imports no torch.
+
+One that came with somebody's file is read as well. Of its texts the names of runs, config, ensemble and sizes, and the
+digest of the file, become parts of paths, so they are checked here: none leads out of the folder that it is put in.
 """
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError, model_validator
 
-from cloudseg.config.fields import Model
+from cloudseg.config.fields import Model, Pattern
+from cloudseg.config.model import ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
 from cloudseg.storage import files
 
 SCHEMA_VERSION = 1
 """Raised when a key changes its meaning or goes; a new key alone raises nothing."""
 
 Plain = dict[str, Any]
+Digest = Annotated[str, Pattern("[0-9a-f]{64}", "a SHA-256 of 64 digits")]
+DecoderName = Annotated[str, Pattern("[a-z0-9_]+", "the name of a decoder, such as fpn")]
 
 
 class _Part(Model):
@@ -27,7 +33,7 @@ class _Part(Model):
 class Csv(_Part):
     """The file itself."""
 
-    sha256: str
+    sha256: Digest
     """Of its bytes."""
     content: str
     """Of its names and decoded masks: row order, line ends and the way in which runs are written do not count."""
@@ -62,10 +68,10 @@ class Training(_Part):
 
     run: str
     """encoder/decoder/size/recipe/fold"""
-    encoder: str
-    decoder: str
-    size: str
-    recipe_name: str
+    encoder: EncoderName
+    decoder: DecoderName
+    size: TrainingSize
+    recipe_name: RecipeName
     fold: int
     recipe: Plain
     """What it went by, with all defaults; without `start` and `tta`."""
@@ -94,6 +100,13 @@ class Training(_Part):
     """How it differs from what the config asks for now; empty, where it is what the config asks for."""
     prediction_recipe: Plain
     """What prediction needs of the recipe, without what stands at its default."""
+
+    @model_validator(mode="after")
+    def _has_the_name_of_its_parts(self) -> Self:
+        parts = f"{self.encoder}/{self.decoder}/{self.size}/{self.recipe_name}/fold{self.fold}"
+        if self.run != parts:
+            raise ValueError(f"expected the run {parts}, got {self.run}")
+        return self
 
 
 class Prediction(_Part):
@@ -184,8 +197,8 @@ class Provenance(_Part):
     """
 
     schema_version: int
-    config_name: str
-    ensemble: str
+    config_name: ConfigName
+    ensemble: EnsembleName
     smoke: bool
     csv: Csv
     score: Score
@@ -203,6 +216,13 @@ class Provenance(_Part):
     sheet: list[Plain]
     """The rows of the experiment sheet that are used."""
     written_by: Writer
+
+    @model_validator(mode="after")
+    def _knows_the_runs_of_its_members(self) -> Self:
+        unknown = next((each.run for each in self.members if each.run not in self.run_names), None)
+        if unknown is not None:
+            raise ValueError(f"expected a training of each member's run, got none of {unknown}")
+        return self
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -10,8 +10,9 @@ from cloudseg.commands import command
 from cloudseg.provenance import here
 from cloudseg.provenance.content import Content, read_content
 from cloudseg.provenance.find import Match, find, known_here, nearest_facts, original
-from cloudseg.provenance.here import Lacking, in_words
+from cloudseg.provenance.here import Lacking
 from cloudseg.provenance.record import Provenance
+from cloudseg.texts import in_words
 
 MOST_LINES = 20
 

@@ -83,7 +83,8 @@ def retrain(
 
 def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any], root: str) -> None:
     """Write the config and the sheet of then, with what this ensemble needs alone, and the places of here."""
-    then = provenance.config
+    # Where files lie is said here, never by the record of a file that came from elsewhere
+    then = {key: value for key, value in provenance.config.items() if key != "pathvars"}
     used = {row["recipe"] for row in provenance.sheet}
     recipes = {name: _at_hand(name, recipe, config) for name, recipe in then["recipes"].items() if name in used}
     dataset = dict(then["dataset"])

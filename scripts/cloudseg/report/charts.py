@@ -27,7 +27,14 @@ WIDTH = 640  # pixels of a chart that fills its place, where there is none: in i
 CONFIG = {
     "font": FONT,
     "background": "white",
-    "axis": {"labelColor": INK, "titleColor": INK, "gridColor": GRID, "domainColor": "#888888", "labelLimit": 260},
+    "axis": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "gridColor": GRID,
+        "domainColor": "#888888",
+        "labelLimit": 260,
+        "labelSeparation": 6,
+    },
     "legend": {"labelColor": INK, "titleColor": INK, "labelLimit": 260},
     "title": {"anchor": "start", "color": INK, "fontWeight": 600},
     "view": {"stroke": "transparent"},

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cloudseg.ensemble.scores import class_dice
+
 WORST, MIDDLE, BEST, RANDOM = 3, 2, 3, 3
 MOST_CLASSES = 8  # that have images of their own: those with the lowest Dice
 EVEN, MOST, FEWEST = 6, 2, 2  # test images: spread evenly, and those with the most and the fewest predicted pixels
@@ -75,9 +77,9 @@ def _choices_of_classes(scores: pd.DataFrame) -> list[Choice]:
 
 def lowest_classes(scores: pd.DataFrame, most: int = MOST_CLASSES) -> list[str]:
     """Return the classes in their order or, where they are more than `most`, those with the lowest Dice."""
-    dice = scores.groupby("class", sort=False)["dice"].mean()
-    lowest = set(dice.sort_values(kind="stable").index[:most])
-    return [name for name in dice.index if name in lowest]
+    dice = class_dice(scores)
+    lowest = set(sorted(dice, key=dice.get)[:most])
+    return [name for name in dice if name in lowest]
 
 
 def _ranked(images: pd.DataFrame) -> list[str]:

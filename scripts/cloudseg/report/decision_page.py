@@ -15,7 +15,7 @@ from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.diagnosis import Diagnosis
 from cloudseg.ensemble.presence import confusion, presence_curve
-from cloudseg.ensemble.scores import paired_bootstrap
+from cloudseg.ensemble.scores import class_dice, mean_of_images, paired_bootstrap
 from cloudseg.postprocess import Cut
 from cloudseg.report import decision_charts as charts
 from cloudseg.report.charts import Chart, charts_script
@@ -166,10 +166,10 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
     columns = [
         Column("#", gains["number"].tolist()),
         Column("member", gains["name"].tolist()),
-        Column("weight", gains["weight"].tolist(), digits=2),
+        Column("% of the blend", (100 * gains["weight"] / gains["weight"].sum()).tolist(), digits=1),
         Column("Dice alone", gains["alone"].tolist(), best="max", help="Cut by the fixed decision."),
-        Column("blend without it", gains["without"].tolist(), best="min", help="Cut as the blend is."),
-        Column("adds", gains["gain"].tolist(), help="The blend minus the blend without it."),
+        Column("blend without it", gains["without"].tolist(), help="Cut as the blend is."),
+        Column("adds", gains["gain"].tolist(), best="max", help="The blend minus the blend without it."),
         Column("from", gains["low"].tolist()),
         Column("to", gains["high"].tolist()),
     ]
@@ -198,8 +198,7 @@ def member_gains(agreement: Agreement, scores: pd.DataFrame, *, seed: int) -> pd
     for number, (member, without) in enumerate(zip(agreement.members, agreement.without, strict=True)):
         gain, low, high = paired_bootstrap(without, scores, seed=seed)
         alone = float(agreement.pairs[number, -1])
-        mean = float(without.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())
-        rows.append((number + 1, member.name, float(member.weight), alone, mean, -gain, -high, -low))
+        rows.append((number + 1, member.name, float(member.weight), alone, mean_of_images(without), -gain, -high, -low))
     return pd.DataFrame(rows, columns=["number", "name", "weight", "alone", "without", "gain", "low", "high"])
 
 
@@ -207,7 +206,7 @@ def _cuts_table(explained: Explained) -> Table:
     decision, names = explained.decision, explained.diagnosis.classes
     cuts = [decision.cuts[name] for name in names]
     thresholds = [decision.thresholds(cut) for cut in cuts]
-    dice = explained.scores.groupby("class")["dice"].mean()
+    dice = class_dice(explained.scores)
     return Table(
         [
             Column("class", names),
@@ -215,7 +214,7 @@ def _cuts_table(explained: Explained) -> Table:
             Column("of the blend", [each.get("sharpened") for each in thresholds], digits=3),
             Column("level", [cut.level for cut in cuts], help="Of 255."),
             Column("minimum size", [cut.min_size for cut in cuts], help="In pixels of the submission grid."),
-            Column("Dice", [float(dice[name]) if name in dice else None for name in names]),
+            Column("Dice", [dice.get(name) for name in names]),
         ]
     )
 

@@ -59,4 +59,5 @@ def _own_images(command: str, home: Path, here: bool) -> str:
     if mine.exists():
         return call
     template = Path("config") if here else home / "config"
-    return f"cp {shlex.quote(str(template / 'own.yaml'))} {mine}; set root, classes and submission_size in it; {call}"
+    copy = f"cp {shlex.quote(str(template / 'own.yaml'))} {mine}; set root, classes and submission_size in it, then"
+    return f"{copy}\n{'':<23}{call}"

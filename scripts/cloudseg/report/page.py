@@ -80,6 +80,10 @@ class Column:
             return str(cell)
         return f"{cell:,}" if isinstance(cell, int) else f"{float(cell):,.{self.digits}f}"
 
+    def is_long(self, row: int) -> bool:
+        """Return whether a cell is a sentence, which a narrow page must not break into a tower of words."""
+        return self.text(row).count(" ") > 2
+
     def sort_key(self, row: int) -> str:
         """Return what the page sorts a row by: the whole number behind a rounded one, else the text."""
         number = self.numbers[row]

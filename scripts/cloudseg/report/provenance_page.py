@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from cloudseg.provenance.here import in_words
 from cloudseg.provenance.record import Provenance, Training
 from cloudseg.report.page import Column, Table, write_page
+from cloudseg.texts import in_words
 
 SHORT = 12  # digits of a digest that are shown
 UNKNOWN = "not recorded"

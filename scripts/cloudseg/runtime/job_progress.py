@@ -30,6 +30,7 @@ Item = TypeVar("Item")
 INTERVAL = 1.0  # seconds between two writes, and the least between two that the pace is taken from
 STEPS = 100  # that the pace is the median of
 LONGEST_ERROR = 2000  # characters
+LARGEST = 100_000  # bytes of a progress file that are read
 SUFFIX = ".progress.json"
 VARIABLE = "CLOUDSEG_PROGRESS"  # the log of the job, for the processes that train together
 
@@ -74,19 +75,27 @@ def progress_path(log: str | Path) -> Path:
 
 
 def read_progress(path: str | Path) -> JobProgress | None:
-    """Read a progress file; None for one that is not there or not whole."""
+    """Read a progress file; None for one that is not there or not whole, or holds what no job wrote."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            content = json.loads(file.read(LARGEST))
         return JobProgress(
             **{name: str(content[name]) for name in ("log", "host", "unit")},
-            **{name: float(content[name]) for name in ("begun", "updated", "done", "total")},
+            **{name: float(_finite_number(content[name])) for name in ("begun", "updated", "done", "total")},
             process=int(content["process"]),
-            seconds_left=None if content["seconds_left"] is None else float(content["seconds_left"]),
-            facts=dict(content["facts"]),
+            seconds_left=None if content["seconds_left"] is None else float(_finite_number(content["seconds_left"])),
+            facts={name: None if value is None else _finite_number(value) for name, value in content["facts"].items()},
             error=None if content["error"] is None else str(content["error"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _finite_number(value: Any) -> float:
+    """Return a number that readers can compute with."""
+    if not math.isfinite(value):
+        raise ValueError(value)
+    return value
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def _last_lines(log: Path) -> list[str]:
 
 def _read_note(log: Path) -> dict[str, Any]:
     """Return the note that a running or refused job keeps (:mod:`cloudseg.runtime.retries`)."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         note = json.loads(log.with_name(f".{log.name}.note").read_text(encoding="utf-8"))
         return note if isinstance(note, dict) else {}
     return {}
@@ -132,6 +132,6 @@ def _is_gone(host: str, process: Any) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # another user's
+    except (OSError, OverflowError):  # another user's, or no number of a process
         return False
     return False

@@ -15,6 +15,7 @@ from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.runtime.retries import Note
 from cloudseg.storage import records
+from cloudseg.texts import printable
 
 # New objects between two passes of Python's garbage collector. By default it looks through all that torch's imports
 # leave after every 700, a sixth of the seconds that they take
@@ -77,13 +78,26 @@ def logged(snakemake: Any) -> Iterator[None]:
             raise
         except BaseException as error:
             if isinstance(error, UserError):
-                print(f"Error: {error}")
+                print(f"Error: {printable(str(error))}")
                 refused = None if isinstance(error, MachineError) else str(error)
             else:
                 traceback.print_exc()
             sys.exit(1)
         finally:
             note.refuse(refused) if refused else note.end()
+
+
+def tell(*lines: object, into_log: bool = True) -> None:
+    """Print lines into the log of the job, if they are not there yet, and on the terminal of its Snakemake.
+
+    Examples
+    --------
+    >>> tell("made: a\\x1b[2J.csv")
+    made: a?[2J.csv
+    """
+    for stream in (sys.stdout if into_log else None, sys.__stderr__):
+        if stream is not None:
+            print(*(printable(str(line)) for line in lines), sep="\n", file=stream, flush=True)
 
 
 def _made_by_snakemake(snakemake: Any) -> bool:

@@ -275,9 +275,10 @@ def read_json(path: str | Path) -> Any:
     ...     read_json(f"{folder}/run.json")
     {'seed': 1}
     """
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # no JSON, a number without end, a nest without end
         raise damaged(path, f"not whole JSON ({error})") from error
 
 

@@ -40,7 +40,7 @@ def read_history(path: str | Path) -> list[Epoch]:
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
             return [_epoch(row) for row in csv.DictReader(file, delimiter="\t")]
-    except (OSError, ValueError, KeyError, TypeError):  # none, or cut short
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error):  # none, or cut short
         return []
 
 

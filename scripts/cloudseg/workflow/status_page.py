@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cloudseg.runtime.job_state import Job, State
+from cloudseg.texts import printable, shorten
 from cloudseg.workflow.durations import Durations, hours, in_words
 from cloudseg.workflow.status import RunStatus, Status
 
@@ -61,27 +62,13 @@ def name_of(run: RunStatus) -> str:
     return " ".join([*run.key.experiment, f"fold {run.key.fold}"])
 
 
-def shorten(text: str, width: int) -> str:
-    """Cut the middle out of a text that is too long.
-
-    Examples
-    --------
-    >>> shorten("tu-tf_efficientnet_lite0 fpn", 15), shorten("short", 15)
-    ('tu-tf_e…te0 fpn', 'short')
-    """
-    if len(text) <= width:
-        return text
-    left = width // 2
-    return f"{text[:left]}…{text[len(text) - (width - left - 1) :]}"
-
-
 def shorten_name(name: str, width: int) -> str:
     """Cut the encoder in the name of a run: its other words tell it from its neighbours.
 
     Examples
     --------
     >>> shorten_name("tu-tf_efficientnet_lite0 fpn x4 quick fold 0", 36)
-    'tu-tf_ef…t_lite0 fpn x4 quick fold 0'
+    'tu-tf_e…et_lite0 fpn x4 quick fold 0'
     """
     encoder, _, others = name.partition(" ")
     room = width - len(others) - 1
@@ -207,8 +194,8 @@ def _trouble(status: Status, runs: Sequence[RunStatus]) -> Iterable[str]:
         elif run and run.resumes and job is run.training:
             reason += "; the next call goes on after its last epoch"
         state = _state(job) if _is_silent(job) else job.state
-        head = f"{state}: {name_of(run) if run else _log_name(status, job)}: {reason}"
-        yield "\n".join([*textwrap.wrap(head, WIDTH, subsequent_indent="  "), f"  log: {job.log}"])
+        head = printable(f"{state}: {name_of(run) if run else _log_name(status, job)}: {reason}")
+        yield "\n".join([*textwrap.wrap(head, WIDTH, subsequent_indent="  "), printable(f"  log: {job.log}")])
     if len(jobs) > MOST_LINES:
         yield f"and {len(jobs) - MOST_LINES} more"
 

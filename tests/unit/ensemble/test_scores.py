@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from score_cells import by_class_and_fold
 
-from cloudseg.ensemble.comparing import compare, mean_of_images, member_scores
+from cloudseg.ensemble.comparing import compare, member_scores
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.score_tables import folds_of, write_scores
-from cloudseg.ensemble.scores import expected_score, image_scores, paired_bootstrap, score_parts
+from cloudseg.ensemble.scores import expected_score, image_scores, mean_of_images, paired_bootstrap, score_parts
 from cloudseg.ensemble.surface import read_surface, write_surface
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores

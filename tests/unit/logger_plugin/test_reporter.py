@@ -101,7 +101,7 @@ def test_a_cluster_job_is_queued_until_its_log_is_written(run, tmp_path):
 
 def test_an_error_names_the_rule_and_shows_the_end_of_the_log(run, tmp_path):
     log = tmp_path / "train.log"
-    log.write_text("".join(f"line {number}\n" for number in range(200)) + "\x1b[2Jlast\n")
+    log.write_text("".join(f"line {number}\n" for number in range(200)) + "\x1b[2Jlast\x9b2J\n")
     run.start(1, "train", log=[log], **TRAIN)
     run.error(1, "train", log=[log], message="cancelled", external_jobid="77")
     run.say("Trying to restart job 1.")
@@ -216,3 +216,16 @@ def test_nothing_of_cloudseg_is_imported_before_the_first_job():
     script = "import sys, snakemake_logger_plugin_cloudseg\nprint({'cloudseg', 'rich', 'torch'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_no_text_gives_the_terminal_orders_before_the_first_job_is_known(monkeypatch):
+    run = Run(monkeypatch)
+    run.say("a.csv: no class \x1b]0;title\x07 \x1b[2J \x9b2J", level=logging.ERROR)
+    assert run.lines == ["a.csv: no class 0;title  "]
+
+
+def test_a_history_that_no_training_wrote_leaves_the_line_of_its_job(run, tmp_path):
+    (tmp_path / "history.tsv").write_text(f"epoch\tvalid_dice\n{'9' * 200_000}\t0.7\n2\n")
+    run.start(1, "train", log=[tmp_path / "train.log"], output=[tmp_path / "history.tsv"], **TRAIN)
+    run.finish(1)
+    assert run.lines[-1] == "[1/3] train fpn resnet34 96x144 quick fold 0: 0 s"

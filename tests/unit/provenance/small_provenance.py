@@ -19,12 +19,12 @@ def write_csv(path, text=None):
     return path
 
 
-def training(fold, **changes):
+def training(fold, size="64x96", **changes):
     return {
-        "run": f"resnet/fpn/64x96/quick/fold{fold}",
+        "run": f"resnet/fpn/{size}/quick/fold{fold}",
         "encoder": "resnet",
         "decoder": "fpn",
-        "size": "64x96",
+        "size": size,
         "recipe_name": "quick",
         "fold": fold,
         "recipe": {"epochs": 4},
@@ -55,9 +55,9 @@ def prediction(**changes):
     return plain | changes
 
 
-def member(fold, checkpoint, **changes):
+def member(fold, checkpoint, size="64x96", **changes):
     return {
-        "run": f"resnet/fpn/64x96/quick/fold{fold}",
+        "run": f"resnet/fpn/{size}/quick/fold{fold}",
         "fold": fold,
         "checkpoint": checkpoint,
         "sha256": training(fold)["checkpoints"][checkpoint],

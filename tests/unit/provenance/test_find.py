@@ -1,10 +1,12 @@
 """Which submission a file is: by its bytes, by what it says, or only by where it lies."""
 
+import json
 from pathlib import Path
 
 import pytest
 from small_provenance import MASKS, csv_text, provenance, write_csv
 
+from cloudseg.errors import DamagedFileError
 from cloudseg.provenance.content import read_content
 from cloudseg.provenance.find import beside, find, known_here, nearest_facts
 from cloudseg.provenance.places import without_places
@@ -104,3 +106,33 @@ def test_a_record_is_read_as_it_was_written_and_is_the_same_text_again(tmp_path)
 )
 def test_places_of_a_machine_are_left_out(text, kept):
     assert without_places(text) == kept
+
+
+# One digest and some names of a provenance become parts of paths, and what lies in such a folder may be removed
+PATHS = {
+    "digest of the file": lambda plain: plain["csv"].update(sha256="../../.."),
+    "ensemble": lambda plain: plain.update(ensemble="../../../else"),
+    "config": lambda plain: plain.update(config_name="/tmp"),  # noqa: S108
+    "run of a member": lambda plain: plain["members"][0].update(run="/home/else"),
+    "run of a training": lambda plain: plain["trainings"][0].update(run="../../../else"),
+    "encoder": lambda plain: plain["trainings"][0].update(encoder="..", run="../fpn/64x96/quick/fold0"),
+    "size": lambda plain: plain["trainings"][0].update(size="../a", run="resnet/fpn/../a/quick/fold0"),
+}
+
+
+@pytest.mark.parametrize("where", PATHS)
+def test_no_text_of_a_strange_provenance_leads_out_of_the_results(where):
+    path = write_csv(Path("mine/sent.csv"))
+    plain = provenance(path).model_dump(mode="json")
+    PATHS[where](plain)
+    Path("mine/sent.provenance.json").write_text(json.dumps(plain) + "\n")
+    with pytest.raises(DamagedFileError, match=r"sent\.provenance\.json: no provenance"):
+        beside(path, RESULTS)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "9" * 5000, '{"schema_version": ' * 50_000])
+def test_a_strange_provenance_without_end_is_named(text):
+    path = write_csv(Path("mine/sent.csv"))
+    Path("mine/sent.provenance.json").write_text(f"{text}\n")
+    with pytest.raises(DamagedFileError, match=r"sent\.provenance\.json"):
+        beside(path, RESULTS)

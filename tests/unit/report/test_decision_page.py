@@ -70,6 +70,18 @@ def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):
             assert np.allclose(found, [of_folds.min(), of_folds.mean(), of_folds.max()], atol=1e-5)
 
 
+def test_the_dice_of_a_class_is_that_of_the_other_tables_where_folds_differ_in_size(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"], folds=(0, 0, 0, 0, 1), how="fixed")
+    written(made)
+    sums, counts, sizes, _ = read_surface(tmp_path / "surface.zarr")
+    text = (tmp_path / "page.html").read_text()
+    for number, name in enumerate(made.classes):
+        cut = made.decision.cuts[name]
+        dice = (sums[:, number, cut.level, sizes.index(cut.min_size)] / counts).mean()
+        [row] = re.findall(rf"<td [^>]*>{name}</td>(?:\s*<td [^>]*>[\d.,]+</td>){{3}}\s*<td [^>]*>(0\.\d+)</td>", text)
+        assert row == f"{dice:.4f}"
+
+
 def test_what_a_member_adds_is_the_score_minus_the_score_without_it(tmp_path):
     made = make(tmp_path, ["Fish", "Flower"])
     found = explained(made)

@@ -8,9 +8,8 @@ import pytest
 from browser import CHROMIUM, MISSING, browser, errors, overflow, show
 from explored import MIN_SIZES, Explored
 
-from cloudseg.ensemble.comparing import mean_of_images
 from cloudseg.ensemble.decision import Decision
-from cloudseg.ensemble.scores import image_scores
+from cloudseg.ensemble.scores import image_scores, mean_of_images
 from cloudseg.postprocess import Cut, level
 from cloudseg.storage import stores
 

@@ -54,3 +54,7 @@ def test_from_another_folder_they_name_the_snakefile(hints):
     found = hints(home=HOME)
     assert found["what would run"] == f"snakemake --snakefile {HOME}/Snakefile -n"
     assert found["your own images"].startswith(f"cp {HOME}/config/own.yaml mine.yaml; ")
+
+
+def test_no_line_is_wider_than_a_terminal(hints):
+    assert all(len(line) + 23 <= 120 for line in hints().values())

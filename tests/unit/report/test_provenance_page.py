@@ -72,7 +72,8 @@ def test_what_differs_is_said(path, change, line):
 
 def test_stores_of_other_sizes_are_no_difference(path):
     trainings = [training(0), training(1, size="128x192", data="e" * 64)]
-    assert differences(provenance(path, trainings=trainings)) == []
+    members = [member(0, "best"), member(1, "best", size="128x192")]
+    assert differences(provenance(path, members=members, trainings=trainings)) == []
 
 
 def test_what_is_not_recorded_or_confirmed_is_not_claimed(path):

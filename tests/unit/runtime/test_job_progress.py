@@ -137,3 +137,38 @@ def test_a_disk_without_room_fails_no_job(job, monkeypatch):
     )
     with logged(job):
         report(1, 2, "images")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"done": math.inf},
+        {"total": "4"},
+        {"seconds_left": math.nan},
+        {"facts": {"dice": "high"}},
+        {"facts": {"images_per_second": [1]}},
+        {"facts": []},
+        {"process": math.inf},
+        {"updated": 10**400},
+        {"log": "a" * 200_000},
+    ],
+)
+def test_what_no_job_wrote_is_no_progress(tmp_path, told):
+    path = tmp_path / "a.progress.json"
+    whole = {
+        "log": "a.log",
+        "host": "a",
+        "process": 1,
+        "begun": 1,
+        "updated": 2,
+        "done": 0,
+        "total": 1,
+        "unit": "epochs",
+    }
+    whole |= {"seconds_left": None, "facts": {}, "error": None}
+    path.write_text(json.dumps(whole))
+    assert read_progress(path) is not None
+    path.write_text(json.dumps(whole | told))
+    assert read_progress(path) is None
+    path.write_text('{"log": ' * 50_000)
+    assert read_progress(path) is None

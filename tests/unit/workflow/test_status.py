@@ -147,3 +147,17 @@ def test_a_long_name_gives_up_its_middle(page, tmp_path):
     )
     finish(long, tmp_path, long.sheet.keys[0])
     assert "…" in page(long)
+
+
+def test_a_strange_folder_gives_the_terminal_no_orders_and_no_traceback(page, tmp_path):
+    demo = plan()
+    first, second, third, *_ = demo.sheet.keys
+    (folder(tmp_path, first) / "history.tsv").write_text("epoch\tvalid_dice\tseconds\n1e999\t0.5\t1\n")
+    progress(folder(tmp_path, first) / "train.progress.json", error="\x1b[2Jcleared \x9b2J \u202eturned")
+    progress(folder(tmp_path, second) / "train.progress.json", process=2**80, facts={"dice": "high"})
+    (folder(tmp_path, third) / "history.tsv").write_text(f"epoch\tvalid_dice\tseconds\n{'9' * 200_000}\t1\t1\n")
+    (folder(tmp_path, third) / ".train.log.note").write_text("[" * 100_000)
+    progress(folder(tmp_path, third) / "predict-test.progress.json", process=2**80, unit="\x1b[2J", done=1)
+    text = page(demo)
+    assert "?[2Jcleared ?2J ?turned" in text
+    assert text.replace("\n", "").isprintable()

@@ -30,6 +30,7 @@ RUNS = "`start length` pairs of whole numbers, counted from 1 down the columns, 
 
 EMPTY_FILE = Kind("a file without rows", "write it again: a submission has a header and a row per image and class")
 BROKEN = Kind("a file that breaks off", "copy or write it again: what comes after this line cannot be read")
+TOO_LARGE = Kind("more text than a submission can have", "look at what the file is: no more of it is read")
 NOT_UTF8 = Kind("text that is not UTF-8", "save the table as UTF-8")
 NO_HEADER = Kind("no header", f"begin the file with the line {','.join(HEADER)}")
 OTHER_HEADER = Kind("another header", f"name the columns {','.join(HEADER)}, in this order")

@@ -16,6 +16,9 @@ from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Findings
 
 LOST = "\ufffd"  # stands for bytes that are no text
+# Characters that are read. A mask of every second pixel of 2100x1400 is a line of 16 million; a file of the contest
+# has 30 million. A packed one may unpack to a thousand times its size
+LONGEST_LINE, LONGEST_FILE = 2**25, 2**32
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 ARCHIVE_ERRORS = (OSError, EOFError, RuntimeError, IndexError, zlib.error, zipfile.BadZipFile)
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -89,11 +92,14 @@ def _lines(path: Path, found: Findings) -> Iterator[tuple[int, str]]:
                 found.add(kinds.BROKEN, f"the archive cannot be opened ({error})", 1)
                 return
             raise DatasetError(f"{path}: expected a submission (a CSV file), got: {_reason(error)}") from None
-        number, ended = 0, True
+        number, ended, left = 0, True, LONGEST_FILE
         reader = stack.enter_context(io.TextIOWrapper(file, encoding, errors="replace", newline=None))
         try:
-            for number, line in enumerate(reader, 1):
-                ended = line.endswith("\n")
+            for number, line in enumerate(iter(lambda: reader.readline(LONGEST_LINE), ""), 1):
+                ended, left = line.endswith("\n"), left - len(line)
+                if left < 0 or (len(line) == LONGEST_LINE and not ended):
+                    found.add(kinds.TOO_LARGE, f"{'a line' if left >= 0 else 'the file'} goes on and on", number)
+                    return
                 if LOST in line:
                     found.add(kinds.NOT_UTF8, f"bytes that are no text in {line[:60]!r}", number)
                 yield number, line.removesuffix("\n")

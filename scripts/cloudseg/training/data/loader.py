@@ -7,7 +7,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -22,6 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from cloudseg.runtime.background import with_context
+from cloudseg.runtime.logs import tell
 from cloudseg.runtime.watchdog import STUCK_AFTER, tick_of
 from cloudseg.training.data.dataset import quiet_worker
 from cloudseg.training.data.sampler import Key
@@ -207,8 +207,7 @@ def _workers_with_room(samples: Any, batches: Iterable[list[Key]], workers: int,
             f"with {max(room) or 'none of them, in the training process'}; the weights will be the same. For all of "
             "them give the container more (`docker run --shm-size=1g`)"
         )
-        for stream in (sys.stdout, sys.__stderr__):
-            print(text, file=stream, flush=True)
+        tell(text)
     return max(room)
 
 

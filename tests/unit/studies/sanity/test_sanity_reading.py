@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from small_set import form, look, rows, text_of, training
 
 from cloudseg.errors import DatasetError
+from cloudseg.studies.sanity import findings as kinds
+from cloudseg.studies.sanity import reading
 from cloudseg.studies.sanity.check import look_at
+from cloudseg.studies.sanity.findings import Findings
 
 GOOD = text_of(rows())
 LINES = GOOD.splitlines()
@@ -101,3 +104,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DatasetError, match=str(path)):
             look_at(path, form(), training(), own=False)
+
+
+@pytest.mark.parametrize(("limit", "size"), [("LONGEST_LINE", 5000), ("LONGEST_FILE", 5000)])
+def test_a_packed_file_that_never_ends_is_not_read_on(tmp_path, monkeypatch, limit, size):
+    path = tmp_path / "a.csv"
+    unit = "a" * 99 + ("\n" if limit == "LONGEST_FILE" else "")
+    path.write_bytes(gzip.compress((unit * 100_000).encode()))
+    monkeypatch.setattr(reading, limit, size)
+    found = Findings()
+    assert len(list(reading.read_rows(path, ["Fish"], found))) < 100
+    assert found.has(kinds.TOO_LARGE)
