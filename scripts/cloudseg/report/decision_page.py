@@ -207,7 +207,8 @@ def _cuts_table(explained: Explained) -> Table:
     decision, names = explained.decision, explained.diagnosis.classes
     cuts = [decision.cuts[name] for name in names]
     thresholds = [decision.thresholds(cut) for cut in cuts]
-    dice = explained.scores.groupby("class")["dice"].mean()
+    of_folds = explained.scores.groupby(["class", "fold"])["dice"].mean()
+    dice = of_folds.groupby("class").mean()
     return Table(
         [
             Column("class", names),

@@ -11,6 +11,7 @@ import yaml
 from cloudseg.provenance.here import in_words
 from cloudseg.provenance.record import Provenance, Training
 from cloudseg.report.page import Column, Table, write_page
+from cloudseg.texts import counted
 
 SHORT = 12  # digits of a digest that are shown
 UNKNOWN = "not recorded"
@@ -175,7 +176,7 @@ def _chain(provenance: Provenance) -> Table:
         ("test images", f"{images.counts['test']:,} images", ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
         ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
-        ("predictions", f"{len(provenance.members)} members", "", _most(predicted)),
+        ("predictions", counted(len(provenance.members), "member"), "", _most(predicted)),
         ("blend, out of fold", f"{blends['valid'].images:,} images", blends["valid"].run, ensemble),
         ("blend, test", f"{blends['test'].images:,} images", blends["test"].run, ensemble),
         ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
@@ -247,7 +248,7 @@ def _trainings(provenance: Provenance) -> Table:
             _short_column("images, labels, folds", [each.data for each in trainings]),
             Column("torch", [each.versions.get("torch", UNKNOWN) for each in trainings]),
         ],
-        f"{len(trainings)} trainings took {in_words(seconds)} in all.",
+        f"{counted(len(trainings), 'training')} took {in_words(seconds)} in all.",
     )
 
 

@@ -120,7 +120,7 @@ function addOption(parent, value, text) {
 for (const [place, source] of sources.entries()) addOption(control.source, place, source.name);
 addOption(control.class, ALL, "all classes");
 for (const [klass, name] of classes.entries()) addOption(control.class, klass, name);
-const groups = { valid: "Out of fold, from the worst", test: "Test, without truth" };
+const groups = { valid: `Out of fold, from the worst; Dice as decided of ${data.ranked}`, test: "Test, without truth" };
 for (const [split, label] of Object.entries(groups)) {
   const group = Object.assign(document.createElement("optgroup"), { label });
   for (const [place, image] of images.entries()) {

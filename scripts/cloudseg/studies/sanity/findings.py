@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cloudseg.dataset.contest import HEADER
+from cloudseg.texts import counted
 
 MOST_EXAMPLES = 5
 """Findings of a kind that are kept and shown; the others are counted."""
@@ -154,7 +155,7 @@ def verdict(found: Findings) -> str:
     faults, warnings = found.counts()
     if not faults and not warnings:
         return "Nothing odd found."
-    return f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}."
+    return f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
 
 
 def as_text(found: Findings, head: str) -> str:
@@ -172,7 +173,3 @@ def as_text(found: Findings, head: str) -> str:
         lines += [f"    ... and {group.more:,} more"] if group.more > 0 else []
         lines.append(f"  to do: {group.kind.fix}")
     return "\n".join([*lines, verdict(found)])
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
