@@ -29,7 +29,7 @@ def bundle_once(tmp_path_factory):
 def explained(made):
     diagnosis = diagnose(made / "valid.zarr", made / "truth.zarr", made.decision, made.members, made.rule)
     surface = Surface(*read_surface(made / "surface.zarr"))
-    return Explained("all", made.decision, made.rule, surface, made.scores, diagnosis)
+    return Explained("all", made.decision, made.rule, surface, made.scores, diagnosis, len(made.members))
 
 
 def written(made):
@@ -96,6 +96,7 @@ def test_the_dice_of_a_class_is_the_mean_over_folds_as_on_the_leaderboard(tmp_pa
         ({"folds": (0, 0, 0), "how": "fixed"}, "What tuning would choose"),
         ({"absent": ["Flower"]}, "does not flatter"),
         ({"members": 1}, "One member"),
+        ({"members": 65, "folds": (0, 1)}, "65 members are too many"),
         ({"sharpen": 0.5}, "This ensemble averages p"),
     ],
 )

@@ -69,6 +69,7 @@ CUT_OFF = Kind("a last line that does not end", "nothing, if its row is whole", 
 ORDER = Kind("rows in another order than the sample's", "nothing: contests match rows by their names", False)
 EMPTY_WORD = Kind("words in place of an empty cell", "leave the cell of a row without a mask empty", False)
 RATE = Kind("another share of masks than training has", "look whether thresholds and minimum sizes are meant so", False)
+NO_MASK = Kind("no mask in the whole file", "look at thresholds and minimum sizes: nothing is predicted", False)
 NEVER_TRAINED = Kind("masks of a class that training never has", "look at the order of the classes", False)
 AREA = Kind("masks of another area than training's", "look whether the threshold is meant so", False)
 COVERING_SOME = Kind("masks that cover almost everything", "look at these images", False)
