@@ -2,7 +2,7 @@ from pathlib import Path
 
 from cloudseg import logged
 from cloudseg.provenance.chain import Ensemble, provenance_of
-from cloudseg.texts import counted
+from cloudseg.texts import number_of
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -26,5 +26,5 @@ if __name__ == "__main__":
         )
         provenance = provenance_of(ensemble, params.codes)
         provenance.write(snakemake.output.provenance)
-        members, runs = counted(len(provenance.members), "member"), counted(len(provenance.trainings), "run")
+        members, runs = number_of(len(provenance.members), "member"), number_of(len(provenance.trainings), "run")
         print(f"{snakemake.output.provenance}: {members} of {runs}")

@@ -36,12 +36,12 @@ def shorten(text: str, columns: int) -> str:
     return f"{_first(text, columns - 1 - columns_of(right))}…{right}"
 
 
-def counted(number: int, word: str) -> str:
+def number_of(number: int, word: str) -> str:
     """Return a number with what it counts.
 
     Examples
     --------
-    >>> counted(1, "member"), counted(0, "fault"), counted(2000, "image")
+    >>> number_of(1, "member"), number_of(0, "fault"), number_of(2000, "image")
     ('1 member', '0 faults', '2,000 images')
     """
     return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -12,7 +12,7 @@ from cloudseg.provenance.content import Content, read_content
 from cloudseg.provenance.find import Match, find, known_here, nearest_facts, original
 from cloudseg.provenance.here import Lacking, in_words
 from cloudseg.provenance.record import Provenance
-from cloudseg.texts import counted
+from cloudseg.texts import number_of
 
 MOST_LINES = 20
 
@@ -109,7 +109,7 @@ def _of(provenance: Provenance, path: Path) -> list[str]:
     score = provenance.score
     dice = "no score" if score.dice is None else f"Dice {score.dice:.4f} out of fold ({score.how})"
     commits = sorted({here._short(each.commit) for each in provenance.trainings})
-    made_of = f"{counted(len(provenance.members), 'member')} of {counted(len(provenance.trainings), 'network')}"
+    made_of = f"{number_of(len(provenance.members), 'member')} of {number_of(len(provenance.trainings), 'network')}"
     return [
         f"ensemble {provenance.ensemble} of config {provenance.results_name} ({path}): {dice}, "
         f"{made_of} trained by commit {', '.join(commits)}"

@@ -11,7 +11,7 @@ import yaml
 from cloudseg.provenance.here import in_words
 from cloudseg.provenance.record import Provenance, Training
 from cloudseg.report.page import Column, Table, write_page
-from cloudseg.texts import counted
+from cloudseg.texts import number_of
 
 SHORT = 12  # digits of a digest that are shown
 UNKNOWN = "not recorded"
@@ -176,7 +176,7 @@ def _chain(provenance: Provenance) -> Table:
         ("test images", f"{images.counts['test']:,} images", ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
         ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
-        ("predictions", counted(len(provenance.members), "member"), "", _most(predicted)),
+        ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
         ("blend, out of fold", f"{blends['valid'].images:,} images", blends["valid"].run, ensemble),
         ("blend, test", f"{blends['test'].images:,} images", blends["test"].run, ensemble),
         ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
@@ -248,7 +248,7 @@ def _trainings(provenance: Provenance) -> Table:
             _short_column("images, labels, folds", [each.data for each in trainings]),
             Column("torch", [each.versions.get("torch", UNKNOWN) for each in trainings]),
         ],
-        f"{counted(len(trainings), 'training')} took {in_words(seconds)} in all.",
+        f"{number_of(len(trainings), 'training')} took {in_words(seconds)} in all.",
     )
 
 

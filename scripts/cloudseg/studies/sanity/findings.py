@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cloudseg.dataset.contest import HEADER
-from cloudseg.texts import counted
+from cloudseg.texts import number_of
 
 MOST_EXAMPLES = 5
 """Findings of a kind that are kept and shown; the others are counted."""
@@ -156,7 +156,7 @@ def verdict(found: Findings) -> str:
     faults, warnings = found.counts()
     if not faults and not warnings:
         return "Nothing odd found."
-    return f"{counted(faults, 'fault')}, {counted(warnings, 'warning')}."
+    return f"{number_of(faults, 'fault')}, {number_of(warnings, 'warning')}."
 
 
 def as_text(found: Findings, head: str) -> str:
