@@ -86,6 +86,16 @@ class Explained:
             return NO_IMAGES
         return ONE_MEMBER if self.members == 1 else TOO_MANY_MEMBERS.format(self.members)
 
+    @property
+    def fixed(self) -> str:
+        """The fixed decision of this ensemble in words, for probabilities that are not sharpened."""
+        cuts = self.rule.fixed_cuts(self.diagnosis.classes).values()
+        numbers = {(self.decision.thresholds(cut)["threshold"], cut.min_size) for cut in cuts}
+        if len(numbers) > 1:
+            return "by the threshold and minimum size that the config gives its class"
+        [(threshold, min_size)] = numbers
+        return f"by the fixed threshold {threshold:.2f} and minimum size {min_size:,}"
+
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
         return {
@@ -117,6 +127,7 @@ def write_decision_page(
         "shown": len(explained.shown),
         "agreement": None,
         "why_no_agreement": explained.why_no_agreement,
+        "fixed": explained.fixed,
     }
     if not explained.diagnosis.images:
         for path in figures.values():
@@ -177,7 +188,7 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
         Column("#", gains["number"].tolist()),
         Column("member", gains["name"].tolist()),
         Column("weight", gains["weight"].tolist(), digits=2),
-        Column("Dice alone", gains["alone"].tolist(), best="max", help="Cut by the fixed decision."),
+        Column("Dice alone", gains["alone"].tolist(), best="max", help=f"Cut {explained.fixed}."),
         Column("blend without it", gains["without"].tolist(), best="min", help="Cut as the blend is."),
         Column("adds", gains["gain"].tolist(), help="The blend minus the blend without it."),
         Column("from", gains["low"].tolist()),
