@@ -93,6 +93,7 @@ def test_the_dice_of_a_class_is_the_mean_over_folds_as_on_the_leaderboard(tmp_pa
     [
         ({"folds": (), "how": "fixed"}, "No out-of-fold images"),
         ({"folds": (0, 0, 0)}, "There is one fold"),
+        ({"folds": (0, 0, 0), "sharpen": 0.5}, "the Dice below is optimistic.\nThis ensemble averages"),
         ({"folds": (0, 0, 0), "how": "fixed"}, "What tuning would choose"),
         ({"absent": ["Flower"]}, "does not flatter"),
         ({}, "each cut by the fixed threshold 0.50 and minimum size 20, which the ensemble would have"),
