@@ -26,6 +26,7 @@ if __name__ == "__main__":
             Surface(*read_surface(files.surface)),
             read_image_scores(files.scores, decision),
             diagnosis,
+            len(params.members),
         )
         figures = {name: path for name, path in snakemake.output.items() if name != "page"}
         write_decision_page(explained, seed=params.seed, page=snakemake.output.page, figures=figures)

@@ -28,6 +28,7 @@ if __name__ == "__main__":
             files.raw,
             classes=params.classes,
             scores=read_image_scores(images[scored], decisions[scored]),
+            ranked=scored,
         )
         for page, largest in ((snakemake.output.page, LARGEST), (snakemake.output.in_report, LARGEST_IN_REPORT)):
             print(f"{page}: {write(out=page, largest=largest, whole=snakemake.output.page)}")

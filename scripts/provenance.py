@@ -2,6 +2,7 @@ from pathlib import Path
 
 from cloudseg import logged
 from cloudseg.provenance.chain import Ensemble, provenance_of
+from cloudseg.texts import number_of
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -25,4 +26,5 @@ if __name__ == "__main__":
         )
         provenance = provenance_of(ensemble, params.codes)
         provenance.write(snakemake.output.provenance)
-        print(f"{snakemake.output.provenance}: {len(provenance.members)} members of {len(provenance.trainings)} runs")
+        members, runs = number_of(len(provenance.members), "member"), number_of(len(provenance.trainings), "run")
+        print(f"{snakemake.output.provenance}: {members} of {runs}")

@@ -51,6 +51,17 @@ def shorten(text: str, columns: int) -> str:
     return f"{_first(text, columns - 1 - columns_of(right))}…{right}"
 
 
+def number_of(number: int, word: str) -> str:
+    """Return a number with what it counts.
+
+    Examples
+    --------
+    >>> number_of(1, "member"), number_of(0, "fault"), number_of(2000, "image")
+    ('1 member', '0 faults', '2,000 images')
+    """
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def in_words(seconds: float) -> str:
     """Return a duration with its two largest units.
 

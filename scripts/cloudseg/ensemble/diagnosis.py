@@ -19,6 +19,7 @@ from cloudseg.ensemble.presence import largest_component
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.storage import stores
 
+MOST_MEMBERS = 64  # that are compared: each is held against each, and the blend is made anew without each
 BLOCK = 16  # images whose counts wait to be added up
 
 
@@ -33,7 +34,7 @@ class Diagnosis:
     histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
     largest : (N, C) pixels of the largest component at the level of the decision.
     has : (N, C) whether the truth has the class.
-    agreement : of the members; None with fewer than two, or without an image.
+    agreement : of the members; None with fewer than two or more than `MOST_MEMBERS`, or without an image.
     """
 
     classes: list[str]
@@ -79,7 +80,7 @@ def diagnose(
     ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
     row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
     fixed = rule.fixed_cuts(classes)
-    compared = set(sampled_rows(len(ids), len(members))) if len(members) > 1 else set()
+    compared = set(sampled_rows(len(ids), len(members))) if 1 < len(members) <= MOST_MEMBERS else set()
     member_stores = MemberStores(members, [fixed[name] for name in classes], decision.sharpen) if compared else None
 
     def count(row: int) -> _Counted:

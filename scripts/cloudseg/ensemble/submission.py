@@ -64,7 +64,7 @@ def write_submission(
 
     names = [(image, label) for image in ids for label in classes]
     masks: dict[tuple[str, str], str] = {}
-    with ThreadPoolExecutor(threads) as pool, counting(len(names), "masks") as done:
+    with ThreadPoolExecutor(threads) as pool, counting(len(names), "rows") as done:
         for texts in pool.map(masks_of, range(0, len(ids), BLOCK)):
             masks.update(zip(names[len(masks) : len(masks) + len(texts)], texts, strict=True))
             done(len(texts))

@@ -12,7 +12,7 @@ from cloudseg.provenance.content import Content, read_content
 from cloudseg.provenance.find import Match, find, known_here, nearest_facts, original
 from cloudseg.provenance.here import Lacking
 from cloudseg.provenance.record import Provenance
-from cloudseg.texts import in_words
+from cloudseg.texts import in_words, number_of
 
 MOST_LINES = 20
 
@@ -109,10 +109,10 @@ def _of(provenance: Provenance, path: Path) -> list[str]:
     score = provenance.score
     dice = "no score" if score.dice is None else f"Dice {score.dice:.4f} out of fold ({score.how})"
     commits = sorted({here._short(each.commit) for each in provenance.trainings})
+    made_of = f"{number_of(len(provenance.members), 'member')} of {number_of(len(provenance.trainings), 'network')}"
     return [
         f"ensemble {provenance.ensemble} of config {provenance.results_name} ({path}): {dice}, "
-        f"{len(provenance.members)} members of {len(provenance.trainings)} networks trained by commit "
-        f"{', '.join(commits)}"
+        f"{made_of} trained by commit {', '.join(commits)}"
     ]
 
 

@@ -13,7 +13,7 @@ from cloudseg.ensemble.agreement import Agreement
 from cloudseg.ensemble.calibration import calibration_error
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
-from cloudseg.ensemble.diagnosis import Diagnosis
+from cloudseg.ensemble.diagnosis import MOST_MEMBERS, Diagnosis
 from cloudseg.ensemble.presence import confusion, presence_curve
 from cloudseg.ensemble.scores import class_dice, mean_of_images, paired_bootstrap
 from cloudseg.postprocess import Cut
@@ -25,6 +25,7 @@ from cloudseg.report.page import Column, Table, write_page
 
 CURVE_POINTS = 60  # of precision and recall over the minimum size
 NO_IMAGES = "No out-of-fold images: no fold was trained by all members."
+TOO_MANY_MEMBERS = f"{{:,}} members are too many to compare each with each; of {MOST_MEMBERS} and fewer this page does."
 ONE_MEMBER = "One member: there is nothing to agree with, and nothing is left without it."
 
 
@@ -55,6 +56,7 @@ class Explained:
     surface : what it was decided on.
     scores : per image and class, `images.tsv`.
     diagnosis : what was counted.
+    members : how many there are.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Explained:
     surface: Surface
     scores: pd.DataFrame
     diagnosis: Diagnosis
+    members: int
 
     @property
     def shown(self) -> list[int]:
@@ -75,6 +78,23 @@ class Explained:
         rule = dataclasses.replace(self.rule, how="tune") if self.rule.how == "fixed" else self.rule
         surface = dataclasses.astuple(self.surface)
         return decide(*surface, classes=self.diagnosis.classes, rule=rule)[0]
+
+    @property
+    def why_no_agreement(self) -> str:
+        """Why the page compares no members, where it does not."""
+        if not self.diagnosis.images:
+            return NO_IMAGES
+        return ONE_MEMBER if self.members == 1 else TOO_MANY_MEMBERS.format(self.members)
+
+    @property
+    def fixed(self) -> str:
+        """The fixed decision of this ensemble in words, for probabilities that are not sharpened."""
+        cuts = self.rule.fixed_cuts(self.diagnosis.classes).values()
+        numbers = {(self.decision.thresholds(cut)["threshold"], cut.min_size) for cut in cuts}
+        if len(numbers) > 1:
+            return "by the threshold and minimum size that the config gives its class"
+        [(threshold, min_size)] = numbers
+        return f"by the fixed threshold {threshold:.2f} and minimum size {min_size:,}"
 
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
@@ -106,7 +126,8 @@ def write_decision_page(
         "many": len(explained.shown) < len(explained.diagnosis.classes),
         "shown": len(explained.shown),
         "agreement": None,
-        "why_no_agreement": ONE_MEMBER if explained.diagnosis.images else NO_IMAGES,
+        "why_no_agreement": explained.why_no_agreement,
+        "fixed": explained.fixed,
     }
     if not explained.diagnosis.images:
         for path in figures.values():
@@ -158,7 +179,7 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
     """Return what the page tells of members, and write their figure."""
     agreement = explained.diagnosis.agreement
     if agreement is None:
-        Chart(charts.words(ONE_MEMBER), "members", "").write_svg(figure)
+        Chart(charts.words(explained.why_no_agreement), "members", "").write_svg(figure)
         return {}
     gains = member_gains(agreement, explained.scores, seed=seed)
     made = [charts.pairs_panel(agreement), charts.gains_panel(gains)]
@@ -167,7 +188,7 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
         Column("#", gains["number"].tolist()),
         Column("member", gains["name"].tolist()),
         Column("% of the blend", (100 * gains["weight"] / gains["weight"].sum()).tolist(), digits=1),
-        Column("Dice alone", gains["alone"].tolist(), best="max", help="Cut by the fixed decision."),
+        Column("Dice alone", gains["alone"].tolist(), best="max", help=f"Cut {explained.fixed}."),
         Column("blend without it", gains["without"].tolist(), help="Cut as the blend is."),
         Column("adds", gains["gain"].tolist(), best="max", help="The blend minus the blend without it."),
         Column("from", gains["low"].tolist()),

@@ -104,6 +104,7 @@ def write_explorer(
     *,
     classes: Sequence[str],
     scores: pd.DataFrame,
+    ranked: str = "",
     count: int = IMAGES,
     largest: int = LARGEST,
     whole: str | Path = "",
@@ -118,6 +119,7 @@ def write_explorer(
     out : the page.
     classes : names, in the order of the stores.
     scores : Dice per image, by which images are chosen, as :func:`cloudseg.ensemble.scores.image_scores` returns them.
+    ranked : the blend whose scores they are.
     count : of images.
     largest : bytes that the page may have.
     whole : the page of `LARGEST` bytes, which a smaller one names.
@@ -134,6 +136,7 @@ def write_explorer(
     notes = _notes(shown, wanted, [source.name for source in sources if source not in kept], largest, whole)
     data = {
         "classes": list(classes),
+        "ranked": ranked,
         "colours": class_colours(len(classes)),
         "truth": TRUTH,
         "height": content.masks.shape[2],

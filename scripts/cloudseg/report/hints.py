@@ -30,18 +30,17 @@ def next_commands(
     here = Path().resolve() == home.resolve()
     command = "snakemake" if here else f"snakemake --snakefile {shlex.quote(str(home / 'Snakefile'))}"
     profiles = Path("profiles") if here else home / "profiles"
-    options = f" --configfile {shlex.join(map(os.path.relpath, configfiles))}" if configfiles else ""
+    files = f" --configfile {shlex.join(map(os.path.relpath, configfiles))}" if configfiles else ""
     settings = {key: value for key, value in typed.items() if key != "smoke"}
     if smoke and "smoke" not in typed:  # it stands in the config
         settings["smoke"] = False
-    if settings:
-        options += f" --config {shlex.join(f'{key}={value}' for key, value in settings.items())}"
+    options, as_typed = (files + _settings(each) for each in (settings, typed))
     lines = [("at full size", f"{command}{options}")] if smoke else []
     lines += [
         ("what would run", f"{command} -n{options}"),
         ("four GPUs", f"{command} --cores 8 --resources gpu=4{options}"),
         ("a Slurm cluster", f"{command} --workflow-profile {shlex.quote(str(profiles / 'slurm'))}{options}"),
-        ("one page of it all", f"{command} --report report.html{options}"),
+        ("one page of it all", f"{command} --report report.html{as_typed}"),
     ]
     if not configfiles:
         config = "config" if here else shlex.quote(str(home / "config"))
@@ -50,6 +49,10 @@ def next_commands(
         lines.append(("your own images", _own_images(command, home, here)))
     looks = f"Look at {page}, and at masks/, decision/ and explorer.html beside it. Next:"
     return "\n".join([looks, *(f"  {what:<20} {words}" for what, words in lines)])
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return f" --config {shlex.join(f'{key}={value}' for key, value in settings.items())}" if settings else ""
 
 
 def _own_images(command: str, home: Path, here: bool) -> str:

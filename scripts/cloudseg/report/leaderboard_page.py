@@ -124,7 +124,7 @@ def write_leaderboard(
         facts=_facts(rows, images, folds),
         charts=drawn,
         experiments=_table(rows.experiments.assign(millions=rows.experiments["parameters"] / 1e6), EXPERIMENTS, hidden),
-        ensembles=_table(rows.ensembles.assign(mark=rows.ensembles["optimistic"].notna()), ENSEMBLES, hidden),
+        ensembles=_table(rows.ensembles.assign(mark=_marked(rows.ensembles)), ENSEMBLES, hidden),
         decisions=_table(decisions(rows.ensembles, classes), DECISIONS),
         baselines=_table(rows.baselines, BASELINES, hidden),
         terms=terms(WORDS),
@@ -145,15 +145,26 @@ def verdict(rows: Arranged) -> list[str]:
         leads = "leads" if of else "scores"
         name = " ".join(str(first[key]) for key in KEYS[:-1])
         sentences.append(f"{of}{name} {leads}: Dice {first['dice_last']:.4f} out of fold{spread}.")
-    for row in rows.ensembles[rows.ensembles["gain"].notna()].head(3).to_dict("records"):
-        told = "more than" if row["gain_low"] > 0 else "less than" if row["gain_high"] < 0 else "not told apart from"
-        sentences.append(
-            f"Ensemble {row['name']} scores {row['dice']:.4f}, {told} its best member ({row['gain']:+.4f}, "
-            f"95 % interval {row['gain_low']:+.4f} to {row['gain_high']:+.4f})."
-            if pd.notna(row["dice"])
-            else f"Ensemble {row['name']} has no honest Dice: its decision was tuned on all images there are."
-        )
+    sentences += map(_gained, rows.ensembles[rows.ensembles["gain"].notna()].head(3).to_dict("records"))
     return sentences or ["No image was scored out of fold: no network's own fold has been predicted."]
+
+
+def _gained(row: dict[str, Any]) -> str:
+    """Say in a sentence whether an ensemble scores more than its best member."""
+    if pd.isna(row["dice"]):
+        return f"Ensemble {row['name']} has no honest Dice: its decision was tuned on all images there are."
+    if row["gain_low"] == row["gain_high"] == 0:
+        return f"Ensemble {row['name']} scores {row['dice']:.4f}, on every image as much as its best member."
+    told = "more than" if row["gain_low"] > 0 else "less than" if row["gain_high"] < 0 else "not told apart from"
+    return (
+        f"Ensemble {row['name']} scores {row['dice']:.4f}, {told} its best member ({row['gain']:+z.4f}, "
+        f"95 % interval {row['gain_low']:+z.4f} to {row['gain_high']:+z.4f})."
+    )
+
+
+def _marked(ensembles: pd.DataFrame) -> pd.Series:
+    """Return which ensembles have a Dice that is optimistic; what has no Dice is nothing to warn of."""
+    return ensembles["optimistic"].notna() & ensembles["dice"].notna()
 
 
 def decisions(ensembles: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

@@ -78,7 +78,7 @@ class Column:
             return ""
         if isinstance(cell, bool) or not _is_number(cell):
             return str(cell)
-        return f"{cell:,}" if isinstance(cell, int) else f"{float(cell):,.{self.digits}f}"
+        return f"{cell:,}" if isinstance(cell, int) else f"{float(cell):z,.{self.digits}f}"
 
     def is_long(self, row: int) -> bool:
         """Return whether a cell is a sentence, which a narrow page must not break into a tower of words."""
@@ -90,8 +90,8 @@ class Column:
         return self.text(row) if number is None else repr(number)
 
     def is_best(self, row: int) -> bool:
-        """Return whether a row has the best number of the column; of a single row nothing is best."""
-        known = [number for number in self.numbers if number is not None]
+        """Return whether a row has the best number of the column; of a single row, or equal ones, nothing is best."""
+        known = {number for number in self.numbers if number is not None}
         if self.best is None or len(known) < 2 or self.numbers[row] is None:
             return False
         return self.numbers[row] == (max(known) if self.best == "max" else min(known))

@@ -10,7 +10,7 @@ import yaml
 
 from cloudseg.provenance.record import Provenance, Training
 from cloudseg.report.page import Column, Table, write_page
-from cloudseg.texts import in_words
+from cloudseg.texts import in_words, number_of
 
 SHORT = 12  # digits of a digest that are shown
 UNKNOWN = "not recorded"
@@ -175,7 +175,7 @@ def _chain(provenance: Provenance) -> Table:
         ("test images", f"{images.counts['test']:,} images", ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
         ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
-        ("predictions", f"{len(provenance.members)} members", "", _most(predicted)),
+        ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
         ("blend, out of fold", f"{blends['valid'].images:,} images", blends["valid"].run, ensemble),
         ("blend, test", f"{blends['test'].images:,} images", blends["test"].run, ensemble),
         ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
@@ -247,7 +247,7 @@ def _trainings(provenance: Provenance) -> Table:
             _short_column("images, labels, folds", [each.data for each in trainings]),
             Column("torch", [each.versions.get("torch", UNKNOWN) for each in trainings]),
         ],
-        f"{len(trainings)} trainings took {in_words(seconds)} in all.",
+        f"{number_of(len(trainings), 'training')} took {in_words(seconds)} in all.",
     )
 
 

@@ -20,6 +20,7 @@ from cloudseg.postprocess import decode_rle
 from cloudseg.storage import stores
 from cloudseg.studies.label_faults import FLIPS, LONGEST_OF_SAMPLE, Pair, agreement, coarse, coarse_size
 from cloudseg.studies.sanity.measuring import continued
+from cloudseg.texts import number_of
 
 AS_IT_IS, TRANSPOSED = "as they are", "transposed"
 SHIFTS = (-6, -3, 0, 3, 6)  # of these pixels, downwards and to the right
@@ -74,7 +75,8 @@ class Look:
     def verdict(self) -> str:
         """One sentence for a person."""
         if self.images < LEAST:
-            return f"{self.images} images are too few to tell from {self.of}"
+            labelled = " with a mask" if self.of == "predictions" else ""
+            return f"{number_of(self.images, 'image')}{labelled} are too few to tell from {self.of}"
         if self.best:
             gain = self.means[self.best] - self.means[AS_IT_IS]
             return f"judged by {self.of}, the labels of the whole data set fit better {self.best} (by {gain:.2f})"

@@ -24,6 +24,7 @@ LONGEST_OF_SAMPLE = 36  # likewise, of the images that are kept
 SMOOTHING = 0.005  # of the pixels
 SHARED = 0.4  # by how much the mean over the image counts
 CLEARLY = 0.3  # more agreement than as it is, from which another reading of a label is named
+SEEN = 0.5  # mean probability of a place of the coarse grid from which the network is said to see a mask there
 HARDLY = 0.1  # share of the other's area below which a mask or a prediction counts as none
 
 COLUMNS = ["image", "class", "fold", "score", "disagreement", "label", "prediction", "remark"]
@@ -164,7 +165,7 @@ def _remark(number: int, fits: np.ndarray, predictions: np.ndarray, labels: np.n
         return ""
     drawn, seen = float((label**2).sum()), float((prediction**2).sum())
     if not drawn:
-        return "no mask, and the network sees one"
+        return "no mask, and the network sees one" if prediction.max() >= SEEN else "no mask, and the network is unsure"
     best = int(np.where(np.arange(len(fits)) == number, 0, fits).argmax())
     if fits[best] > as_it_is + CLEARLY:
         return f"fits the prediction of {classes[best]} better"

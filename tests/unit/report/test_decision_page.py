@@ -12,7 +12,7 @@ from made_ensemble import MIN_SIZES, ODD, make
 from cloudseg.ensemble.diagnosis import diagnose
 from cloudseg.ensemble.surface import read_surface
 from cloudseg.report import charts
-from cloudseg.report.decision_page import Explained, Surface, member_gains, write_decision_page
+from cloudseg.report.decision_page import Explained, Surface, _cuts_table, member_gains, write_decision_page
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 FIGURES = ("surface", "reliability", "presence", "members")
@@ -29,7 +29,7 @@ def bundle_once(tmp_path_factory):
 def explained(made):
     diagnosis = diagnose(made / "valid.zarr", made / "truth.zarr", made.decision, made.members, made.rule)
     surface = Surface(*read_surface(made / "surface.zarr"))
-    return Explained("all", made.decision, made.rule, surface, made.scores, diagnosis)
+    return Explained("all", made.decision, made.rule, surface, made.scores, diagnosis, len(made.members))
 
 
 def written(made):
@@ -91,14 +91,26 @@ def test_what_a_member_adds_is_the_score_minus_the_score_without_it(tmp_path):
     assert (gains["low"] <= gains["gain"]).all() and (gains["gain"] <= gains["high"]).all()
 
 
+def test_the_dice_of_a_class_is_the_mean_over_folds_as_on_the_leaderboard(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"], folds=(0, 0, 0, 0, 1))
+    cuts = _cuts_table(explained(made))
+    [dice] = [column.cells for column in cuts.columns if column.head == "Dice"]
+    of_folds = made.scores.pivot_table("dice", index="class", columns="fold")  # the mean of each fold
+    assert dice == pytest.approx([float(of_folds.loc[name].mean()) for name in made.classes])
+    assert dice != pytest.approx(made.scores.groupby("class")["dice"].mean().loc[made.classes].tolist())
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"folds": (), "how": "fixed"}, "No out-of-fold images"),
         ({"folds": (0, 0, 0)}, "There is one fold"),
+        ({"folds": (0, 0, 0), "sharpen": 0.5}, "the Dice below is optimistic.\nThis ensemble averages"),
         ({"folds": (0, 0, 0), "how": "fixed"}, "What tuning would choose"),
-        ({"absent": ["Flower"]}, "is honest"),
+        ({"absent": ["Flower"]}, "does not flatter"),
+        ({}, "each cut by the fixed threshold 0.50 and minimum size 20, which the ensemble would have"),
         ({"members": 1}, "One member"),
+        ({"members": 65, "folds": (0, 1)}, "65 members are too many"),
         ({"sharpen": 0.5}, "This ensemble averages p"),
     ],
 )

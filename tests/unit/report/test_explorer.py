@@ -190,6 +190,10 @@ def test_keys_and_boxes_move_what_they_say(driver, page, sources):
     press("[")
     assert cut(1) == (level(0.6), 10)
     press("s")
+    assert cut(1) == (round(255 * (level(0.6) / 255) ** 0.5), 10)  # the same probability
+    press("s", "s")
+    assert cut(1) == (level(0.6), 10)
+    press("s")
     typed("threshold", "0.25")
     assert cut(1) == (128, 10)  # of a blend of square roots
     assert "0.252 (0.502 sharpened)" in driver.execute_script(SEEN)["summary"]

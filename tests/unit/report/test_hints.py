@@ -46,6 +46,8 @@ def test_nothing_is_copied_over_a_persons_config(hints, tmp_path):
 def test_after_a_smoke_run_the_first_is_the_same_at_full_size(hints):
     found = hints("mine.yaml", typed={"smoke": "true", "device": "cpu"}, smoke=True)
     assert next(iter(found.values())) == "snakemake --configfile mine.yaml --config device=cpu"
+    of_this_run = "snakemake --report report.html --configfile mine.yaml --config smoke=true device=cpu"
+    assert found["one page of it all"] == of_this_run
     found = hints("mine.yaml", smoke=True)
     assert next(iter(found.values())) == "snakemake --configfile mine.yaml --config smoke=False"
 

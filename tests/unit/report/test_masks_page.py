@@ -126,7 +126,7 @@ def test_photos_that_were_exchanged_are_refused_and_images_that_are_not_there(tm
     ("options", "says"),
     [
         ({"folds": (), "how": "fixed"}, "No out-of-fold images"),
-        ({"folds": (0, 0)}, "there is one fold: their Dice is optimistic"),
+        ({"folds": (0, 0)}, "there is one fold: their Dice is optimistic.\nLook"),
         ({"absent": ["Fish", "Flower"]}, "images that no network"),
         ({"folds": (0,), "tests": 1, "members": 1}, "Test images, evenly spread"),
         ({"tests": 0}, "There are no test images"),

@@ -41,6 +41,12 @@ def page(tmp_path_factory):
     return out
 
 
+def test_nothing_is_best_among_equals_and_nothing_is_less_than_zero_by_rounding():
+    column = Column("gain", [0.0, -0.0, -1e-9], best="max")
+    assert [column.text(row) for row in range(3)] == ["0.0000"] * 3
+    assert not any(Column("Dice", [0.5, 0.5], best="max").is_best(row) for row in range(2))
+
+
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 400])
 def test_odd_names_are_text_and_everything_fits(page, width):

@@ -98,7 +98,7 @@ def test_nothing_is_named_where_nothing_can_be_seen(tmp_path):
         folder = tmp_path / str(seed)
         look = look_at_images(*write(folder, *scenes(seed, visible=False)))
         assert look.best is None and not look.tells and "cannot be told" in look.verdict
-    assert look_at_predictions([]).verdict == "0 images are too few to tell from predictions"
+    assert look_at_predictions([]).verdict == "0 images with a mask are too few to tell from predictions"
 
 
 def test_few_images_and_empty_labels_tell_nothing(tmp_path):

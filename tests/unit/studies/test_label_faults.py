@@ -92,6 +92,8 @@ def test_remarks_say_what_was_done():
 
     assert remark(lambda labels: None) == ""
     assert remark(lambda labels: labels[0].fill(0)) == "no mask, and the network sees one"
+    [unsure] = doubts(np.full((1, *SIZE), 0.1, np.float32), np.zeros((1, *SIZE), np.float32), CLASSES[:1])
+    assert unsure[-1] == "no mask, and the network is unsure"
     assert remark(exchange) == "fits the prediction of Flower better"
     assert remark(exchange, 1) == "fits the prediction of Fish better"
     assert remark(flip) == "fits better flipped left to right"

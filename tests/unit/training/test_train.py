@@ -179,7 +179,7 @@ def test_one_training_image_is_too_few(inputs, tmp_path):
     write_pixels(tmp_path / "pixels.zarr", train=2)
     write_folds(tmp_path / "folds.tsv", count=2)
     (tmp_path / "weights.safetensors").symlink_to(inputs / "weights.safetensors")
-    with pytest.raises(ValueError, match="leaves 1 images to train on; two are needed"):
+    with pytest.raises(ValueError, match="leaves 1 image to train on; two are needed"):
         run(tmp_path, tmp_path / "out")
 
 

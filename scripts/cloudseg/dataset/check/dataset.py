@@ -19,6 +19,7 @@ from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split
 from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import sha256
+from cloudseg.texts import number_of
 
 
 def check_dataset(
@@ -199,7 +200,7 @@ def _sum_up(images: pd.DataFrame, classes: Sequence[str], splits: Sequence[Split
         sizes = Counter(f"{height}x{width}" for height, width in zip(own["height"], own["width"], strict=True))
         common = ", ".join(size for size, _ in sizes.most_common(3))
         more = f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else ""
-        lines.append(f"{len(own)} {split} images" + (f" of {common}{more}" if len(own) else ""))
+        lines.append(number_of(len(own), f"{split} image") + (f" of {common}{more}" if len(own) else ""))
     train = images[images["split"] == "train"]
     if len(train) and classes:
         held = train[list(classes)] > 0

@@ -120,7 +120,7 @@ function addOption(parent, value, text) {
 for (const [place, source] of sources.entries()) addOption(control.source, place, source.name);
 addOption(control.class, ALL, "all classes");
 for (const [klass, name] of classes.entries()) addOption(control.class, klass, name);
-const groups = { valid: "Out of fold, from the worst", test: "Test, without truth" };
+const groups = { valid: `Out of fold, from the worst; Dice of ${data.ranked}`, test: "Test, without truth" };
 for (const [split, label] of Object.entries(groups)) {
   const group = Object.assign(document.createElement("optgroup"), { label });
   for (const [place, image] of images.entries()) {
@@ -180,6 +180,17 @@ const clamped = (value, low, high) => Math.min(Math.max(Math.round(value), low),
 const clampedLevel = (level) => clamped(level, 0, 255);
 const clampedSize = (size) => clamped(size, 0, 2 ** 31 - 1);
 
+let translated = {}; // the cuts that were last made of those of another power, what they were, and that power
+
+// A level of a sharpened blend stands for another probability: the probability is what stays. Without a change
+// between, the way back leads to the very same levels.
+function keepThresholds(from, to) {
+  if (from.sharpen === to.sharpen) return;
+  const were = state.cuts, isBack = translated.cuts === were && translated.sharpen === to.sharpen;
+  state.cuts = isBack ? translated.were : were.map((one) => ({ ...one, level: levelLike(one.level, from, to) }));
+  translated = { cuts: state.cuts, were, sharpen: from.sharpen };
+}
+
 // Takes over changes; what is not on the page is left as it was. Ends when they are drawn.
 function set(changes) {
   const before = { ...state };
@@ -189,6 +200,7 @@ function set(changes) {
     if (changes.source === undefined || found < 0) [state.source] = images[state.image].sources;
     else state.image = found;
   }
+  if (changes.cuts === undefined) keepThresholds(sources[before.source], sources[state.source]);
   if (loaded.source !== state.source || loaded.image !== state.image) return show();
   if (state.klass !== before.klass || state.truth !== before.truth) paintTruth();
   redraw();

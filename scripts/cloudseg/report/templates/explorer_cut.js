@@ -171,6 +171,11 @@ function levelOf(threshold, { sharpen }) {
   return Math.max(Math.ceil(255 * threshold ** (sharpen ?? 1) - 1e-9), 0);
 }
 
+// The level of a source that stands for the same probability as one of another, or the nearest to it
+function levelLike(level, from, to) {
+  return Math.round(255 * probability(level, from) ** (to.sharpen ?? 1));
+}
+
 function thresholdText(level, source) {
   const blend = source.sharpen === null ? "" : ` (${short(ofBlend(level))} sharpened)`;
   return short(probability(level, source)) + blend;

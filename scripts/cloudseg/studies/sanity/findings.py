@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cloudseg.dataset.contest import HEADER
+from cloudseg.texts import number_of
 
 MOST_EXAMPLES = 5
 """Findings of a kind that are kept and shown; the others are counted."""
@@ -69,6 +70,7 @@ CUT_OFF = Kind("a last line that does not end", "nothing, if its row is whole", 
 ORDER = Kind("rows in another order than the sample's", "nothing: contests match rows by their names", False)
 EMPTY_WORD = Kind("words in place of an empty cell", "leave the cell of a row without a mask empty", False)
 RATE = Kind("another share of masks than training has", "look whether thresholds and minimum sizes are meant so", False)
+NO_MASK = Kind("no mask in the whole file", "look at thresholds and minimum sizes: nothing is predicted", False)
 NEVER_TRAINED = Kind("masks of a class that training never has", "look at the order of the classes", False)
 AREA = Kind("masks of another area than training's", "look whether the threshold is meant so", False)
 COVERING_SOME = Kind("masks that cover almost everything", "look at these images", False)
@@ -155,7 +157,7 @@ def verdict(found: Findings) -> str:
     faults, warnings = found.counts()
     if not faults and not warnings:
         return "Nothing odd found."
-    return f"{_counted(faults, 'fault')}, {_counted(warnings, 'warning')}."
+    return f"{number_of(faults, 'fault')}, {number_of(warnings, 'warning')}."
 
 
 def as_text(found: Findings, head: str) -> str:
@@ -173,7 +175,3 @@ def as_text(found: Findings, head: str) -> str:
         lines += [f"    ... and {group.more:,} more"] if group.more > 0 else []
         lines.append(f"  to do: {group.kind.fix}")
     return "\n".join([*lines, verdict(found)])
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

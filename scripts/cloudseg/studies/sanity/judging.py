@@ -133,6 +133,9 @@ def _judge_rates(submission: Submission, training: Training, found: Findings) ->
     rate = whole_rate(submission, training)
     if len(training.classes) > 1 and (kind := _off(rate)):
         found.add(kind, f"all classes: {_rate_words(rate)}")
+    elif rate.trained and not rate.count and not found.has(kinds.VANISHED):
+        # Of a few test images chance may have it so, but a person should know
+        found.add(kinds.NO_MASK, f"all classes: {_rate_words(rate)}")
 
 
 def _off(rate: Expected) -> Kind | None:

@@ -9,6 +9,7 @@ from cloudseg.config.decoders import DECODERS
 from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
+from cloudseg.texts import number_of
 from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
 from cloudseg.training.data.loader import Loader
@@ -91,7 +92,8 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
 
 def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micro_batch_size: int) -> BatchSampler:
     if n_images < 2:
-        raise DatasetError(f"{job.folds}: fold {job.fold} leaves {n_images} images to train on; two are needed")
+        left = number_of(n_images, "image")
+        raise DatasetError(f"{job.folds}: fold {job.fold} leaves {left} to train on; two are needed")
     batches = BatchSampler(
         n_images,
         job.recipe.batch,

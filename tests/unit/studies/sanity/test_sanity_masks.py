@@ -54,6 +54,13 @@ def test_a_real_failure_is_called_out_with_its_numbers(tmp_path):
     assert "all classes: 7 of 120 rows have a mask, 5.8 %; training has 5" in str(looked)
 
 
+def test_a_file_without_any_mask_is_never_nothing_odd(tmp_path):
+    """Of so few training images chance may have it so, class by class."""
+    trained = training(images=4, rates=(0.6, 0.6))
+    _, found = look(tmp_path / "a.csv", text_of([[name, ""] for name, _ in rows()]), training=trained)
+    assert list(found) == ["no mask in the whole file"]
+
+
 def test_small_components_are_a_fault_of_our_own_submissions_alone(tmp_path):
     lines = rows()
     lines[0][1] = encode_rle(speckled(mask(np.random.default_rng(0))))
