@@ -104,17 +104,21 @@ def expected_seconds(rule, wildcards):
     if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
         return seconds
     jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
-    return 0.0 if rule == "all" else ESTIMATES.expected_seconds(rule, jobs)
+    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, jobs)
 
 
+# Rules that ask for the files of others
+TARGETS = ["all", "tensorboard", "mlflow", "wandb"]
 # What our rules are called here: as a module of another workflow, which has rules of its own
-OUR_RULES = {workflow.modifier.modify_rulename(rule): rule for rule in COSTS}
+OUR_RULES = {
+    workflow.modifier.modify_rulename(name): name for name in [*COSTS, *TARGETS]
+}
 # An encoder that all share tells nothing about a job
 terminal.register(
     expected_seconds,
     PLAN.sheet.constant_columns & {"encoder"},
     # `use rule train from cloudseg as mine` calls them all alike
-    OUR_RULES if len(OUR_RULES) == len(COSTS) else {},
+    OUR_RULES if len(OUR_RULES) > 1 else {},
 )
 
 if workflow.is_main_process:
