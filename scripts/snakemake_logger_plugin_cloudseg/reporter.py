@@ -24,6 +24,8 @@ CHATTER = (
     "Reasons:\n",
     "Some jobs were triggered by provenance information",
 )
+# What it says again whenever a job ends
+ONCE = "Will exit after finishing currently running jobs"
 # Of snakemake-executor-plugin-cluster-generic and -slurm
 SUBMITTED = re.compile(
     r"(?:Submitted (?:group )?job|Job) ([\w-]+) (?:with external jobid|has been submitted with SLURM jobid) '?(\w+)"
@@ -55,6 +57,7 @@ class Reporter:
         self._screen: Screen | Lines | None = None
         self._board: Board | None = None
         self._planned: list[Job] | None = None  # of a dry run
+        self._ending = False
         self._groups: dict[str, list[str]] = {}  # jobs that are submitted as one
         self._handlers = {
             LogEvent.RUN_INFO: self._run_info,
@@ -94,6 +97,10 @@ class Reporter:
         text = self._written(record)
         if text in (None, "", "None") or (self._is_chatter(text) and not self._details):
             return
+        if text.startswith(ONCE):
+            if self._ending and not self._details:
+                return
+            self._ending = True
         if jobs := self._jobs_named(AGAIN.match(text)):
             text = f"{_names(jobs)}: failed, and is tried again"
         elif jobs := self._jobs_named(match := SUBMITTED.match(text)):

@@ -157,9 +157,12 @@ def test_messages_pass_and_chatter_does_not(run):
     run.say("RuleException:\nCalledProcessError in file x:\nCommand 'y' died with <Signals.SIGKILL: 9>.")
     run.say("a warning", level=logging.WARNING)
     run.say(None)
+    for _ in range(3):  # jobs that end
+        run.say("Will exit after finishing currently running jobs (scheduler).")
     assert run.lines[2:] == [
         *("RuleException:", "CalledProcessError in file x:", "Command 'y' died with <Signals.SIGKILL: 9>."),
         "a warning",
+        "Will exit after finishing currently running jobs (scheduler).",
     ]
 
 
