@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cloudseg.dataset.contest import EMPTY_TEXTS, HEADER
 from cloudseg.errors import DatasetError
 from cloudseg.provenance.record import Csv
 
+COMPRESSED = {b"\x1f\x8b": "gunzip -k", b"PK\x03\x04": "unzip"}  # by the first bytes: what unpacks them
 LINE_ENDS = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
 
 
@@ -76,6 +78,9 @@ def read_content(path: str | Path) -> Content:
     """
     try:
         data = Path(path).read_bytes()
+        if unpack := next((program for magic, program in COMPRESSED.items() if data.startswith(magic)), None):
+            command = f"{unpack} {shlex.quote(str(path))}"
+            raise DatasetError(f"{path}: a compressed file; its bytes are compared, so unpack it first: {command}")
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
