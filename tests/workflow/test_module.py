@@ -37,3 +37,5 @@ def test_as_a_module_on_one_core_the_bytes_are_those_of_two_cores(workflow, repo
     assert one.keys() == two.keys()
     assert len(one) > 30
     assert [name for name in one if one[name] != two[name]] == []
+    workflow.run("rows", "clouds_all", "--snakefile", "Snakefile", "--report", "report.html")
+    assert "leaderboard.html" in (workflow.folder / "report.html").read_text()
