@@ -11,10 +11,15 @@ if not {"dataset", "recipes", "ensembles"} & config.keys():
     configfile: str(workflow.current_basedir.join("config/config.yaml"))
 
 
-report: "rules/captions/workflow.rst"
-
-
 include: "rules/common.smk"
+
+
+# It speaks of this config: another workflow, which has this one as a module, describes its own report
+if workflow.main_snakefile == str(HOME / "Snakefile"):
+
+    report: "rules/captions/workflow.rst"
+
+
 include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/predict.smk"

@@ -25,7 +25,7 @@ from cloudseg.trackers.run import digest_of_finished
 from cloudseg.training.finished import keep_finished
 from cloudseg.workflow import notices
 from cloudseg.workflow.code import CODE
-from cloudseg.workflow.costs import Estimates, machine_megabytes
+from cloudseg.workflow.costs import COSTS, Estimates, machine_megabytes
 from cloudseg.workflow.dry_run import BesideJobCounts
 from cloudseg.workflow.durations import Durations, hours
 from cloudseg.workflow.leaderboard import (
@@ -104,11 +104,22 @@ def expected_seconds(rule, wildcards):
     if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
         return seconds
     jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
-    return 0.0 if rule == "all" else ESTIMATES.expected_seconds(rule, jobs)
+    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, jobs)
 
 
+# Rules that ask for the files of others
+TARGETS = ["all", "tensorboard", "mlflow", "wandb"]
+# What our rules are called here: as a module of another workflow, which has rules of its own
+OUR_RULES = {
+    workflow.modifier.modify_rulename(name): name for name in [*COSTS, *TARGETS]
+}
 # An encoder that all share tells nothing about a job
-terminal.register(expected_seconds, PLAN.sheet.constant_columns & {"encoder"})
+terminal.register(
+    expected_seconds,
+    PLAN.sheet.constant_columns & {"encoder"},
+    # `use rule train from cloudseg as mine` calls them all alike
+    OUR_RULES if len(OUR_RULES) > 1 else {},
+)
 
 if workflow.is_main_process:
     try:

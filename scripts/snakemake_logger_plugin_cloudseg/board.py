@@ -201,7 +201,7 @@ class Board:
 
     def summary(self) -> str:
         """Return the line for the whole run."""
-        left = self.seconds_left()
+        left = self.seconds_left() if self._done < self.total else None
         about = "" if left is None else f", about {_about(left)} left"
         return f"{self._done} of {self.total} steps done{about}"
 

@@ -5,7 +5,7 @@ import csv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cloudseg.terminal import unsaid_wildcards
+from cloudseg.terminal import our_name, unsaid_wildcards
 
 RUN = "{decoder} {encoder} {size} {recipe}"
 NAMES = {
@@ -49,20 +49,23 @@ def job_name(rule: str, wildcards: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> job_name("blend", {"ensemble": "all", "split": "test"}), job_name("map_reads", {"sample": "a", "unit": "1"})
-    ('blend all test', 'map_reads a 1')
+    >>> from cloudseg import terminal
+    >>> terminal.register(lambda rule, wildcards: None, [], {"clouds_blend": "blend"})
+    >>> job_name("clouds_blend", {"ensemble": "all", "split": "test"})
+    'blend all test'
+    >>> job_name("map_reads", {"sample": "a", "unit": "1"})
+    'map_reads a 1'
     """
-    unsaid = unsaid_wildcards()
+    unsaid = unsaid_wildcards(rule)
     said = {name: "" if name in unsaid else value for name, value in wildcards.items()}
-    with contextlib.suppress(KeyError):  # of another workflow's rule of the same name
-        if rule in NAMES:
-            return " ".join(NAMES[rule].format(**said).split())
+    if name := NAMES.get(our_name(rule)):
+        return " ".join(name.format(**said).split())
     return " ".join([rule, *wildcards.values()])
 
 
 def result(rule: str, outputs: Sequence[str]) -> str:
     """Return what a finished job has found, in a few words; nothing for most."""
-    find = RESULTS.get(rule)
+    find = RESULTS.get(our_name(rule))
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError, StopIteration, csv.Error):
         return find(outputs) if find else ""
     return ""

@@ -26,12 +26,14 @@ CHATTER = (
     "Reasons:\n",
     "Some jobs were triggered by provenance information",
 )
+# What it says again whenever a job ends
+ONCE = "Will exit after finishing currently running jobs"
 # Of snakemake-executor-plugin-cluster-generic and -slurm
 SUBMITTED = re.compile(
-    r"(?:Submitted job|Job) (\d+) (?:with external jobid|has been submitted with SLURM jobid) '?(\w+)"
+    r"(?:Submitted (?:group )?job|Job) ([\w-]+) (?:with external jobid|has been submitted with SLURM jobid) '?(\w+)"
 )
-AGAIN = re.compile(r"Trying to restart job (\d+)\.")
-DETAILS = {LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.GROUP_INFO}
+AGAIN = re.compile(r"Trying to restart job ([\w-]+)\.")
+DETAILS = {LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED}
 
 
 class Reporter:
@@ -57,8 +59,11 @@ class Reporter:
         self._screen: Screen | Lines | None = None
         self._board: Board | None = None
         self._planned: list[Job] | None = None  # of a dry run
+        self._ending = False
+        self._groups: dict[str, list[str]] = {}  # jobs that are submitted as one
         self._handlers = {
             LogEvent.RUN_INFO: self._run_info,
+            LogEvent.GROUP_INFO: self._group_info,
             LogEvent.JOB_INFO: self._job_info,
             LogEvent.JOB_FINISHED: self._job_finished,
             LogEvent.PROGRESS: self._progress,
@@ -94,15 +99,32 @@ class Reporter:
         text = self._written(record)
         if text in (None, "", "None") or (self._is_chatter(text) and not self._details):
             return
-        if job := self._job_named(AGAIN.match(text)):
-            text = f"{job.name}: failed, and is tried again"
-        elif (job := self._job_named(match := SUBMITTED.match(text))) and not self._details:
-            job.queued_as = match[2]
-            return
+        if text.startswith(ONCE):
+            if self._ending and not self._details:
+                return
+            self._ending = True
+        if jobs := self._jobs_named(AGAIN.match(text)):
+            text = f"{_names(jobs)}: failed, and is tried again"
+        elif jobs := self._jobs_named(match := SUBMITTED.match(text)):
+            for job in jobs:
+                job.queued_as = match[2]
+            if not self._details:
+                return
         self._print(text, record.levelno)
 
-    def _job_named(self, match: re.Match | None) -> "Job | None":
-        return self._board.job(int(match[1])) if match and self._board else None
+    def _jobs_named(self, match: re.Match | None) -> "list[Job]":
+        """Return the jobs of a group, or the one, that a message names."""
+        if not match or not self._board:
+            return []
+        numbers = self._groups.get(match[1], [match[1]])
+        return [job for number in numbers if number.isdecimal() and (job := self._board.job(int(number)))]
+
+    def _group_info(self, record: LogRecord) -> None:
+        numbers = [str(job.jobid) for job in record.jobs]
+        # What executors call the group is the name of one of its jobs, which the record does not tell
+        self._groups |= {job.uuid(): numbers for job in record.jobs}
+        if self._details:
+            self._print(self._written(record))
 
     def _is_chatter(self, text: str) -> bool:
         # That a script failed is said by the error of its job, where that is shown; that it was killed is not
@@ -175,6 +197,11 @@ class Reporter:
     def _shell_command(self, record: LogRecord) -> None:
         if command := getattr(record, "shellcmd", None) or getattr(record, "cmd", None):
             self._print(command)
+
+
+def _names(jobs: "list[Job]") -> str:
+    others = f" and {len(jobs) - 1} more in its group" if len(jobs) > 1 else ""
+    return f"{jobs[0].name}{others}"
 
 
 def _coloured(text: str, level: int, colours: bool) -> str:

@@ -66,6 +66,7 @@ def test_every_job_leaves_one_line_that_says_what_it_was_and_found(smoke):
     [total] = {int(total) for _, total, _, _ in lines}
     assert [int(number) for number, *_ in lines] == list(range(1, total))  # `all` makes nothing
     done = [line[1:] for line in lines]
+    assert re.search(r"^\d+ of \d+ steps done, about .+ left$", smoke.printed, flags=re.MULTILINE)
     trained = {name: found for _, name, found in done if name.startswith("train ")}
     assert trained.keys() == {
         f"train {decoder} 96x144 quick fold {fold}" for decoder in ("fpn", "unet") for fold in "01"

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cloudseg.errors import DatasetError
 from cloudseg.provenance.record import Csv
 
 MOST_DIGITS = 20  # of a number of pixels; Python refuses to read thousands
+COMPRESSED = {b"\x1f\x8b": "gunzip -k", b"PK\x03\x04": "unzip"}  # by the first bytes: what unpacks them
 LINE_ENDS = {"\n": "LF", "\r\n": "CRLF", "\r": "CR"}
 
 
@@ -77,6 +79,9 @@ def read_content(path: str | Path) -> Content:
     """
     try:
         data = Path(path).read_bytes()
+        if unpack := next((program for magic, program in COMPRESSED.items() if data.startswith(magic)), None):
+            command = f"{unpack} {shlex.quote(str(path))}"
+            raise DatasetError(f"{path}: a compressed file; its bytes are compared, so unpack it first: {command}")
         text = data.decode("utf-8-sig")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error

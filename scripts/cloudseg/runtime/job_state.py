@@ -14,6 +14,9 @@ from cloudseg.runtime.job_progress import JobProgress, progress_path, read_progr
 from cloudseg.storage.records import record_file
 
 TAIL = 20_000  # bytes of a log in which its last error is looked for
+GONE = "gone"
+LATER = 60  # seconds after a job began at which a process of its number that starts is another one
+BY_HAND = ("SIGINT", "SIGTERM", "KeyboardInterrupt")  # what the error of a job begins with that somebody stopped
 
 
 class State(enum.StrEnum):
@@ -40,6 +43,10 @@ class Job:
     silent: float = 0
     """Seconds since it last wrote something; of another machine by that one's clock."""
     progress: JobProgress | None = None
+    process: int | None = None
+    """Of a job that runs on this machine."""
+    paused: bool = False
+    """Whether a signal has stopped that process, which may go on."""
 
 
 def read_job(log: str | Path, *, done: bool = False, now: float | None = None) -> Job:
@@ -62,13 +69,19 @@ def read_job(log: str | Path, *, done: bool = False, now: float | None = None) -
     log, now = Path(log), time.time() if now is None else now
     progress, note = read_progress(progress_path(log)), _read_note(log)
     if reason := (progress and progress.error) or note.get("refused"):
-        return Job(log, State.FAILED, first_line(reason), progress=progress)
+        state = State.STOPPED if reason.startswith(BY_HAND) else State.FAILED
+        return Job(log, state, first_line(reason), progress=progress)
     if progress or note.get("running"):
         host = progress.host if progress else str(note.get("host", ""))
         process = progress.process if progress else note.get("process")
-        written = progress.updated if progress else _last_written(log)
-        state = State.KILLED if _is_gone(host, process) else State.RUNNING
-        return Job(log, state, host=host, silent=max(0.0, now - written), progress=progress)
+        written = max(progress.updated if progress else 0.0, _last_written(log))
+        facts = {"host": host, "silent": max(0.0, now - written), "progress": progress}
+        if host != socket.gethostname() or not isinstance(process, int):
+            return Job(log, State.RUNNING, **facts)
+        doing = _doing(process, progress.begun if progress else None)
+        if doing == GONE:
+            return Job(log, State.KILLED, **facts)
+        return Job(log, State.RUNNING, process=process, paused=doing == "T", **facts)
     if done:
         return Job(log, State.DONE)
     if log.is_file() and not record_file(log).is_file():
@@ -124,14 +137,28 @@ def _last_written(log: Path) -> float:
     return max(times)
 
 
-def _is_gone(host: str, process: Any) -> bool:
-    """Return whether a process of this machine has ended; of another machine's, nothing is known."""
-    if host != socket.gethostname() or not isinstance(process, int):
-        return False
+def _doing(process: int, begun: float | None) -> str:
+    """Return the letter that Linux has for what a process does, `GONE` for one that has ended; empty elsewhere.
+
+    Parameters
+    ----------
+    process : its number, which another one may have by now.
+    begun : when the job began, seconds since the epoch.
+    """
+    try:
+        words = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        up = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+        started = time.time() - up + int(words[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return "" if _answers(process) else GONE
+    return GONE if words[0] in "ZX" or (begun is not None and started > begun + LATER) else words[0]
+
+
+def _answers(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):  # another user's, or no number of a process
+    except (ProcessLookupError, OverflowError):  # none, or no number of a process
         return False
-    return False
+    except OSError:  # another user's
+        return True
+    return True

@@ -79,7 +79,7 @@ def _row(run: RunStatus) -> Row:
     total, best = run.total_epochs, run.best
     return [
         name_of(run),
-        run.training.state.value * (run.training.state != State.NOT_BEGUN),
+        "paused" if run.training.paused else run.training.state.value * (run.training.state != State.NOT_BEGUN),
         f"{run.done_epochs:.3g}/{total}" if run.done_epochs or run.training.state == State.RUNNING else "",
         _number(run.last_dice, ".4f"),
         _number(run.best_dice, ".4f") + (f" ({best.number})" if best else ""),
@@ -93,7 +93,7 @@ def _time(run: RunStatus) -> str:
     """Return what a training took, what is left of it, or since when it says nothing."""
     if _is_silent(run.training):
         return _state(run.training)
-    if run.seconds is None:
+    if run.seconds is None or run.training.paused:
         return ""
     return in_words(run.seconds) + " left" * (run.training.state == State.RUNNING)
 
@@ -104,6 +104,8 @@ def _state(job: Job) -> str:
         return ""
     if job.state != State.RUNNING:
         return job.state.value
+    if job.paused:
+        return "paused"
     if _is_silent(job):
         return f"no word for {in_words(job.silent)}"
     progress = job.progress
@@ -113,7 +115,7 @@ def _state(job: Job) -> str:
 
 
 def _is_silent(job: Job) -> bool:
-    return job.state == State.RUNNING and job.silent > SILENT_AFTER
+    return job.state == State.RUNNING and job.silent > SILENT_AFTER and not job.paused
 
 
 def _with_experiments(rows: list[Row], runs: Sequence[RunStatus]) -> tuple[list[Row], str]:
@@ -186,18 +188,29 @@ def _trouble(status: Status, runs: Sequence[RunStatus]) -> Iterable[str]:
     """Yield why jobs failed, each with its log."""
     jobs = [(job, run) for run in runs for job in run.jobs]
     jobs += [(job, None) for job in status.others]
-    jobs = [(job, run) for job, run in jobs if job.state in TROUBLE or _is_silent(job)]
+    jobs = [(job, run) for job, run in jobs if job.state in TROUBLE or job.paused or _is_silent(job)]
     for job, run in jobs[:MOST_LINES]:
-        reason = job.reason or "its process is gone, without a word: most often the memory was not enough"
-        if _is_silent(job):
-            reason = f"the last word was from {job.host}; if nothing runs there any more, it was killed"
-        elif run and run.resumes and job is run.training:
+        reason = _reason(job)
+        if run and run.resumes and job is run.training and job.state in TROUBLE and "goes on after" not in reason:
             reason += "; the next call goes on after its last epoch"
-        state = _state(job) if _is_silent(job) else job.state
+        state = job.state if job.state in TROUBLE else _state(job)
         head = printable(f"{state}: {name_of(run) if run else _log_name(status, job)}: {reason}")
         yield "\n".join([*textwrap.wrap(head, WIDTH, subsequent_indent="  "), printable(f"  log: {job.log}")])
     if len(jobs) > MOST_LINES:
         yield f"and {len(jobs) - MOST_LINES} more"
+
+
+def _reason(job: Job) -> str:
+    """Return what is known of why a job does not run, or says nothing."""
+    if job.paused:
+        return f"a signal has stopped its process {job.process}; `kill -CONT {job.process}` lets it go on"
+    if _is_silent(job) and job.process is not None:
+        return f"its process {job.process} is there, but has written nothing since"
+    if _is_silent(job):
+        return f"the last word was from {job.host}; if nothing runs there any more, it was killed"
+    if job.reason:
+        return job.reason
+    return "its process is gone, without a word: it was killed, with its Snakemake or because the memory was not enough"
 
 
 def _log_name(status: Status, job: Job) -> str:

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from logger_records import Run
@@ -12,16 +13,18 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from cloudseg import terminal
 from cloudseg.runtime.job_progress import progress_path
+from cloudseg.workflow.costs import COSTS
 from snakemake_logger_plugin_cloudseg import board as boards
 from snakemake_logger_plugin_cloudseg import screen
 from snakemake_logger_plugin_cloudseg.names import job_name
 
+OURS = {rule: rule for rule in COSTS}
 TRAIN = {"encoder": "resnet34", "decoder": "fpn", "size": "96x144", "recipe": "quick", "fold": "0"}
 
 
 @pytest.fixture(autouse=True)
 def nothing_registered():
-    terminal.register(lambda rule, wildcards: None, [])
+    terminal.register(lambda rule, wildcards: None, [], OURS)
 
 
 @pytest.fixture
@@ -49,10 +52,17 @@ def test_a_job_leaves_a_line_with_what_it_found(run, tmp_path):
 
 
 def test_an_encoder_that_all_share_is_not_named():
-    terminal.register(lambda rule, wildcards: None, ["encoder"])
+    terminal.register(lambda rule, wildcards: None, ["encoder"], OURS)
     assert job_name("train", TRAIN) == "train fpn 96x144 quick fold 0"
-    assert job_name("clouds_train", TRAIN) == "clouds_train resnet34 fpn 96x144 quick 0"
-    assert job_name("train", {"model": "{x}"}) == "train {x}"  # another workflow's rule
+
+
+def test_in_another_workflow_rules_are_ours_by_what_they_are_called_there(monkeypatch):
+    monkeypatch.setattr(terminal, "_ours", {})
+    terminal.register(lambda rule, wildcards: {"train": 60.0}[rule], ["encoder"], {"clouds_train": "train"})
+    assert job_name("clouds_train", TRAIN) == "train fpn 96x144 quick fold 0"
+    assert job_name("train", {"sample": "{x}"}) == "train {x}"  # that one's own
+    assert terminal.expected_seconds("clouds_train", TRAIN) == 60
+    assert terminal.expected_seconds("train", {"sample": "{x}"}) is None
 
 
 def test_a_running_job_says_how_far_it_is(run, tmp_path, monkeypatch):
@@ -88,12 +98,15 @@ def test_a_cluster_job_is_queued_until_its_log_is_written(run, tmp_path):
     assert "fold 0: queued, " in job.line()
     assert job.seconds() == 0
     before = run.lines
+    group = [SimpleNamespace(jobid=number, uuid=lambda number=number: f"5-{number}") for number in (1, 4)]
+    run.say("Group job truth (jobs in lexicogr. order):", LogEvent.GROUP_INFO, group_id="truth", jobs=group)
     run.say("Job 1 has been submitted with SLURM jobid 77 (log: x.log).")
     assert "fold 0: queued as 77, " in job.line()
     run.say("Submitted job 1 with external jobid 'job_78.sh'.")
     assert "fold 0: queued as job_78, " in job.line()
     run.say("Submitted group job 5-4 with external jobid '79'.")
-    assert run.lines[len(before) :] == ["Submitted group job 5-4 with external jobid '79'."]
+    assert "fold 0: queued as 79, " in job.line()
+    assert run.lines == before
     log.write_text("begun anew\n")
     run.board().look()
     assert "queued" not in job.line()
@@ -144,9 +157,12 @@ def test_messages_pass_and_chatter_does_not(run):
     run.say("RuleException:\nCalledProcessError in file x:\nCommand 'y' died with <Signals.SIGKILL: 9>.")
     run.say("a warning", level=logging.WARNING)
     run.say(None)
+    for _ in range(3):  # jobs that end
+        run.say("Will exit after finishing currently running jobs (scheduler).")
     assert run.lines[2:] == [
         *("RuleException:", "CalledProcessError in file x:", "Command 'y' died with <Signals.SIGKILL: 9>."),
         "a warning",
+        "Will exit after finishing currently running jobs (scheduler).",
     ]
 
 
@@ -202,13 +218,15 @@ def test_the_time_left_of_a_run_comes_from_what_has_ended_or_is_expected(monkeyp
     board.add(job(2))
     now[0] += 60
     assert board.summary() == "0 of 5 steps done"  # who knows
-    terminal.register(lambda rule, wildcards: {"train": 240.0, "predict": 60.0}.get(rule), [])
+    terminal.register(lambda rule, wildcards: {"train": 240.0, "predict": 60.0}.get(rule), [], OURS)
     # 120 s a training on two threads: 60 of each are left, two to come, and a prediction of one core; two at once
     assert board.seconds_left() == pytest.approx((60 + 60 + 2 * 120 + 60) / 2)
     board.finish(1)
     # 60 s each now: the other one should be over
     assert board.seconds_left() == pytest.approx((0 + 2 * 60 + 60) / 2)
     assert board.summary() == "1 of 5 steps done, about 2 min left"
+    board.count(5, 5)
+    assert board.summary() == "5 of 5 steps done"
 
 
 def test_nothing_of_cloudseg_is_imported_before_the_first_job():

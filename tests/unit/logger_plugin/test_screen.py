@@ -20,6 +20,10 @@ PROGRAM = """
 import os, sys, time
 sys.path.insert(0, {here!r})
 from logger_records import Run
+
+from cloudseg import terminal
+
+terminal.register(lambda rule, wildcards: None, [], {{"train": "train"}})
 run = Run(stats={{"train": 30}})
 for fold in range({jobs}):
     names = {{"encoder": "resnet34", "decoder": "fpn", "size": "96x144", "recipe": "a_recipe_with_a_long_name"}}

@@ -1,5 +1,7 @@
 """What a submission says is the same however it is written, and nothing else is."""
 
+import gzip
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -52,6 +54,9 @@ def test_a_file_that_is_no_text_is_refused_with_its_name(tmp_path):
     (tmp_path / "odd.csv").write_bytes(b"\xff\xfe\0")
     with pytest.raises(ValueError, match=r"odd\.csv: no CSV file: not UTF-8"):
         read_content(tmp_path / "odd.csv")
+    (tmp_path / "our own.csv.gz").write_bytes(gzip.compress(b"Image_Label,EncodedPixels\n"))
+    with pytest.raises(ValueError, match=r"unpack it first: gunzip -k '.*our own\.csv\.gz'"):
+        read_content(tmp_path / "our own.csv.gz")
     with pytest.raises(ValueError, match=r"gone\.csv: cannot be read"):
         read_content(tmp_path / "gone.csv")
     (tmp_path / "empty.csv").write_bytes(b"")

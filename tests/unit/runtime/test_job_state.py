@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -55,6 +57,42 @@ def test_a_job_that_writes_its_progress_runs(log):
 def test_a_job_whose_process_is_gone_was_killed(log, ended_process):
     progress(log, process=ended_process)
     assert read_job(log, now=NOW).state == State.KILLED
+
+
+def test_a_process_that_has_got_the_number_of_a_killed_one_is_another(log):
+    progress(log, begun=time.time() - 10 * 365 * 86_400)
+    assert read_job(log).state == State.KILLED
+
+
+def test_a_process_that_nobody_has_waited_for_is_gone(log):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        progress(log, process=process.pid)
+        assert read_job(log).state == State.KILLED
+
+
+def test_a_process_that_a_signal_has_stopped_is_paused(log):
+    with subprocess.Popen(["sleep", "60"]) as process:
+        progress(log, process=process.pid, begun=time.time())
+        assert not read_job(log).paused
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        job = read_job(log)
+        assert (job.state, job.paused, job.process) == (State.RUNNING, True, process.pid)
+        process.kill()
+
+
+def test_a_log_that_grows_is_a_word(log):
+    progress(log, updated=1.0)
+    assert read_job(log, now=log.stat().st_mtime + 7).silent == pytest.approx(7)
+
+
+@pytest.mark.parametrize(
+    "error", ["SIGINT: stopped in epoch 3; the next run goes on after epoch 2", "KeyboardInterrupt: "]
+)
+def test_what_somebody_stopped_has_not_failed(log, error):
+    progress(log, error=error)
+    assert read_job(log, now=NOW).state == State.STOPPED
 
 
 def test_of_another_machine_only_the_silence_is_known(log, ended_process):
