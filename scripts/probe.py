@@ -8,9 +8,8 @@ if __name__ == "__main__":
         from cloudseg.config.sheet import KEY
         from cloudseg.studies.batch_size import join, page
 
-        # An experiment may be called `none`, or by a number
-        options = {"dtype": dict.fromkeys(KEY, str), "keep_default_na": False, "na_values": [""]}
-        table = join([read_table(path, **options) for path in snakemake.input.tables])
+        # A recipe may be called by a number
+        table = join([read_table(path, dtype=dict.fromkeys(KEY, str)) for path in snakemake.input.tables])
         write_table(table, snakemake.output.table)
         for stream in (sys.stdout, sys.__stdout__):
             print(page(table), file=stream)

@@ -36,6 +36,21 @@ def submission_charts(submission: Submission, training: Training) -> dict[str, C
     }
 
 
+def empty_charts(submission: Submission, training: Training) -> set[str]:
+    """Return the names of the charts that have nothing to show.
+
+    Parameters
+    ----------
+    submission, training : what was read.
+    """
+    names = set()
+    if submission.masks.empty and not training.present.any():
+        names |= {"areas", "components"}
+    if submission.masks.empty or len(training.classes) == 1:
+        names.add("together")
+    return names
+
+
 def _class_axis(names: Sequence[str]) -> alt.Y:
     return alt.Y("class:N", sort=list(names), title=None)
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloudseg.report.charts import charts_script
+from cloudseg.report.charts import Chart, charts_script
+from cloudseg.report.decision_charts import words
 from cloudseg.report.page import Column, Table, write_page
-from cloudseg.report.submission_charts import submission_charts
+from cloudseg.report.submission_charts import empty_charts, submission_charts
 from cloudseg.studies.sanity.check import Sanity
 from cloudseg.studies.sanity.judging import class_areas, class_rates
 
+NOTHING = "Nothing to show: there are no masks, or they are of one class."
 GLOSSARY = {
     "to be expected": "The interval that holds 95 of 100 test sets of this size, if test images are like training "
     "images and masks are like their labels. Counts are beta-binomial (the rate of the class is not known, only how "
@@ -32,8 +34,10 @@ def write_submission_page(sanity: Sanity, out: str | Path, svgs: Mapping[str, st
     svgs : where each chart goes: presence, areas, components, together.
     """
     charts = submission_charts(sanity.submission, sanity.training)
+    empty = empty_charts(sanity.submission, sanity.training)
     for name, path in (svgs or {}).items():
-        charts[name].write_svg(path)
+        chart = Chart(words(NOTHING), name, "") if name in empty else charts[name]
+        chart.write_svg(path)
     write_page(
         out,
         "submission.html",
@@ -42,7 +46,7 @@ def write_submission_page(sanity: Sanity, out: str | Path, svgs: Mapping[str, st
         sanity=sanity,
         groups=list(sanity.findings.groups()),
         classes=sanity.training.classes,
-        charts=[] if sanity.submission.rows.empty else list(charts.values()),
+        charts=[] if sanity.submission.rows.empty else [chart for name, chart in charts.items() if name not in empty],
         table=_table(sanity),
         glossary=GLOSSARY,
         charts_script=charts_script(),

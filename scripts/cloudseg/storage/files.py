@@ -232,7 +232,8 @@ def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
     Parameters
     ----------
     path : the ``.tsv`` file.
-    options : of ``pandas.read_csv``, such as ``dtype``.
+    options : of ``pandas.read_csv``, such as ``dtype``. An empty cell is a missing value, and no word is one: a class
+        may be called NA. ``keep_default_na=False`` keeps empty cells as text.
 
     Raises
     ------
@@ -250,6 +251,8 @@ def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
     import pandas as pd
 
     text = read_text(path)
+    if "keep_default_na" not in options:
+        options |= {"keep_default_na": False, "na_values": [""]}
     try:
         return pd.read_csv(io.StringIO(text), sep="\t", **options)
     except ValueError as error:

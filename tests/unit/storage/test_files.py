@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cloudseg.models.checkpoint_file import write_state
-from cloudseg.storage.files import atomic, digest, sha256, write_table, write_text
+from cloudseg.storage.files import atomic, digest, read_table, sha256, write_table, write_text
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -101,3 +101,12 @@ def test_files_have_the_mode_that_the_umask_gives_whoever_writes_them(tmp_path, 
     finally:
         os.umask(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {mode}
+
+
+def test_a_name_in_a_table_is_never_a_missing_value(tmp_path):
+    """A class may be called NA; pandas alone reads that, and a dozen other words, as no value."""
+    names = ["NA", "nan", "None", "null", "inf", "1", "true"]
+    write_table(pd.DataFrame({"class": names, "dice": [0.5] * 6 + [None]}), tmp_path / "t.tsv")
+    table = read_table(tmp_path / "t.tsv", dtype={"class": str})
+    assert table["class"].tolist() == names
+    assert table["dice"].isna().tolist() == [False] * 6 + [True]
