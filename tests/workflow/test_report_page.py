@@ -103,7 +103,7 @@ def test_a_report_shows_what_is_there_and_no_more(hostile):
         (report / "kept.html").rename(report / "time.html")
     page = (hostile.folder / "less.html").read_text()
     categories = json.loads(re.search(r"var categories = (.*);", page)[1])
-    assert list(map(str, sorted(categories))) == ["1 Data", "2 Training", "3 Ensembles"]
+    assert list(map(str, sorted(categories))) == ["1 Data", "2 Training", "3 Ensembles", "4 Submission"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
@@ -125,14 +125,20 @@ def test_every_page_of_the_report_is_drawn_also_one_beyond_two_megabytes(hostile
             driver.switch_to.frame(frame)
             whole = "[...document.querySelectorAll('.chart')].every(place => place.querySelector('svg'))"
             wait_for(driver, f"return document.readyState === 'complete' && document.title !== '' && {whole}")
-            drawn[path.rpartition("/")[2]] = driver.execute_script("return document.title")
+            drawn[path.partition("/report/")[2]] = driver.execute_script("return document.title")
             driver.switch_to.default_content()
         assert errors(driver) == []
     assert drawn == {
         "dataset.html": "Images and labels",
-        "tiny.html": "Augmentation of tiny",
-        "leaderboard.html": "Leaderboard",
+        "labels.html": "Doubtful labels",
+        "augmented/tiny.html": "Augmentation of tiny",
         "curves.html": "Learning curves",
+        "leaderboard.html": "Leaderboard",
+        "decision/all.html": "Decision of all",
+        "masks/all.html": "Masks of all",
+        "explorer-sample.html": "What a threshold does",
+        "submission.html": "The submission beside training",
+        "provenance.html": "Where the submission comes from",
         "time.html": "Time and memory",
     }
 

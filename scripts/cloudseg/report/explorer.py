@@ -20,6 +20,7 @@ from cloudseg.report.colours import TRUTH, class_colours
 from cloudseg.report.explorer_sample import Shown, sample
 from cloudseg.report.packing import packed_dice, packed_masks, packed_planes
 from cloudseg.report.page import write_page
+from cloudseg.report.pictures import jpeg
 from cloudseg.storage import stores
 
 TITLE = "What a threshold does"
@@ -215,8 +216,7 @@ class Content:
         height, width = self.masks.shape[2:]
         pixels = load_image(self.folder.images(FOLDERS[image.split]) / image.name)
         small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        _, jpeg = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        texts = {("picture", image): base64.b64encode(jpeg).decode()}
+        texts = {("picture", image): base64.b64encode(jpeg(small, JPEG_QUALITY)).decode()}
         if image.split == "valid":
             [row] = truth_rows([image.name], self.masks.attrs["ids"], of=self.sources[0].name, truth=self.truth)
             texts["truth", image] = packed_masks(stores.read_images(self.masks, slice(row, row + 1))[0])

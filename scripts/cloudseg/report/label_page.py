@@ -14,6 +14,7 @@ from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import Cut
 from cloudseg.report.colours import class_colour, rgb
 from cloudseg.report.page import Column, Picture, Table, write_page
+from cloudseg.report.pictures import jpeg
 from cloudseg.storage import stores
 from cloudseg.studies.alignment import AS_IT_IS, LEAST, TRANSPOSED, Look
 from cloudseg.studies.label_faults import FLIPS, SHARED
@@ -22,7 +23,6 @@ PICTURES = 12
 ROWS = 100  # of the table in the page; the file has all
 WIDTH = 480  # pixels of a picture
 FILL = 0.45  # opacity of a prediction
-QUALITY = 82  # of a JPEG
 
 TESTS_GLOSSARY = {
     "images": "How well colour and texture at a place tell, by a linear rule, whether it lies inside of a mask: area "
@@ -149,7 +149,7 @@ def _pictures(
         label = stores.read_images(masks, slice(truth_row[row], truth_row[row] + 1))[0, number]
         drawn = draw(load_image(ContestFolder(Path(root)).images("train") / image), label, seen, class_colour(number))
         caption = f"{place}. {image}, {name}: {remark or 'disagrees'} ({score:.2f})"
-        pictures.append(Picture(_jpeg(drawn), f"{image} with its label of {name} and the prediction", caption))
+        pictures.append(Picture(jpeg(drawn), f"{image} with its label of {name} and the prediction", caption))
     return pictures
 
 
@@ -173,7 +173,3 @@ def draw(image: np.ndarray, label: np.ndarray, seen: np.ndarray, colour: str) ->
     for line, paint in ((6, (255, 255, 255)), (2, rgb(colour))):
         cv2.drawContours(drawn, outlines, -1, paint, line)
     return drawn
-
-
-def _jpeg(image: np.ndarray) -> bytes:
-    return cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -101,9 +101,9 @@ def outlined(image: np.ndarray, masks: np.ndarray, *, thickness: int = 2) -> np.
     return drawn
 
 
-def jpeg(image: np.ndarray) -> bytes:
+def jpeg(image: np.ndarray, quality: int = QUALITY) -> bytes:
     """Return an (H, W, 3) RGB uint8 image as the bytes of a JPEG file."""
-    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not done:
         raise OSError(f"an image of {image.shape} could not be written as JPEG")
     return data.tobytes()
