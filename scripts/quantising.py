@@ -9,7 +9,7 @@ if __name__ == "__main__":
         with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
             from cloudseg.config.recipe import Recipe
             from cloudseg.report.study_pages import quantising_html
-            from cloudseg.studies.quantising import page, study
+            from cloudseg.studies.quantising import page, study, verdict
 
             inputs, params = snakemake.input, snakemake.params
             curves, summary = study(
@@ -26,5 +26,7 @@ if __name__ == "__main__":
             text = page(summary, params.run)
             write_table(curves, snakemake.output.curves)
             write_text(snakemake.output.summary, text)
-            quantising_html(curves, summary, params.run, snakemake.output.html, snakemake.output.chart)
+            quantising_html(
+                curves, summary, params.run, snakemake.output.html, snakemake.output.chart, verdict=verdict(summary)
+            )
             print(text)

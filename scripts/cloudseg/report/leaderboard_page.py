@@ -70,7 +70,7 @@ ENSEMBLES = {
     "dice_common": Shown("on the common folds", "Dice on the folds that all rows have", best="max"),
     "member": Shown("best member", "# of its experiment, and its checkpoint"),
     "best_member_dice": Shown("its Dice", "Dice of the best member, decided as the ensemble is"),
-    "gain": Shown("gain over it", best="max"),
+    "gain": Shown("gain over it"),
     "gain_low": Shown("from", "Lower end of a paired bootstrap interval of 95 %"),
     "gain_high": Shown("to", "Upper end of a paired bootstrap interval of 95 %"),
     "expected_lb": Shown(

@@ -102,12 +102,12 @@ def quantising_html(
         Column("way", summary["way"].tolist()),
         Column("mean error", (255 * summary["mean_error"]).tolist(), help="Of 255 p - byte, in levels"),
         Column("variance", (255**2 * summary["variance_of_error"]).tolist(), help="Of the same"),
-        Column("largest", summary["largest_at_levels"].tolist(), digits=6, best="min", help="Over the levels 1 to 255"),
+        Column("largest", summary["largest_at_levels"].tolist(), digits=6, help="Over the levels 1 to 255"),
         Column("at level", summary["level"].tolist()),
-        Column("mean", summary["mean_at_levels"].tolist(), digits=6, best="min"),
-        Column("largest (t)", summary["largest_at_hundredths"].tolist(), digits=6, best="min"),
+        Column("mean", summary["mean_at_levels"].tolist(), digits=6),
+        Column("largest (t)", summary["largest_at_hundredths"].tolist(), digits=6),
         Column("at t", (summary["hundredth"] / 100).tolist(), digits=2),
-        Column("mean (t)", summary["mean_at_hundredths"].tolist(), digits=6, best="min"),
+        Column("mean (t)", summary["mean_at_hundredths"].tolist(), digits=6),
     ]
     write_page(
         out,

@@ -279,24 +279,22 @@ def hours(
             continue
         expected = [durations.expected(rule, wildcards) for wildcards in of_rule]
         seconds = [each.seconds for each in expected]
-        line = (
-            f"{kind}: about {in_words(sum(seconds))} one after another ({_sources(each.source for each in expected)})"
-        )
+        line = f"{kind}: about {roughly(sum(seconds))} one after another ({_sources(each.source for each in expected)})"
         if available:
             resource, count = available
             asked = [_asked(durations.plan, rule, resource, wildcards) for wildcards in of_rule]
             together = _together(seconds, asked, count)
-            line += f"; with {resource}={count} about {in_words(together)}" if together < 0.9 * sum(seconds) else ""
+            line += f"; with {resource}={count} about {roughly(together)}" if together < 0.9 * sum(seconds) else ""
         lines.append(line)
     return "\n".join(lines)
 
 
-def in_words(seconds: float) -> str:
+def roughly(seconds: float) -> str:
     """Write a duration with two digits.
 
     Examples
     --------
-    >>> [in_words(seconds) for seconds in (0.4, 54.2, 170, 700, 11_500, 40_000, 300_000)]
+    >>> [roughly(seconds) for seconds in (0.4, 54.2, 170, 700, 11_500, 40_000, 300_000)]
     ['0 s', '54 s', '2.8 min', '12 min', '3.2 h', '11 h', '3.5 days']
     """
     unit, length = next((unit, length) for unit, length, end in UNITS if seconds < end)

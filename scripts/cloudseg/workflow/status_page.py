@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloudseg.runtime.job_state import Job, State
 from cloudseg.texts import printable, shorten
-from cloudseg.workflow.durations import Durations, hours, in_words
+from cloudseg.workflow.durations import Durations, hours, roughly
 from cloudseg.workflow.status import RunStatus, Status
 
 WIDTH = 120
@@ -95,7 +95,7 @@ def _time(run: RunStatus) -> str:
         return _state(run.training)
     if run.seconds is None or run.training.paused:
         return ""
-    return in_words(run.seconds) + " left" * (run.training.state == State.RUNNING)
+    return roughly(run.seconds) + " left" * (run.training.state == State.RUNNING)
 
 
 def _state(job: Job) -> str:
@@ -107,7 +107,7 @@ def _state(job: Job) -> str:
     if job.paused:
         return "paused"
     if _is_silent(job):
-        return f"no word for {in_words(job.silent)}"
+        return f"no word for {roughly(job.silent)}"
     progress = job.progress
     if progress and progress.unit != "epochs" and progress.total:
         return f"{progress.done / progress.total:.0%}"
@@ -147,7 +147,7 @@ def _experiment_row(folds: list[RunStatus]) -> Row:
         mean(lambda run: run.last_dice, ".4f"),
         mean(lambda run: run.best_dice, ".4f"),
         mean(lambda run: run.images_per_second, ".3g"),
-        in_words(statistics.mean(seconds)) if seconds else "",
+        roughly(statistics.mean(seconds)) if seconds else "",
         *(
             _count([run.predictions[split] for run in folds if split in run.predictions]) or "-"
             for split in ("valid", "test")
