@@ -27,7 +27,7 @@ def test_as_a_module_on_one_core_the_bytes_are_those_of_two_cores(workflow, repo
     (workflow.folder / "outer.yaml").write_text(yaml.safe_dump({"clouds": CONFIG | {"name": "outer", "device": "cpu"}}))
     (workflow.folder / "Snakefile").write_text(OUTER.format(repo=repo))
     printed = workflow.run("rows", "clouds_all", "--cores", "1", "--snakefile", "Snakefile")
-    assert re.search(r"^\[ *\d+/\d+\] train fpn tu-test_resnet ", printed, flags=re.MULTILINE)
+    assert re.search(r"^\[ *\d+/\d+\] train fpn 64x96 tiny fold ", printed, flags=re.MULTILINE)
     assert (workflow.folder / "rows.txt").read_text().strip() == "17"
     assert not (workflow.folder / "results/tiny").exists()
     two = contents(finished_run.folder)
