@@ -67,8 +67,8 @@ def score_in_words(provenance: Provenance) -> str:
     score = provenance.score
     if score.dice is None:
         return "No score: no image is out of fold for all members."
-    folds = f"{len(score.folds)} fold{'s' if len(score.folds) > 1 else ''}"
-    text = f"Dice {score.dice:.4f} on {number_of(score.images, 'image')} of {folds} that no member has seen: {HOW[score.how]}."
+    images, folds = number_of(score.images, "image"), number_of(len(score.folds), "fold")
+    text = f"Dice {score.dice:.4f} on {images} of {folds} that no member has seen: {HOW[score.how]}."
     return text if score.expected is None else f"{text} At the config's class rates: {score.expected:.4f}."
 
 
