@@ -66,8 +66,8 @@ def score_in_words(provenance: Provenance) -> str:
     score = provenance.score
     if score.dice is None:
         return "No score: no image is out of fold for all members."
-    folds = f"{len(score.folds)} fold{'s' if len(score.folds) > 1 else ''}"
-    text = f"Dice {score.dice:.4f} on {score.images:,} images of {folds} that no member has seen: {HOW[score.how]}."
+    images, folds = number_of(score.images, "image"), number_of(len(score.folds), "fold")
+    text = f"Dice {score.dice:.4f} on {images} of {folds} that no member has seen: {HOW[score.how]}."
     return text if score.expected is None else f"{text} At the config's class rates: {score.expected:.4f}."
 
 
@@ -171,13 +171,13 @@ def _chain(provenance: Provenance) -> Table:
     ensemble = f"code {provenance.written_by.codes['ensemble']}"
     height, width = images.submission_size
     rows = [
-        ("training images and labels", f"{images.counts['train']:,} images", ", ".join(images.train), ""),
-        ("test images", f"{images.counts['test']:,} images", ", ".join(images.test), ""),
+        ("training images and labels", number_of(images.counts["train"], "image"), ", ".join(images.train), ""),
+        ("test images", number_of(images.counts["test"], "image"), ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
         ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
         ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
-        ("blend, out of fold", f"{blends['valid'].images:,} images", blends["valid"].run, ensemble),
-        ("blend, test", f"{blends['test'].images:,} images", blends["test"].run, ensemble),
+        ("blend, out of fold", number_of(blends["valid"].images, "image"), blends["valid"].run, ensemble),
+        ("blend, test", number_of(blends["test"].images, "image"), blends["test"].run, ensemble),
         ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
         ("submission", f"{provenance.csv.rows:,} rows on {height}x{width}", provenance.csv.sha256, ensemble),
     ]
