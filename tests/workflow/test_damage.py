@@ -306,7 +306,7 @@ def test_a_failed_read_is_not_forgiven_by_the_next_call(good, make_workflow, tmp
 def outputs_of(folder):
     """List the outputs of jobs in the results, without logs, times, states and what is kept aside."""
     paths = (folder / "results").rglob("*")
-    aside = (".log", ".state", ".outputs.json", ".benchmark.tsv")
+    aside = (".log", ".state", ".outputs.json", ".asked.json", ".made_with.json", ".benchmark.tsv")
     wanted = [path for path in paths if path.is_file() and path.name != ".snakemake_timestamp"]
     # `finished` is compared with its digests before anything is put back from it (test_finished.py)
     return sorted(path for path in wanted if not path.name.endswith(aside) and "finished" not in path.parts)

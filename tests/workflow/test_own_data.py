@@ -72,6 +72,7 @@ def test_one_more_test_image_trains_nothing(finished):
     added.unlink()
     table.write_bytes(before)
     one = ("check", "pixels", "blend", "submit", "submission", "all")
+    one += ("masks", "explorer", "submission_page", "provenance", "provenance_page", "job_times")
     assert planned == dict.fromkeys(one, 1) | {"predict": 2}
 
 

@@ -17,6 +17,13 @@ DEMO = {
         "compare": 2,
         "submit": 2,
         "leaderboard": 1,
+        "masks": 2,
+        "decision": 2,
+        "provenance": 2,
+        "provenance_page": 1,
+        "labels": 1,
+        "submission_page": 1,
+        "explorer": 1,
         "curves": 1,
         "job_times": 1,
         "dataset_sheet": 1,
@@ -41,7 +48,7 @@ def test_a_dry_run_says_a_line_per_kind_of_job_and_its_files_on_request(workflow
     lines = [line for line in after if line.startswith("  ")]
     assert len(lines) == len(DEMO)
     assert "  train fpn 96x144 quick fold 0 (and 3 more)" in lines
-    assert len(printed.splitlines()) < 55
+    assert len(printed.splitlines()) < 2 * len(DEMO) + 20  # the table of counts, and a line for each
     assert max(map(len, printed.splitlines())) <= 120
     whole = workflow.run("-n", "-p")
     for word in ("input:", "reason:", "mem_mb="):
@@ -53,7 +60,7 @@ def test_submission_alone_plans_only_its_members(workflow):
     planned = workflow.planned("submission.csv")
     assert planned == {
         **{"demo": 1, "weights": 1, "check": 2, "folds": 1, "pixels": 2, "truth": 1, "train": 4, "predict": 8},
-        **{"blend": 2, "surface": 1, "decide": 1, "submit": 1, "submission": 1},
+        **{"blend": 2, "surface": 1, "decide": 1, "submit": 1, "provenance": 1, "submission": 1},
     }
 
 
@@ -176,7 +183,7 @@ def test_a_bad_config_ends_in_one_screen_and_writes_nothing(workflow, words, com
 def test_targets_that_nothing_makes_are_told_with_what_is_near(workflow):
     targets = {
         "submision.csv": "no rule has this name or makes this file (nearest: submission.csv",
-        "leaderbord": "no rule has this name or makes this file (nearest: leaderboard)",
+        "leaderbord": "no rule has this name or makes this file (nearest: leaderboard",
         "results/demo/ensembles/al/submission.csv": "no ensemble 'al' (nearest: all)",
         "results/demo/ensembles/all/submision.csv": "(nearest: results/demo/ensembles/all/submission.csv",
         "nonsense": "no rule has this name or makes this file\n",
