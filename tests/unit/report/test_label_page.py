@@ -2,16 +2,17 @@
 
 import base64
 import re
+from functools import partial
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from small_stores import write
 
 from cloudseg.postprocess import Cut
 from cloudseg.report.label_page import draw, write_label_page
-from cloudseg.storage import stores
 from cloudseg.studies.alignment import AS_IT_IS, TRANSPOSED, Look
 from cloudseg.studies.label_faults import COLUMNS, FLIPS, rank_labels
 
@@ -19,13 +20,7 @@ CLASSES = ["</script><script>alert(1)</script>", "<b>Fish</b> & 'chips'"]
 SIZE = (20, 30)
 
 
-def store(path, block, ids, **attrs):
-    spec = stores.Spec(block.shape, "uint8", ("image", "class", "y", "x"))
-    writer = stores.Writer(path, {"": spec}, {"ids": ids, "classes": CLASSES, "run": "test", **attrs})
-    for rows in writer.missing():
-        writer.write(rows, block[rows])
-    writer.finish()
-    return path
+store = partial(write, classes=CLASSES)
 
 
 def look(best=AS_IT_IS):

@@ -1,22 +1,18 @@
 """Swapped labels come first, and what a remark says of a label is so."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+from small_stores import write
 
-from cloudseg.storage import stores
 from cloudseg.studies.label_faults import FLIPS, agreement, coarse_size, doubts, rank_labels
 
 CLASSES = ["Fish", "Flower", "Sugar"]
 SIZE = (40, 60)
 
 
-def store(path, block, ids, **attrs):
-    spec = stores.Spec(block.shape, "uint8", ("image", "class", "y", "x"))
-    writer = stores.Writer(path, {"": spec}, {"ids": ids, "classes": CLASSES, "run": "test", **attrs})
-    for rows in writer.missing():
-        writer.write(rows, block[rows])
-    writer.finish()
-    return path
+store = partial(write, classes=CLASSES)
 
 
 def boxes(count, seed=0):
