@@ -18,7 +18,8 @@ if __name__ == "__main__":
             kind = "fixed" if decisions[name].how == "fixed" else "nested"
             dice[name] = mean_dice(table, own_folds(table), kind)
             stores = {"valid": valid} | ({"test": tests[name]} if name in tests else {})
-            sources[name] = Source(name, decisions[name], surface, stores)
+            nested = dice[name] if decisions[name].nested else None
+            sources[name] = Source(name, decisions[name], surface, stores, nested)
         chosen = chosen_sources(params.names, params.submitted, dice)
         scored = next((name for name in chosen if decisions[name].n_images), chosen[0])
         write = partial(

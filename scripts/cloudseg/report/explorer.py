@@ -43,12 +43,14 @@ class Source:
     decision : its own.
     surface : store of its Dice, as `cloudseg.ensemble.surface` writes it.
     stores : stores of probabilities (image, class, y, x) uint8, by split: valid and, where there is one, test.
+    nested : the leaderboard's Dice of a decision that was chosen, each fold decided by the others; None of other ones.
     """
 
     name: str
     decision: Decision
     surface: str | Path
     stores: Mapping[str, str | Path]
+    nested: float | None = None
 
     @functools.cached_property
     def arrays(self) -> dict[str, Any]:
@@ -240,22 +242,6 @@ def mean_dice(source: Source) -> np.ndarray:
     return means.mean(axis=0) if folds else np.zeros(sums.shape[1:])
 
 
-def nested_dice(source: Source, classes: Sequence[str]) -> float | None:
-    """Return the Dice of a decision that was chosen, each fold decided by the others; None where there is none."""
-    sums, counts, min_sizes, folds = read_surface(source.surface)
-    nested = source.decision.nested
-    if not nested:
-        return None
-    of_fold = [
-        [
-            sums[place, number, cut.level, min_sizes.index(cut.min_size)] / counts[place]
-            for number, cut in enumerate(nested[fold][name] for name in classes)
-        ]
-        for place, fold in enumerate(folds)
-    ]
-    return float(np.mean(of_fold))
-
-
 def _described(source: Source, classes: Sequence[str], *, scored: bool) -> dict[str, Any]:
     decision = source.decision
     return {
@@ -263,7 +249,7 @@ def _described(source: Source, classes: Sequence[str], *, scored: bool) -> dict[
         "how": decision.how,
         "sharpen": decision.sharpen,
         "cuts": [[decision.cuts[name].level, decision.cuts[name].min_size] for name in classes],
-        "nested": nested_dice(source, classes),
+        "nested": source.nested,
         "minSizes": read_surface(source.surface)[2],
         "scored": scored and decision.n_images > 0,
     }
