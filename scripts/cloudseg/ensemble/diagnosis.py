@@ -13,11 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudseg.ensemble.agreement import Agreement, AgreementSum, ImageAgreement, Member, MemberStores, sampled_rows
+from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.calibration import byte_histograms
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.presence import largest_component
-from cloudseg.ensemble.truth import truth_rows
-from cloudseg.storage import stores
 
 MOST_MEMBERS = 64  # that are compared: each is held against each, and the blend is made anew without each
 BLOCK = 16  # images whose counts wait to be added up
@@ -59,6 +58,7 @@ def diagnose(
     members: Sequence[Member],
     rule: DecisionRule,
     *,
+    whether: str | Path | None = None,
     threads: int = 1,
 ) -> Diagnosis:
     """Count what explains the score of a blend.
@@ -70,29 +70,27 @@ def diagnose(
     decision : how the blend becomes masks.
     members : in the order in which they were blended.
     rule : how members are decided, with thresholds for a blend that is not sharpened: its fixed numbers cut them.
+    whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
     threads : the result does not depend on it.
 
     Raises
     ------
     StoreError : when an image of the blend has no truth, or is not in the store of a member.
     """
-    probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
-    fixed = rule.fixed_cuts(classes)
+    blended = Blended(blend, whether)
+    images, classes, ids = OutOfFold(blended, truth), blended.classes, blended.ids
     compared = set(sampled_rows(len(ids), len(members))) if 1 < len(members) <= MOST_MEMBERS else set()
-    member_stores = MemberStores(members, [fixed[name] for name in classes], decision.sharpen) if compared else None
+    member_stores = MemberStores(members, rule.fixed(classes), decision.sharpen) if compared else None
 
     def count(row: int) -> _Counted:
-        planes = stores.read_images(probabilities, slice(row, row + 1))[0]
-        wanted = stores.read_images(masks, slice(row_of[row], row_of[row] + 1))[0]
-        cuts = decision.cuts_for(fold_of[row])
+        one = slice(row, row + 1)
+        planes, wanted, evidence = blended.planes(one)[0], images.truth(row), blended.evidence(one)
         at_level = [plane >= decision.cuts[name].level for name, plane in zip(classes, planes, strict=True)]
         return _Counted(
             byte_histograms(planes, wanted),
             [largest_component(mask.view(np.uint8)) for mask in at_level],
             wanted.any(axis=(1, 2)),
-            member_stores.compare(ids[row], wanted, [cuts[name] for name in classes])
+            member_stores.compare(ids[row], wanted, decision.rule_for(blended.fold_of[row]), evidence)
             if member_stores and row in compared
             else None,
         )
@@ -107,6 +105,6 @@ def diagnose(
                 histograms += counted.histograms
                 largest[row], has[row] = counted.largest, counted.has
                 if counted.members:
-                    said.add(ids[row], fold_of[row], counted.members)
+                    said.add(ids[row], blended.fold_of[row], counted.members)
                 bar.update()
     return Diagnosis(classes, len(ids), histograms, largest, has, said.agreement() if compared else None)
