@@ -1,19 +1,18 @@
 """Decide on a blend, whatever the rule, and score what comes of it."""
 
-import dataclasses
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.choosing import choose
-from cloudseg.ensemble.deciding import KINDS, decide, with_means
+from cloudseg.ensemble.deciding import ALL, decide, with_means
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.scores import image_scores
-from cloudseg.ensemble.surface import SurfaceSums, measure
+from cloudseg.ensemble.surface import SurfaceSums
 
 
 @dataclass(frozen=True)
@@ -32,68 +31,66 @@ class Stores:
     whether: str | Path | None = None
 
 
+class Decided(NamedTuple):
+    """A decision, what it scores per class and fold, and per image: `scores.tsv` and `images.tsv`."""
+
+    decision: Decision
+    scores: pd.DataFrame
+    images: pd.DataFrame
+
+
 def decide_blend(
-    stores: Stores,
-    rule: DecisionRule,
-    *,
-    classes: Sequence[str],
-    folds: Sequence[int],
-    surface: SurfaceSums | None = None,
-    threads: int = 1,
-) -> tuple[Decision, pd.DataFrame]:
+    stores: Stores, rule: DecisionRule, *, classes: Sequence[str], surface: SurfaceSums, threads: int = 1
+) -> Decided:
     """Decide how a blend becomes masks and score the decision on its out-of-fold images.
+
+    Where the surface does not hold all that a decision may be, its scores are those of masks that are made of the
+    images; else they come from the surface, as :func:`cloudseg.ensemble.deciding.decide` says.
 
     Parameters
     ----------
     stores : the blend, its truth, and what tells of presence.
     rule : how to decide.
-    classes, folds : names, and numbers of the folds whose images count.
-    surface : the sums of Dice of the blend, as :func:`cloudseg.ensemble.surface.measure` returns them; None measures it
-        where the rule needs it.
+    classes : names.
+    surface : the sums of Dice of the blend, as :func:`cloudseg.ensemble.surface.measure` returns them; its folds count.
     threads : the result does not depend on it.
-
-    Returns
-    -------
-    decision, scores : as of :func:`cloudseg.ensemble.deciding.decide`. Where the surface does not hold all that a
-        decision may be, scores are of masks that are made of the images.
     """
-    if surface is None and (rule.is_of_surface or rule.how == "fixed"):
-        surface = measure(stores.blend, stores.truth, folds=folds, min_sizes=rule.surface_min_sizes, threads=threads)
-    if rule.is_of_surface:
-        return decide(*surface, classes=classes, rule=rule)
-    if rule.how == "fixed":
-        return _decide_fixed(stores, rule, surface, classes, folds, threads)
-    found = choose(OutOfFold(Blended(stores.blend, stores.whether), stores.truth), rule, folds=folds, threads=threads)
-    decision = Decision(rule.how, found.images, found.rule, found.nested, rule.sharpen)
-    fixed, tuned = Decision("fixed", 0, rule.fixed(classes)), Decision(rule.how, 0, found.rule)
-    scored = {"fixed": fixed, "tuned": tuned, **({"nested": decision} if found.nested else {})}
-    return decision, _scores_of(scored, stores, folds, threads)
-
-
-def _decide_fixed(
-    stores: Stores,
-    rule: DecisionRule,
-    surface: SurfaceSums,
-    classes: Sequence[str],
-    folds: Sequence[int],
-    threads: int,
-) -> tuple[Decision, pd.DataFrame]:
-    """Return the fixed decision, scored by its masks, beside what tuning a level and a minimum size would score."""
     tuned, scores = decide(*surface, classes=classes, rule=rule)
-    decision = dataclasses.replace(tuned, rule=rule.fixed(classes))
-    own = _scores_of({"fixed": decision}, stores, folds, threads)
-    return decision, scores.assign(fixed=own["fixed"])
+    folds = surface[-1]
+
+    def scored(decision: Decision) -> pd.DataFrame:
+        return image_scores(stores.blend, stores.truth, decision, whether=stores.whether, folds=folds, threads=threads)
+
+    if rule.is_of_surface or not folds:
+        return Decided(tuned, scores, scored(tuned))
+    decision = tuned if rule.how == "fixed" else _chosen(stores, rule, folds, threads)
+    images = scored(decision)
+    if rule.how == "fixed":
+        return Decided(decision, _replaced(scores, fixed=images), images)
+    kinds = {"fixed": scored(Decision("fixed", 0, rule.fixed(classes))), "tuned": scored(decision.everywhere)}
+    return Decided(decision, _replaced(scores, **kinds, **({"nested": images} if decision.nested else {})), images)
 
 
-def _scores_of(scored: Mapping[str, Decision], stores: Stores, folds: Sequence[int], threads: int) -> pd.DataFrame:
-    """Return the table of scores of some decisions, from the masks that they make."""
-    by_kind = {
-        kind: image_scores(stores.blend, stores.truth, decision, whether=stores.whether, folds=folds, threads=threads)
-        for kind, decision in scored.items()
-    }
-    first = next(iter(by_kind.values()))
-    keys = ["fold", "class"]
-    means = first.groupby(keys, sort=False).size().to_frame("images")
-    for kind in KINDS:
-        means[kind] = by_kind[kind].groupby(keys, sort=False)["dice"].mean() if kind in by_kind else math.nan
-    return with_means(means.reset_index().assign(what="dice")[["what", "class", "fold", *KINDS, "images"]])
+def decision_of(
+    stores: Stores, rule: DecisionRule, *, classes: Sequence[str], surface: SurfaceSums, threads: int = 1
+) -> Decision:
+    """Return the decision alone, as :func:`decide_blend` does."""
+    if rule.is_of_surface or rule.how == "fixed" or not surface[-1]:
+        return decide(*surface, classes=classes, rule=rule)[0]
+    return _chosen(stores, rule, surface[-1], threads)
+
+
+def _chosen(stores: Stores, rule: DecisionRule, folds: Sequence[int], threads: int) -> Decision:
+    images = OutOfFold(Blended(stores.blend, stores.whether), stores.truth)
+    chosen = choose(images, rule, folds=folds, threads=threads)
+    count = sum(len(images.blended.rows_of(fold)) for fold in folds)
+    return Decision(rule.how, count, chosen.rule, chosen.nested, rule.sharpen)
+
+
+def _replaced(scores: pd.DataFrame, **images: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of scores with some of its kinds as tables of images say."""
+    parts = scores[(scores["class"] != ALL) & scores["fold"].notna()]
+    for kind, table in images.items():
+        means = table.groupby(["class", "fold"])["dice"].mean()
+        parts = parts.assign(**{kind: means.loc[list(zip(parts["class"], parts["fold"], strict=True))].to_numpy()})
+    return with_means(parts)

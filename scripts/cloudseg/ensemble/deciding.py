@@ -127,7 +127,7 @@ def decide(
     decision = Decision(
         rule.how,
         int(counts.sum()),
-        image_rule(fixed if is_fixed else tuned),
+        rule.fixed(classes) if is_fixed or not len(folds) else image_rule(tuned),
         {} if is_fixed else {fold: image_rule(chosen) for fold, chosen in nested.items()},
         rule.sharpen,
     )
@@ -135,6 +135,7 @@ def decide(
 
 
 KINDS = ["fixed", "tuned", "nested"]
+ALL = "all"  # in place of a class, in rows of means over classes
 
 
 def _chooser(rule: DecisionRule, min_sizes: Sequence[int]) -> Callable[[np.ndarray], tuple[int, int]]:
@@ -167,9 +168,9 @@ def with_means(scores: pd.DataFrame) -> pd.DataFrame:
     if scores.empty:
         return scores
     per_class = scores.groupby("class", sort=False)[KINDS].mean().reset_index().assign(fold=pd.NA)
-    per_fold = scores.groupby("fold", sort=False)[KINDS].mean().reset_index().assign(**{"class": "all"})
+    per_fold = scores.groupby("fold", sort=False)[KINDS].mean().reset_index().assign(**{"class": ALL})
     images = scores.drop_duplicates("fold").set_index("fold")["images"]
     per_class["images"], per_fold["images"] = images.sum(), per_fold["fold"].map(images)
-    both = per_fold[KINDS].mean().to_frame().T.assign(**{"class": "all", "fold": pd.NA}, images=images.sum())
+    both = per_fold[KINDS].mean().to_frame().T.assign(**{"class": ALL, "fold": pd.NA}, images=images.sum())
     means = pd.concat([each.astype({"fold": "Int64"}) for each in (per_class, per_fold, both)], ignore_index=True)
     return pd.concat([scores, means.assign(what="dice")[scores.columns]], ignore_index=True)

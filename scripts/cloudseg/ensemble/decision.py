@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,6 +123,11 @@ class Decision:
     def has_honest_score(self) -> bool:
         """Whether every image can be scored by a decision that was not chosen on it."""
         return self.how == "fixed" or bool(self.nested)
+
+    @property
+    def everywhere(self) -> Self:
+        """The same decision, by which the images that it was chosen on are scored as well."""
+        return replace(self, nested={})
 
     @property
     def cuts(self) -> dict[str, Cut]:

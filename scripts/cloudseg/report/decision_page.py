@@ -75,8 +75,10 @@ class Explained:
     @functools.cached_property
     def chosen(self) -> Decision:
         """What is chosen on these images; where the decision is fixed, what tuning would choose."""
-        rule = dataclasses.replace(self.rule, how="tune") if self.rule.how == "fixed" else self.rule
+        if self.rule.how != "fixed":
+            return self.decision
         surface = dataclasses.astuple(self.surface)
+        rule = dataclasses.replace(self.rule, how="tune")
         return decide(*surface, classes=self.diagnosis.classes, rule=rule)[0]
 
     @property
@@ -99,7 +101,7 @@ class Explained:
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
         return {
-            "chosen on other folds": [cuts[name] for cuts in self.chosen.nested.values()],
+            "chosen on other folds": [rule.classes[name].cut for rule in self.chosen.nested.values()],
             "chosen": [self.chosen.cuts[name]],
             "fixed": [self.rule.fixed_cuts(self.diagnosis.classes)[name]],
         }

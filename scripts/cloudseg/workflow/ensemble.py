@@ -181,6 +181,24 @@ class Ensemble:
         return [paths.ensemble_file(name, "decision.yaml") for name in self.member_names]
 
     @property
+    def presence(self) -> list[str]:
+        """What says whether the classes of out-of-fold images are there, where members of its own do; else none."""
+        return self._presence_of("valid")
+
+    @property
+    def test_presence(self) -> list[str]:
+        """The same of test images."""
+        return self._presence_of("test")
+
+    def _presence_of(self, split: str) -> list[str]:
+        return [paths.ensemble_file(self.name, f"{split}-whether.zarr")] if self.whether else []
+
+    @property
+    def selection(self) -> list[str]:
+        """Where members are searched for, what was chosen; else none."""
+        return [paths.ensemble_file(self.name, "selection.yaml")] if self.search else []
+
+    @property
     def comparison_work(self) -> Work:
         """What the comparison with the members has to do."""
         images = self.dataset.train_work
@@ -239,7 +257,7 @@ class Blend:
     @property
     def selection(self) -> list[str]:
         """Where members are searched for, what was chosen; else none."""
-        return [paths.ensemble_file(self.ensemble.name, "selection.yaml")] if self.ensemble.search else []
+        return self.ensemble.selection
 
     @property
     def black(self) -> list[str]:
