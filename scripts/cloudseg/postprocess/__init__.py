@@ -31,12 +31,13 @@ from cloudseg.postprocess.components import (
     keep_seeded_components,
     remove_small_components,
 )
-from cloudseg.postprocess.cut import Cut, level
+from cloudseg.postprocess.cut import NOTHING, Cut, level
 from cloudseg.postprocess.rle import decode_rle, encode_rle
 from cloudseg.postprocess.segment import segment
 from cloudseg.postprocess.surface import dice_sums, dice_surface
 
 __all__ = [
+    "NOTHING",
     "Cut",
     "blend",
     "component_areas",
