@@ -25,13 +25,19 @@ the cache, `arguments` the checks.
 """
 
 from cloudseg.postprocess.blend import blend
-from cloudseg.postprocess.components import component_areas, remove_small_components
-from cloudseg.postprocess.cut import Cut, level
+from cloudseg.postprocess.components import (
+    component_areas,
+    fill_holes,
+    keep_seeded_components,
+    remove_small_components,
+)
+from cloudseg.postprocess.cut import NOTHING, Cut, level
 from cloudseg.postprocess.rle import decode_rle, encode_rle
 from cloudseg.postprocess.segment import segment
 from cloudseg.postprocess.surface import dice_sums, dice_surface
 
 __all__ = [
+    "NOTHING",
     "Cut",
     "blend",
     "component_areas",
@@ -39,6 +45,8 @@ __all__ = [
     "dice_sums",
     "dice_surface",
     "encode_rle",
+    "fill_holes",
+    "keep_seeded_components",
     "level",
     "remove_small_components",
     "segment",
