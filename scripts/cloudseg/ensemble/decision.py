@@ -134,6 +134,19 @@ class Decision:
         """How planes that count are cut, per class: what a person is shown. Masks are made by `rule_for`."""
         return {name: rule.cut for name, rule in self.rule.classes.items()}
 
+    @property
+    def further(self) -> list[str]:
+        """What it asks for besides a level and a minimum size, as the config calls it."""
+        rules = list(self.rule.classes.values())
+        asked = {
+            "presence": self.rule.asks_presence,
+            f"best {self.rule.best}": self.rule.best != "never",
+            "plane_min": any(rule.cut.top_area for rule in rules),
+            "high": any(rule.cut.high for rule in rules),
+            "fill_holes": any(rule.cut.fill_holes for rule in rules),
+        }
+        return [name for name, is_asked in asked.items() if is_asked]
+
     def rule_for(self, fold: int | None) -> ImageRule:
         """Return what makes the masks of the images of a fold when they are scored; None is that of test images."""
         return self.rule if fold is None else self.nested.get(fold, self.rule)

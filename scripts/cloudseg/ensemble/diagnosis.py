@@ -33,6 +33,7 @@ class Diagnosis:
     histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
     largest : (N, C) pixels of the largest component at the level of the decision.
     has : (N, C) whether the truth has the class.
+    presence : (N, C) the score of presence that the decision asks for; NaN of a class where it asks for none.
     agreement : of the members; None with fewer than two or more than `MOST_MEMBERS`, or without an image.
     """
 
@@ -41,13 +42,20 @@ class Diagnosis:
     histograms: np.ndarray = field(repr=False)
     largest: np.ndarray = field(repr=False)
     has: np.ndarray = field(repr=False)
+    presence: np.ndarray = field(repr=False)
     agreement: Agreement | None = None
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of a plane."""
+        return int(self.histograms[0].sum()) // self.images
 
 
 class _Counted(NamedTuple):
     histograms: np.ndarray
     largest: list[int]
     has: np.ndarray
+    presence: np.ndarray
     members: ImageAgreement | None
 
 
@@ -90,21 +98,24 @@ def diagnose(
             byte_histograms(planes, wanted),
             [largest_component(mask.view(np.uint8)) for mask in at_level],
             wanted.any(axis=(1, 2)),
+            decision.rule.presence_scores(planes, evidence),
             member_stores.compare(ids[row], wanted, decision.rule_for(blended.fold_of[row]), evidence)
             if member_stores and row in compared
             else None,
         )
 
     histograms = np.zeros((len(classes), 2, 256), np.int64)
-    largest, has = np.zeros((len(ids), len(classes)), np.int64), np.zeros((len(ids), len(classes)), bool)
+    shape = len(ids), len(classes)
+    largest, has, presence = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape)
     said = AgreementSum(members, classes)
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(ids), unit=" images", disable=None) as bar:
         for start in range(0, len(ids), BLOCK):
             rows = range(start, min(start + BLOCK, len(ids)))
             for row, counted in zip(rows, pool.map(count, rows), strict=True):
                 histograms += counted.histograms
-                largest[row], has[row] = counted.largest, counted.has
+                largest[row], has[row], presence[row] = counted.largest, counted.has, counted.presence
                 if counted.members:
                     said.add(ids[row], blended.fold_of[row], counted.members)
                 bar.update()
-    return Diagnosis(classes, len(ids), histograms, largest, has, said.agreement() if compared else None)
+    agreement = said.agreement() if compared else None
+    return Diagnosis(classes, len(ids), histograms, largest, has, presence, agreement)

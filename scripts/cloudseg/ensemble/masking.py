@@ -136,21 +136,42 @@ class ImageRule:
     def levels(self, evidence: Evidence) -> np.ndarray:
         """Return the level of each plane, int64 (N, C): `NOTHING` of one that does not count."""
         rules = list(self.classes.values())
-        numerators = [
-            evidence.numerators(rule.presence.score, number) if rule.presence else np.zeros(len(evidence.histograms))
-            for number, rule in enumerate(rules)
-        ]
+        numerators = self._numerators(evidence)
         levels = np.stack([rule.levels(each) for rule, each in zip(rules, numerators, strict=True)], axis=1)
         if self.best == "never" or not len(levels):
             return levels
-        scores = [
-            each / (rule.presence.score.scale(evidence.pixels) if rule.presence else 1)
-            for rule, each in zip(rules, numerators, strict=True)
-        ]
+        scores = self._scores(numerators, evidence.pixels)
         wanting = np.ones(len(levels), bool) if self.best == "always" else (levels == NOTHING).all(axis=1)
-        best = np.argmax(scores, axis=0)[wanting]
+        best = np.argmax(scores, axis=1)[wanting]
         levels[wanting, best] = np.array([rule.cut.level for rule in rules])[best]
         return levels
+
+    def presence_scores(self, planes: np.ndarray, evidence: Evidence | None = None) -> np.ndarray:
+        """Return the score of presence of each class of an image, (C,) from 0 to 1; NaN of one that is not asked.
+
+        Parameters
+        ----------
+        planes, evidence : as for `masks`.
+        """
+        if not self.asks_presence:
+            return np.full(len(self.classes), np.nan)
+        seen = evidence or Evidence.of(planes[None])
+        scores = self._scores(self._numerators(seen), seen.pixels)[0]
+        return np.where([rule.presence is not None for rule in self.classes.values()], scores, np.nan)
+
+    def _numerators(self, evidence: Evidence) -> list[np.ndarray]:
+        """Return the numerators of the planes of each class; 0 of a class that is not asked."""
+        return [
+            evidence.numerators(rule.presence.score, number)
+            if rule.presence
+            else np.zeros(len(evidence.histograms), np.int64)
+            for number, rule in enumerate(self.classes.values())
+        ]
+
+    def _scores(self, numerators: list[np.ndarray], pixels: int) -> np.ndarray:
+        """Return the score of each plane, float64 (N, C)."""
+        scales = [rule.presence.score.scale(pixels) if rule.presence else 1 for rule in self.classes.values()]
+        return np.stack(numerators, axis=1) / np.array(scales, np.float64)
 
     def masks(self, planes: np.ndarray, evidence: Evidence | None = None) -> np.ndarray:
         """Return the masks of an image.
