@@ -13,6 +13,7 @@ from cloudseg.postprocess import (
     dice_surface,
     encode_rle,
     keep_seeded_components,
+    plane_histograms,
     remove_small_components,
     segment,
 )
@@ -72,6 +73,7 @@ def test_planes(fenced, shape):
         cut = segment(laid[None, None], levels=128, min_sizes=9, highs=200, top_levels=60, top_areas=plane.size // 3)
         assert cut == [text_of(cut_mask(plane, 128, 9, 200, 60, plane.size // 3))]
         assert (keep_seeded_components(truth_laid, laid, 9) == seeded_components(truth, plane, 9)).all()
+        assert plane_histograms(laid[None, None]).tolist() == [[np.bincount(plane.ravel(), minlength=256).tolist()]]
         assert encode_rle(truth_laid) == text_of(truth)
         assert (remove_small_components(truth_laid, 9) == large_components(truth, 9)).all()
         assert (dice_surface(laid[None, None], truth_laid[None, None], [0, 9, 90]) == surface).all()
