@@ -73,9 +73,9 @@ def test_a_blend_without_a_member_is_the_blend_of_the_others_scored_as_any(tmp_p
         blend_stores([member.store for member in others], blended, out, folds=None, **options)
         planes, truth = whole(out), whole(tmp_path / "truth.zarr")[::-1]
         for row, (image, fold) in enumerate(zip(stores.read(out).attrs["ids"], (0, 0, 0, 1, 1), strict=True)):
-            cuts = made.decision.cuts_for(fold)
+            masks = dict(zip(CLASSES, made.decision.rule_for(fold).masks(planes[row]), strict=True))
             for number, name in enumerate(CLASSES):
-                mask, wanted = cuts[name].mask(planes[row, number]), truth[row, number]
+                mask, wanted = masks[name], truth[row, number]
                 total = int(mask.sum()) + int(wanted.sum())
                 dice = 2 * int((mask & wanted).sum()) / total if total else 1.0
                 [said] = scores.loc[(scores["image"] == image) & (scores["class"] == name), "dice"]
