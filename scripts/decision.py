@@ -17,6 +17,7 @@ if __name__ == "__main__":
             decision,
             [Member(**member, store=stores[member["name"]]) for member in params.members],
             DecisionRule(**params.member_decision),
+            whether=next(iter(files.presence), None),
             threads=snakemake.threads,
         )
         explained = Explained(
