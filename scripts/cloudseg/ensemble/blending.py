@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -182,12 +182,17 @@ def blend_stores(
         refuse_squeezed(paths, threads)
     attrs = made.attributes(blend_digest(paths, members, sharpen, levels))
     writer = stores.Writer(out, {"": made.spec}, attrs, made_with=stores.made_with(code, np, numba))
-    missing = writer.missing()
+    fill(writer, made.images)
+    writer.finish()
+
+
+def fill(writer: stores.Writer, make: Callable[[slice], np.ndarray], name: str = "") -> None:
+    """Write the shards that an array of a store lacks; `make` returns the values of a range of images."""
+    missing = writer.missing(name)
     with counting(sum(rows.stop - rows.start for rows in missing), "images") as done:
         for rows in missing:
-            writer.write(rows, made.images(rows))
+            writer.write(rows, make(rows), name)
             done(rows.stop - rows.start)
-    writer.finish()
 
 
 def blend_digest(

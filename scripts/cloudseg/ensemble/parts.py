@@ -24,12 +24,13 @@ class Part:
     ----------
     fold : None for the test images.
     ids : names of the images.
-    arrays, weights : the stores, which hold these images in this order, and how much each weighs.
+    paths, arrays, weights : the stores, which hold these images in this order, and how much each weighs.
     levels : per store and class the level that makes a vote of a value; None where values are averaged.
     """
 
     fold: int | None
     ids: list[str]
+    paths: list[str | Path]
     arrays: list[Any]
     weights: list[float]
     levels: list[Sequence[int]] | None = None
@@ -66,13 +67,14 @@ def _part(
     chosen = [i for i, member in enumerate(members) if fold is None or member["fold"] == fold]
     if not chosen:
         images = "the test images" if fold is None else f"the images of fold {fold}"
-        raise StoreError(f"{images}: expected a store of at least one member, got none of {len(paths)}; name its run")
-    arrays = [stores.read(paths[i]) for i in chosen]
+        raise StoreError(f"nothing to blend for {images}: expected a store of theirs, got none among {len(paths)}")
+    chosen_paths = [paths[i] for i in chosen]
+    arrays = [stores.read(path) for path in chosen_paths]
     ids = list(arrays[0].attrs["ids"])
-    for i, array in zip(chosen, arrays, strict=True):
-        require_images(paths[i], array.attrs["ids"], ids, of=paths[chosen[0]])
-    chosen_levels = None if levels is None else [levels[i] for i in chosen]
-    return Part(fold, ids, arrays, [members[i]["weight"] for i in chosen], chosen_levels)
+    for path, array in zip(chosen_paths, arrays, strict=True):
+        require_images(path, array.attrs["ids"], ids, of=chosen_paths[0])
+    weights = [members[i]["weight"] for i in chosen]
+    return Part(fold, ids, chosen_paths, arrays, weights, None if levels is None else [levels[i] for i in chosen])
 
 
 def require_images(path: str | Path, got: Iterable[str], expected: Sequence[str], *, of: str | Path) -> None:
