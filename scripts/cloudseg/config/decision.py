@@ -40,35 +40,40 @@ Areas = Annotated[
     BY_FORM,
     expected("a whole number of pixels, or one per class, such as 5000, [5000, 0] or {Fish: 5000, Flower: 0}"),
 ]
+PIXELS_OR_SHARE = r"[1-9][0-9]{0,9}|(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%"
+PIXELS_IN_WORDS = "a whole number of pixels or a share of the plane, such as 17500 or 9.5%"
+
+
+def _as_text(value: Any) -> Any:
+    """Return a whole number as text, which a share of the plane is, too."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 Pixels = Annotated[
-    Annotated[int, Scalar(ge=1, le=2_000_000_000), Tag("<number>")]
-    | Annotated[
-        str,
-        Pattern(r"(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%", "a share of the plane in percent, such as 9.5%"),
-        Tag("<string>"),
-    ],
-    BY_FORM,
-    expected("a whole number of pixels or a share of the plane, such as 17500 or 9.5%"),
+    str,
+    Pattern(PIXELS_OR_SHARE, PIXELS_IN_WORDS),
+    BeforeValidator(_as_text, json_schema_input_type=int | str),
+    expected(PIXELS_IN_WORDS),
 ]
 
 
-def pixels_of(value: int | str, plane: int) -> int:
+def pixels_of(text: str, plane: int) -> int:
     """Return the pixels that a number or a share means on a plane of so many pixels, at least one.
 
     Examples
     --------
-    >>> pixels_of(17500, 183750), pixels_of("9.5%", 183750), pixels_of("0%", 100)
+    >>> pixels_of("17500", 183750), pixels_of("9.5%", 183750), pixels_of("0%", 100)
     (17500, 17456, 1)
     """
-    if isinstance(value, int):
-        return value
-    return max(1, math.floor(Fraction(value.removesuffix("%")) * plane / 100 + Fraction(1, 2)))
+    if not text.endswith("%"):
+        return int(text)
+    return max(1, math.floor(Fraction(text.removesuffix("%")) * plane / 100 + Fraction(1, 2)))
 
 
 class PlaneScoreEntry(Model):
     """What tells whether a class is there: one number of its plane, exactly one of these keys."""
 
-    top: Pixels | None = None
+    top: Pixels = left_out()
     """Mean of the largest pixels, so many of them or such a share of the plane: `{top: 17500}`, `{top: 9.5%}`. The
     largest pixel is `{top: 1}`, or the word `largest`.
     """
@@ -91,7 +96,7 @@ LARGEST = "largest"
 
 def _score(value: Any) -> Any:
     """Return the word for the largest pixel as the score that it means."""
-    return {"top": 1} if value == LARGEST else value
+    return {"top": "1"} if value == LARGEST else value
 
 
 def _scores(value: Any) -> Any:
@@ -163,9 +168,9 @@ class DecisionEntry(Model):
     """Smallest area of a component that stays, in pixels of the submission grid; one number or one per class. 5000 for
     `demo` and `kaggle`, 0 for `source: path`.
     """
-    presence: PresenceEntry = left_out()
+    presence: PresenceEntry | None = None
     """When a plane counts at all, by a score; the mask of one that does not is empty."""
-    best: Literal["never", "always", "if_empty"] = left_out()
+    best: Literal["never", "always", "if_empty"] | None = None
     """Whether the class with the highest score of an image counts as present: `never` for that reason alone, which is
     the default, `always`, or `if_empty`, where no class of the image is present.
     """
@@ -189,9 +194,9 @@ class DecisionEntry(Model):
     """A component stays if one of its pixels has this probability (hysteresis), not below `threshold`; one number, one
     per class, or `tune` to choose it.
     """
-    fill_holes: Bool = left_out()
+    fill_holes: Bool | None = None
     """Fill the holes of what stays, last of all. Choices are made without it, and scored with it."""
-    black: Annotated[int, Scalar(ge=0, le=255)] = left_out()
+    black: Annotated[int, Scalar(ge=0, le=255)] | None = None
     """Set probabilities to 0 where the image is black, its grey value being at most this of 255: a satellite's swath
     has edges. It is done when members are blended.
     """
@@ -206,5 +211,5 @@ class DecisionEntry(Model):
     """For `how: rate`, the share of images that have a mask, one number or one per class; `training`, the default, is
     that of the labels.
     """
-    rate_of: Literal["images", "pixels"] = left_out()
+    rate_of: Literal["images", "pixels"] | None = None
     """Whether `rates` are shares of images that have a mask, the default, or of pixels at or above the threshold."""

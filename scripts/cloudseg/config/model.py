@@ -166,11 +166,11 @@ class EnsembleEntry(Model):
     """A contest score to show beside ours, such as the one that the diary had for its own ensemble."""
     members: Queries = left_out()
     """A query over the runs, such as `decoder == 'fpn' and fold < 2`, or a list of queries with weights."""
-    where: Queries = left_out()
+    where: Queries | None = None
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
-    whether: Queries = left_out()
+    whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
-    search: SearchEntry = left_out()
+    search: SearchEntry | None = None
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
     """
@@ -182,7 +182,7 @@ class EnsembleEntry(Model):
     """Average p to this power in place of p (temperature sharpening; 0.5 in the diary). Thresholds stay probabilities:
     they are raised to the power, too.
     """
-    blend: Literal["mean", "vote"] = left_out()
+    blend: Literal["mean", "vote"] | None = None
     """`mean`, the default, averages probabilities; `vote` the masks of members, each at the level of its own decision,
     so that a threshold of 0.5 is the majority.
     """

@@ -1,8 +1,8 @@
 """The histogram of every plane: how many of its pixels have each of the 256 values.
 
 It says exactly what any score of presence says (the mean of the K largest pixels, a percentile, an area), in two
-kilobytes for a plane. Eight pixels are read at once, and each goes to a table of its own, since additions to one counter
-wait for each other. Eight equal ones, as there are in flat parts, are added at once.
+kilobytes for a plane. Eight pixels are read at once, and each goes to a table of its own, since additions to one
+counter wait for each other. Eight equal ones, as there are in flat parts, are added at once.
 """
 
 from functools import partial

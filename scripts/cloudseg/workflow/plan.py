@@ -19,7 +19,7 @@ from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
-from cloudseg.workflow.dataset import SPLITS, DatasetPlan, Images, PixelStore
+from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.leaderboard import public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
@@ -67,6 +67,10 @@ class Plan:
     def pixel_store(self, split: str, size: str) -> PixelStore:
         """Return the images of a split at a size."""
         return PixelStore(self.dataset, split, size)
+
+    def black_store(self, split: str, grey: str | int) -> BlackStore:
+        """Return where the images of a split are black up to a level of grey."""
+        return BlackStore(self.dataset, split, int(grey))
 
     def initial_weights(self, encoder: str, start: str) -> InitialWeights:
         """Return the initial weights of an encoder by the name of their file."""
@@ -137,6 +141,7 @@ class Plan:
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last",
             "split": "valid|test",
+            "grey": r"0|[1-9]\d*",
         }
 
     @property

@@ -92,7 +92,7 @@ def test_all_members_in_their_order_make_the_very_blend(tmp_path):
 def test_pairs_are_scores_with_the_other_member_as_the_truth(tmp_path):
     made = make(tmp_path, CLASSES)
     found = diagnosed(made, threads=1).agreement
-    fixed = Decision("fixed", 0, made.rule.fixed_cuts(CLASSES))
+    fixed = Decision("fixed", 0, made.rule.fixed(CLASSES))
     for row, member in enumerate(made.members):
         scores = image_scores(member.store, tmp_path / "truth.zarr", fixed)
         mean = scores.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean()
