@@ -181,9 +181,6 @@ rule truth:
         "../scripts/truth.py"
 
 
-of_black_store = ask(PLAN.black_store)
-
-
 rule black:
     """Store where the images of a split are black, on the submission grid."""
     input:

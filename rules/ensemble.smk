@@ -64,6 +64,38 @@ rule whether:
         "../scripts/whether.py"
 
 
+rule search:
+    """Choose members and their weights by what they say out of fold, without training anything."""
+    input:
+        stores=of_valid_blend("stores"),
+        truth="<results>/dataset/truth.zarr",
+    output:
+        selection="<ensembles>/{ensemble}/selection.yaml",
+        path="<ensembles>/{ensemble}/selection.tsv",
+        page=report(
+            "<results>/report/search/{ensemble}.html",
+            category="3 Ensembles",
+            labels={"page": "Search", "ensemble": "{ensemble}"},
+            caption="captions/search.rst",
+        ),
+        figure="<results>/report/search/{ensemble}.svg",
+    log:
+        "<logs>/search/{ensemble}.log",
+    benchmark:
+        "<logs>/search/{ensemble}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        **ESTIMATES.of("search", of_valid_blend("work")),
+    params:
+        members=of_valid_blend("members"),
+        search=of_ensemble("search_settings"),
+        code=CODE["ensemble"],
+    script:
+        "../scripts/search.py"
+
+
 rule surface:
     """Count the Dice of every threshold and minimum size, out of fold."""
     input:

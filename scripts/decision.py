@@ -23,7 +23,7 @@ if __name__ == "__main__":
         explained = Explained(
             snakemake.wildcards.ensemble,
             decision,
-            DecisionRule(**params.decision),
+            DecisionRule(**params.decision).of_power(decision.sharpen if files.selection else None),
             Surface(*read_surface(files.surface)),
             read_image_scores(files.scores, decision),
             diagnosis,

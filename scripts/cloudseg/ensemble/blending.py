@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numba
 import numpy as np
@@ -15,6 +15,9 @@ from cloudseg.errors import ConfigError
 from cloudseg.postprocess import blend
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
+
+if TYPE_CHECKING:  # it brings OpenCV and pandas, which few blends need
+    from cloudseg.dataset.black import Black
 
 # Raw bytes of member probabilities held at once, whatever the number of images and members.
 BLOCK_BYTES = 128 * 2**20
@@ -30,6 +33,7 @@ class StoreBlend:
     classes : their names.
     size : (height, width) of a plane; empty where a store has one value per class.
     sharpen : the power that values are raised to before the mean is taken; None for the plain mean.
+    black : where images are black, and the blend is 0; None is nowhere.
     threads : stores are read and blended by so many threads; the result does not depend on it.
     """
 
@@ -37,6 +41,7 @@ class StoreBlend:
     classes: list[str]
     size: tuple[int, ...]
     sharpen: float | None = None
+    black: "Black | None" = None
     threads: int = 1
 
     @classmethod
@@ -50,6 +55,7 @@ class StoreBlend:
         size: tuple[int, ...],
         sharpen: float | None = None,
         levels: Sequence[Sequence[int]] | None = None,
+        black: "Black | None" = None,
         threads: int = 1,
     ) -> Self:
         """Return the blend of stores that are of the same images and classes, and of a size; all as `blend_stores`.
@@ -66,7 +72,7 @@ class StoreBlend:
         parts = parts_of(paths, members, folds, levels)
         for path in paths:
             require_grid(path, classes, size)
-        return cls(parts, list(classes), tuple(size), sharpen, threads)
+        return cls(parts, list(classes), tuple(size), sharpen, black, threads)
 
     @property
     def ids(self) -> list[str]:
@@ -96,6 +102,8 @@ class StoreBlend:
             for part in self.parts:
                 self._fill(part, first, rows, block, pool)
                 first += len(part.ids)
+        if self.black is not None:
+            self.black.clear(block, self.ids[rows])
         return block
 
     def _fill(self, part: Part, first: int, rows: slice, block: np.ndarray, pool: Executor) -> None:
@@ -148,6 +156,7 @@ def blend_stores(
     size: tuple[int, int],
     sharpen: float | None = None,
     levels: Sequence[Sequence[int]] | None = None,
+    black: "Black | None" = None,
     allow_squeezed: bool = False,
     threads: int = 1,
     code: int = 0,
@@ -165,6 +174,7 @@ def blend_stores(
     sharpen : the power that probabilities are raised to before the mean is taken; None for the plain mean.
     levels : per store the level of each class that makes a vote of a probability (`votes`), where votes are blended;
         None blends probabilities.
+    black : where images are black, and the blend is 0; None is nowhere.
     allow_squeezed : blend stores too whose values look like a sigmoid of a sigmoid.
     threads : stores are read and blended by so many threads; the result does not depend on it.
     code : the number of this code, so that what other code began is not gone on with.
@@ -175,12 +185,11 @@ def blend_stores(
     StoreError : when stores hold different images, classes or sizes, one is damaged, or 99.9 %
         of the values of one lie in 127..187. Nothing is written then.
     """
-    made = StoreBlend.of(
-        paths, members, folds=folds, classes=classes, size=size, sharpen=sharpen, levels=levels, threads=threads
-    )
+    how = {"folds": folds, "classes": classes, "size": size, "sharpen": sharpen, "levels": levels}
+    made = StoreBlend.of(paths, members, **how, black=black, threads=threads)
     if not allow_squeezed:
         refuse_squeezed(paths, threads)
-    attrs = made.attributes(blend_digest(paths, members, sharpen, levels))
+    attrs = made.attributes(blend_digest(paths, members, sharpen, levels, black and black.grey))
     writer = stores.Writer(out, {"": made.spec}, attrs, made_with=stores.made_with(code, np, numba))
     fill(writer, made.images)
     writer.finish()
@@ -200,7 +209,12 @@ def blend_digest(
     members: Sequence[Mapping[str, Any]],
     sharpen: float | None = None,
     levels: Sequence[Sequence[int]] | None = None,
+    grey: int | None = None,
 ) -> str:
     """Return the attribute `run` of a blend: of its members, their checkpoints and how they are blended."""
-    made_of = [[dict(member) for member in members], sharpen, [stores.read(path).attrs["run"] for path in paths]]
-    return files.digest(made_of if levels is None else [*made_of, [[int(level) for level in each] for each in levels]])
+    made_of: list[Any] = [[dict(member) for member in members], sharpen]
+    made_of.append([stores.read(path).attrs["run"] for path in paths])
+    # What is not asked for is no part of it: a store of before is known by its digest of before
+    made_of += [] if levels is None else [[[int(level) for level in each] for each in levels]]
+    made_of += [] if grey is None else [{"black": grey}]
+    return files.digest(made_of)

@@ -54,6 +54,26 @@ class DecisionRule:
     rates: Sequence[float] | str | None = None
     rate_of: str = "images"
 
+    def of_power(self, power: float | None) -> Self:
+        """Return the same rule for a blend of p to a power, where its numbers are of p.
+
+        Examples
+        --------
+        >>> DecisionRule("fixed", [0.25], [0], [0]).of_power(0.5).thresholds
+        [0.5]
+        """
+        if power is None:
+            return self
+        presence, plane_min, high = self.presence, self.plane_min, self.high
+        if presence is not None:
+            presence = _presence_of_power(presence, power)
+        if plane_min not in (None, TUNE):
+            plane_min = {**plane_min, "thresholds": _powers(plane_min["thresholds"], power)}
+        if high not in (None, TUNE):
+            high = _powers(high, power)
+        thresholds = _powers(self.thresholds, power)
+        return replace(self, thresholds=thresholds, sharpen=power, presence=presence, plane_min=plane_min, high=high)
+
     @property
     def is_of_surface(self) -> bool:
         """Whether the surface holds all that it may come to: a level and a minimum size per class."""
@@ -98,6 +118,22 @@ class DecisionRule:
     def surface_min_sizes(self) -> list[int]:
         """The minimum sizes that a surface needs for this rule, ascending."""
         return sorted({*self.min_sizes, *self.tune_min_sizes, *(self.grid or {"min_sizes": ()})["min_sizes"]})
+
+
+def _powers(thresholds: Sequence[float], power: float) -> list[float]:
+    return [threshold**power for threshold in thresholds]
+
+
+def _presence_of_power(presence: Mapping[str, Any], power: float) -> dict[str, Any]:
+    """Return the presence of a rule for a blend of p to a power; a share of the plane stays what it is."""
+    scores = [
+        {kind: number**power if kind == "area" else number for kind, number in each.items()}
+        for each in presence["scores"]
+    ]
+    thresholds = presence["thresholds"]
+    if thresholds is not None and "area" not in scores[0]:
+        thresholds = _powers(thresholds, power)
+    return {**presence, "scores": scores, "thresholds": thresholds}
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,9 @@ def choose(
 ) -> Selection:
     """Choose members, weights and the power of p, on all folds and without each of them.
 
+    Blends of one ensemble must be of one power, for one threshold to cut them alike: the one that all folds choose. The
+    honest score is of choices that are free in it.
+
     Parameters
     ----------
     candidates : what may be blended.
@@ -62,7 +65,8 @@ def choose(
     steps = whole_number("steps", steps, 1)
     ran = [_search(candidates, power, steps, tolerance) for power in powers]
     best = [max(of_powers, key=lambda search: search.path[-1].in_sample) for of_powers in zip(*ran, strict=True)]
-    chosen, *nested = (Choice(search.power, tuple(search.path)) for search in best)
+    of_power = next(searches for searches in ran if searches[0] is best[0])
+    chosen, *nested = (Choice(search.power, tuple(search.path)) for search in of_power)
     return Selection(
         tuple(candidates.names),
         candidates.images,
@@ -70,7 +74,7 @@ def choose(
         chosen,
         dict(zip(candidates.folds, nested, strict=False)),  # none of one fold
         {
-            "chosen": _score(chosen.path[-1], [choice.path[-1] for choice in nested]),
+            "chosen": _score(best[0].path[-1], [search.path[-1] for search in best[1:]]),
             "mean": _mean_of_all(candidates),
             "single": _best_single(candidates),
         },

@@ -168,13 +168,13 @@ class Selection:
         }
 
     @classmethod
-    def read(cls, path: str | Path, candidates: Sequence[str]) -> Self:
+    def read(cls, path: str | Path, candidates: Sequence[str] | None = None) -> Self:
         """Read what a search chose.
 
         Parameters
         ----------
         path : ``selection.yaml``.
-        candidates : names of the members that it had to choose from.
+        candidates : names of the members that it had to choose from; None where they do not matter.
 
         Raises
         ------
@@ -197,8 +197,9 @@ class Selection:
         except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise damaged(path, f"not a whole selection ({error!r})") from error
         named = {name for choice in (read.chosen, *read.nested.values()) for name in choice.counts}
-        if read.candidates != tuple(candidates) or not named <= set(candidates):
-            raise damaged(path, f"expected a choice from {', '.join(candidates)}, got {', '.join(read.candidates)}")
+        expected = read.candidates if candidates is None else tuple(candidates)
+        if read.candidates != expected or not named <= set(expected):
+            raise damaged(path, f"expected a choice from {', '.join(expected)}, got {', '.join(read.candidates)}")
         return read
 
 

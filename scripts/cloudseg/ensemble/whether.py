@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -11,6 +11,9 @@ from cloudseg.ensemble.blending import StoreBlend, blend_digest, fill
 from cloudseg.ensemble.parts import refuse_squeezed, require_images
 from cloudseg.postprocess import plane_histograms
 from cloudseg.storage import class_values, files, stores
+
+if TYPE_CHECKING:  # it brings OpenCV and pandas, which few blends need
+    from cloudseg.dataset.black import Black
 
 
 def write_whether(
@@ -25,6 +28,7 @@ def write_whether(
     size: tuple[int, int],
     sharpen: float | None = None,
     levels: Sequence[Sequence[int]] | None = None,
+    black: "Black | None" = None,
     allow_squeezed: bool = False,
     threads: int = 1,
     code: int = 0,
@@ -40,7 +44,7 @@ def write_whether(
         `value` (image, class) uint8, their weighted mean. Its attributes hold `ids`, `classes`, `fold` and `run`.
     value_paths, value_members : the stores of values (image, class) uint8, and name, fold and weight of each likewise;
         of the images of the planes.
-    folds, classes, size, levels, allow_squeezed, threads, code : as for `blend_stores`. Values are no votes.
+    folds, classes, size, levels, black, allow_squeezed, threads, code : as for `blend_stores`. Values are no votes.
     sharpen : the power that probabilities, and values, are raised to before the mean is taken.
 
     Raises
@@ -50,13 +54,13 @@ def write_whether(
         then.
     """
     how = {"folds": folds, "classes": classes, "sharpen": sharpen, "threads": threads}
-    planes = StoreBlend.of(paths, members, size=size, levels=levels, **how)
+    planes = StoreBlend.of(paths, members, size=size, levels=levels, black=black, **how)
     values = StoreBlend.of(value_paths, value_members, size=(), **how) if value_paths else None
     if values is not None:
         _require_same_images(values, planes)
     if not allow_squeezed:
         refuse_squeezed(paths, threads)
-    run = whether_digest(paths, members, value_paths, value_members, sharpen, levels)
+    run = whether_digest(paths, members, value_paths, value_members, sharpen, levels, black and black.grey)
     made_with = stores.made_with(code, np, numba)
     writer = stores.Writer(out, _specs(planes, values), planes.attributes(run), made_with=made_with)
     if values is not None:
@@ -72,11 +76,12 @@ def whether_digest(
     value_members: Sequence[Mapping[str, Any]] = (),
     sharpen: float | None = None,
     levels: Sequence[Sequence[int]] | None = None,
+    grey: int | None = None,
 ) -> str:
     """Return the attribute `run` of what `write_whether` makes of these."""
     return files.digest(
         {
-            "planes": blend_digest(paths, members, sharpen, levels),
+            "planes": blend_digest(paths, members, sharpen, levels, grey),
             "values": blend_digest(value_paths, value_members),
             # The digests above do not tell what the same checkpoint predicted anew, in other views
             "settings": [stores.read(path).attrs.get("settings") for path in (*paths, *value_paths)],

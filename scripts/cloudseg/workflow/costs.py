@@ -82,6 +82,8 @@ COSTS = {
         2500, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_mask=0.004, seconds_per_megapixel=0.04
     ),
     "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "whether": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "search": Cost(1700, mb_per_image=0.002, seconds_per_mask=0.02),
     "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
     "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),

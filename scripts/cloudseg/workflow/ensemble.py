@@ -105,6 +105,11 @@ class Ensemble:
         return _members(self.whether, self.checkpoints)
 
     @property
+    def all_members(self) -> tuple[Member, ...]:
+        """The stores of members of any role."""
+        return *self.members, *self.whether_members
+
+    @property
     def valid_folds(self) -> list[int]:
         """The folds whose images no member has seen."""
         return list(self.folds)
@@ -139,9 +144,10 @@ class Ensemble:
 
         A member is a checkpoint of an experiment, named by the smallest row of the sheet with all folds taken of it.
         """
-        return {self._name_of(member): member for member in self.members}
+        return {self.name_of(member): member for member in self.members}
 
-    def _name_of(self, member: Member) -> str:
+    def name_of(self, member: Member) -> str:
+        """Return the name that a member has in the leaderboard, as an ensemble of itself."""
         experiment = member.key.experiment
         return self.sheet.name_of(experiment, self._folds_taken[experiment], member.checkpoint)
 
@@ -149,13 +155,13 @@ class Ensemble:
     def _folds_taken(self) -> dict[tuple[str, ...], int]:
         """Of each experiment, the folds from the first to the last that takes part."""
         folds: dict[tuple[str, ...], int] = {}
-        for member in (*self.members, *self.whether_members):
+        for member in self.all_members:
             folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), member.fold + 1)
         return folds
 
     def decision_of(self, member: Member) -> str:
         """Return the file of the decision that a member has in its own row of the leaderboard."""
-        return paths.ensemble_file(self._name_of(member), "decision.yaml")
+        return paths.ensemble_file(self.name_of(member), "decision.yaml")
 
     @property
     def member_names(self) -> list[str]:
@@ -199,6 +205,11 @@ class Ensemble:
         return [paths.ensemble_file(self.name, "selection.yaml")] if self.search else []
 
     @property
+    def search_settings(self) -> dict[str, Any]:
+        """How members are searched for."""
+        return self.search.model_dump(mode="json", exclude_none=True)
+
+    @property
     def comparison_work(self) -> Work:
         """What the comparison with the members has to do."""
         images = self.dataset.train_work
@@ -240,6 +251,7 @@ class Blend:
                 "store": f"{member.run}/{member.checkpoint}",
                 "fold": member.fold,
                 "weight": member.weight(self.split),
+                **({"candidate": self.ensemble.name_of(member)} if self.ensemble.search else {}),
             }
             for member in self.blended
         ]
@@ -262,8 +274,13 @@ class Blend:
     @property
     def black(self) -> list[str]:
         """Where images are black, if probabilities are set to 0 there; else none."""
+        return [paths.black_store(*self.black_images)] if self.black_images else []
+
+    @property
+    def black_images(self) -> tuple[str, int] | None:
+        """The split and the grey value of the images whose black counts, if it does."""
         grey = self.ensemble.decision.black
-        return [] if grey is None else [paths.black_store(IMAGES_OF[self.split], grey)]
+        return None if grey is None else (IMAGES_OF[self.split], grey)
 
     @property
     def allow_squeezed(self) -> bool:

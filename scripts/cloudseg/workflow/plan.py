@@ -7,6 +7,7 @@ A rule asks the object that its wildcards name: ``stores=of_blend("stores")`` is
 import functools
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ class Plan:
         """Return the blend of an ensemble for a split."""
         return Blend(self.ensemble(ensemble), split)
 
+    def valid_blend(self, ensemble: str) -> Blend:
+        """Return the blend of an ensemble for its out-of-fold images."""
+        return Blend(self.ensemble(ensemble), "valid")
+
+    def whether(self, ensemble: str, split: str) -> Blend:
+        """Return the blend of the members of an ensemble that say whether a class is there."""
+        return Blend(self.ensemble(ensemble), split, role="whether")
+
     def chain(self, ensemble: str) -> Chain:
         """Return the chain from images to the submission of an ensemble."""
         return Chain(self.ensemble(ensemble), ensemble, self._as_read, self.threads)
@@ -169,7 +178,7 @@ class Plan:
         """The jobs that make everything: rule to the wildcards of each."""
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
-        tested_keys = {key for name in wanted for group in self.ensembles[name].groups for key in group.runs}
+        tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
         tested = [key.wildcards for key in sorted(tested_keys)]
         sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
         once: list[dict[str, str]] = [{}]
@@ -185,6 +194,7 @@ class Plan:
             "predict": [run | {"split": "valid"} for run in runs] + [run | {"split": "test"} for run in tested],
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
             + [{"ensemble": name, "split": "test"} for name in wanted],
+            **self._further_jobs(wanted),
             "surface": [{"ensemble": name} for name in self.ensembles],
             "decide": [{"ensemble": name} for name in self.ensembles],
             "compare": [{"ensemble": name} for name in wanted],
@@ -203,6 +213,22 @@ class Plan:
             "job_times": once,
             "explorer": once,
         }
+
+    def _further_jobs(self, wanted: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+        """Return the jobs that only some ensembles ask for, by their rules; a rule that none asks for is left out."""
+        blends = [self.blend(name, "valid") for name in self.ensembles] + [self.blend(name, "test") for name in wanted]
+        blacks = sorted({blend.black_images for blend in blends if blend.black_images})
+        jobs = {
+            "black": [{"split": split, "grey": str(grey)} for split, grey in blacks],
+            "whether": [
+                {"ensemble": name, "split": split}
+                for name in wanted
+                if self.ensembles[name].whether
+                for split in ("valid", "test")
+            ],
+            "search": [{"ensemble": name} for name in wanted if self.ensembles[name].search],
+        }
+        return {rule: each for rule, each in jobs.items() if each}
 
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:
