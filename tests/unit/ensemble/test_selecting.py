@@ -221,7 +221,9 @@ def random_candidates(seed, *, folds, classes, candidates, cells=8, empty=False)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from([0, 1e-4, 0.02]))
+@given(
+    st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1e-9, 1e-4, 0.02])
+)
 def test_paths_of_random_planes_are_those_of_numpy(seed, folds, classes, candidates, tolerance):
     read = random_candidates(seed, folds=folds, classes=classes, candidates=candidates)
     blocks = {
