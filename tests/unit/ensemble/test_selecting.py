@@ -278,6 +278,9 @@ def test_what_does_not_fit_at_all_is_refused(tmp_path):
     paths, members, _, _ = write_candidates(tmp_path)
     with pytest.raises(ConfigError, match=r"expected the planes of 3 candidates on 6 images to fit in 100 bytes"):
         Candidates.read(paths, members, tmp_path / "truth.zarr", memory=100)
+    for side in (0, 256):
+        with pytest.raises(ConfigError, match=f"expected reduce from 1 to 255 pixels, got {side}"):
+            Candidates.read(paths, members, tmp_path / "truth.zarr", reduce=side)
 
 
 def test_candidates_without_a_common_fold_and_two_stores_of_one_are_refused(tmp_path):
