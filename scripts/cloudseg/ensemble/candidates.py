@@ -101,7 +101,9 @@ class Candidates:
             _refuse_different(chosen, arrays[fold], wanted, truth)
         names = list(dict.fromkeys(member["candidate"] for member in members))
         counts = [group[0].shape[0] for group in arrays.values()]
-        side = reduce or _least_reduce(sum(counts), len(names), wanted.shape[1:], memory)
+        side = _least_reduce(sum(counts), len(names), wanted.shape[1:], memory) if reduce is None else reduce
+        if not 1 <= side <= LARGEST_CELL:
+            raise ConfigError(f"search: expected reduce from 1 to {LARGEST_CELL} pixels, got {side}")
         areas = _padded(cell_areas(*wanted.shape[2:], side).reshape(-1))
         classes, cells = wanted.shape[1], len(areas)
         read = cls(

@@ -20,13 +20,20 @@ IMAGES_AT_ONCE = 16  # per piece of work for a thread; sums are added in this or
 
 
 @stage
-def add_members(planes, members, tables, base):
-    """Write the sum of the members' table entries for each cell of planes (K, P)."""
+def add_members(planes, members, tables, linear, base):
+    """Write the sum of the members' table entries for each cell of planes (K, P).
+
+    The plain mean has linear tables: a product, which takes many cells at once, is the entry.
+    """
     base[:] = 0
     for row in range(len(members)):
         plane, table = planes[members[row]], tables[row]
-        for cell in range(len(base)):
-            base[cell] += table[plane[cell]]
+        if linear:
+            for cell in range(len(base)):
+                base[cell] += table[1] * plane[cell]
+        else:
+            for cell in range(len(base)):
+                base[cell] += table[plane[cell]]
 
 
 @stage
@@ -40,18 +47,28 @@ def read_truth(covered, areas, accounts):
 
 
 @stage
-def count_bytes(base, plane, table, offset, factor, accounts, histograms):
-    """Add up the accounts of the cells by the byte that their blend is rounded to.
+def round_blend(base, plane, table, linear, offset, factor, blended):
+    """Write the byte of each cell of a blend with one more member."""
+    if linear:
+        for cell in range(len(base)):
+            blended[cell] = ((base[cell] + table[1] * plane[cell] + offset) * factor) >> SHIFT
+    else:
+        for cell in range(len(base)):
+            blended[cell] = ((base[cell] + table[plane[cell]] + offset) * factor) >> SHIFT
+
+
+@stage
+def count_bytes(blended, accounts, histograms):
+    """Add up the accounts of the cells by their byte.
 
     Quarters of the plane are counted side by side, so that a run of equal bytes is not a chain of additions.
     """
     histograms[:] = 0
-    quarter = len(base) // PARTS
+    quarter = len(blended) // PARTS
     for first in range(quarter):
         for part in range(PARTS):
             cell = first + part * quarter
-            value = ((base[cell] + table[plane[cell]] + offset) * factor) >> SHIFT
-            histograms[part, value] += accounts[cell]
+            histograms[part, blended[cell]] += accounts[cell]
 
 
 @stage
@@ -67,17 +84,18 @@ def add_dice(histograms, total, sums):
 
 @kernel
 def sum_dice(
-    planes, covered, areas, members, tables, added, added_tables, offsets, factor, first, stop, base, accounts,
-    histograms, sums,
+    planes, covered, areas, members, tables, added, added_tables, linear, offsets, factor, first, stop, base, blended,
+    accounts, histograms, sums,
 ):  # fmt: skip
     """Add the Dice of images first to stop to sums (A, C, 256), for each candidate that is added."""
     for image in range(first, stop):
         for number in range(planes.shape[1]):
-            add_members(planes[image, number], members, tables, base)
+            add_members(planes[image, number], members, tables, linear, base)
             total = read_truth(covered[image, number], areas, accounts)
             for row in range(len(added)):
                 plane = planes[image, number, added[row]]
-                count_bytes(base, plane, added_tables[row], offsets[row], factor, accounts, histograms)
+                round_blend(base, plane, added_tables[row], linear, offsets[row], factor, blended)
+                count_bytes(blended, accounts, histograms)
                 add_dice(histograms, total, sums[row, number])
 
 
@@ -120,9 +138,9 @@ def dice_of_additions(
 
     def of_block(first: int) -> np.ndarray:
         sums = np.zeros((len(added), classes, 256))
-        scratch = np.empty(cells, np.int64), np.empty(cells, np.int64), np.empty((PARTS, 256), np.int64)
-        last = min(first + IMAGES_AT_ONCE, images)
-        sum_dice(planes, covered, areas, *rounding, first, last, *scratch, sums)
+        base, accounts = np.empty((2, cells), np.int64)
+        scratch = base, np.empty(cells, np.uint8), accounts, np.empty((PARTS, 256), np.int64)
+        sum_dice(planes, covered, areas, *rounding, first, min(first + IMAGES_AT_ONCE, images), *scratch, sums)
         return sums
 
     blocks = in_order(of_block, range(0, images, IMAGES_AT_ONCE), thread_count(threads))
@@ -130,7 +148,7 @@ def dice_of_additions(
 
 
 def _rounding(counts: Sequence[int], added: Sequence[int], sharpen: float | None) -> tuple[np.ndarray | int, ...]:
-    """Return members of the blend and their tables, what is added and its tables, the offsets and the factor.
+    """Return members of the blend and their tables, what is added and its, if they are linear, offsets and the factor.
 
     (sum of table entries + offset) * factor >> SHIFT is the byte: of the plain mean floor((2 sum + n) / (2 n)), which
     is exact since numerators stay below 2^SHIFT / 2n for n up to 30,000; of a sharpened one what `blend_permuted` does.
@@ -143,12 +161,12 @@ def _rounding(counts: Sequence[int], added: Sequence[int], sharpen: float | None
         doubled = 2 * once
         tables = np.outer(counts[members], doubled)
         added_tables = np.tile(doubled, (len(added), 1))
-        return members, tables, added, added_tables, np.full(len(added), n), -(-(2**SHIFT) // (2 * n))
+        return members, tables, added, added_tables, 1, np.full(len(added), n), -(-(2**SHIFT) // (2 * n))
     of = {times: _entries(times / n, sharpen) for times in {0, *counts[members], *(counts[added] + 1), *counts[added]}}
     tables = np.array([of[times] for times in counts[members]]).reshape(-1, 256)
     added_tables = np.array([of[times + 1] - of[times] for times in counts[added]]).reshape(-1, 256)
     offsets = 2**15 + len(members) + (counts[added] == 0)
-    return members, tables, added, added_tables, offsets, 2 ** (SHIFT - 16)
+    return members, tables, added, added_tables, 0, offsets, 2 ** (SHIFT - 16)
 
 
 def _entries(share: float, sharpen: float) -> np.ndarray:

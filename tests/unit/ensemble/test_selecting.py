@@ -221,7 +221,9 @@ def random_candidates(seed, *, folds, classes, candidates, cells=8, empty=False)
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from([0, 1e-4, 0.02]))
+@given(
+    st.integers(0, 2**32), st.integers(1, 3), st.integers(1, 3), st.integers(1, 4), st.sampled_from([1e-9, 1e-4, 0.02])
+)
 def test_paths_of_random_planes_are_those_of_numpy(seed, folds, classes, candidates, tolerance):
     read = random_candidates(seed, folds=folds, classes=classes, candidates=candidates)
     blocks = {
@@ -276,6 +278,9 @@ def test_what_does_not_fit_at_all_is_refused(tmp_path):
     paths, members, _, _ = write_candidates(tmp_path)
     with pytest.raises(ConfigError, match=r"expected the planes of 3 candidates on 6 images to fit in 100 bytes"):
         Candidates.read(paths, members, tmp_path / "truth.zarr", memory=100)
+    for side in (0, 256):
+        with pytest.raises(ConfigError, match=f"expected reduce from 1 to 255 pixels, got {side}"):
+            Candidates.read(paths, members, tmp_path / "truth.zarr", reduce=side)
 
 
 def test_candidates_without_a_common_fold_and_two_stores_of_one_are_refused(tmp_path):
