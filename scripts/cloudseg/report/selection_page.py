@@ -46,7 +46,6 @@ def write_selection_page(selection: Selection, name: str, *, page: str | Path, f
         title=f"Search for {name}",
         selection=selection,
         verdict=verdict(selection),
-        powers={fold: choice.power for fold, choice in selection.nested.items()},
         chart=chart,
         scores=_scores_table(selection),
         candidates=_candidates_table(selection),

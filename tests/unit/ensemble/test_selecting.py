@@ -137,25 +137,29 @@ def test_scores_are_in_the_same_terms(tmp_path):
     assert found.scores["chosen"].in_sample == found.chosen.path[-1].in_sample
 
 
-def test_each_search_takes_the_power_that_scores_best_where_it_looks(tmp_path):
+def test_all_folds_choose_the_power_of_every_blend_and_the_honest_score_is_free_in_it(tmp_path):
     paths, members, _, _ = write_candidates(tmp_path)
     powers = [None, 0.3, 3.0]
     read = Candidates.read(paths, members, tmp_path / "truth.zarr")
     together, alone = choose(read, powers=powers), {power: choose(read, powers=[power]) for power in powers}
-    for fold in (None, 0, 1):
-        best = max((alone[power].choice_for(fold) for power in powers), key=lambda choice: choice.path[-1].in_sample)
-        assert together.choice_for(fold) == best
+    free = {
+        fold: max((alone[power].choice_for(fold) for power in powers), key=lambda choice: choice.path[-1].in_sample)
+        for fold in (None, 0, 1)
+    }
+    assert together.chosen == free[None]
+    assert together.nested == alone[free[None].power].nested
+    held_out = [free[fold].path[-1].held_out for fold in (0, 1)]
+    assert together.scores["chosen"].honest == pytest.approx(np.mean(held_out), abs=1e-12)
 
 
 def test_the_choice_for_a_fold_does_not_depend_on_its_truth(tmp_path):
     paths, members, _, truth = write_candidates(tmp_path, folds=(0, 1, 2))
-    before = select(paths, members, tmp_path / "truth.zarr", steps=4, powers=[None, 0.5])
+    before = select(paths, members, tmp_path / "truth.zarr", steps=4, powers=[0.5])
     write_truth(tmp_path / "other.zarr", truth | {1: 1 - truth[1]})
-    after = select(paths, members, tmp_path / "other.zarr", steps=4, powers=[None, 0.5])
+    after = select(paths, members, tmp_path / "other.zarr", steps=4, powers=[0.5])
 
     def looked_at(selection, fold):
-        choice = selection.nested[fold]
-        return choice.power, [(step.candidate, step.in_sample) for step in choice.path]
+        return [(step.candidate, step.in_sample) for step in selection.nested[fold].path]
 
     assert looked_at(before, 1) == looked_at(after, 1)
     assert looked_at(before, 0) != looked_at(after, 0)

@@ -103,11 +103,11 @@ def test_tables_show_the_scores_and_the_counts_of_all_and_of_each_fold(tmp_path)
     assert [row[1] for row in cells(text, 2)] == [step.candidate for step in selection.chosen.path]
 
 
-def test_powers_are_told_and_those_of_folds_that_differ(tmp_path):
+def test_the_power_is_told(tmp_path):
     text, _ = written(made(list("abc"), power=0.7), tmp_path)
-    assert "What is averaged is p<sup>0.7</sup> (without fold 1, p<sup>0.5</sup>)." in text
+    assert "What is averaged is p<sup>0.7</sup>, for all folds" in text
     text, _ = written(made(list("abc")), tmp_path)
-    assert "What is averaged is p itself." in text
+    assert "What is averaged is p itself, for all folds" in text
 
 
 def test_a_search_on_one_fold_is_called_optimistic_and_draws_its_only_path(tmp_path):
