@@ -130,7 +130,7 @@ def ablation_page(table: pd.DataFrame, baseline: str, images: int) -> str:
                 verdict(table, baseline),
                 markdown_table(columns),
                 f"Out of fold, {images:,} images. Dice: each fold is scored by what the other folds choose. In sample: "
-                "chosen on the images that are scored, so it flatters. The interval holds 95 % of 2000 draws of images.",
+                "chosen on the images that are scored, so it flatters. The interval holds 95 % of 2000 draws.",
             ]
         )
         + "\n"
