@@ -84,6 +84,9 @@ of_run = ask(PLAN.run)
 of_prediction = ask(PLAN.prediction)
 of_ensemble = ask(PLAN.ensemble)
 of_blend = ask(PLAN.blend)
+of_whether = ask(PLAN.whether)
+of_valid_blend = ask(PLAN.valid_blend)
+of_black_store = ask(PLAN.black_store)
 of_chain = ask(PLAN.chain)
 
 

@@ -179,3 +179,29 @@ rule truth:
         code=CODE["dataset"],
     script:
         "../scripts/truth.py"
+
+
+rule black:
+    """Store where the images of a split are black, on the submission grid."""
+    input:
+        images="<results>/dataset/{split}.tsv",
+        raw=ancient(PLAN.dataset.raw),
+    output:
+        black=directory("<results>/dataset/black-{split}-{grey}.zarr"),
+    log:
+        "<logs>/black/{split}-{grey}.log",
+    benchmark:
+        "<logs>/black/{split}-{grey}.benchmark.tsv"
+    wildcard_constraints:
+        split="train|test",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        **ESTIMATES.of("black", of_black_store("work")),
+        disk_mb=of_black_store("megabytes"),
+    params:
+        submission_size=PLAN.dataset.submission_size,
+        code=CODE["dataset"],
+    script:
+        "../scripts/black_swath.py"

@@ -5,6 +5,9 @@ rule blend:
     """Average the probabilities of an ensemble's members."""
     input:
         stores=of_blend("stores"),
+        voters=of_blend("voters"),
+        selection=of_blend("selection"),
+        black=of_blend("black"),
         folds="<results>/dataset/folds.tsv",
     output:
         blend=directory("<ensembles>/{ensemble}/{split}.zarr"),
@@ -30,6 +33,67 @@ rule blend:
         "blend {wildcards.ensemble} {wildcards.split}: about {resources.disk_mb} MB on disk"
     script:
         "../scripts/blend.py"
+
+
+rule whether:
+    """Average what the members say that tell whether a class is there: of each plane, a histogram is kept."""
+    input:
+        stores=of_whether("stores"),
+        black=of_whether("black"),
+        folds="<results>/dataset/folds.tsv",
+    output:
+        presence=directory("<ensembles>/{ensemble}/{split}-whether.zarr"),
+    log:
+        "<logs>/whether/{ensemble}-{split}.log",
+    benchmark:
+        "<logs>/whether/{ensemble}-{split}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        **ESTIMATES.of("whether", of_whether("work")),
+    params:
+        members=of_whether("members"),
+        sharpen=of_whether("sharpen"),
+        allow_squeezed=of_whether("allow_squeezed"),
+        folds=of_whether("folds"),
+        classes=PLAN.dataset.classes,
+        submission_size=PLAN.dataset.submission_size,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/whether.py"
+
+
+rule search:
+    """Choose members and their weights by what they say out of fold, without training anything."""
+    input:
+        stores=of_valid_blend("stores"),
+        truth="<results>/dataset/truth.zarr",
+    output:
+        selection="<ensembles>/{ensemble}/selection.yaml",
+        path="<ensembles>/{ensemble}/selection.tsv",
+        page=report(
+            "<results>/report/search/{ensemble}.html",
+            category="3 Ensembles",
+            labels={"page": "Search", "ensemble": "{ensemble}"},
+            caption="captions/search.rst",
+        ),
+        figure="<results>/report/search/{ensemble}.svg",
+    log:
+        "<logs>/search/{ensemble}.log",
+    benchmark:
+        "<logs>/search/{ensemble}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        **ESTIMATES.of("search", of_valid_blend("work")),
+    params:
+        members=of_valid_blend("members"),
+        search=of_ensemble("search_settings"),
+        code=CODE["ensemble"],
+    script:
+        "../scripts/search.py"
 
 
 rule surface:
@@ -62,6 +126,8 @@ rule decide:
         surface="<ensembles>/{ensemble}/surface.zarr",
         blend="<ensembles>/{ensemble}/valid.zarr",
         truth="<results>/dataset/truth.zarr",
+        presence=of_ensemble("presence"),
+        selection=of_ensemble("selection"),
     output:
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/scores.tsv",
@@ -119,6 +185,7 @@ rule submit:
     input:
         blend="<ensembles>/{ensemble}/test.zarr",
         decision="<ensembles>/{ensemble}/decision.yaml",
+        presence=of_ensemble("test_presence"),
         images="<results>/dataset/test.tsv",
         raw=ancient(PLAN.dataset.raw),
     output:

@@ -9,6 +9,8 @@ rule masks:
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/images.tsv",
         comparison="<ensembles>/{ensemble}/comparison.json",
+        presence=of_ensemble("presence"),
+        test_presence=of_ensemble("test_presence"),
         submission="<ensembles>/{ensemble}/submission.csv",
         members=of_ensemble("member_blends"),
         member_decisions=of_ensemble("member_decisions"),
@@ -50,6 +52,8 @@ rule decision:
         blend="<ensembles>/{ensemble}/valid.zarr",
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/images.tsv",
+        presence=of_ensemble("presence"),
+        selection=of_ensemble("selection"),
         members=of_ensemble("member_blends"),
         truth="<results>/dataset/truth.zarr",
     output:

@@ -1,17 +1,35 @@
 from cloudseg import logged
 from cloudseg.ensemble.blending import blend_stores
+from cloudseg.ensemble.ingredients import ingredients_of
 
 if __name__ == "__main__":
     with logged(snakemake):
+        files, params, split = snakemake.input, snakemake.params, snakemake.wildcards.split
+        blended = ingredients_of(
+            files.stores,
+            params.members,
+            params.sharpen,
+            split=split,
+            classes=params.classes,
+            selection=next(iter(files.selection), None),
+            voters=files.voters,
+        )
+        black = None
+        if files.black:
+            from cloudseg.dataset.black import Black
+
+            black = Black(files.black[0])
         blend_stores(
-            snakemake.input.stores,
-            snakemake.params.members,
+            blended.paths,
+            blended.members,
             snakemake.output.blend,
-            folds=snakemake.params.folds if snakemake.wildcards.split == "valid" else None,
-            classes=snakemake.params.classes,
-            size=tuple(snakemake.params.submission_size),
-            sharpen=snakemake.params.sharpen,
-            allow_squeezed=snakemake.params.allow_squeezed,
+            folds=params.folds if split == "valid" else None,
+            classes=params.classes,
+            size=tuple(params.submission_size),
+            sharpen=blended.sharpen,
+            levels=blended.levels,
+            black=black,
+            allow_squeezed=params.allow_squeezed,
             threads=snakemake.threads,
-            code=snakemake.params.code,
+            code=params.code,
         )

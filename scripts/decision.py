@@ -17,12 +17,13 @@ if __name__ == "__main__":
             decision,
             [Member(**member, store=stores[member["name"]]) for member in params.members],
             DecisionRule(**params.member_decision),
+            whether=next(iter(files.presence), None),
             threads=snakemake.threads,
         )
         explained = Explained(
             snakemake.wildcards.ensemble,
             decision,
-            DecisionRule(**params.decision),
+            DecisionRule(**params.decision).of_power(decision.sharpen if files.selection else None),
             Surface(*read_surface(files.surface)),
             read_image_scores(files.scores, decision),
             diagnosis,

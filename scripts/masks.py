@@ -8,7 +8,8 @@ if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
         decision = Decision.read(files.decision, params.classes)
-        valid, test = MaskSource(files.valid, decision), MaskSource(files.test, decision)
+        valid = MaskSource(files.valid, decision, next(iter(files.presence), None))
+        test = MaskSource(files.test, decision, next(iter(files.test_presence), None))
         best = read_json(files.comparison).get("best_member", "")
         members = {
             name: MaskSource(blend, Decision.read(decided, params.classes))
@@ -19,7 +20,7 @@ if __name__ == "__main__":
             OutOfFold(Photos(files.raw, "train", files.train, valid.size), valid, members.get(best), files.truth),
             Submitted(Photos(files.raw, "test", files.images, test.size), test),
             scores=read_image_scores(files.scores, decision),
-            pixels=submitted_pixels(files.submission, test.ids, params.classes),
+            pixels=submitted_pixels(files.submission, test.blended.ids, params.classes),
             ensemble=snakemake.wildcards.ensemble,
             member=best,
             seed=params.seed,

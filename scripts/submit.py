@@ -7,9 +7,10 @@ if __name__ == "__main__":
     with logged(snakemake):
         summary = write_submission(
             snakemake.input.blend,
-            Decision.read(snakemake.input.decision, snakemake.params.classes).cuts,
+            Decision.read(snakemake.input.decision, snakemake.params.classes).rule,
             ContestFolder(snakemake.input.raw).submission_rows(snakemake.params.classes),
             snakemake.output.submission,
+            whether=next(iter(snakemake.input.presence), None),
             threads=snakemake.threads,
         )
         print(f"{snakemake.output.submission}: {summary.rows} rows, {summary.filled} of them with a mask")

@@ -418,7 +418,8 @@ def stages(planes, count, columns, height, width, last, bits, edges, found, labe
         if last >= 2:
             labelled = components.label_runs(found, n, height + 1, 0, labels, nodes, first)
         if last >= 3:
-            components.decide_labels(labelled, nodes, 400)
+            components.add_areas(labelled, nodes)
+            components.decide_labels(labelled, nodes, 400, 1)
             n = components.compact_runs(found, n, labels, nodes)
         if last >= 4:
             rle.write_runs(found, n, height, width, digits, text)

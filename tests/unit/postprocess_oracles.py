@@ -124,6 +124,23 @@ def large_components_by_opencv(mask, min_size, connectivity=8):
     return keep[labels].astype(np.uint8)
 
 
+def seeded_components(mask, seeds, min_size, connectivity=8):
+    """Return the mask of the large components that hold a seed, by SciPy."""
+    labels, _ = ndimage.label(mask, np.ones((3, 3)) if connectivity == 8 else None)
+    keep = np.bincount(labels.ravel(), minlength=1) >= min_size
+    keep &= np.bincount(labels.ravel(), np.asarray(seeds, bool).ravel(), minlength=1) > 0
+    keep[0] = False
+    return keep[labels].astype(np.uint8)
+
+
+def cut_mask(plane, level, min_size, high=0, top_level=0, top_area=0, fill_holes=False):
+    """Return the mask of a plane by every condition of a cut, by NumPy and SciPy."""
+    if (plane.astype(int) >= top_level).sum() < top_area:
+        return np.zeros(plane.shape, np.uint8)
+    kept = seeded_components(plane.astype(int) >= level, plane >= high, min_size)
+    return ndimage.binary_fill_holes(kept).astype(np.uint8) if fill_holes else kept
+
+
 def dice(mask, truth):
     """Return the Dice of two masks, 1 when both are empty."""
     total = int(np.count_nonzero(mask)) + int(np.count_nonzero(truth))

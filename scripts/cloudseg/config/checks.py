@@ -1,13 +1,16 @@
 """Checks that need more than one key of a config, or the files of this machine."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
 from cloudseg.config.classes import RESERVED_NAMES
-from cloudseg.config.model import Config, DecisionEntry
+from cloudseg.config.decision_checks import decision_problems, decisions, ensemble_problems
+from cloudseg.config.model import Config
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
+from cloudseg.config.size import CONTEST_SIZE
 from cloudseg.config.transforms import augmentation_problems
 from cloudseg.config.views import variants_of
 
@@ -16,13 +19,19 @@ SILENT_LOSSES = {"dice", "tversky"}  # losses that are 0 for a class absent from
 
 def config_problems(config: Config) -> list[str]:
     """List what is wrong with a config whose keys are each sound, one line each."""
+    size = config.submission_size or CONTEST_SIZE
     return [
         *_dataset_problems(config),
         *(f"recipes.{name}.{line}" for name, recipe in config.recipes.items() for line in _recipe_problems(recipe)),
         *(
             f"{key}.{line}"
             for key, decision in decisions(config).items()
-            for line in _per_class_problems(decision, config.dataset.classes)
+            for line in decision_problems(decision, config.dataset.classes, math.prod(size.pixels))
+        ),
+        *(
+            f"ensembles.{name}.{line}"
+            for name, entry in config.ensembles.items()
+            for line in ensemble_problems(entry, entry.decision or config.decision)
         ),
         *_submission_size_problems(config),
         *_rate_problems(config),
@@ -39,12 +48,6 @@ def folder_problems(results: Path) -> list[str]:
         *(f"{folder}: a file is where the results' folder should be; move it away" for folder in in_the_way),
         *(f"{folder.resolve()}: not writable; results are written below the working directory" for folder in locked),
     ]
-
-
-def decisions(config: Config) -> dict[str, DecisionEntry]:
-    """Return every decision of a config by its key, such as ``ensembles.all.decision``."""
-    own = {f"ensembles.{name}.decision": entry.decision for name, entry in config.ensembles.items() if entry.decision}
-    return {"decision": config.decision, **own}
 
 
 def fixed_min_sizes(config: Config) -> dict[str, dict[str, int]]:
@@ -109,16 +112,6 @@ def _schedule_problems(recipe: Recipe) -> Iterator[str]:
             f"{recipe.schedule}` leaves its last network unfinished, at a high learning rate; take "
             "`schedule: plateau` to stop early"
         )
-
-
-def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterator[str]:
-    """Yield where the numbers of a decision are not one per class."""
-    for key in ("threshold", "min_size"):
-        value, named = getattr(decision, key), ", ".join(classes)
-        if isinstance(value, tuple) and len(value) != len(classes):
-            yield f"{key}: expected {len(classes)} numbers, one per class ({named}), got {list(value)}"
-        elif isinstance(value, dict) and set(value) != set(classes):
-            yield f"{key}: expected one number per class ({named}), got {', '.join(value)}"
 
 
 def _submission_size_problems(config: Config) -> Iterator[str]:

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
+from cloudseg.config.decision import DecisionEntry, PlaneMinEntry, PresenceEntry
 from cloudseg.config.fields import FrozenDict
-from cloudseg.config.model import Config, DecisionEntry
-from cloudseg.config.size import Size
+from cloudseg.config.model import Config
+from cloudseg.config.size import CONTEST_SIZE, Size
 
-# The contest's submission, and what its notebooks chose from
-CONTEST_SIZE = Size(350, 525)
+# What the contest's notebooks chose from
 CONTEST_MIN_SIZE = 5000  # pixels
 CONTEST_MIN_AREA = 0.025  # of a recipe's validation, as a share of the image: about CONTEST_MIN_SIZE
 # What `how: grid` chooses from, as contest notebooks did
@@ -62,9 +62,18 @@ def contest_min_sizes(size: Size) -> tuple[int, ...]:
 def _decision(decision: DecisionEntry, config: Config) -> DecisionEntry:
     """Return a decision with its minimum size, and its lists as mappings of the classes."""
     filled = _filled(decision, min_size=0 if config.dataset.source == "path" else CONTEST_MIN_SIZE)
-    lists = {key: value for key in ("threshold", "min_size") if isinstance(value := getattr(filled, key), tuple)}
-    named = {key: FrozenDict(zip(config.dataset.classes, value, strict=True)) for key, value in lists.items()}
-    return filled.model_copy(update=named)
+    return _named(filled, config.dataset.classes)
+
+
+def _named(model: Any, classes: tuple[str, ...]) -> Any:
+    """Return a model whose lists of one number per class are mappings of the classes, also in the models within it."""
+    named = {}
+    for key, value in model:
+        if isinstance(value, tuple) and key != "score":
+            named[key] = FrozenDict(zip(classes, value, strict=True))
+        elif isinstance(value, PresenceEntry | PlaneMinEntry):
+            named[key] = _named(value, classes)
+    return model.model_copy(update=named)
 
 
 def _filled(model: Any, **values: Any) -> Any:

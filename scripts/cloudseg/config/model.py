@@ -5,13 +5,13 @@ The keys of a recipe are in :mod:`cloudseg.config.recipe`.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from cloudseg.config.classes import MOST_CLASSES
+from cloudseg.config.decision import Area, DecisionEntry
 from cloudseg.config.fields import (
-    BY_FORM,
     PIXELS,
     UNIQUE,
     Bool,
@@ -65,16 +65,6 @@ TrainingSize = Annotated[
         "height x width in pixels, such as 384x576, or xN, the original size divided by N, such as x4",
     ),
 ]
-Threshold = Annotated[float, Scalar(ge=0.001, le=1, hint="every pixel has a probability of 0 or more")]
-Area = Annotated[int, Scalar(ge=0, le=2_000_000_000)]
-
-# One number for all classes, one for each in their order, or one for each by its name
-Value = TypeVar("Value")
-PerClass = (
-    Annotated[Value, Tag("<number>")]
-    | Annotated[tuple[Value, ...], Tag("<array>")]
-    | Annotated[FrozenDict[str, Value], Tag("<object>")]
-)
 
 
 class Dataset(Model):
@@ -117,39 +107,6 @@ class Folds(Model):
     """
 
 
-class DecisionEntry(Model):
-    """How probabilities become masks."""
-
-    how: Literal["fixed", "grid", "tune"] = "fixed"
-    """`fixed` takes the two numbers below. `grid` and `tune` choose per class on the out-of-fold images: `grid` the
-    best of 20 thresholds and 5 minimum sizes, as contest notebooks do, `tune` a stable optimum of all 256 levels and
-    `min_sizes`.
-    """
-    threshold: Annotated[
-        PerClass[Threshold],
-        BY_FORM,
-        expected("a number from 0.001 to 1, or one per class, such as 0.5, [0.5, 0.4] or {Fish: 0.5, Flower: 0.4}"),
-    ] = 0.5
-    """A pixel is in from this probability on, also where a blend is sharpened (but see `sharpened`); one number or one
-    per class.
-    """
-    sharpened: Positive | None = None
-    """The power of p that `threshold` is given for, where it is not given for p itself: `{threshold: 0.7, sharpened:
-    0.5}` is 0.7 of p^0.5, as the diary writes it, and 0.49 of p.
-    """
-    min_size: (
-        Annotated[
-            PerClass[Area],
-            BY_FORM,
-            expected("a whole number of pixels, or one per class, such as 5000, [5000, 0] or {Fish: 5000, Flower: 0}"),
-        ]
-        | None
-    ) = None
-    """Smallest area of a component that stays, in pixels of the submission grid; one number or one per class. 5000 for
-    `demo` and `kaggle`, 0 for `source: path`.
-    """
-
-
 QueryText = Annotated[str, Field(min_length=1)]
 
 
@@ -187,6 +144,19 @@ Queries = Annotated[
 ]
 
 
+class SearchEntry(Model):
+    """How an ensemble is searched for: member after member, the one that helps most, also one that is in already."""
+
+    steps: Annotated[int, Scalar(ge=1, le=1000)] = 30
+    """Most members that are added, one that is added twice counted twice."""
+    least_gain: Annotated[float, Scalar(ge=0, le=1)] = 0.0001
+    """The search ends when the best next member adds less Dice than this."""
+    sharpen: Annotated[tuple[Positive, ...], Field(min_length=1), *UNIQUE] = (1, 0.5)
+    """Powers of p that may be averaged; 1 is p itself."""
+    reduce: Annotated[int, Scalar(ge=1, le=64)] | None = None
+    """Search on images whose sides are divided by this; null is as much as fits into 1 GiB."""
+
+
 class EnsembleEntry(Model):
     """An ensemble of a config."""
 
@@ -194,8 +164,16 @@ class EnsembleEntry(Model):
     """Free text, shown in the leaderboard."""
     reference: Annotated[float, Scalar()] | None = None
     """A contest score to show beside ours, such as the one that the diary had for its own ensemble."""
-    members: Queries
+    members: Queries = left_out()
     """A query over the runs, such as `decoder == 'fpn' and fold < 2`, or a list of queries with weights."""
+    where: Queries | None = None
+    """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
+    whether: Queries | None = None
+    """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
+    search: SearchEntry | None = None
+    """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
+    Each fold is blended as the other folds choose, so that its score is honest.
+    """
     checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
     """Which checkpoints of each run take part."""
     allow_squeezed: Bool = False
@@ -203,6 +181,10 @@ class EnsembleEntry(Model):
     sharpen: Positive | None = None
     """Average p to this power in place of p (temperature sharpening; 0.5 in the diary). Thresholds stay probabilities:
     they are raised to the power, too.
+    """
+    blend: Literal["mean", "vote"] | None = None
+    """`mean`, the default, averages probabilities; `vote` the masks of members, each at the level of its own decision,
+    so that a threshold of 0.5 is the majority.
     """
     decision: DecisionEntry = left_out()
     """How this ensemble's probabilities become masks."""

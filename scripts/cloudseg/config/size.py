@@ -108,3 +108,6 @@ class Size:
 
 def _without_pixels(size: "Size | str") -> ConfigError:
     return ConfigError(f"size {str(size)!r}: expected a height and a width of at least 1 pixel")
+
+
+CONTEST_SIZE = Size(350, 525)  # of the masks in the contest's submission

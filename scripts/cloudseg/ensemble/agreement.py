@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.ensemble.calibration import byte_histograms
+from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.errors import StoreError
-from cloudseg.postprocess import Cut, blend
+from cloudseg.postprocess import blend
 from cloudseg.storage import stores
 
 SAMPLED_PREDICTIONS = 20_000  # images times members that are compared, about
@@ -72,31 +73,34 @@ class MemberStores:
     Parameters
     ----------
     members : at least two, in the order of the blend.
-    fixed : per class, in the order of the stores, what cuts each member.
+    fixed : what makes the masks of each member, by its own planes alone.
     sharpen : as of the blend.
     """
 
-    def __init__(self, members: Sequence[Member], fixed: Sequence[Cut], sharpen: float | None) -> None:
+    def __init__(self, members: Sequence[Member], fixed: ImageRule, sharpen: float | None) -> None:
         self.members = list(members)
-        self._fixed = list(fixed)
+        self._fixed = fixed
         self._sharpen = sharpen
         self._arrays = [stores.read(member.store) for member in members]
         self._rows = [{image: row for row, image in enumerate(array.attrs["ids"])} for array in self._arrays]
 
-    def compare(self, image: str, truth: np.ndarray, cuts: Sequence[Cut]) -> ImageAgreement:
+    def compare(
+        self, image: str, truth: np.ndarray, rule: ImageRule, evidence: Evidence | None = None
+    ) -> ImageAgreement:
         """Compare the members on an image.
 
         Parameters
         ----------
         image : its name.
         truth : uint8 (C, H, W) of 0 and 1.
-        cuts : per class what cuts the blend of this image.
+        rule : what makes the masks of the blend of this image.
+        evidence : what tells whether its classes are there; None where planes do.
         """
         numbers = range(len(self.members))
         planes = [self._planes(number, image) for number in numbers]
         true = packed(truth)
-        own = [_packed_masks(each, self._fixed) for each in planes]
-        without = [_packed_masks(self._blend_without(number, planes), cuts) for number in numbers]
+        own = [packed(self._fixed.masks(each)) for each in planes]
+        without = [packed(rule.masks(self._blend_without(number, planes), evidence)) for number in numbers]
         return ImageAgreement(
             np.stack([byte_histograms(each, truth) for each in planes]),
             dice_of_pairs(np.stack([*own, true])).mean(axis=2),
@@ -191,7 +195,3 @@ class AgreementSum:
         dice = np.stack(self._without, axis=1)  # (M, N, C)
         without = [keys.assign(dice=each.reshape(-1)) for each in dice]
         return Agreement(self._members, len(self._images), self._histograms, pairs, without)
-
-
-def _packed_masks(planes: np.ndarray, cuts: Sequence[Cut]) -> np.ndarray:
-    return packed(cut.mask(plane) for cut, plane in zip(cuts, planes, strict=True))

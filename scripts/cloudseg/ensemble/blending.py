@@ -1,34 +1,149 @@
 """Blend probability stores into one, with one rounding at the end."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numba
 import numpy as np
 
-from cloudseg.errors import StoreError
+from cloudseg.ensemble.parts import Part, parts_of, refuse_squeezed, require_grid, require_levels
+from cloudseg.errors import ConfigError
 from cloudseg.postprocess import blend
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
 
+if TYPE_CHECKING:  # it brings OpenCV and pandas, which few blends need
+    from cloudseg.dataset.black import Black
+
 # Raw bytes of member probabilities held at once, whatever the number of images and members.
 BLOCK_BYTES = 128 * 2**20
 
-# The sigmoid of 0..1 lies in 0.5..0.7311: between these bytes, whether it was rounded or cut off.
-SQUEEZED = (127, 187)
-
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """Images that the same stores are blended for: the test images, or those of one fold."""
+class StoreBlend:
+    """The blend of some stores, made when it is asked for, some images at a time.
 
-    fold: int | None
-    ids: list[str]
-    arrays: list[Any]
-    weights: list[float]
+    Parameters
+    ----------
+    parts : the images, and the stores that each is blended from.
+    classes : their names.
+    size : (height, width) of a plane; empty where a store has one value per class.
+    sharpen : the power that values are raised to before the mean is taken; None for the plain mean.
+    black : where images are black, and the blend is 0; None is nowhere.
+    threads : stores are read and blended by so many threads; the result does not depend on it.
+    """
+
+    parts: list[Part]
+    classes: list[str]
+    size: tuple[int, ...]
+    sharpen: float | None = None
+    black: "Black | None" = None
+    threads: int = 1
+
+    @classmethod
+    def of(
+        cls,
+        paths: Sequence[str | Path],
+        members: Sequence[Mapping[str, Any]],
+        *,
+        folds: Sequence[int] | None,
+        classes: Sequence[str],
+        size: tuple[int, ...],
+        sharpen: float | None = None,
+        levels: Sequence[Sequence[int]] | None = None,
+        black: "Black | None" = None,
+        threads: int = 1,
+    ) -> Self:
+        """Return the blend of stores that are of the same images and classes, and of a size; all as `blend_stores`.
+
+        Raises
+        ------
+        ConfigError : when votes are to be sharpened.
+        StoreError : when stores hold other images, classes or sizes.
+        """
+        if levels is not None:
+            require_levels(levels, len(paths), len(classes))
+            if sharpen is not None:
+                raise ConfigError(f"sharpen: expected none beside `blend: vote`, got {sharpen}; a vote has no power")
+        parts = parts_of(paths, members, folds, levels)
+        for path in paths:
+            require_grid(path, classes, size)
+        return cls(parts, list(classes), tuple(size), sharpen, black, threads)
+
+    @property
+    def ids(self) -> list[str]:
+        """The names of the images."""
+        return [image for part in self.parts for image in part.ids]
+
+    @property
+    def folds(self) -> list[int | None]:
+        """The fold of each image; None for test images."""
+        return [part.fold for part in self.parts for _ in part.ids]
+
+    @property
+    def spec(self) -> stores.Spec:
+        """The array that the images make in a store."""
+        dims = ("image", "class", "y", "x")[: 2 + len(self.size)]
+        return stores.Spec((len(self.ids), len(self.classes), *self.size), "uint8", dims)
+
+    def attributes(self, run: str) -> dict[str, Any]:
+        """Return the attributes of a store of the images; `run` is a digest of what they are made of."""
+        return {"ids": self.ids, "classes": self.classes, "fold": self.folds, "run": run}
+
+    def images(self, rows: slice) -> np.ndarray:
+        """Return a range of images, uint8 (N, C, *size)."""
+        block = np.empty((rows.stop - rows.start, len(self.classes), *self.size), np.uint8)
+        first = 0
+        with ThreadPoolExecutor(self.threads) as pool:
+            for part in self.parts:
+                self._fill(part, first, rows, block, pool)
+                first += len(part.ids)
+        if self.black is not None:
+            self.black.clear(block, self.ids[rows])
+        return block
+
+    def _fill(self, part: Part, first: int, rows: slice, block: np.ndarray, pool: Executor) -> None:
+        """Fill the rows of `block` that belong to `part`, whose images begin at row `first` of the whole blend."""
+        start, stop = max(rows.start, first), min(rows.stop, first + len(part.ids))
+        step = max(1, BLOCK_BYTES // (len(part.arrays) * len(self.classes) * math.prod(self.size)))
+        for row in range(start, stop, step):
+            wanted = slice(row - first, min(row + step, stop) - first)
+            read = list(_read(part, wanted, pool))
+            target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
+            blend(read, weights=part.weights, sharpen=self.sharpen, out=target, threads=self.threads)
+
+
+def _read(part: Part, rows: slice, pool: Executor) -> Iterator[np.ndarray]:
+    if part.levels is None:
+        return pool.map(lambda array: stores.read_images(array, rows), part.arrays)
+    return pool.map(lambda array, levels: votes(stores.read_images(array, rows), levels), part.arrays, part.levels)
+
+
+def votes(probabilities: np.ndarray, levels: Sequence[int]) -> np.ndarray:
+    """Return the votes of a member: 255 where a pixel's value is at least the level of its class, else 0.
+
+    The weighted mean of the votes of members is 255 times the share of weight that is for a pixel, rounded half up, so
+    that level 128 is the majority. Half of the weight is enough for it.
+
+    Parameters
+    ----------
+    probabilities : uint8 (N, C, H, W).
+    levels : one per class, 0 to 256; 256 votes for no pixel.
+
+    Examples
+    --------
+    >>> member, other = np.array([[[[127, 128]], [[9, 10]]]], np.uint8), np.array([[[[0, 99]], [[99, 0]]]], np.uint8)
+    >>> blend([votes(member, [128, 10]), votes(other, [50, 50])]).tolist()
+    [[[[0, 255]], [[128, 128]]]]
+    """
+    out = np.empty_like(probabilities)
+    for number, level in enumerate(levels):
+        np.multiply(probabilities[:, number] >= level, np.uint8(255), out=out[:, number])
+    return out
 
 
 def blend_stores(
@@ -40,11 +155,13 @@ def blend_stores(
     classes: Sequence[str],
     size: tuple[int, int],
     sharpen: float | None = None,
+    levels: Sequence[Sequence[int]] | None = None,
+    black: "Black | None" = None,
     allow_squeezed: bool = False,
     threads: int = 1,
     code: int = 0,
 ) -> None:
-    """Write the weighted mean of probability stores as a store of the same kind.
+    """Write the weighted mean of probability stores, or the vote of their masks, as a store of the same kind.
 
     Parameters
     ----------
@@ -55,115 +172,49 @@ def blend_stores(
         the stores of that fold over their (validation) images. An empty list makes an empty store.
     classes, size : names of the classes and (height, width) of the submission grid, which every store must have.
     sharpen : the power that probabilities are raised to before the mean is taken; None for the plain mean.
+    levels : per store the level of each class that makes a vote of a probability (`votes`), where votes are blended;
+        None blends probabilities.
+    black : where images are black, and the blend is 0; None is nowhere.
     allow_squeezed : blend stores too whose values look like a sigmoid of a sigmoid.
     threads : stores are read and blended by so many threads; the result does not depend on it.
     code : the number of this code, so that what other code began is not gone on with.
 
     Raises
     ------
+    ConfigError : when votes are to be sharpened.
     StoreError : when stores hold different images, classes or sizes, one is damaged, or 99.9 %
         of the values of one lie in 127..187. Nothing is written then.
     """
-    parts = _parts(paths, members, folds)
-    for path in paths:
-        _refuse_other_grid(path, list(classes), size)
+    how = {"folds": folds, "classes": classes, "size": size, "sharpen": sharpen, "levels": levels}
+    made = StoreBlend.of(paths, members, **how, black=black, threads=threads)
     if not allow_squeezed:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(_refuse_squeezed, paths))
-    count = sum(len(part.ids) for part in parts)
-    attrs = {
-        "ids": [image for part in parts for image in part.ids],
-        "classes": list(classes),
-        "fold": [part.fold for part in parts for _ in part.ids],
-        "run": files.digest([[dict(member) for member in members], sharpen, _runs(paths)]),
-    }
-    spec = stores.Spec((count, len(classes), *size), "uint8", ("image", "class", "y", "x"))
-    writer = stores.Writer(out, {"": spec}, attrs, made_with=stores.made_with(code, np, numba))
-    missing = writer.missing()
-    with ThreadPoolExecutor(threads) as pool, counting(_images_in(missing), "images") as done:
-        for rows in missing:
-            block = np.empty((rows.stop - rows.start, *spec.shape[1:]), np.uint8)
-            first = 0
-            for part in parts:
-                _blend_part(part, first, rows, block, sharpen, pool, threads)
-                first += len(part.ids)
-            writer.write(rows, block)
-            done(len(block))
+        refuse_squeezed(paths, threads)
+    attrs = made.attributes(blend_digest(paths, members, sharpen, levels, black and black.grey))
+    writer = stores.Writer(out, {"": made.spec}, attrs, made_with=stores.made_with(code, np, numba))
+    fill(writer, made.images)
     writer.finish()
 
 
-def _images_in(ranges: Sequence[slice]) -> int:
-    return sum(rows.stop - rows.start for rows in ranges)
+def fill(writer: stores.Writer, make: Callable[[slice], np.ndarray], name: str = "") -> None:
+    """Write the shards that an array of a store lacks; `make` returns the values of a range of images."""
+    missing = writer.missing(name)
+    with counting(sum(rows.stop - rows.start for rows in missing), "images") as done:
+        for rows in missing:
+            writer.write(rows, make(rows), name)
+            done(rows.stop - rows.start)
 
 
-def _blend_part(
-    part: Part,
-    first: int,
-    rows: slice,
-    block: np.ndarray,
-    sharpen: float | None,
-    pool: ThreadPoolExecutor,
-    threads: int,
-) -> None:
-    """Fill the rows of `block` that belong to `part`, whose images begin at row `first` of the whole store."""
-    start, stop = max(rows.start, first), min(rows.stop, first + len(part.ids))
-    step = max(1, BLOCK_BYTES // (len(part.arrays) * block[0].nbytes))
-    for row in range(start, stop, step):
-        wanted = slice(row - first, min(row + step, stop) - first)
-        read = list(pool.map(lambda array, wanted=wanted: stores.read_images(array, wanted), part.arrays))
-        target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
-        blend(read, weights=part.weights, sharpen=sharpen, out=target, threads=threads)
-
-
-def _parts(
-    paths: Sequence[str | Path], members: Sequence[Mapping[str, Any]], folds: Sequence[int] | None
-) -> list[Part]:
-    parts = []
-    for fold in [None] if folds is None else folds:
-        chosen = [i for i, member in enumerate(members) if fold is None or member["fold"] == fold]
-        arrays = [stores.read(paths[i]) for i in chosen]
-        ids = list(arrays[0].attrs["ids"])
-        for i, array in zip(chosen, arrays, strict=True):
-            if list(array.attrs["ids"]) != ids:
-                raise StoreError(
-                    f"{paths[i]}: holds other images than {paths[chosen[0]]} ({len(array.attrs['ids'])} and "
-                    f"{len(ids)}); both must come from the same folds.tsv: delete the older one and run again"
-                )
-        parts.append(Part(fold, ids, arrays, [members[i]["weight"] for i in chosen]))
-    return parts
-
-
-def _refuse_other_grid(path: str | Path, classes: list[str], size: tuple[int, int]) -> None:
-    array = stores.read(path)
-    if list(array.attrs["classes"]) != classes or tuple(array.shape[2:]) != tuple(size):
-        raise StoreError(
-            f"{path}: expected the classes {classes} at {tuple(size)}, got {list(array.attrs['classes'])} at "
-            f"{array.shape[2:]}; delete it and run again"
-        )
-
-
-def _refuse_squeezed(path: str | Path) -> None:
-    """Raise when 99.9 % of a store's values lie in 127..187.
-
-    This comes before the blend, so that nothing half done is left that the next run would go on from. It costs little:
-    reading stops when a thousandth of the values was found outside, at two images of a thousand where half of them are.
-    """
-    array = stores.read(path)
-    low, high = SQUEEZED
-    outside = 0
-    for row in range(array.shape[0]):
-        image = stores.read_images(array, slice(row, row + 1))
-        outside += np.count_nonzero((image < low) | (image > high))
-        if 1000 * outside > array.size:
-            return
-    if array.size:
-        raise StoreError(
-            f"{path}: looks like a sigmoid of a sigmoid (0.5 to 0.73): {1 - outside / array.size:.2%} of its values "
-            f"lie in {low}..{high}. A network that answers about 0.5 everywhere, useless too, looks the same. Delete "
-            "the store and predict again from logits, or train longer; to blend it as it is, set allow_squeezed: true "
-            "for this ensemble in the config"
-        )
-
-
-def _runs(paths: Sequence[str | Path]) -> list[str]:
-    return [stores.read(path).attrs["run"] for path in paths]
+def blend_digest(
+    paths: Sequence[str | Path],
+    members: Sequence[Mapping[str, Any]],
+    sharpen: float | None = None,
+    levels: Sequence[Sequence[int]] | None = None,
+    grey: int | None = None,
+) -> str:
+    """Return the attribute `run` of a blend: of its members, their checkpoints and how they are blended."""
+    made_of: list[Any] = [[dict(member) for member in members], sharpen]
+    made_of.append([stores.read(path).attrs["run"] for path in paths])
+    # What is not asked for is no part of it: a store of before is known by its digest of before
+    made_of += [] if levels is None else [[[int(level) for level in each] for each in levels]]
+    made_of += [] if grey is None else [{"black": grey}]
+    return files.digest(made_of)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloudseg.ensemble.deciding import decide
+from cloudseg.ensemble.decided import Stores, decide_blend
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.scores import image_scores, mean_of_images, paired_bootstrap
 from cloudseg.ensemble.surface import measure
@@ -68,8 +68,6 @@ def member_scores(
     Parameters and result are those of `compare` and of `image_scores`.
     """
     if rule.how == "fixed":
-        decision = Decision(rule.how, 0, rule.fixed_cuts(classes))
-    else:
-        surface = measure(blend, truth, folds=folds, min_sizes=rule.surface_min_sizes, threads=threads)
-        decision, _ = decide(*surface, classes=classes, rule=rule)
-    return image_scores(blend, truth, decision, folds=folds, threads=threads)
+        return image_scores(blend, truth, Decision(rule.how, 0, rule.fixed(classes)), folds=folds, threads=threads)
+    surface = measure(blend, truth, folds=folds, min_sizes=rule.surface_min_sizes, threads=threads)
+    return decide_blend(Stores(blend, truth), rule, classes=classes, surface=surface, threads=threads).images

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.neighbourhood import best_neighbourhood
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import Cut, level
@@ -109,21 +110,23 @@ def decide(
             scores["nested"] = mean[f, c][nested[fold][c]] if others else np.nan
             rows.append({"what": "dice", "class": name, "fold": fold, **scores, "images": int(counts[f])})
 
-    def cuts(chosen: Sequence[tuple[int, int]]) -> dict[str, Cut]:
-        return {name: Cut(lev, int(min_sizes[size])) for name, (lev, size) in zip(classes, chosen, strict=True)}
+    def image_rule(chosen: Sequence[tuple[int, int]]) -> ImageRule:
+        cuts = [Cut(lev, int(min_sizes[size])) for lev, size in chosen]
+        return ImageRule.of_cuts(dict(zip(classes, cuts, strict=True)))
 
     is_fixed = rule.how == "fixed"
     decision = Decision(
         rule.how,
         int(counts.sum()),
-        cuts(fixed if is_fixed else tuned),
-        {} if is_fixed else {fold: cuts(chosen) for fold, chosen in nested.items()},
+        rule.fixed(classes) if is_fixed or not len(folds) else image_rule(tuned),
+        {} if is_fixed else {fold: image_rule(chosen) for fold, chosen in nested.items()},
         rule.sharpen,
     )
-    return decision, _with_means(pd.DataFrame(rows, columns=["what", "class", "fold", *KINDS, "images"]))
+    return decision, with_means(pd.DataFrame(rows, columns=["what", "class", "fold", *KINDS, "images"]))
 
 
 KINDS = ["fixed", "tuned", "nested"]
+ALL = "all"  # in place of a class, in rows of means over classes
 
 
 def _chooser(rule: DecisionRule, min_sizes: Sequence[int]) -> Callable[[np.ndarray], tuple[int, int]]:
@@ -150,15 +153,15 @@ def _columns(min_sizes: Sequence[int], wanted: Sequence[int]) -> list[int]:
     return [min_sizes.index(size) for size in wanted]
 
 
-def _with_means(scores: pd.DataFrame) -> pd.DataFrame:
+def with_means(scores: pd.DataFrame) -> pd.DataFrame:
     """Append the means: over folds per class, over classes per fold, and over both."""
     scores = scores.astype({"fold": "Int64"})
     if scores.empty:
         return scores
     per_class = scores.groupby("class", sort=False)[KINDS].mean().reset_index().assign(fold=pd.NA)
-    per_fold = scores.groupby("fold", sort=False)[KINDS].mean().reset_index().assign(**{"class": "all"})
+    per_fold = scores.groupby("fold", sort=False)[KINDS].mean().reset_index().assign(**{"class": ALL})
     images = scores.drop_duplicates("fold").set_index("fold")["images"]
     per_class["images"], per_fold["images"] = images.sum(), per_fold["fold"].map(images)
-    both = per_fold[KINDS].mean().to_frame().T.assign(**{"class": "all", "fold": pd.NA}, images=images.sum())
+    both = per_fold[KINDS].mean().to_frame().T.assign(**{"class": ALL, "fold": pd.NA}, images=images.sum())
     means = pd.concat([each.astype({"fold": "Int64"}) for each in (per_class, per_fold, both)], ignore_index=True)
     return pd.concat([scores, means.assign(what="dice")[scores.columns]], ignore_index=True)

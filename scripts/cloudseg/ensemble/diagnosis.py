@@ -13,11 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from cloudseg.ensemble.agreement import Agreement, AgreementSum, ImageAgreement, Member, MemberStores, sampled_rows
+from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.calibration import byte_histograms
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.presence import largest_component
-from cloudseg.ensemble.truth import truth_rows
-from cloudseg.storage import stores
 
 MOST_MEMBERS = 64  # that are compared: each is held against each, and the blend is made anew without each
 BLOCK = 16  # images whose counts wait to be added up
@@ -34,6 +33,7 @@ class Diagnosis:
     histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
     largest : (N, C) pixels of the largest component at the level of the decision.
     has : (N, C) whether the truth has the class.
+    presence : (N, C) the score of presence that the decision asks for; NaN of a class where it asks for none.
     agreement : of the members; None with fewer than two or more than `MOST_MEMBERS`, or without an image.
     """
 
@@ -42,13 +42,20 @@ class Diagnosis:
     histograms: np.ndarray = field(repr=False)
     largest: np.ndarray = field(repr=False)
     has: np.ndarray = field(repr=False)
+    presence: np.ndarray = field(repr=False)
     agreement: Agreement | None = None
+
+    @property
+    def pixels(self) -> int:
+        """The pixels of a plane."""
+        return int(self.histograms[0].sum()) // self.images
 
 
 class _Counted(NamedTuple):
     histograms: np.ndarray
     largest: list[int]
     has: np.ndarray
+    presence: np.ndarray
     members: ImageAgreement | None
 
 
@@ -59,6 +66,7 @@ def diagnose(
     members: Sequence[Member],
     rule: DecisionRule,
     *,
+    whether: str | Path | None = None,
     threads: int = 1,
 ) -> Diagnosis:
     """Count what explains the score of a blend.
@@ -70,43 +78,44 @@ def diagnose(
     decision : how the blend becomes masks.
     members : in the order in which they were blended.
     rule : how members are decided, with thresholds for a blend that is not sharpened: its fixed numbers cut them.
+    whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
     threads : the result does not depend on it.
 
     Raises
     ------
     StoreError : when an image of the blend has no truth, or is not in the store of a member.
     """
-    probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
-    fixed = rule.fixed_cuts(classes)
+    blended = Blended(blend, whether)
+    images, classes, ids = OutOfFold(blended, truth), blended.classes, blended.ids
     compared = set(sampled_rows(len(ids), len(members))) if 1 < len(members) <= MOST_MEMBERS else set()
-    member_stores = MemberStores(members, [fixed[name] for name in classes], decision.sharpen) if compared else None
+    member_stores = MemberStores(members, rule.fixed(classes), decision.sharpen) if compared else None
 
     def count(row: int) -> _Counted:
-        planes = stores.read_images(probabilities, slice(row, row + 1))[0]
-        wanted = stores.read_images(masks, slice(row_of[row], row_of[row] + 1))[0]
-        cuts = decision.cuts_for(fold_of[row])
+        one = slice(row, row + 1)
+        planes, wanted, evidence = blended.planes(one)[0], images.truth(row), blended.evidence(one)
         at_level = [plane >= decision.cuts[name].level for name, plane in zip(classes, planes, strict=True)]
         return _Counted(
             byte_histograms(planes, wanted),
             [largest_component(mask.view(np.uint8)) for mask in at_level],
             wanted.any(axis=(1, 2)),
-            member_stores.compare(ids[row], wanted, [cuts[name] for name in classes])
+            decision.rule.presence_scores(planes, evidence),
+            member_stores.compare(ids[row], wanted, decision.rule_for(blended.fold_of[row]), evidence)
             if member_stores and row in compared
             else None,
         )
 
     histograms = np.zeros((len(classes), 2, 256), np.int64)
-    largest, has = np.zeros((len(ids), len(classes)), np.int64), np.zeros((len(ids), len(classes)), bool)
+    shape = len(ids), len(classes)
+    largest, has, presence = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape)
     said = AgreementSum(members, classes)
     with ThreadPoolExecutor(threads) as pool, tqdm(total=len(ids), unit=" images", disable=None) as bar:
         for start in range(0, len(ids), BLOCK):
             rows = range(start, min(start + BLOCK, len(ids)))
             for row, counted in zip(rows, pool.map(count, rows), strict=True):
                 histograms += counted.histograms
-                largest[row], has[row] = counted.largest, counted.has
+                largest[row], has[row], presence[row] = counted.largest, counted.has, counted.presence
                 if counted.members:
-                    said.add(ids[row], fold_of[row], counted.members)
+                    said.add(ids[row], blended.fold_of[row], counted.members)
                 bar.update()
-    return Diagnosis(classes, len(ids), histograms, largest, has, said.agreement() if compared else None)
+    agreement = said.agreement() if compared else None
+    return Diagnosis(classes, len(ids), histograms, largest, has, presence, agreement)

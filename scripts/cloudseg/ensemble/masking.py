@@ -4,8 +4,8 @@ Everything that scores, shows or submits masks makes them here, so that all of t
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from cloudseg.ensemble.plane_scores import PlaneScore
 from cloudseg.postprocess import NOTHING, Cut, encode_rle, plane_histograms, segment
 
 Best = Literal["never", "always", "if_empty"]
+BEST = get_args(Best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,7 @@ class PlaneRule:
     steps: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        """Refuse steps that say nothing of a plane, or two things."""
         reached = [numerator for numerator, _ in self.steps]
         if reached != sorted(set(reached)):
             raise ValueError(f"steps: expected ascending numerators, got {reached}")
@@ -79,6 +81,11 @@ class Evidence:
         """Return that of planes, uint8 (N, C, H, W)."""
         return cls(plane_histograms(planes))
 
+    def of_image(self, row: int) -> "Evidence":
+        """Return that of one image."""
+        values = None if self.values is None else self.values[row : row + 1]
+        return Evidence(self.histograms[row : row + 1], values)
+
     def numerators(self, score: PlaneScore, number: int) -> np.ndarray:
         """Return the numerators of a score, int64 (N,), for the planes of a class."""
         values = None if self.values is None else self.values[:, number]
@@ -111,6 +118,11 @@ class ImageRule:
     classes: Mapping[str, PlaneRule]
     best: Best = "never"
 
+    def __post_init__(self) -> None:
+        """Refuse a word that means nothing."""
+        if self.best not in BEST:
+            raise ValueError(f"best: expected one of {', '.join(BEST)}, got {self.best!r}")
+
     @classmethod
     def of_cuts(cls, cuts: Mapping[str, Cut]) -> "ImageRule":
         """Return the rule that cuts every plane of a class alike."""
@@ -124,21 +136,42 @@ class ImageRule:
     def levels(self, evidence: Evidence) -> np.ndarray:
         """Return the level of each plane, int64 (N, C): `NOTHING` of one that does not count."""
         rules = list(self.classes.values())
-        numerators = [
-            evidence.numerators(rule.presence.score, number) if rule.presence else np.zeros(len(evidence.histograms))
-            for number, rule in enumerate(rules)
-        ]
+        numerators = self._numerators(evidence)
         levels = np.stack([rule.levels(each) for rule, each in zip(rules, numerators, strict=True)], axis=1)
         if self.best == "never" or not len(levels):
             return levels
-        scores = [
-            each / (rule.presence.score.scale(evidence.pixels) if rule.presence else 1)
-            for rule, each in zip(rules, numerators, strict=True)
-        ]
+        scores = self._scores(numerators, evidence.pixels)
         wanting = np.ones(len(levels), bool) if self.best == "always" else (levels == NOTHING).all(axis=1)
-        best = np.argmax(scores, axis=0)[wanting]
+        best = np.argmax(scores, axis=1)[wanting]
         levels[wanting, best] = np.array([rule.cut.level for rule in rules])[best]
         return levels
+
+    def presence_scores(self, planes: np.ndarray, evidence: Evidence | None = None) -> np.ndarray:
+        """Return the score of presence of each class of an image, (C,) from 0 to 1; NaN of one that is not asked.
+
+        Parameters
+        ----------
+        planes, evidence : as for `masks`.
+        """
+        if not self.asks_presence:
+            return np.full(len(self.classes), np.nan)
+        seen = evidence or Evidence.of(planes[None])
+        scores = self._scores(self._numerators(seen), seen.pixels)[0]
+        return np.where([rule.presence is not None for rule in self.classes.values()], scores, np.nan)
+
+    def _numerators(self, evidence: Evidence) -> list[np.ndarray]:
+        """Return the numerators of the planes of each class; 0 of a class that is not asked."""
+        return [
+            evidence.numerators(rule.presence.score, number)
+            if rule.presence
+            else np.zeros(len(evidence.histograms), np.int64)
+            for number, rule in enumerate(self.classes.values())
+        ]
+
+    def _scores(self, numerators: list[np.ndarray], pixels: int) -> np.ndarray:
+        """Return the score of each plane, float64 (N, C)."""
+        scales = [rule.presence.score.scale(pixels) if rule.presence else 1 for rule in self.classes.values()]
+        return np.stack(numerators, axis=1) / np.array(scales, np.float64)
 
     def masks(self, planes: np.ndarray, evidence: Evidence | None = None) -> np.ndarray:
         """Return the masks of an image.
@@ -169,7 +202,7 @@ class ImageRule:
         """
         cuts = [rule.cut for rule in self.classes.values()]
         if any(cut.fill_holes for cut in cuts):
-            each = [self.masks(image, one) for image, one in zip(planes, _by_image(evidence, len(planes)), strict=True)]
+            each = [self.masks(image, evidence and evidence.of_image(row)) for row, image in enumerate(planes)]
             return [encode_rle(mask) for masks in each for mask in masks]
         return segment(
             planes,
@@ -184,14 +217,3 @@ class ImageRule:
         if not self.asks_presence:
             return np.tile([rule.cut.level for rule in self.classes.values()], (len(planes), 1))
         return self.levels(evidence or Evidence.of(planes))
-
-
-def _by_image(evidence: Evidence | None, count: int) -> Sequence[Evidence | None]:
-    """Return the evidence of each image on its own."""
-    if evidence is None:
-        return [None] * count
-    values = evidence.values
-    return [
-        Evidence(evidence.histograms[row : row + 1], None if values is None else values[row : row + 1])
-        for row in range(count)
-    ]

@@ -83,6 +83,15 @@ class PlaneScore:
         """
         return math.ceil(Fraction(threshold).limit_denominator(LARGEST_DENOMINATOR) * self.scale(pixels))
 
+    def __str__(self) -> str:
+        """Say what it is, for people."""
+        words = {
+            "top": f"mean of the {self.number:,} largest pixels" if self.number > 1 else "largest pixel",
+            "rank": f"pixel that {self.number:,} reach",
+            "area": f"share of pixels from level {self.number} on",
+        }[self.kind]
+        return words + (f", with classifiers weighing {self.classifiers}" if self.classifiers else "")
+
     def _own_scale(self, pixels: int) -> int:
         return {"top": 255 * self.number, "rank": 255, "area": pixels}[self.kind]
 

@@ -50,30 +50,30 @@ def confusion(images: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def presence_curve(largest: np.ndarray, has: np.ndarray, min_sizes: Sequence[int]) -> pd.DataFrame:
-    """Return precision and recall of presence for each minimum size.
+def presence_curve(scores: np.ndarray, has: np.ndarray, thresholds: Sequence[float]) -> pd.DataFrame:
+    """Return precision and recall of presence for each threshold of a score of the planes.
 
     Parameters
     ----------
-    largest : (N,) pixels of the largest component of each image.
+    scores : (N,) a number of each image, such as the pixels of its largest component, or a score of presence.
     has : (N,) whether the image has the class.
-    min_sizes : in pixels.
+    thresholds : an image counts from this score on; one without a pixel does not at 0.
 
     Returns
     -------
-    DataFrame : min_size, precision, recall; NaN where there is nothing to divide by.
+    DataFrame : threshold, precision, recall; NaN where there is nothing to divide by.
 
     Examples
     --------
     >>> presence_curve(np.array([5, 3, 0]), np.array([True, False, True]), [0, 4, 6]).values.tolist()
     [[0.0, 0.5, 0.5], [4.0, 1.0, 0.5], [6.0, nan, 0.0]]
     """
-    called = largest[None] >= np.maximum(np.asarray(min_sizes), 1)[:, None]
+    called = (scores >= np.asarray(thresholds)[:, None]) & (scores > 0)
     found = (called & has).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return pd.DataFrame(
             {
-                "min_size": list(min_sizes),
+                "threshold": list(thresholds),
                 "precision": found / called.sum(axis=1),
                 "recall": found / np.full(len(found), has.sum()),
             }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from cloudseg.ensemble.deciding import ALL
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.scores import IMAGE_COLUMNS
 from cloudseg.storage.files import damaged, read_table, write_table
 
-ALL = "all"
 SCORE_COLUMNS = {"what", "class", "fold", "fixed", "tuned", "nested", "images"}
 
 

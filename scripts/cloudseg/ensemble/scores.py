@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.decision import Decision
-from cloudseg.ensemble.truth import truth_rows
 from cloudseg.errors import ConfigError, DamagedFileError
-from cloudseg.postprocess import Cut
 from cloudseg.runtime.job_progress import counted
-from cloudseg.storage import stores
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
 PART_COLUMNS = ["dice", "dice_nonempty", "empty_kept", "precision", "recall", "rate"]
@@ -25,6 +23,7 @@ def image_scores(
     truth: str | Path,
     decision: Decision,
     *,
+    whether: str | Path | None = None,
     folds: Sequence[int] | None = None,
     threads: int = 1,
 ) -> pd.DataFrame:
@@ -37,6 +36,7 @@ def image_scores(
     blend : store (image, class, y, x) uint8 of out-of-fold probabilities with the attributes `ids`, `classes`, `fold`.
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
     decision : how the blend becomes masks.
+    whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
     folds : those whose images are scored; None is all.
     threads : images are read and scored by so many threads; the result does not depend on it.
 
@@ -49,23 +49,19 @@ def image_scores(
     ------
     StoreError : when an image of the blend has no truth.
     """
-    probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
+    blended = Blended(blend, whether)
+    images = OutOfFold(blended, truth)
 
     def score(row: int) -> list[tuple[Any, ...]]:
-        image, truth_row = ids[row], row_of[row]
-        planes = stores.read_images(probabilities, slice(row, row + 1))[0]
-        wanted = stores.read_images(masks, slice(truth_row, truth_row + 1))[0]
-        cuts = decision.cuts_for(fold_of[row])
-        counts = _counts(planes, wanted, [cuts[name] for name in classes])
+        image, fold, one = blended.ids[row], blended.fold_of[row], slice(row, row + 1)
+        masks = decision.rule_for(fold).masks(blended.planes(one)[0], blended.evidence(one))
         return [
-            (image, fold_of[row], name, covered, kept, 2 * both / (covered + kept) if covered + kept else 1.0)
-            for name, (covered, kept, both) in zip(classes, counts, strict=True)
+            (image, fold, name, covered, kept, 2 * both / (covered + kept) if covered + kept else 1.0)
+            for name, (covered, kept, both) in zip(blended.classes, _counts(masks, images.truth(row)), strict=True)
         ]
 
     with ThreadPoolExecutor(threads) as pool:
-        rows = [row for row, fold in enumerate(fold_of) if folds is None or fold in folds]
+        rows = [row for row, fold in enumerate(blended.fold_of) if folds is None or fold in folds]
         scored = list(counted(pool.map(score, rows), len(rows), "images"))
     return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
 
@@ -87,10 +83,9 @@ def mean_of_images(images: pd.DataFrame) -> float:
     return float(images.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean())
 
 
-def _counts(planes: np.ndarray, truth: np.ndarray, cuts: Sequence[Cut]) -> Iterator[tuple[int, int, int]]:
+def _counts(masks: np.ndarray, truth: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Yield per class the pixels of the truth, of the mask, and of both."""
-    for plane, wanted, cut in zip(planes, truth, cuts, strict=True):
-        mask = cut.mask(plane)
+    for mask, wanted in zip(masks, truth, strict=True):
         yield np.count_nonzero(wanted), np.count_nonzero(mask), np.count_nonzero(mask & (wanted != 0))
 
 

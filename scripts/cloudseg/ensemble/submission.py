@@ -2,17 +2,19 @@
 
 import csv
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from cloudseg.dataset.contest import HEADER
+from cloudseg.ensemble.blended import Blended
+from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.errors import MachineError, StoreError
-from cloudseg.postprocess import Cut, decode_rle, segment
+from cloudseg.postprocess import decode_rle
 from cloudseg.runtime.job_progress import counting
-from cloudseg.storage import files, stores
+from cloudseg.storage import files
 
 BLOCK = 8  # images that a thread holds in memory at once
 
@@ -27,10 +29,11 @@ class Summary:
 
 def write_submission(
     blend: str | Path,
-    cuts: Mapping[str, Cut],
+    rule: ImageRule,
     sample: Sequence[tuple[str, str]],
     out: str | Path,
     *,
+    whether: str | Path | None = None,
     threads: int = 1,
 ) -> Summary:
     """Turn blended test probabilities into `submission.csv`, in the order of the sample.
@@ -40,9 +43,10 @@ def write_submission(
     Parameters
     ----------
     blend : store (image, class, y, x) uint8 with the attributes `ids` and `classes`.
-    cuts : per class the level from which a pixel is in, and the minimum size from which a component stays.
+    rule : how the planes of an image become masks.
     sample : (image, class) of every row, in order.
     out : the file to write.
+    whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
     threads : the result does not depend on it.
 
     Raises
@@ -50,22 +54,20 @@ def write_submission(
     StoreError : when the sample asks for an image or class that the blend does not hold.
     MachineError : when the file read back differs.
     """
-    probabilities = stores.read(blend)
-    ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
-    _refuse_strangers(blend, sample, ids, classes)
-    ordered = [cuts[name] for name in classes]
-    levels, min_sizes = [cut.level for cut in ordered], [cut.min_size for cut in ordered]
+    blended = Blended(blend, whether)
+    _refuse_strangers(blend, sample, blended.ids, blended.classes)
 
     def masks_of(start: int) -> list[str]:
-        planes = stores.read_images(probabilities, slice(start, min(start + BLOCK, len(ids))))
-        texts = segment(planes, levels=levels, min_sizes=min_sizes)
-        _compare(texts, planes, ordered)
+        rows = slice(start, min(start + BLOCK, len(blended.ids)))
+        planes, evidence = blended.planes(rows), blended.evidence(rows)
+        texts = rule.texts(planes, evidence)
+        _compare(texts, planes, rule, evidence)
         return texts
 
-    names = [(image, label) for image in ids for label in classes]
+    names = [(image, label) for image in blended.ids for label in blended.classes]
     masks: dict[tuple[str, str], str] = {}
     with ThreadPoolExecutor(threads) as pool, counting(len(names), "rows") as done:
-        for texts in pool.map(masks_of, range(0, len(ids), BLOCK)):
+        for texts in pool.map(masks_of, range(0, len(blended.ids), BLOCK)):
             masks.update(zip(names[len(masks) : len(masks) + len(texts)], texts, strict=True))
             done(len(texts))
     rows = [HEADER, *([f"{image}_{label}", masks[image, label]] for image, label in sample)]
@@ -78,12 +80,11 @@ def write_submission(
     return Summary(len(sample), sum(bool(masks[row]) for row in sample))
 
 
-def _compare(texts: Sequence[str], planes: np.ndarray, cuts: Sequence[Cut]) -> None:
+def _compare(texts: Sequence[str], planes: np.ndarray, rule: ImageRule, evidence: Evidence | None) -> None:
     """Hold decoded texts against masks made another way: compared, labelled and filtered plane by plane."""
     text = iter(texts)
-    for image in planes:
-        for plane, cut in zip(image, cuts, strict=True):
-            mask = cut.mask(plane)
+    for number, image in enumerate(planes):
+        for mask in rule.masks(image, evidence and evidence.of_image(number)):
             if not np.array_equal(decode_rle(next(text), mask.shape), mask):
                 raise ValueError("a mask does not decode to what it was made from: a fault of the post-processing core")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from cloudseg.ensemble.truth import truth_rows
+from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.postprocess import dice_sums
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
 
-# Images in memory at once: probabilities and truth of 4 classes at 350x525 take 1.5 MB an image.
-BLOCK = 32
+# Sums of Dice, images of each fold, and what the last and the first axis count: see `measure`
+SurfaceSums = tuple[np.ndarray, np.ndarray, list[int], list[int]]
 
 
 def write_surface(
@@ -41,7 +41,7 @@ def write_surface(
 
 def measure(
     blend: str | Path, truth: str | Path, *, folds: Sequence[int], min_sizes: Sequence[int], threads: int = 1
-) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
+) -> SurfaceSums:
     """Sum Dice per fold, class, level and minimum size.
 
     Parameters
@@ -60,23 +60,16 @@ def measure(
     ------
     StoreError : when an image of the blend has no truth.
     """
-    probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, fold_of = list(probabilities.attrs["ids"]), list(probabilities.attrs["fold"])
-    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
-    classes = probabilities.shape[1]
-    sums = np.zeros((len(folds), classes, 256, len(min_sizes)))
-    counts = np.zeros(len(folds), np.int64)
-    rows_of = [[row for row, owner in enumerate(fold_of) if owner == fold] for fold in folds]
-    with counting(sum(map(len, rows_of)), "images") as done:
-        for fold_row, rows in enumerate(rows_of):
-            counts[fold_row] = len(rows)
-            for start in range(0, len(rows), BLOCK):
-                chosen = rows[start : start + BLOCK]
-                p = stores.read_images(probabilities, slice(chosen[0], chosen[-1] + 1))
-                g = np.concatenate([stores.read_images(masks, slice(row_of[row], row_of[row] + 1)) for row in chosen])
-                block_sums, _ = dice_sums(p, g, list(min_sizes), np.zeros(len(chosen), np.int64), threads=threads)
-                sums[fold_row] += block_sums[0]
-                done(len(chosen))
+    blended = Blended(blend)
+    images = OutOfFold(blended, truth)
+    sums = np.zeros((len(folds), len(blended.classes), 256, len(min_sizes)))
+    counts = np.array([len(blended.rows_of(fold)) for fold in folds], np.int64)
+    with counting(int(counts.sum()), "images") as done:
+        for block in images.blocks(folds):
+            groups = np.zeros(len(block.planes), np.int64)
+            block_sums, _ = dice_sums(block.planes, block.truth, list(min_sizes), groups, threads=threads)
+            sums[list(folds).index(block.fold)] += block_sums[0]
+            done(len(block.planes))
     return sums, counts, list(min_sizes), list(folds)
 
 
@@ -101,7 +94,7 @@ def _write(
     writer.finish()
 
 
-def read_surface(path: str | Path) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
+def read_surface(path: str | Path) -> SurfaceSums:
     """Read a surface.
 
     Returns

@@ -18,9 +18,11 @@ from cloudseg.inference.settings import prediction_settings, settings_digest
 from cloudseg.runtime import devices
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.runtime.job_progress import report
-from cloudseg.storage import files, stores
+from cloudseg.storage import class_values, files, stores
 
 QUEUED = 2  # shards that may wait to be written while the device computes
+
+Block = np.ndarray | tuple[np.ndarray, np.ndarray]  # of a shard: planes, or planes and values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,9 @@ class PredictionJob:
     checkpoints : name (``best``, ``last``) to safetensors file, as written by
         :func:`cloudseg.training.train.train`.
     pixels : pixel store of the size that the network was trained at.
-    outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8.
+    outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8. The values (image, class) of a
+        network with a classification head go into a store beside it
+        (:func:`cloudseg.storage.class_values.values_path`).
     recipe : ``tta``, ``normalise`` and ``precision`` count, and ``batch`` or ``micro_batch``: images that the network
         takes at once. Other batches give other last bits.
     size : height and width of the submission grid.
@@ -140,7 +144,15 @@ class Target:
 
     def writer(self, batch: int) -> stores.Writer:
         """Return what writes the store from batches of so many images."""
-        return stores.Writer(self.path, {"": self.spec}, self._attributes(batch), made_with=self.made_with)
+        return self._writer(self.path, self.spec, batch)
+
+    def values_writer(self, batch: int) -> stores.Writer:
+        """Return what writes the store of the values beside it, in as many shards."""
+        spec = stores.Spec(self.spec.shape[:2], "uint8", class_values.DIMS, most=self.spec.shard)
+        return self._writer(class_values.values_path(self.path), spec, batch)
+
+    def _writer(self, path: str | Path, spec: stores.Spec, batch: int) -> stores.Writer:
+        return stores.Writer(path, {"": spec}, self._attributes(batch), made_with=self.made_with)
 
     def is_begun_with(self, batch: int) -> bool:
         """Return whether a stopped job left a part of the store, made from batches of so many images."""
@@ -195,7 +207,10 @@ def _write_stores(
             )
             predictor.require_size(images.size, images.path)
             progress = partial(_report, number, len(targets), len(images))
-            write_shards(target.writer(batch), partial(_block, predictor, images, batch, progress), images.ids, writing)
+            writer = target.writer(batch)
+            if predictor.model.has_head:
+                writer = WriterOfBoth(writer, target.values_writer(batch))
+            write_shards(writer, partial(_block, predictor, images, batch, progress), images.ids, writing)
             print(f"{target.name}: {len(images)} images", flush=True)
 
 
@@ -206,15 +221,17 @@ def _report(target: int, targets: int, n_images: int, row: int) -> None:
 
 def _block(
     predictor: Predictor, images: StoredImages, batch: int, progress: Callable[[int], None], rows: slice
-) -> np.ndarray:
-    """Return the probabilities of a range of images, (image, class, y, x) uint8."""
+) -> Block:
+    """Return the probabilities of a range of images, (image, class, y, x) uint8, and the values if there are any."""
     parts = []
     for start in range(rows.start, rows.stop, batch):
         progress(start)
         parts.append(predictor.quantised(images.read(range(start, min(start + batch, rows.stop)))))
-    block = torch.cat(parts).cpu().numpy()  # waits for the device, once per shard
+    planes = torch.cat([part.planes for part in parts]).cpu().numpy()  # waits for the device, once per shard
     progress(rows.stop)
-    return block
+    if not predictor.model.has_head:
+        return planes
+    return planes, torch.cat([part.values for part in parts]).cpu().numpy()
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:
@@ -259,14 +276,46 @@ def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.de
         torch.cuda.empty_cache()
 
 
+class WriterOfBoth:
+    """Write planes, and the values beside them, shard by shard, where a store alone has its writer.
+
+    Parameters
+    ----------
+    planes, values : writers of stores with as many images in a shard.
+    """
+
+    def __init__(self, planes: stores.Writer, values: stores.Writer) -> None:
+        self._planes, self._values = planes, values
+        self.path = planes.path
+
+    def missing(self) -> list[slice]:
+        """List the ranges of images of which one of the stores has no shard."""
+        ranges = {rows.start: rows for rows in (*self._planes.missing(), *self._values.missing())}
+        return [ranges[start] for start in sorted(ranges)]
+
+    def write(self, rows: slice, block: tuple[np.ndarray, np.ndarray]) -> None:
+        """Write the planes and the values of a range of images."""
+        planes, values = block
+        self._values.write(rows, values)
+        self._planes.write(rows, planes)
+
+    def finish(self) -> None:
+        """Finish both stores, that of the planes last."""
+        self._values.finish()
+        self._planes.finish()
+
+
 def write_shards(
-    writer: stores.Writer, make: Callable[[slice], np.ndarray], names: Sequence[str], writing: BackgroundWriter
+    writer: stores.Writer | WriterOfBoth,
+    make: Callable[[slice], Block],
+    names: Sequence[str],
+    writing: BackgroundWriter,
 ) -> None:
     """Make the missing shards of a store and have each written, and the store finished, while the next is made.
 
     Parameters
     ----------
-    writer : of a store that is one array.
+    writer : of a store that is one array, or of two.
     make : range of images to their block.
     names : of all images, for errors.
     writing : what writes; it may have more to write, before and after.

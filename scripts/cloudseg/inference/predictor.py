@@ -11,7 +11,7 @@ from cloudseg.config.decoders import DECODERS
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.views import Variant, smallest_side, variants_of
 from cloudseg.errors import ConfigError
-from cloudseg.inference.views import mean_of_variants
+from cloudseg.inference.views import Probabilities, mean_of_variants
 from cloudseg.models.checkpoint_file import load_strictly, read_state
 from cloudseg.models.mixed_precision import autocast
 from cloudseg.models.preprocessing import Preprocessing
@@ -111,12 +111,17 @@ class Predictor:
         ConfigError : if a view makes the images smaller than the decoder takes them.
         TypeError : if the images have another shape or type.
         """
-        return self.quantised(images).cpu().numpy()
+        return self.quantised(images).planes.cpu().numpy()
 
-    def quantised(self, images: np.ndarray) -> torch.Tensor:
-        """Return what a call returns, as a tensor on the device, without waiting for the device."""
+    def quantised(self, images: np.ndarray) -> Probabilities:
+        """Return what prediction stores, uint8 on the device, without waiting for the device.
+
+        The planes are what a call returns. The values of a network with a classification head are rounded likewise.
+        """
+        mean = self._mean(images, self.variants)
         # Rounded image by image, so that the float planes of a whole batch are never in memory at once
-        return torch.cat([quantise(plane) for plane in self._resized(images, self.variants)])
+        planes = torch.cat([quantise(plane) for plane in self._resized(mean.planes, images)])
+        return Probabilities(planes, None if mean.values is None else quantise(mean.values))
 
     def probabilities(self, images: np.ndarray, variants: Sequence[Variant] | None = None) -> torch.Tensor:
         """Return the probabilities of images before they are rounded.
@@ -130,7 +135,8 @@ class Predictor:
         -------
         Tensor : (N, classes, height, width) float32, 0 to 1, on the device.
         """
-        return torch.cat(list(self._resized(images, self.variants if variants is None else variants)))
+        mean = self._mean(images, self.variants if variants is None else variants)
+        return torch.cat(list(self._resized(mean.planes, images)))
 
     def require_size(self, size: tuple[int, int], source: str | Path) -> None:
         """Raise if images are, in one of the views, smaller than the decoder takes them.
@@ -147,18 +153,20 @@ class Predictor:
                 f"got {side} from {size[0]}x{size[1]}; raise the `scale` of the view in `tta`"
             )
 
-    def _resized(self, images: np.ndarray, variants: Sequence[Variant]) -> Iterator[torch.Tensor]:
-        """Yield the probabilities (1, classes, height, width) of one image after the other."""
+    def _mean(self, images: np.ndarray, variants: Sequence[Variant]) -> Probabilities:
+        """Return the mean of the views at the size of the images."""
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
             raise TypeError(f"expected images (N, H, W, 3) of uint8, got {images.shape} of {images.dtype}")
-        size = images.shape[1:3]
-        self.require_size(size, "images")
+        self.require_size(images.shape[1:3], "images")
         normalised = self._preprocessing(torch.from_numpy(images).to(self.device))
         with autocast(self.device, self.dtype):
-            mean = mean_of_variants(self.model, normalised, variants, self._intensities)
+            return mean_of_variants(self.model, normalised, variants, self._intensities)
+
+    def _resized(self, planes: torch.Tensor, images: np.ndarray) -> Iterator[torch.Tensor]:
+        """Yield the planes (1, classes, height, width) of one image after the other, in the wanted size."""
         # Image by image, which on a CPU takes half the time of resizing the large planes of a whole batch
-        for image in mean.split(1):
-            yield resize(image, self._size or size)
+        for image in planes.split(1):
+            yield resize(image, self._size or images.shape[1:3])
 
 
 def _network_like(header: NetworkHeader, previous: Predictor | None) -> Segmenter:

@@ -1,6 +1,7 @@
 """Test-time augmentation: apply the operations of a view to images, and invert them on probabilities."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -28,24 +29,39 @@ from cloudseg.models.resize import resize
 UNIT = Intensities()
 
 
-@torch.inference_mode()
-def mean_of_variants(
-    model: nn.Module, images: torch.Tensor, variants: Sequence[Variant], intensities: Intensities = UNIT
-) -> torch.Tensor:
-    """Return the weighted mean of the probabilities of several views, each inverted.
-
-    A pixel's mean is over the views that saw it: what a crop or a rotation leaves out has no weight.
+class Probabilities(NamedTuple):
+    """What a network says of images.
 
     Parameters
     ----------
-    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has.
+    planes : (N, classes, H, W) of each pixel.
+    values : (N, classes) of each image as a whole; None of a network without a classification head.
+    """
+
+    planes: torch.Tensor
+    values: torch.Tensor | None = None
+
+
+@torch.inference_mode()
+def mean_of_variants(
+    model: nn.Module, images: torch.Tensor, variants: Sequence[Variant], intensities: Intensities = UNIT
+) -> Probabilities:
+    """Return the weighted mean of the probabilities of several views, each inverted.
+
+    A pixel's mean is over the views that saw it: what a crop or a rotation leaves out has no weight. The value of a
+    class is the mean over all views.
+
+    Parameters
+    ----------
+    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has; or to these
+        and to class logits (N, classes).
     images : (N, C, H, W).
     variants : the views. Of their weights only ratios matter.
     intensities : what black and white are in ``images``.
 
     Returns
     -------
-    Tensor : (N, classes, H, W) float32, 0 to 1.
+    Probabilities : float32, 0 to 1.
 
     Raises
     ------
@@ -54,22 +70,32 @@ def mean_of_variants(
     Examples
     --------
     >>> variants = [Variant("identity", weight=3), Variant("horizontal", (Flip((3,)),))]
-    >>> mean_of_variants(nn.Identity(), torch.tensor([[[[0.0, 50.0]]]]), variants)  # equivariant: as one view
+    >>> mean_of_variants(nn.Identity(), torch.tensor([[[[0.0, 50.0]]]]), variants).planes  # equivariant: as one view
     tensor([[[[0.5000, 1.0000]]]])
     """
     if not variants:
         raise ConfigError(f"tta: expected at least one view of {', '.join(FLIP_AXES)}, got none")
     total_weight = sum(variant.weight for variant in variants)
-    mean, covered = None, 0.0
+    mean, values, covered = None, None, 0.0
     for variant in variants:
-        probabilities = predict_variant(model, images, variant.operations, intensities)
+        said = predict_variant(model, images, variant.operations, intensities)
         seen = footprint(variant.operations, images)
         share = variant.weight / total_weight
         weight = share if seen is None else seen * share
-        probabilities = probabilities * weight
-        mean = probabilities if mean is None else mean + probabilities
+        mean = _sum(mean, said.planes * weight)
+        values = None if said.values is None else _sum(values, said.values * share)
         covered = covered + weight
     mean = mean.contiguous()  # NCHW in memory, which is faster to resize than the channels-last output of a network
+    return Probabilities(_over_views_that_saw(mean, covered, variants), values)
+
+
+def _sum(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
+    return more if total is None else total + more
+
+
+def _over_views_that_saw(
+    mean: torch.Tensor, covered: float | torch.Tensor, variants: Sequence[Variant]
+) -> torch.Tensor:
     if isinstance(covered, float):
         return mean
     if not covered.min() > 0:
@@ -80,7 +106,7 @@ def mean_of_variants(
 
 def predict_variant(
     model: nn.Module, images: torch.Tensor, operations: Sequence[Operation], intensities: Intensities = UNIT
-) -> torch.Tensor:
+) -> Probabilities:
     """Return the probabilities that a network gives to images after some operations, which are then inverted.
 
     Parameters
@@ -90,16 +116,18 @@ def predict_variant(
 
     Returns
     -------
-    Tensor : (N, classes, H, W), float32; what it says where :func:`footprint` is 0 means nothing.
+    Probabilities : float32; what the planes say where :func:`footprint` is 0 means nothing.
     """
     sizes = []
     for operation in operations:
         sizes.append(images.shape[-2:])
         images = apply(operation, images, intensities)
-    probabilities = probabilities_of(model(images))
+    logits = model(images)
+    masks, classes = logits if isinstance(logits, tuple) else (logits, None)
+    planes = probabilities_of(masks)
     for operation, size in zip(reversed(operations), reversed(sizes), strict=True):
-        probabilities = invert(operation, probabilities, size)
-    return probabilities
+        planes = invert(operation, planes, size)
+    return Probabilities(planes, None if classes is None else probabilities_of(classes))
 
 
 def footprint(operations: Sequence[Operation], images: torch.Tensor) -> torch.Tensor | None:

@@ -23,7 +23,8 @@ class Segmenter(nn.Module):
 
     Parameters
     ----------
-    network : maps (N, channels, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``.
+    network : maps (N, channels, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``; with a
+        classification head (``aux_params`` of smp) to these and to class logits (N, classes).
     stride : pixels; 1 for a network that takes any size.
 
     Examples
@@ -37,14 +38,24 @@ class Segmenter(nn.Module):
         self.network = network  # checkpoints hold its state alone, under smp's own names
         self.stride = stride
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, classes, H, W) of images (N, channels, H, W) that are already normalised."""
+    @property
+    def has_head(self) -> bool:
+        """Whether the network gives class logits beside those of the masks."""
+        return getattr(self.network, "classification_head", None) is not None
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Return logits (N, classes, H, W) of images (N, channels, H, W) that are already normalised.
+
+        With a classification head they are the first of two; the others are of the classes, (N, classes).
+        """
         height, width = image.shape[-2:]
         pad_y, pad_x = -height % self.stride, -width % self.stride
         top, left = pad_y // 2, pad_x // 2
         if pad_y or pad_x:
             image = functional.pad(image, (left, pad_x - left, top, pad_y - top), mode="reflect")
-        return self.network(image)[..., top : top + height, left : left + width]
+        logits = self.network(image)
+        crop = (..., slice(top, top + height), slice(left, left + width))
+        return (logits[0][crop], logits[1]) if isinstance(logits, tuple) else logits[crop]
 
 
 def build_model(

@@ -19,19 +19,26 @@ Probabilities are uint8, 255 is certainty. Average two members, find a good thre
 >>> bool((decode_rle(text, truth.shape) == remove_small_components(truth, 50)).all())
 True
 
-Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`,
-then `surface` with `sweep`, `accounts`, `pixels` and `basins`. `intrinsics` holds the machine instructions, `compiling`
-the cache, `arguments` the checks.
+Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`
+and `histograms`, then `surface` with `sweep`, `accounts`, `pixels` and `basins`. `intrinsics` holds the machine
+instructions, `compiling` the cache, `arguments` the checks.
 """
 
 from cloudseg.postprocess.blend import blend
-from cloudseg.postprocess.components import component_areas, remove_small_components
-from cloudseg.postprocess.cut import Cut, level
+from cloudseg.postprocess.components import (
+    component_areas,
+    fill_holes,
+    keep_seeded_components,
+    remove_small_components,
+)
+from cloudseg.postprocess.cut import NOTHING, Cut, level
+from cloudseg.postprocess.histograms import plane_histograms
 from cloudseg.postprocess.rle import decode_rle, encode_rle
 from cloudseg.postprocess.segment import segment
 from cloudseg.postprocess.surface import dice_sums, dice_surface
 
 __all__ = [
+    "NOTHING",
     "Cut",
     "blend",
     "component_areas",
@@ -39,7 +46,10 @@ __all__ = [
     "dice_sums",
     "dice_surface",
     "encode_rle",
+    "fill_holes",
+    "keep_seeded_components",
     "level",
+    "plane_histograms",
     "remove_small_components",
     "segment",
 ]

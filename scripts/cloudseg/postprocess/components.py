@@ -1,4 +1,4 @@
-"""Connected components of a plane's runs, and the removal of small ones.
+"""Connected components of a plane's runs, and what of them stays: the large ones, those that hold a seed.
 
 No label image is made. Runs that touch belong together (run-based two-scan labelling: He, Chao and Suzuki, 2008), and
 one pass with two pointers over the runs finds all pairs that touch, because positions are virtual (see `runs`). The
@@ -79,18 +79,23 @@ def label_runs(runs, count, stride, gap, labels, nodes, ahead):
     return number
 
 
-@stage
-def decide_labels(number, nodes, min_size):
-    """Replace the parent of every label by 1 when its component has at least min_size pixels, else by 0."""
+@inlined
+def add_areas(number, nodes):
+    """Add the area of every label to that of the label that represents its component."""
     for label in range(number - 1, -1, -1):  # a parent comes before its children
         parent = load32(nodes, 2 * label)
         if parent != label:
             area = load32(nodes, 2 * parent + 1) + load32(nodes, 2 * label + 1)
             store32(nodes, 2 * parent + 1, area)
+
+
+@stage
+def decide_labels(number, nodes, min_size, sign):
+    """Replace the parent of every label by 1 when sign * area of its component is at least min_size, else by 0."""
     for label in range(number):
         parent = load32(nodes, 2 * label)
         if parent == label:
-            store32(nodes, 2 * label, load32(nodes, 2 * label + 1) >= min_size)
+            store32(nodes, 2 * label, sign * load32(nodes, 2 * label + 1) >= min_size)
         else:
             store32(nodes, 2 * label, load32(nodes, 2 * parent))
 
@@ -114,7 +119,40 @@ def keep_large_components(runs, count, stride, gap, min_size, labels, nodes, ahe
     if min_size <= 1:
         return count
     number = label_runs(runs, count, stride, gap, labels, nodes, ahead)
-    decide_labels(number, nodes, min_size)
+    add_areas(number, nodes)
+    decide_labels(number, nodes, min_size, 1)
+    return compact_runs(runs, count, labels, nodes)
+
+
+@stage
+def negate_seeded_areas(runs, count, seeds, number_seeds, labels, nodes):
+    """Negate the area of every component with a run that overlaps one of the seeds' runs.
+
+    Both lists ascend, and so one pass with two pointers finds the runs that overlap.
+    """
+    store32(seeds, 2 * number_seeds, LARGEST_PLANE)  # a seed after the last, which overlaps nothing
+    store32(seeds, 2 * number_seeds + 1, LARGEST_PLANE)
+    seed = 0
+    for run in range(count):
+        start = load32(runs, 2 * run)
+        while load32(seeds, 2 * seed + 1) <= start:
+            seed += 1
+        if load32(seeds, 2 * seed) < load32(runs, 2 * run + 1):
+            root = find_root(nodes, load32(labels, run), 2)
+            store32(nodes, 2 * root + 1, -abs(load32(nodes, 2 * root + 1)))
+
+
+@stage
+def keep_seeded_runs(runs, count, seeds, number_seeds, stride, gap, min_size, labels, nodes, ahead):
+    """Move the runs of components of at least min_size pixels that hold a seed to the front; return how many these are.
+
+    Runs of seeds are listed as those of the mask are. The area of a component with a seed is negated, so that one
+    comparison asks for the seed and the size.
+    """
+    number = label_runs(runs, count, stride, gap, labels, nodes, ahead)
+    add_areas(number, nodes)
+    negate_seeded_areas(runs, count, seeds, number_seeds, labels, nodes)
+    decide_labels(number, nodes, min_size, -1)
     return compact_runs(runs, count, labels, nodes)
 
 
@@ -124,19 +162,31 @@ def label_bytes(height: int, width: int) -> tuple[int, int]:
     return 64 * (most // 16), 2 * 64 * (most // 16)
 
 
-@kernel
-def keep_large_pixels(
-    plane, row_step, column_step, height, width, gap, min_size, bits, edges, runs, labels, nodes, mask
-):
-    """Set the pixels of the components of at least min_size pixels in a column-major mask of zeros."""
-    stride = height + 1
-    count, _ = find_runs(plane, row_step, column_step, height, width, 1, bits, edges, runs, plane)
-    count = keep_large_components(runs, count, stride, gap, min_size, labels, nodes, plane)
+def gap_of(connectivity: object) -> int:
+    """Return by how much the positions of two runs that touch must overlap, 4 neighbours: 1, 8 neighbours: 0."""
+    if connectivity not in (4, 8):
+        raise ValueError(f"connectivity: expected 4 or 8, got {connectivity!r}")
+    return 1 if connectivity == 4 else 0
+
+
+@stage
+def set_runs(runs, count, stride, mask):
+    """Set the pixels of runs in a column-major mask."""
     for run in range(count):
         start = load32(runs, 2 * run)
         column = start // stride
         for pixel in range(start - column, load32(runs, 2 * run + 1) - column):
             store8(mask, pixel, 1)
+
+
+@kernel
+def keep_large_pixels(
+    plane, row_step, column_step, height, width, gap, min_size, bits, edges, runs, labels, nodes, mask
+):
+    """Set the pixels of the components of at least min_size pixels in a column-major mask of zeros."""
+    count, _ = find_runs(plane, row_step, column_step, height, width, 1, bits, edges, runs, plane)
+    count = keep_large_components(runs, count, height + 1, gap, min_size, labels, nodes, plane)
+    set_runs(runs, count, height + 1, mask)
 
 
 def remove_small_components(mask: np.ndarray, min_size: int, /, connectivity: int = 8) -> np.ndarray:
@@ -160,14 +210,102 @@ def remove_small_components(mask: np.ndarray, min_size: int, /, connectivity: in
     """
     plane = mask_of("mask", mask, 2)
     min_size = min(whole_number("min_size", min_size, 0), LARGEST_PLANE)
-    if connectivity not in (4, 8):
-        raise ValueError(f"connectivity: expected 4 or 8, got {connectivity!r}")
+    gap = gap_of(connectivity)
     kept = np.zeros(plane.shape, np.uint8, order="F")
-    gap = 1 if connectivity == 4 else 0
     with Scratch.of(*scratch_bytes(*plane.shape), *label_bytes(*plane.shape)) as scratch:
         sections = *scratch.sections, address(kept)
         keep_large_pixels(address(plane), *plane.strides, *plane.shape, gap, min_size, *sections)
     return kept
+
+
+@kernel
+def keep_seeded_pixels(
+    plane, row_step, column_step, seeds, seed_row_step, seed_column_step, height, width, gap, min_size,
+    bits, edges, runs, labels, nodes, seed_runs, mask,
+):  # fmt: skip
+    """Set the pixels of the components that hold a seed and are large enough in a column-major mask of zeros."""
+    number, _ = find_runs(seeds, seed_row_step, seed_column_step, height, width, 1, bits, edges, seed_runs, plane)
+    count, _ = find_runs(plane, row_step, column_step, height, width, 1, bits, edges, runs, plane)
+    count = keep_seeded_runs(runs, count, seed_runs, number, height + 1, gap, min_size, labels, nodes, plane)
+    set_runs(runs, count, height + 1, mask)
+
+
+def keep_seeded_components(
+    mask: np.ndarray, seeds: np.ndarray, min_size: int = 0, /, connectivity: int = 8
+) -> np.ndarray:
+    """Keep the connected components that hold a seed and have at least `min_size` pixels.
+
+    With the pixels above a low level as the mask and those above a high level as seeds this is a threshold with
+    hysteresis.
+
+    Parameters
+    ----------
+    mask : bool or uint8 (H, W), in any memory order; any non-zero value is in.
+    seeds : bool or uint8 (H, W), in any memory order; any non-zero value is a seed. One outside the mask is none.
+    min_size : least area in pixels of a component that stays; default 0, which keeps any with a seed.
+    connectivity : 4 or 8 neighbours; default 8.
+
+    Returns
+    -------
+    uint8 (H, W) of 0 and 1, in column-major (Fortran) order.
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> plane = np.array([[120, 200, 0, 0], [0, 0, 0, 140], [190, 0, 0, 150]], np.uint8)
+    >>> keep_seeded_components(plane >= 100, plane >= 180)
+    array([[1, 1, 0, 0],
+           [0, 0, 0, 0],
+           [1, 0, 0, 0]], dtype=uint8)
+    >>> keep_seeded_components(plane >= 100, plane >= 180, 2)
+    array([[1, 1, 0, 0],
+           [0, 0, 0, 0],
+           [0, 0, 0, 0]], dtype=uint8)
+    """
+    plane, seeds = mask_of("mask", mask, 2), mask_of("seeds", seeds, 2)
+    if seeds.shape != plane.shape:
+        raise ValueError(f"seeds: expected shape {plane.shape} of the mask, got {seeds.shape}")
+    min_size = min(whole_number("min_size", min_size, 0), LARGEST_PLANE)
+    gap = gap_of(connectivity)
+    kept = np.zeros(plane.shape, np.uint8, order="F")
+    *scratch, runs = scratch_bytes(*plane.shape)
+    with Scratch.of(*scratch, runs, *label_bytes(*plane.shape), runs) as memory:
+        sections = *memory.sections, address(kept)
+        both = address(plane), *plane.strides, address(seeds), *seeds.strides
+        keep_seeded_pixels(*both, *plane.shape, gap, min_size, *sections)
+    return kept
+
+
+def fill_holes(mask: np.ndarray, /) -> np.ndarray:
+    """Fill the holes of a mask: background that no path through the sides of pixels (4 neighbours) joins to the border.
+
+    Parameters
+    ----------
+    mask : bool or uint8 (H, W), in any memory order; any non-zero value is in.
+
+    Returns
+    -------
+    uint8 (H, W) of 0 and 1, in column-major (Fortran) order.
+
+    Raises
+    ------
+    TypeError, ValueError : naming the argument, what was expected and what came.
+
+    Examples
+    --------
+    >>> fill_holes(np.array([[1, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 1]], np.uint8))
+    array([[1, 1, 1, 0],
+           [1, 1, 1, 0],
+           [1, 1, 1, 1]], dtype=uint8)
+    """
+    background = mask_of("mask", mask, 2) == 0
+    border = np.ones_like(background)
+    border[1:-1, 1:-1] = False
+    outside = keep_seeded_components(background, border, connectivity=4)
+    return np.bitwise_xor(outside, 1, out=outside)
 
 
 @stage
@@ -210,11 +348,9 @@ def component_areas(mask: np.ndarray, /, connectivity: int = 8) -> np.ndarray:
     [1, 2]
     """
     plane = mask_of("mask", mask, 2)
-    if connectivity not in (4, 8):
-        raise ValueError(f"connectivity: expected 4 or 8, got {connectivity!r}")
+    gap = gap_of(connectivity)
     height, width = plane.shape
     areas = np.empty(((height + 1) // 2) * width + 1, np.int64)
     with Scratch.of(*scratch_bytes(height, width), *label_bytes(height, width)) as scratch:
-        gap = 1 if connectivity == 4 else 0
         count = measure_plane(address(plane), *plane.strides, height, width, gap, *scratch.sections, address(areas))
     return areas[:count].copy()

@@ -15,7 +15,7 @@ from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.surface import read_surface
 from cloudseg.errors import StoreError
-from cloudseg.postprocess import blend, segment
+from cloudseg.postprocess import blend
 from cloudseg.provenance.content import Content, same_runs
 from cloudseg.storage import files, records, stores
 from cloudseg.training.record import RunRecord
@@ -200,7 +200,7 @@ def _first_images(images: pd.DataFrame) -> list[dict[str, Any]]:
 def _dice(row: Mapping[str, Any], decision: Decision, blend_path: str | Path, truth: str | Path) -> float:
     blended, masks = stores.read(blend_path), stores.read(truth)
     plane = list(blended.attrs["classes"]).index(row["class"])
-    mask = decision.cuts_for(row["fold"])[row["class"]].mask(_image(blended, row["image"], blend_path)[0, plane])
+    mask = decision.rule_for(row["fold"]).masks(_image(blended, row["image"], blend_path)[0])[plane]
     true = _image(masks, row["image"], truth)[0, plane]
     total = int(mask.sum()) + int(true.sum())
     return 2 * int(np.logical_and(mask, true).sum()) / total if total else 1.0
@@ -215,10 +215,9 @@ def require_masks(path: str | Path, content: Content, blend_path: str | Path, de
     """
     probabilities = stores.read(blend_path)
     ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
-    cuts = [decision.cuts[name] for name in classes]
     for rows in (slice(0, SAMPLED), slice(max(0, len(ids) - SAMPLED), len(ids))):
         planes = stores.read_images(probabilities, rows)
-        texts = iter(segment(planes, levels=[cut.level for cut in cuts], min_sizes=[cut.min_size for cut in cuts]))
+        texts = iter(decision.rule.texts(planes))
         for image in ids[rows]:
             for name in classes:
                 row, text = f"{image}_{name}", next(texts)

@@ -196,32 +196,58 @@ def _reliability_rows(of: str, histogram: np.ndarray) -> Rows:
     return [{"of": of, **row} for row in points.to_dict("records")]
 
 
-def presence_panel(name: str, colour: str, curve: pd.DataFrame, cut: Cut) -> Panel:
-    """Return precision and recall of presence of a class over the minimum size.
+@dataclass(frozen=True)
+class PresenceAxis:
+    """What precision and recall of presence are drawn over.
+
+    Parameters
+    ----------
+    title : of the axis.
+    form : of its numbers, as d3 has it.
+    chosen : where the decision lies, and what was chosen on other folds.
+    """
+
+    title: str
+    form: str
+    chosen: Sequence[float]
+
+
+def presence_panel(name: str, colour: str, curve: pd.DataFrame, axis: PresenceAxis) -> Panel:
+    """Return precision and recall of presence of a class over a threshold: the minimum size, or a score of presence.
 
     Parameters
     ----------
     name, colour : of the class.
     curve : what `cloudseg.ensemble.presence.presence_curve` returns.
-    cut : the decision, whose minimum size is marked.
+    axis : what the threshold is; the first of the chosen ones is the decision's and a row of the curve.
     """
     lines = [
-        {"size": int(row["min_size"]), "share": round(row[kind], 5), "kind": kind}
+        {"at": row["threshold"], "share": round(row[kind], 5), "kind": kind}
         for row in curve.to_dict("records")
         for kind in ("precision", "recall")
         if not np.isnan(row[kind])
     ]
-    chosen = [row for row in lines if row["size"] == cut.min_size]
-    x = alt.X("size:Q", title="minimum size, pixels", axis=alt.Axis(format="~s"), scale=alt.Scale(nice=False))
+    decided, *others = axis.chosen
+    chosen = [row for row in lines if row["at"] == decided]
+    x = alt.X("at:Q", title=axis.title, axis=alt.Axis(format=axis.form), scale=alt.Scale(nice=False))
     y = alt.Y("share:Q", title="share of images", scale=SHARE)
-    tooltip = ["kind:N", alt.Tooltip("size:Q", format=","), alt.Tooltip("share:Q", format=".3f")]
+    tooltip = ["kind:N", alt.Tooltip("at:Q", title=axis.title, format=axis.form), alt.Tooltip("share:Q", format=".3f")]
     dashes = _dashes({"precision": [1, 0], "recall": [5, 3]})
     layers = alt.layer(
         _named("lines").mark_line(color=colour).encode(x=x, y=y, strokeDash=dashes, tooltip=tooltip),
+        _named("others").mark_rule(color=QUIET, strokeDash=[2, 3]).encode(x=x),
         _named("decided").mark_rule(color=INK).encode(x=x),
         _named("chosen").mark_point(filled=True, color=INK, size=50, opacity=1).encode(x=x, y=y, tooltip=tooltip),
     )
-    return Panel(_titled(layers, name), {"lines": lines, "decided": [{"size": cut.min_size}], "chosen": chosen})
+    return Panel(
+        _titled(layers, name),
+        {
+            "lines": lines,
+            "decided": [{"at": decided}],
+            "others": [{"at": other} for other in others],
+            "chosen": chosen,
+        },
+    )
 
 
 def pairs_panel(agreement: Agreement) -> Panel:

@@ -75,8 +75,10 @@ class Explained:
     @functools.cached_property
     def chosen(self) -> Decision:
         """What is chosen on these images; where the decision is fixed, what tuning would choose."""
-        rule = dataclasses.replace(self.rule, how="tune") if self.rule.how == "fixed" else self.rule
+        if self.rule.how != "fixed":
+            return self.decision
         surface = dataclasses.astuple(self.surface)
+        rule = dataclasses.replace(self.rule, how="tune")
         return decide(*surface, classes=self.diagnosis.classes, rule=rule)[0]
 
     @property
@@ -99,7 +101,7 @@ class Explained:
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
         return {
-            "chosen on other folds": [cuts[name] for cuts in self.chosen.nested.values()],
+            "chosen on other folds": [rule.classes[name].cut for rule in self.chosen.nested.values()],
             "chosen": [self.chosen.cuts[name]],
             "fixed": [self.rule.fixed_cuts(self.diagnosis.classes)[name]],
         }
@@ -121,6 +123,8 @@ def write_decision_page(
         "title": f"Decision of {explained.name}",
         "decision": explained.decision,
         "classes": explained.diagnosis.classes,
+        "of_surface": explained.rule.is_of_surface,
+        "scored": explained.decision.rule.asks_presence and explained.decision.how != "expected",
         "images": explained.diagnosis.images,
         "cuts": _cuts_table(explained),
         "many": len(explained.shown) < len(explained.diagnosis.classes),
@@ -148,22 +152,40 @@ def _panels(explained: Explained) -> dict[str, list[charts.Panel]]:
     diagnosis, surface, decision = explained.diagnosis, explained.surface, explained.decision
     by_fold = surface.by_fold
     experiments = _by_experiment(diagnosis.agreement)
-    sizes = np.unique([*np.linspace(0, max(surface.min_sizes) * 1.2, CURVE_POINTS).astype(int), *surface.min_sizes])
     made: dict[str, list[charts.Panel]] = {"surface": [], "reliability": [], "presence": []}
     for number in explained.shown:
         name, colour = diagnosis.classes[number], class_colour(number)
         cut, points = decision.cuts[name], explained.points(name)
         dice = by_fold[:, number]
         column = surface.min_sizes.index(cut.min_size)
-        curve = presence_curve(diagnosis.largest[:, number], diagnosis.has[:, number], sizes.tolist())
         made["surface"] += [
             charts.surface_panel(name, dice.mean(axis=0), surface.min_sizes, points),
             charts.threshold_panel(name, colour, dice[:, :, column], cut, points),
         ]
         own = {name: histograms[number] for name, histograms in experiments.items()}
         made["reliability"].append(charts.reliability_panel(name, colour, diagnosis.histograms[number], own))
-        made["presence"].append(charts.presence_panel(name, colour, curve, cut))
+        made["presence"].append(_presence_panel(explained, number))
     return made
+
+
+def _presence_panel(explained: Explained, number: int) -> charts.Panel:
+    """Draw presence over the score that the decision asks for, or over the minimum size where it asks for none."""
+    diagnosis, decision = explained.diagnosis, explained.decision
+    name = diagnosis.classes[number]
+    rules = [decision.rule.classes[name], *(rule.classes[name] for rule in decision.nested.values())]
+    scored = [rule.presence for rule in rules if rule.presence]
+    if scored and not rules[0].steps:
+        first = scored[0].score
+        chosen = [each.at_least / first.scale(diagnosis.pixels) for each in scored if each.score == first]
+        values, axis = diagnosis.presence[:, number], charts.PresenceAxis(str(first), ".2f", chosen)
+        thresholds = np.unique([*np.linspace(0, 1, CURVE_POINTS), chosen[0]])
+    else:
+        sizes = explained.surface.min_sizes
+        values = diagnosis.largest[:, number]
+        axis = charts.PresenceAxis("minimum size, pixels", "~s", [rules[0].cut.min_size])
+        thresholds = np.unique([*np.linspace(0, max(sizes) * 1.2, CURVE_POINTS).astype(int), *sizes])
+    curve = presence_curve(values, diagnosis.has[:, number], thresholds.tolist())
+    return charts.presence_panel(name, class_colour(number), curve, axis)
 
 
 def _by_experiment(agreement: Agreement | None) -> dict[str, np.ndarray]:
@@ -228,16 +250,39 @@ def _cuts_table(explained: Explained) -> Table:
     cuts = [decision.cuts[name] for name in names]
     thresholds = [decision.thresholds(cut) for cut in cuts]
     dice = class_dice(explained.scores)
-    return Table(
-        [
-            Column("class", names),
-            Column("threshold", [each["threshold"] for each in thresholds], digits=3, help="Of the probability p."),
-            Column("of the blend", [each.get("sharpened") for each in thresholds], digits=3),
-            Column("level", [cut.level for cut in cuts], help="Of 255."),
-            Column("minimum size", [cut.min_size for cut in cuts], help="In pixels of the submission grid."),
-            Column("Dice", [dice.get(name) for name in names]),
-        ]
-    )
+    columns = [
+        Column("class", names),
+        Column("threshold", [each["threshold"] for each in thresholds], digits=3, help="Of the probability p."),
+        Column("of the blend", [each.get("sharpened") for each in thresholds], digits=3),
+        Column("level", [cut.level for cut in cuts], help="Of 255."),
+        Column("minimum size", [cut.min_size for cut in cuts], help="In pixels of the submission grid."),
+        *_further_columns(explained),
+        Column("Dice", [dice.get(name) for name in names]),
+    ]
+    return Table(columns)
+
+
+def _further_columns(explained: Explained) -> list[Column]:
+    """Return the columns of what a decision asks for besides a level and a minimum size, of what it does ask."""
+    rules = list(explained.decision.rule.classes.values())
+    cuts, asked = [rule.cut for rule in rules], [rule.presence for rule in rules]
+    columns = []
+    if any(cut.high for cut in cuts):
+        columns.append(
+            Column("high level", [cut.high for cut in cuts], help="A component stays that holds such a pixel.")
+        )
+    if any(cut.top_area for cut in cuts):
+        help_text = "A plane counts that has so many pixels of the top level."
+        columns.append(Column("top level", [cut.top_level for cut in cuts], help=help_text))
+        columns.append(Column("pixels of it", [cut.top_area for cut in cuts]))
+    if any(asked):
+        pixels = explained.diagnosis.pixels
+        from_on = [each and each.at_least / each.score.scale(pixels) for each in asked]
+        columns.append(Column("score of presence", [str(each.score) if each else "" for each in asked]))
+        columns.append(Column("present from", from_on, digits=3, help="A plane counts whose score reaches this."))
+    if any(rule.steps for rule in rules):
+        columns.append(Column("steps", [len(rule.steps) for rule in rules], help="Levels by the score of presence."))
+    return columns
 
 
 def _errors_table(diagnosis: Diagnosis) -> Table:

@@ -247,6 +247,7 @@ def _described(source: Source, classes: Sequence[str], *, scored: bool) -> dict[
     return {
         "name": source.name,
         "how": decision.how,
+        "further": ", ".join(decision.further),
         "sharpen": decision.sharpen,
         "cuts": [[decision.cuts[name].level, decision.cuts[name].min_size] for name in classes],
         "nested": source.nested,

@@ -204,7 +204,7 @@ def _decided(decision: Decision) -> dict[str, Any]:
     """Write the thresholds and the minimum sizes, once where all classes share one."""
     thresholds = [decision.thresholds(cut) for cut in decision.cuts.values()]
     cells: dict[str, Any] = {
-        "how": decision.how,
+        "how": " + ".join([decision.how, *decision.further]),
         "threshold": _joined("{:.2f}", [one["threshold"] for one in thresholds]),
         "min_size": _joined("{}", [cut.min_size for cut in decision.cuts.values()]),
     }

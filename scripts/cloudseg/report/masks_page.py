@@ -11,6 +11,7 @@ import pandas as pd
 
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.images_table import read_images
+from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.errors import DatasetError, StoreError
@@ -89,20 +90,20 @@ class MaskSource:
     ----------
     blend : store (image, class, y, x) uint8 with the attributes `ids`, `classes` and `fold`.
     decision : how it becomes masks; out of fold, images are cut by what was chosen on the other folds.
+    whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
     """
 
-    def __init__(self, blend: str | Path, decision: Decision) -> None:
-        self.path = blend
+    def __init__(self, blend: str | Path, decision: Decision, whether: str | Path | None = None) -> None:
         self.decision = decision
-        self.store = stores.read(blend)
-        self.ids = list(self.store.attrs["ids"])
-        self.classes = list(self.store.attrs["classes"])
-        self.size = tuple(self.store.shape[2:])
-        self._row_of = {image: row for row, image in enumerate(self.ids)}
+        self.blended = Blended(blend, whether)
+        self.path = blend
+        self.classes = self.blended.classes
+        self.size = tuple(self.blended.store.shape[2:])
+        self._row_of = {image: row for row, image in enumerate(self.blended.ids)}
 
     def fold(self, image: str) -> int | None:
         """Return the fold of an image; None of a test image."""
-        return self.store.attrs["fold"][self._row_of[image]]
+        return self.blended.fold_of[self._row_of[image]]
 
     def planes_and_masks(self, image: str) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities and masks of an image, each uint8 (class, H, W).
@@ -113,11 +114,9 @@ class MaskSource:
         """
         if image not in self._row_of:
             raise StoreError(f"{self.path}: expected the image {image}, got none; delete it and run again")
-        row = self._row_of[image]
-        planes = stores.read_images(self.store, slice(row, row + 1))[0]
-        cuts = self.decision.cuts_for(self.fold(image))
-        masks = [cuts[name].mask(plane) for name, plane in zip(self.classes, planes, strict=True)]
-        return planes, np.stack(masks)
+        one = slice(self._row_of[image], self._row_of[image] + 1)
+        planes = self.blended.planes(one)[0]
+        return planes, self.decision.rule_for(self.fold(image)).masks(planes, self.blended.evidence(one))
 
 
 class Photos:

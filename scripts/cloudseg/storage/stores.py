@@ -49,6 +49,8 @@ class Spec:
     shape : sizes of all axes; the first counts images and alone may be 0.
     dtype : NumPy name of the type of its values, such as ``"uint8"``.
     dims : one name per axis, kept as the array's ``dimension_names``.
+    most : images in a shard at most, however small they are. What is made together with larger arrays takes their
+        ``shard``, so that a killed writer leaves as much of it as of them.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Spec:
     shape: tuple[int, ...]
     dtype: str
     dims: tuple[str, ...]
+    most: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be stored."""
@@ -71,7 +74,7 @@ class Spec:
     def shard(self) -> int:
         """Images in a shard, the last one excepted, which holds the rest."""
         image_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * np.dtype(self.dtype).itemsize
-        return max(1, min(self.shape[0], SHARD_BYTES // image_bytes))
+        return max(1, min(self.shape[0], SHARD_BYTES // image_bytes, self.most or self.shape[0]))
 
 
 class Writer:

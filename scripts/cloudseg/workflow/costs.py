@@ -67,6 +67,7 @@ COSTS = {
         seconds_per_megapixel=0.03,
     ),
     "truth": Cost(270, mb_per_thread=20, mb_per_image=0.005, mb_for_images=3500, seconds_per_mask=0.003),
+    "black": Cost(270, mb_per_thread=40, mb_per_image=0.005, mb_for_images=3500, seconds_per_image=0.06),
     "dataset_sheet": Cost(400),
     "augmented": Cost(600),
     "shift": Cost(900, mb_per_image=0.01, seconds_per_image=0.02, seconds_per_megapixel=0.1),
@@ -81,6 +82,8 @@ COSTS = {
         2500, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_mask=0.004, seconds_per_megapixel=0.04
     ),
     "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "whether": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "search": Cost(1700, mb_per_image=0.002, seconds_per_mask=0.02),
     "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
     "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),

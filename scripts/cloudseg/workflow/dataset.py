@@ -20,8 +20,8 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 
 SPLITS = ("train", "test")
-# Bytes on disk of a byte in memory, measured: of images, and of probabilities
-PIXELS_COMPRESSED, PROBABILITIES_COMPRESSED = 0.8, 0.15
+# Bytes on disk of a byte in memory, measured: of images, of probabilities, and of where images are black
+PIXELS_COMPRESSED, PROBABILITIES_COMPRESSED, BLACK_COMPRESSED = 0.8, 0.15, 0.01
 
 
 class DatasetPlan:
@@ -216,6 +216,26 @@ class PixelStore:
         """What storing the images has to do."""
         images = Images(self.dataset, self.split).work
         return dataclasses.replace(images, megapixels=images.images * estimated_megapixels(self.stored_size))
+
+
+@dataclasses.dataclass(frozen=True)
+class BlackStore:
+    """Where the images of a split are black, at most as bright as a level of grey, on the submission grid."""
+
+    dataset: DatasetPlan
+    split: str  # train or test
+    grey: int
+
+    @property
+    def megabytes(self) -> int:
+        """About how many MB the store takes."""
+        height, width = self.dataset.submission_size
+        return 1 + int(self.dataset.counts[self.split] * height * width * BLACK_COMPRESSED / 1e6)
+
+    @property
+    def work(self) -> Work:
+        """What finding it has to do."""
+        return Images(self.dataset, self.split).work
 
 
 def scales(recipe: Recipe) -> list[float]:

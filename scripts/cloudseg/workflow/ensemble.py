@@ -7,19 +7,22 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Any
 
+from cloudseg.config.decision import DecisionEntry
 from cloudseg.config.defaults import GRID
 from cloudseg.config.messages import refuse
-from cloudseg.config.model import DecisionEntry, EnsembleEntry
+from cloudseg.config.model import EnsembleEntry, Query, SearchEntry
 from cloudseg.config.names import nearest
 from cloudseg.config.sheet import experiment_name
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
+from cloudseg.workflow.decision_rule import decision_rule, per_class
 from cloudseg.workflow.queries import select
 from cloudseg.workflow.sheet import RunKey, Sheet, keys_of_row, run_keys
 
 CHECKPOINTS = ("best", "last")
+IMAGES_OF = {"valid": "train", "test": "test"}  # by the split of a blend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,27 +69,45 @@ class Ensemble:
     ----------
     dataset : the images, and the config.
     sheet : the experiments that there are.
-    groups : the runs and their weights.
+    name : its own.
+    groups : the runs that say where a class is, and their weights.
+    whether : the runs that say whether a class is there, likewise; none where those of `groups` do.
     checkpoints : of each run: best, last.
     folds : the folds that every member trained: their images are out of fold for all.
     sharpen : the power that probabilities are raised to before they are averaged, if any.
     decision : as in the config.
     allow_squeezed : blend stores, too, that look like a sigmoid of a sigmoid.
+    vote : blend the masks of members, in place of their probabilities.
+    search : how members and their weights are chosen among those of `groups`; None takes all.
     """
 
     dataset: DatasetPlan = dataclasses.field(repr=False, compare=False)
     sheet: Sheet = dataclasses.field(repr=False, compare=False)
+    name: str
     groups: tuple[RunGroup, ...]
     checkpoints: tuple[str, ...]
     folds: tuple[int, ...]
     sharpen: float | None
     decision: DecisionEntry
     allow_squeezed: bool
+    whether: tuple[RunGroup, ...] = ()
+    vote: bool = False
+    search: SearchEntry | None = None
 
     @functools.cached_property
     def members(self) -> tuple[Member, ...]:
         """The stores that are blended, made when a job asks: of thousands of ensembles a run may need one."""
         return _members(self.groups, self.checkpoints)
+
+    @functools.cached_property
+    def whether_members(self) -> tuple[Member, ...]:
+        """The stores that are blended to say whether a class is there; none where `members` do."""
+        return _members(self.whether, self.checkpoints)
+
+    @property
+    def all_members(self) -> tuple[Member, ...]:
+        """The stores of members of any role."""
+        return *self.members, *self.whether_members
 
     @property
     def valid_folds(self) -> list[int]:
@@ -104,8 +125,13 @@ class Ensemble:
 
     @property
     def decision_rule(self) -> dict[str, Any]:
-        """How the blend becomes masks: how, and per class its thresholds (of the blend) and minimum sizes."""
-        return self._rule(self.sharpen)
+        """How the blend becomes masks, with numbers of the blend."""
+        return decision_rule(self.decision, self.dataset, self.sharpen)
+
+    @property
+    def member_decision_rule(self) -> dict[str, Any]:
+        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
+        return decision_rule(self.decision, self.dataset, None)
 
     @property
     def fixed_min_sizes(self) -> list[int]:
@@ -113,37 +139,29 @@ class Ensemble:
         return per_class(self.decision.min_size, self.dataset.classes)
 
     @property
-    def member_decision_rule(self) -> dict[str, Any]:
-        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
-        return self._rule(None)
-
-    def _rule(self, sharpen: float | None) -> dict[str, Any]:
-        decision, classes = self.decision, self.dataset.classes
-        return {
-            "how": decision.how,
-            "thresholds": [
-                blend_threshold(threshold, decision.sharpened, sharpen)
-                for threshold in per_class(decision.threshold, classes)
-            ],
-            **({} if sharpen is None else {"sharpen": sharpen}),
-            "min_sizes": self.fixed_min_sizes,
-            "tune_min_sizes": sorted(self.dataset.config.min_sizes),
-            **({"grid": GRID} if decision.how == "grid" else {}),
-        }
-
-    @property
     def named_members(self) -> dict[str, Member]:
         """A store of each member by the member's name, in the order in which they are blended.
 
         A member is a checkpoint of an experiment, named by the smallest row of the sheet with all folds taken of it.
         """
+        return {self.name_of(member): member for member in self.members}
+
+    def name_of(self, member: Member) -> str:
+        """Return the name that a member has in the leaderboard, as an ensemble of itself."""
+        experiment = member.key.experiment
+        return self.sheet.name_of(experiment, self._folds_taken[experiment], member.checkpoint)
+
+    @functools.cached_property
+    def _folds_taken(self) -> dict[tuple[str, ...], int]:
+        """Of each experiment, the folds from the first to the last that takes part."""
         folds: dict[tuple[str, ...], int] = {}
-        for member in self.members:
+        for member in self.all_members:
             folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), member.fold + 1)
-        return {
-            self.sheet.name_of(member.key.experiment, folds[member.key.experiment], member.checkpoint): member
-            for member in self.members
-        }
+        return folds
+
+    def decision_of(self, member: Member) -> str:
+        """Return the file of the decision that a member has in its own row of the leaderboard."""
+        return paths.ensemble_file(self.name_of(member), "decision.yaml")
 
     @property
     def member_names(self) -> list[str]:
@@ -169,6 +187,29 @@ class Ensemble:
         return [paths.ensemble_file(name, "decision.yaml") for name in self.member_names]
 
     @property
+    def presence(self) -> list[str]:
+        """What says whether the classes of out-of-fold images are there, where members of its own do; else none."""
+        return self._presence_of("valid")
+
+    @property
+    def test_presence(self) -> list[str]:
+        """The same of test images."""
+        return self._presence_of("test")
+
+    def _presence_of(self, split: str) -> list[str]:
+        return [paths.ensemble_file(self.name, f"{split}-whether.zarr")] if self.whether else []
+
+    @property
+    def selection(self) -> list[str]:
+        """Where members are searched for, what was chosen; else none."""
+        return [paths.ensemble_file(self.name, "selection.yaml")] if self.search else []
+
+    @property
+    def search_settings(self) -> dict[str, Any]:
+        """How members are searched for."""
+        return self.search.model_dump(mode="json", exclude_none=True)
+
+    @property
     def comparison_work(self) -> Work:
         """What the comparison with the members has to do."""
         images = self.dataset.train_work
@@ -177,16 +218,25 @@ class Ensemble:
 
 @dataclasses.dataclass(frozen=True)
 class Blend:
-    """The blend of an ensemble's stores for a split: valid (the folds that no member has seen) or test."""
+    """The blend of an ensemble's stores for a split: valid (the folds that no member has seen) or test.
+
+    Parameters
+    ----------
+    ensemble : the ensemble.
+    split : valid or test.
+    role : where, of the members whose blend becomes masks, or whether, of those that say whether a class is there.
+    """
 
     ensemble: Ensemble
     split: str
+    role: str = "where"
 
     @functools.cached_property
     def blended(self) -> list[Member]:
         """The members that take part."""
         ensemble = self.ensemble
-        return [member for member in ensemble.members if self.split == "test" or member.fold in ensemble.folds]
+        members = ensemble.whether_members if self.role == "whether" else ensemble.members
+        return [member for member in members if self.split == "test" or member.fold in ensemble.folds]
 
     @property
     def stores(self) -> list[str]:
@@ -201,6 +251,7 @@ class Blend:
                 "store": f"{member.run}/{member.checkpoint}",
                 "fold": member.fold,
                 "weight": member.weight(self.split),
+                **({"candidate": self.ensemble.name_of(member)} if self.ensemble.search else {}),
             }
             for member in self.blended
         ]
@@ -209,6 +260,27 @@ class Blend:
     def sharpen(self) -> float | None:
         """The power that probabilities are raised to before they are averaged."""
         return self.ensemble.sharpen
+
+    @property
+    def voters(self) -> list[str]:
+        """Where members vote, the decision of each in the order of `stores`; else none."""
+        return [self.ensemble.decision_of(member) for member in self.blended] if self.ensemble.vote else []
+
+    @property
+    def selection(self) -> list[str]:
+        """Where members are searched for, what was chosen; else none."""
+        return self.ensemble.selection
+
+    @property
+    def black(self) -> list[str]:
+        """Where images are black, if probabilities are set to 0 there; else none."""
+        return [paths.black_store(*self.black_images)] if self.black_images else []
+
+    @property
+    def black_images(self) -> tuple[str, int] | None:
+        """The split and the grey value of the images whose black counts, if it does."""
+        grey = self.ensemble.decision.black
+        return None if grey is None else (IMAGES_OF[self.split], grey)
 
     @property
     def allow_squeezed(self) -> bool:
@@ -250,9 +322,11 @@ def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, E
     for row in sheet.rows:
         keys = tuple(keys_of_row(row))
         for checkpoint in CHECKPOINTS:
-            ensembles[experiment_name(row.experiment, row.folds, checkpoint)] = Ensemble(
+            name = experiment_name(row.experiment, row.folds, checkpoint)
+            ensembles[name] = Ensemble(
                 dataset,
                 sheet,
+                name,
                 groups=(RunGroup(keys, 1.0),),
                 checkpoints=(checkpoint,),
                 folds=tuple(key.fold for key in keys),
@@ -270,10 +344,10 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
     keys = run_keys(sheet.runs)
     for name, entry in config.ensembles.items():
         try:
-            # A query takes a run once: rows of the sheet that differ in `folds` alone share their runs.
-            chosen = [dict.fromkeys(compress(keys, select(columns, one.query))) for one in entry.members]
-            groups = [RunGroup(tuple(runs), one.weight) for runs, one in zip(chosen, entry.members, strict=True)]
-            ensembles[name] = _ensemble(dataset, sheet, groups, entry)
+            chosen, whether = (
+                _groups(queries, columns, keys) for queries in (entry.members or entry.where, entry.whether)
+            )
+            ensembles[name] = _ensemble(dataset, sheet, name, chosen, whether, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
     if config.submission not in config.ensembles:
@@ -282,31 +356,56 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
     return ensembles
 
 
-def _ensemble(dataset: DatasetPlan, sheet: Sheet, groups: list[RunGroup], entry: EnsembleEntry) -> Ensemble:
+def _groups(queries: Sequence[Query] | None, columns: dict[str, Any], keys: Sequence[RunKey]) -> tuple[RunGroup, ...]:
+    """Return the runs of each query; it takes a run once: rows of the sheet that differ in `folds` alone share runs."""
+    groups = tuple(
+        RunGroup(tuple(dict.fromkeys(compress(keys, select(columns, one.query)))), one.weight) for one in queries or ()
+    )
     selected = [key for group in groups for key in group.runs]
     if len(set(selected)) < len(selected):
         twice = next(key for key in selected if selected.count(key) > 1)
         raise ConfigError(
             f"one run is selected twice: {'/'.join(map(str, twice))}; make the queries exclude each other"
         )
-    trained: dict[tuple[str, ...], set[int]] = {}
-    for key in selected:
-        trained.setdefault(key.experiment, set()).add(key.fold)
-    folds = tuple(sorted(set.intersection(*trained.values())))
+    return groups
+
+
+def _ensemble(
+    dataset: DatasetPlan,
+    sheet: Sheet,
+    name: str,
+    groups: tuple[RunGroup, ...],
+    whether: tuple[RunGroup, ...],
+    entry: EnsembleEntry,
+) -> Ensemble:
     decision = entry.decision or dataset.config.decision
-    if decision.how != "fixed" and not folds:
-        raise ConfigError(f"nothing to {decision.how} on: no fold was trained by all members; use `how: fixed`")
+    folds = _common_folds([*groups, *whether])
+    if not folds and (decision.how != "fixed" or entry.search):
+        what = "search among" if entry.search else f"{decision.how} on"
+        raise ConfigError(f"nothing to {what}: no fold was trained by all members; use `how: fixed`")
     return Ensemble(
         dataset,
         sheet,
-        groups=tuple(groups),
+        name,
+        groups=groups,
         checkpoints=entry.checkpoints,
         folds=folds,
         sharpen=entry.sharpen,
         decision=decision,
         # In a smoke run, a network of three epochs may well answer about 0.5 everywhere
         allow_squeezed=dataset.config.smoke or entry.allow_squeezed,
+        whether=whether,
+        vote=entry.blend == "vote",
+        search=entry.search,
     )
+
+
+def _common_folds(groups: Sequence[RunGroup]) -> tuple[int, ...]:
+    """Return the folds that every experiment of some groups has trained."""
+    trained: dict[tuple[str, ...], set[int]] = {}
+    for key in (key for group in groups for key in group.runs):
+        trained.setdefault(key.experiment, set()).add(key.fold)
+    return tuple(sorted(set.intersection(*trained.values())))
 
 
 def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Member, ...]:
@@ -328,31 +427,3 @@ def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Me
         for checkpoint in checkpoints
     ]
     return tuple(sorted(members, key=lambda member: (member.run, member.checkpoint)))
-
-
-def per_class(value: Any, classes: list[str]) -> list[Any]:
-    """Return one value per class from one number or a mapping of classes.
-
-    Examples
-    --------
-    >>> per_class(0.5, ["Fish", "Flower"]), per_class({"Flower": 1, "Fish": 2}, ["Fish", "Flower"])
-    ([0.5, 0.5], [2, 1])
-    """
-    return [value[name] for name in classes] if isinstance(value, dict) else [value] * len(classes)
-
-
-def blend_threshold(threshold: float, given_for: float | None, sharpen: float | None) -> float:
-    """Return the threshold of a blend of p to the power `sharpen` that cuts where `threshold` does.
-
-    Parameters
-    ----------
-    threshold : in [0, 1].
-    given_for : the power of p that `threshold` is given for; None is p itself.
-    sharpen : the power that is averaged in the blend; None is p itself.
-
-    Examples
-    --------
-    >>> blend_threshold(0.25, None, 0.5), blend_threshold(0.7, 0.5, 0.5), round(blend_threshold(0.7, 0.5, None), 4)
-    (0.5, 0.7, 0.49)
-    """
-    return threshold if given_for == sharpen else threshold ** ((sharpen or 1) / (given_for or 1))

@@ -45,3 +45,8 @@ def weights_file(encoder: str, start: str) -> str:
 def ensemble_file(ensemble: str, file: str) -> str:
     """Return a file, or store, of an ensemble."""
     return f"<ensembles>/{ensemble}/{file}"
+
+
+def black_store(split: str, grey: int) -> str:
+    """Return the store of what is black in the images of a split (train or test), up to a grey value."""
+    return f"<results>/dataset/black-{split}-{grey}.zarr"

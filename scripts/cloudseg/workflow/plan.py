@@ -7,6 +7,7 @@ A rule asks the object that its wildcards name: ``stores=of_blend("stores")`` is
 import functools
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
-from cloudseg.workflow.dataset import SPLITS, DatasetPlan, Images, PixelStore
+from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.leaderboard import public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
@@ -68,6 +69,10 @@ class Plan:
         """Return the images of a split at a size."""
         return PixelStore(self.dataset, split, size)
 
+    def black_store(self, split: str, grey: str | int) -> BlackStore:
+        """Return where the images of a split are black up to a level of grey."""
+        return BlackStore(self.dataset, split, int(grey))
+
     def initial_weights(self, encoder: str, start: str) -> InitialWeights:
         """Return the initial weights of an encoder by the name of their file."""
         return self.starts[encoder, start]
@@ -98,6 +103,14 @@ class Plan:
     def blend(self, ensemble: str, split: str) -> Blend:
         """Return the blend of an ensemble for a split."""
         return Blend(self.ensemble(ensemble), split)
+
+    def valid_blend(self, ensemble: str) -> Blend:
+        """Return the blend of an ensemble for its out-of-fold images."""
+        return Blend(self.ensemble(ensemble), "valid")
+
+    def whether(self, ensemble: str, split: str) -> Blend:
+        """Return the blend of the members of an ensemble that say whether a class is there."""
+        return Blend(self.ensemble(ensemble), split, role="whether")
 
     def chain(self, ensemble: str) -> Chain:
         """Return the chain from images to the submission of an ensemble."""
@@ -137,6 +150,7 @@ class Plan:
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last",
             "split": "valid|test",
+            "grey": r"0|[1-9]\d*",
         }
 
     @property
@@ -164,7 +178,7 @@ class Plan:
         """The jobs that make everything: rule to the wildcards of each."""
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
-        tested_keys = {key for name in wanted for group in self.ensembles[name].groups for key in group.runs}
+        tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
         tested = [key.wildcards for key in sorted(tested_keys)]
         sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
         once: list[dict[str, str]] = [{}]
@@ -180,6 +194,7 @@ class Plan:
             "predict": [run | {"split": "valid"} for run in runs] + [run | {"split": "test"} for run in tested],
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
             + [{"ensemble": name, "split": "test"} for name in wanted],
+            **self._further_jobs(wanted),
             "surface": [{"ensemble": name} for name in self.ensembles],
             "decide": [{"ensemble": name} for name in self.ensembles],
             "compare": [{"ensemble": name} for name in wanted],
@@ -198,6 +213,22 @@ class Plan:
             "job_times": once,
             "explorer": once,
         }
+
+    def _further_jobs(self, wanted: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+        """Return the jobs that only some ensembles ask for, by their rules; a rule that none asks for is left out."""
+        blends = [self.blend(name, "valid") for name in self.ensembles] + [self.blend(name, "test") for name in wanted]
+        blacks = sorted({blend.black_images for blend in blends if blend.black_images})
+        jobs = {
+            "black": [{"split": split, "grey": str(grey)} for split, grey in blacks],
+            "whether": [
+                {"ensemble": name, "split": split}
+                for name in wanted
+                if self.ensembles[name].whether
+                for split in ("valid", "test")
+            ],
+            "search": [{"ensemble": name} for name in wanted if self.ensembles[name].search],
+        }
+        return {rule: each for rule, each in jobs.items() if each}
 
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:

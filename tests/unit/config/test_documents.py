@@ -27,7 +27,11 @@ def test_every_key_has_a_description():
 def test_every_optional_key_has_a_default_or_belongs_to_a_choice():
     without = {key for key, node in KEYS.items() if "default" not in node}
     required = {"name", "dataset", "dataset.source", "recipes", "experiments", "ensembles", "submission"}
-    optional = {key for key in without - required if not key.startswith("recipes.{name}.loss.")}
+    optional = {
+        key.replace("ensembles.{name}.decision", "decision")
+        for key in without - required
+        if not key.startswith("recipes.{name}.loss.") and ".presence.score" not in key
+    }
     assert optional == {
         "recipes.{name}.augmentation[].name",
         "recipes.{name}.augmentation[].p",
@@ -35,7 +39,11 @@ def test_every_optional_key_has_a_default_or_belongs_to_a_choice():
         "recipes.{name}.tta[].view",
         "ensembles.{name}.members",
         "ensembles.{name}.members[].query",
-        "ensembles.{name}.decision",
+        "ensembles.{name}.where[].query",
+        "ensembles.{name}.whether[].query",
+        "decision",
+        "decision.plane_min.level",
+        "decision.plane_min.area",
         "pathvars",
     }
 

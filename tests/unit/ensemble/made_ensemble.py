@@ -77,7 +77,7 @@ def make(folder, classes, *, folds=(0, 0, 0, 1, 1), members=3, tests=4, how="tun
     (folder / "decision.yaml").write_text(yaml.safe_dump(decision.plain(), sort_keys=False))
     scores = image_scores(folder / "valid.zarr", folder / "truth.zarr", decision)
     rows = [(image, name) for image in test_ids for name in classes]
-    write_submission(folder / "test.zarr", decision.cuts, rows, folder / "submission.csv")
+    write_submission(folder / "test.zarr", decision.rule, rows, folder / "submission.csv")
     for split, names in {"train": ids, "test": test_ids}.items():
         write_photos(folder, split, names, random)
     return Made(folder, list(classes), stores, rule, decision, scores)

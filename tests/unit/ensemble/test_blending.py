@@ -7,7 +7,7 @@ from small_stores import CLASSES, SIZE, expected_blend, member, planes, write
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.postprocess import level as level_of
 from cloudseg.storage import stores
-from cloudseg.workflow.ensemble import blend_threshold
+from cloudseg.workflow.decision_rule import blend_threshold
 
 
 @pytest.mark.parametrize("block_bytes", [1, 3000, 2**27])

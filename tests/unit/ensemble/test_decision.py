@@ -6,6 +6,7 @@ from small_stores import CLASSES
 
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.surface import read_surface
 from cloudseg.errors import DamagedFileError
 from cloudseg.postprocess import Cut
@@ -38,7 +39,7 @@ def test_a_decision_reads_back(surface, tmp_path, how, sharpen):
 
 @pytest.mark.parametrize("level", [256, -1, 1.5, "128", None])
 def test_a_level_that_no_pixel_has_is_a_damaged_decision(tmp_path, level):
-    plain = Decision("fixed", 1, {"Fish": Cut(1, 0)}).plain()
+    plain = Decision("fixed", 1, ImageRule.of_cuts({"Fish": Cut(1, 0)})).plain()
     plain["classes"]["Fish"]["level"] = level
     (tmp_path / "decision.yaml").write_text(yaml.safe_dump(plain))
     with pytest.raises(DamagedFileError, match="not a whole decision"):
@@ -46,7 +47,7 @@ def test_a_level_that_no_pixel_has_is_a_damaged_decision(tmp_path, level):
 
 
 def test_a_decision_on_no_number_of_images_is_damaged(tmp_path):
-    plain = Decision("fixed", 1, {"Fish": Cut(1, 0)}).plain() | {"images": "1"}
+    plain = Decision("fixed", 1, ImageRule.of_cuts({"Fish": Cut(1, 0)})).plain() | {"images": "1"}
     (tmp_path / "decision.yaml").write_text(yaml.safe_dump(plain))
     with pytest.raises(DamagedFileError, match="not a whole decision"):
         Decision.read(tmp_path / "decision.yaml", ["Fish"])

@@ -73,9 +73,9 @@ def test_a_blend_without_a_member_is_the_blend_of_the_others_scored_as_any(tmp_p
         blend_stores([member.store for member in others], blended, out, folds=None, **options)
         planes, truth = whole(out), whole(tmp_path / "truth.zarr")[::-1]
         for row, (image, fold) in enumerate(zip(stores.read(out).attrs["ids"], (0, 0, 0, 1, 1), strict=True)):
-            cuts = made.decision.cuts_for(fold)
+            masks = dict(zip(CLASSES, made.decision.rule_for(fold).masks(planes[row]), strict=True))
             for number, name in enumerate(CLASSES):
-                mask, wanted = cuts[name].mask(planes[row, number]), truth[row, number]
+                mask, wanted = masks[name], truth[row, number]
                 total = int(mask.sum()) + int(wanted.sum())
                 dice = 2 * int((mask & wanted).sum()) / total if total else 1.0
                 [said] = scores.loc[(scores["image"] == image) & (scores["class"] == name), "dice"]
@@ -92,7 +92,7 @@ def test_all_members_in_their_order_make_the_very_blend(tmp_path):
 def test_pairs_are_scores_with_the_other_member_as_the_truth(tmp_path):
     made = make(tmp_path, CLASSES)
     found = diagnosed(made, threads=1).agreement
-    fixed = Decision("fixed", 0, made.rule.fixed_cuts(CLASSES))
+    fixed = Decision("fixed", 0, made.rule.fixed(CLASSES))
     for row, member in enumerate(made.members):
         scores = image_scores(member.store, tmp_path / "truth.zarr", fixed)
         mean = scores.groupby(["fold", "class"])["dice"].mean().groupby("fold").mean().mean()

@@ -8,6 +8,7 @@ from score_cells import by_class_and_fold
 from cloudseg.ensemble.comparing import compare, member_scores
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.score_tables import folds_of, write_scores
 from cloudseg.ensemble.scores import expected_score, image_scores, mean_of_images, paired_bootstrap, score_parts
 from cloudseg.ensemble.surface import read_surface, write_surface
@@ -52,7 +53,9 @@ def inputs(tmp_path):
     return tmp_path
 
 
-DECISION = Decision("fixed", len(IDS), {"Fish": Cut(128, 30), "Flower": Cut(64, 0), "Gravel": Cut(100, 1000)})
+DECISION = Decision(
+    "fixed", len(IDS), ImageRule.of_cuts({"Fish": Cut(128, 30), "Flower": Cut(64, 0), "Gravel": Cut(100, 1000)})
+)
 
 
 def scores_of(folder, **options):

@@ -1,15 +1,17 @@
 """The submission: the sample's rows with the decided masks."""
 
 import csv
-import dataclasses
 
 import numpy as np
 import pytest
 from small_stores import CLASSES, SIZE, dice_by_hand, planes, write
 
-from cloudseg.ensemble import submission as submission_module
+from cloudseg.ensemble import masking
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.postprocess import Cut
+
+RULE = ImageRule.of_cuts(dict.fromkeys(CLASSES, Cut(100, 0)))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -19,7 +21,7 @@ def test_submission_is_the_samples_rows_with_the_decided_masks(tmp_path, threads
     blend = write(tmp_path / "test.zarr", p, ids)
     cuts = {"Fish": Cut(150, 30), "Flower": Cut(200, 0)}
     sample = [(image, label) for image in reversed(ids) for label in ("Flower", "Fish")]
-    summary = write_submission(blend, cuts, sample, tmp_path / "submission.csv", threads=threads)
+    summary = write_submission(blend, ImageRule.of_cuts(cuts), sample, tmp_path / "submission.csv", threads=threads)
     with (tmp_path / "submission.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["Image_Label", "EncodedPixels"]
@@ -33,18 +35,18 @@ def test_submission_is_the_samples_rows_with_the_decided_masks(tmp_path, threads
             flat[start - 1 : start - 1 + length] = 1
         mask = flat.reshape(SIZE[::-1]).T
         plane = p[ids.index(image), CLASSES.index(label)]
-        assert dice_by_hand(plane, mask, **dataclasses.asdict(cuts[label])) == 1.0
+        assert dice_by_hand(plane, mask, cuts[label].level, cuts[label].min_size) == 1.0
 
 
 def test_a_mask_that_does_not_read_back_leaves_no_file(tmp_path, monkeypatch):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
-    monkeypatch.setattr(submission_module, "segment", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
+    monkeypatch.setattr(masking, "segment", lambda block, *_, **__: ["1 1"] * (len(block) * 2))
     with pytest.raises(ValueError, match="does not decode to what it was made from"):
-        write_submission(blend, dict.fromkeys(CLASSES, Cut(100, 0)), [("a.jpg", "Fish")], tmp_path / "submission.csv")
+        write_submission(blend, RULE, [("a.jpg", "Fish")], tmp_path / "submission.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["test.zarr"]
 
 
 def test_a_sample_with_strangers_is_refused(tmp_path):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
     with pytest.raises(ValueError, match=r"no probabilities for b\.jpg_Fish"):
-        write_submission(blend, dict.fromkeys(CLASSES, Cut(100, 0)), [("b.jpg", "Fish")], tmp_path / "submission.csv")
+        write_submission(blend, RULE, [("b.jpg", "Fish")], tmp_path / "submission.csv")

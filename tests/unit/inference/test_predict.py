@@ -78,7 +78,7 @@ def test_stores_hold_the_images_in_order(inputs, tmp_path, monkeypatch):
         for row, image_id in enumerate(store.attrs["ids"]):  # one image at a time, by way of Zarr itself
             array = zarr.open(pixels[split], mode="r")["image"]
             image = array[int("".join(filter(str.isdigit, image_id)))][None]
-            mean = mean_of_variants(model, normalise(torch.from_numpy(image), **NORM), FLIPS)
+            mean = mean_of_variants(model, normalise(torch.from_numpy(image), **NORM), FLIPS).planes
             alone = quantise(resize(mean, (20, 30)))[0].numpy()
             assert np.abs(store[row].astype(int) - alone).max() <= 1
     assert bytes_of(outputs["best-test"]) != bytes_of(outputs["last-test"])
@@ -282,7 +282,7 @@ def test_a_recipe_is_shown_in_all_its_views(inputs, tmp_path):
         image = normalise(torch.from_numpy(pixels["image"][row][None]), **NORM)
         total, weights = 0, 0
         for variant in variants:
-            probability = predict_variant(model, image, variant.operations, Intensities(black, white))
+            probability = predict_variant(model, image, variant.operations, Intensities(black, white)).planes
             seen = footprint(variant.operations, image)
             weight = variant.weight * (1 if seen is None else seen)
             total, weights = total + weight * probability, weights + weight
@@ -330,5 +330,5 @@ def test_a_grey_checkpoint_gets_grey_images(inputs, tmp_path):
     outputs = run(tmp_path, tmp_path / "out")
     image = torch.from_numpy(zarr.open(pixels_of_test(inputs / "pixels.zarr"), mode="r")["image"][:1])
     image = normalise(image, **NORM, channels=1)
-    expected = quantise(resize(mean_of_variants(model.eval(), image, FLIPS), (20, 30)))[0].numpy()
+    expected = quantise(resize(mean_of_variants(model.eval(), image, FLIPS).planes, (20, 30)))[0].numpy()
     assert np.abs(stores.read(outputs["last-test"])[0].astype(int) - expected).max() <= 1

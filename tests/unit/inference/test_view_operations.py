@@ -62,10 +62,10 @@ def images(count=3, size=(24, 36)):
 
 @pytest.mark.parametrize("flip", FLIPS, ids=lambda flip: flip.name)
 def test_each_view_is_undone(flip):
-    plain = quantise(mean_of_variants(Equivariant(), images(), [IDENTITY]))
-    seen = quantise(mean_of_variants(Equivariant(), images(), [flip]))
+    plain = quantise(mean_of_variants(Equivariant(), images(), [IDENTITY]).planes)
+    seen = quantise(mean_of_variants(Equivariant(), images(), [flip]).planes)
     assert (plain.int() - seen.int()).abs().max() <= 1
-    all_views = quantise(mean_of_variants(Equivariant(), images(), FLIPS))
+    all_views = quantise(mean_of_variants(Equivariant(), images(), FLIPS).planes)
     assert (plain.int() - all_views.int()).abs().max() <= 1
     assert plain.float().std() > 20  # there was something to tell apart
 
@@ -88,14 +88,14 @@ OPERATIONS = {
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_view_is_undone_where_it_looked(name):
     operations = OPERATIONS[name]
-    plain = quantise(mean_of_variants(PerPixel(), smooth(), [IDENTITY])).int()
-    probability, seen = predict_variant(PerPixel(), smooth(), operations), footprint(operations, smooth())
+    plain = quantise(mean_of_variants(PerPixel(), smooth(), [IDENTITY]).planes).int()
+    probability, seen = predict_variant(PerPixel(), smooth(), operations).planes, footprint(operations, smooth())
     covered = torch.ones(64, 96, dtype=torch.bool) if seen is None else seen[0, 0] == 1
     assert probability.shape == plain.shape
     assert (plain - quantise(probability).int()).abs()[..., covered].max() <= 1
     assert covered[20:-20, 30:-30].all()  # the middle is always seen
     assert covered.all() == (not any(isinstance(each, Crop | Rotate) for each in operations))
-    mean = mean_of_variants(PerPixel(), smooth(), [IDENTITY, Variant(name, operations, 3)])
+    mean = mean_of_variants(PerPixel(), smooth(), [IDENTITY, Variant(name, operations, 3)]).planes
     assert (plain - quantise(mean).int()).abs().max() <= 1  # the unseen pixels too
     assert plain[0, 0].max() - plain[0, 0].min() > 30
 
@@ -110,7 +110,7 @@ def test_pixels_outside_carry_no_weight():
             shown.append(image)
             return torch.full_like(image[:, :1], float(len(shown)))
 
-    mean = mean_of_variants(Counting(), smooth((8, 12)), [IDENTITY, crop])[0, 0]
+    mean = mean_of_variants(Counting(), smooth((8, 12)), [IDENTITY, crop]).planes[0, 0]
     one, two = torch.sigmoid(torch.tensor([1.0, 2.0]))
     expected = torch.full((8, 12), one.item())
     expected[2:6, 3:9] = (one + 3 * two) / 4
@@ -184,7 +184,7 @@ def test_views_are_weighted_after_the_sigmoid():
         flipped = torch.from_numpy(planes[flip].copy())
         probability = 1 / (1 + np.exp(-Lopsided()(flipped).numpy().astype(np.float64)))
         expected = expected + variant.weight / 4.5 * probability[flip]
-    np.testing.assert_allclose(mean_of_variants(Lopsided(), image, variants).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(mean_of_variants(Lopsided(), image, variants).planes.numpy(), expected, atol=1e-6)
 
 
 def test_no_view_is_refused():

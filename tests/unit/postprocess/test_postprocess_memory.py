@@ -5,9 +5,18 @@ import mmap
 
 import numpy as np
 import pytest
-from postprocess_oracles import large_components, pattern, smooth_plane, text_of
+from postprocess_oracles import cut_mask, large_components, pattern, seeded_components, smooth_plane, text_of
 
-from cloudseg.postprocess import blend, decode_rle, dice_surface, encode_rle, remove_small_components, segment
+from cloudseg.postprocess import (
+    blend,
+    decode_rle,
+    dice_surface,
+    encode_rle,
+    keep_seeded_components,
+    plane_histograms,
+    remove_small_components,
+    segment,
+)
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -61,6 +70,10 @@ def test_planes(fenced, shape):
     surface = dice_surface(plane[None, None], truth[None, None], [0, 9, 90])
     for laid, truth_laid in zip(layouts(fenced, plane), layouts(fenced, truth.astype(np.uint8)), strict=True):
         assert segment(laid[None, None], 128 / 255, 9) == [text_of(mask)]
+        cut = segment(laid[None, None], levels=128, min_sizes=9, highs=200, top_levels=60, top_areas=plane.size // 3)
+        assert cut == [text_of(cut_mask(plane, 128, 9, 200, 60, plane.size // 3))]
+        assert (keep_seeded_components(truth_laid, laid, 9) == seeded_components(truth, plane, 9)).all()
+        assert plane_histograms(laid[None, None]).tolist() == [[np.bincount(plane.ravel(), minlength=256).tolist()]]
         assert encode_rle(truth_laid) == text_of(truth)
         assert (remove_small_components(truth_laid, 9) == large_components(truth, 9)).all()
         assert (dice_surface(laid[None, None], truth_laid[None, None], [0, 9, 90]) == surface).all()

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from postprocess_oracles import (
     ORDERS,
     PATTERNS,
+    cut_mask,
     large_components,
     large_components_by_opencv,
     lay_out,
@@ -19,7 +20,7 @@ from postprocess_oracles import (
     text_of,
 )
 
-from cloudseg.postprocess import Cut, level, segment
+from cloudseg.postprocess import NOTHING, Cut, level, segment
 
 
 def expected(probabilities, levels, min_sizes):
@@ -57,6 +58,42 @@ def test_every_level_of_a_plane():
     assert segment(probabilities, thresholds, np.arange(256) % 30) == wanted
     assert segment(probabilities, levels=np.arange(256), min_sizes=np.arange(256) % 30) == wanted
     assert [text_of(Cut(v, v % 30).mask(plane)) for v in range(256)] == wanted
+
+
+BYTES, AREAS = st.integers(0, 255), st.integers(0, 300)
+
+
+@patient
+@given(planes(), BYTES, AREAS, BYTES, BYTES, st.integers(0, 5000), st.sampled_from(ORDERS))
+def test_the_text_of_a_plane_is_that_of_its_cut(plane, least, min_size, high, top_level, top_area, order):
+    probabilities = lay_out(plane[None, None], order)
+    got = segment(probabilities, levels=least, min_sizes=min_size, highs=high, top_levels=top_level, top_areas=top_area)
+    assert got == [text_of(cut_mask(plane, least, min_size, high, top_level, top_area))]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (63, 70), (64, 64), (65, 63), (192, 129)])
+@pytest.mark.parametrize("order", ["C", "Fortran"])
+def test_hard_patterns_with_seeds(name, shape, order):
+    plane = pattern(name, *shape) * np.uint8(200)
+    plane[:: max(shape[0] // 5, 1), :: max(shape[1] // 3, 1)] += 50  # on the pattern and beside it
+    got = segment(lay_out(plane[None, None], order), levels=200, min_sizes=2, highs=250)
+    assert got == [text_of(cut_mask(plane, 200, 2, 250))]
+    area = int((plane >= 200).sum())
+    got = [segment(lay_out(plane[None, None], order), levels=50, top_levels=200, top_areas=area + n) for n in (0, 1)]
+    assert got == [[text_of(plane > 0)], [""]]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [None, 3])
+def test_each_plane_has_its_level_and_each_class_its_cut(order, threads):
+    rng = np.random.default_rng(6)
+    probabilities = np.stack([[smooth_plane(rng, (70, 90), 3, 0.2) for _ in range(3)] for _ in range(25)])
+    levels = rng.choice([0, 1, 60, 128, 255, NOTHING], (25, 3))
+    rules = {"min_sizes": [3, 0, 40], "highs": [200, 0, 150], "top_levels": [0, 180, 255], "top_areas": [0, 900, 0]}
+    got = segment(lay_out(probabilities, order), levels=levels, threads=threads, **rules)
+    each = list(zip(*rules.values(), strict=True))
+    assert got == [text_of(cut_mask(probabilities[n, c], levels[n, c], *each[c])) for n in range(25) for c in range(3)]
 
 
 @pytest.mark.parametrize("shape", [(350, 525), (1400, 2100), (3200, 3200)])
@@ -129,6 +166,14 @@ def test_wrong_arguments(arguments, error, match):
         ({"levels": 256}, ValueError, "levels: expected whole numbers in 0..255, got 256"),
         ({"levels": [128, -1, 0]}, ValueError, "-1"),
         ({"levels": [128, 127]}, ValueError, "levels.*3 .one per class.*2"),
+        ({"levels": np.full((3, 2), 128)}, ValueError, r"levels: expected shape \(2, 3\), one per plane, got \(3, 2\)"),
+        ({"levels": np.full((2, 3), 257)}, ValueError, "levels: expected whole numbers in 0..256, got 257 to 257"),
+        ({"levels": np.full((2, 3), -1)}, ValueError, "levels: expected whole numbers in 0..256, got -1 to -1"),
+        ({"levels": np.full((2, 3), 0.5)}, TypeError, "levels: expected whole numbers, got dtype float64"),
+        ({"levels": 128, "highs": 256}, ValueError, "highs: expected whole numbers in 0..255, got 256"),
+        ({"levels": 128, "highs": [1, 2]}, ValueError, "highs.*3 .one per class.*2"),
+        ({"levels": 128, "top_levels": -1}, ValueError, "top_levels: expected at least 0, got -1"),
+        ({"levels": 128, "top_areas": 0.5}, TypeError, "top_areas: expected a whole number, got 0.5"),
     ],
 )
 def test_wrong_levels(settings, error, match):

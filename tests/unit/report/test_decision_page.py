@@ -60,7 +60,8 @@ def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):
             assert cell["dice"] == pytest.approx(dice[number, levels, MIN_SIZES.index(cell["size"])].mean(), abs=1e-5)
         wanted = {("fixed", 128, 20), ("chosen", made.decision.cuts[name].level, made.decision.cuts[name].min_size)}
         wanted |= {
-            ("chosen on other folds", cuts[name].level, cuts[name].min_size) for cuts in made.decision.nested.values()
+            ("chosen on other folds", rule.classes[name].cut.level, rule.classes[name].cut.min_size)
+            for rule in made.decision.nested.values()
         }
         assert {(mark["kind"], round(mark["threshold"] * 255), mark["size"]) for mark in marks} == wanted
         column = MIN_SIZES.index(made.decision.cuts[name].min_size)

@@ -9,6 +9,7 @@ from browser import CHROMIUM, MISSING, browser, errors, overflow, show
 from explored import MIN_SIZES, Explored
 
 from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.scores import image_scores, mean_of_images
 from cloudseg.postprocess import Cut, level
 from cloudseg.storage import stores
@@ -102,7 +103,7 @@ def test_masks_and_dice_are_those_of_the_core(driver, page, explored, sources):
         mask = cuts[klass].mask(planes_of(sources[source], image)[klass])
         assert np.array_equal(np.reshape(found["mask"], explored.size), mask)
         assert np.array_equal(np.reshape(found["drawn"], explored.size) > 0, mask == 1)
-        fixed = Decision("fixed", 5, dict(zip(ODD, cuts, strict=True)))
+        fixed = Decision("fixed", 5, ImageRule.of_cuts(dict(zip(ODD, cuts, strict=True))))
         scores = image_scores(sources[source].stores["valid"], explored.truth, fixed)
         own = scores[scores["image"] == image["name"]]["dice"].tolist() if image["split"] == "valid" else [None] * 4
         assert found["numbers"]["image"] == pytest.approx(own, abs=1e-12)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cloudseg.ensemble.decision import Decision
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.postprocess import Cut
 from cloudseg.report.leaderboard import baselines, common_folds, fold_spread, leaderboard, mean_dice
 from cloudseg.report.markdown import escaped, markdown_table
@@ -15,8 +16,8 @@ ROW = {
     **{"encoder": "resnet34", "decoder": "fpn", "size": "x4", "recipe": "flips", "folds": 2},
     **{"name": "r", "loss": "BCEDice", "best": "b", "last": "l"},
 }
-FIXED = Decision("fixed", 6, {"Fish": Cut(128, 100)})
-TUNED = Decision("tune", 6, {"Fish": Cut(128, 100), "Flower": Cut(64, 200)})
+FIXED = Decision("fixed", 6, ImageRule.of_cuts({"Fish": Cut(128, 100)}))
+TUNED = Decision("tune", 6, ImageRule.of_cuts({"Fish": Cut(128, 100), "Flower": Cut(64, 200)}))
 
 
 def scores(fixed, tuned=math.nan, nested=math.nan, folds=(0, 1)):
@@ -159,7 +160,7 @@ def test_each_row_has_the_dice_of_its_own_folds_and_all_compare_on_the_common_on
 
 
 def test_a_sharpened_threshold_stands_beside_the_probability_that_it_is():
-    sharpened = Decision("fixed", 6, {"Fish": Cut(179, 9)}, sharpen=0.5)
+    sharpened = Decision("fixed", 6, ImageRule.of_cuts({"Fish": Cut(179, 9)}), sharpen=0.5)
     tables = {"b": scores(0.61), "l": scores(0.62), "s": scores(0.6)}
     table = leaderboard([ROW], {"s": {}}, tables, {"b": FIXED, "l": FIXED, "s": sharpened}, {}, [0, 1])
     cells = next(line for line in page(table, ["Fish"], 6, [0, 1]).splitlines() if "p^0.5" in line).split("|")

@@ -52,7 +52,7 @@ def written(made, member=None):
         OutOfFold(Photos(made / "raw", "train", made / "train.tsv", SIZE), valid, best, made / "truth.zarr"),
         Submitted(Photos(made / "raw", "test", made / "test.tsv", SIZE), test),
         scores=made.scores,
-        pixels=submitted_pixels(made / "submission.csv", test.ids, made.classes),
+        pixels=submitted_pixels(made / "submission.csv", test.blended.ids, made.classes),
         ensemble="all",
         member="" if member is None else f"m{member}",
         seed=1,
@@ -92,7 +92,7 @@ def test_the_members_mask_is_its_own(tmp_path):
     found = written(made, member=2)
     store = stores.read(made.members[2].store)
     for row, image in enumerate(store.attrs["ids"]):
-        cut = made.decision.cuts_for(store.attrs["fold"][row])["Fish"]
+        cut = made.decision.rule_for(store.attrs["fold"][row]).classes["Fish"].cut
         mask = cut.mask(stores.read_images(store, slice(row, row + 1))[0, 0])
         assert found["train", image]["member"].get(0, (0, None))[0] == mask.sum()
 

@@ -124,6 +124,11 @@ def test_a_shard_holds_at_most_its_bytes_but_one_image():
     assert Spec((2, 8), "float64", ("a", "b")).shard == 2
 
 
+def test_a_shard_may_be_asked_to_hold_fewer_images():
+    assert [Spec((100, 70), "uint8", ("a", "b"), most).shard for most in (1, 2, 3, 50)] == [1, 2, 3, 3]
+    assert Spec((0, 70), "uint8", ("a", "b"), 2).shard == 1
+
+
 def test_the_same_content_is_the_same_bytes_whatever_the_threads(tmp_path):
     content = build(tmp_path / "a.zarr")
     writer = Writer(tmp_path / "b.zarr", GROUP, {"ids": ["a", "b"]})

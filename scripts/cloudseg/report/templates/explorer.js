@@ -170,6 +170,9 @@ function writeControls() {
 }
 
 function decidedText(source) {
+  if (source.further)
+    return `Its decision asks for more (${source.further}), which is not drawn here: masks and Dice are those of a `
+      + "threshold and a minimum size alone, for planes that all count.";
   if (source.how === "fixed") return "Its decision is fixed in the config.";
   const honest = source.nested === null ? "" :
     ` The leaderboard's ${four(source.nested)} is nested: each fold is decided by what the others choose.`;

@@ -1,0 +1,139 @@
+"""Checks of decisions and of the roles of an ensemble's members that need more than one key."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from cloudseg.config.decision import DecisionEntry, pixels_of
+from cloudseg.config.model import Config, EnsembleEntry
+
+PER_CLASS = ("threshold", "min_size", "presence.threshold", "plane_min.level", "plane_min.area", "high", "rates")
+WHOLE_CHOICES = {"presence": "a threshold of presence", "plane_min": "plane_min", "high": "high"}
+
+
+def decisions(config: Config) -> dict[str, DecisionEntry]:
+    """Return every decision of a config by its key, such as ``ensembles.all.decision``."""
+    own = {f"ensembles.{name}.decision": entry.decision for name, entry in config.ensembles.items() if entry.decision}
+    return {"decision": config.decision, **own}
+
+
+def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: int) -> Iterator[str]:
+    """Yield what is wrong with a decision whose keys are each sound, on planes of so many pixels."""
+    yield from _per_class_problems(decision, classes)
+    yield from _presence_problems(decision, plane)
+    yield from _tuning_problems(decision)
+    yield from _order_problems(decision, classes)
+    if decision.how != "rate":
+        for key in ("rates", "rate_of"):
+            if getattr(decision, key) is not None:
+                yield f"{key}: expected `how: rate` beside it, got `how: {decision.how}`"
+    if decision.how in ("grid", "rate"):
+        for key in ("presence", "plane_min", "high"):
+            if getattr(decision, key) is not None:
+                yield f"{key}: expected `how: fixed` or `how: tune` beside it, got `how: {decision.how}`"
+
+
+def value_at(decision: DecisionEntry, key: str) -> Any:
+    """Return the value of a key of a decision such as ``plane_min.level``, None where it is left out or is a word."""
+    value: Any = decision
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return None if isinstance(value, str) else value
+
+
+def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry) -> Iterator[str]:
+    """Yield what is wrong with the roles of an ensemble's members.
+
+    Parameters
+    ----------
+    entry : the ensemble.
+    decision : its own, or the config's.
+    """
+    given = [key for key in ("members", "where", "whether") if getattr(entry, key) is not None]
+    if not given:
+        yield "members: the key is missing"
+    elif given == ["whether"]:
+        yield "where: the key is missing; beside `whether` it says which runs give the masks"
+    elif given not in (["members"], ["where", "whether"]):
+        yield f"{given[-1]}: expected `members` alone, or `where` and `whether`, got {' and '.join(given)}"
+    if entry.whether is not None and decision.presence is None:
+        yield "whether: expected `decision.presence` beside it, whose score these members give, got none"
+    if entry.search is not None and entry.sharpen is not None:
+        yield "sharpen: expected `search.sharpen`, a list to choose from, since the ensemble is searched for"
+    if entry.search is not None and "members" not in given:
+        yield "search: expected `members` beside it, to choose from, got where and whether"
+    if entry.blend == "vote":
+        for key in ("sharpen", "search"):
+            if getattr(entry, key) is not None:
+                yield f"{key}: expected none beside `blend: vote`, which counts masks"
+
+
+def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield where the numbers of a decision are not one per class."""
+    named = ", ".join(classes)
+    for key in PER_CLASS:
+        value = value_at(decision, key)
+        if isinstance(value, tuple) and len(value) != len(classes):
+            yield f"{key}: expected {len(classes)} numbers, one per class ({named}), got {list(value)}"
+        elif isinstance(value, dict) and set(value) != set(classes):
+            yield f"{key}: expected one number per class ({named}), got {', '.join(value)}"
+
+
+def _presence_problems(decision: DecisionEntry, plane: int) -> Iterator[str]:
+    presence, how = decision.presence, decision.how
+    if presence is None:
+        if decision.best is not None:
+            yield "best: expected `presence` beside it, whose score says which class is the best, got none"
+        if how == "expected":
+            yield "presence: the key is missing; `how: expected` needs its score, such as {score: {top: 9.5%}}"
+        return
+    for score in presence.score:
+        if score.top is not None and (pixels := pixels_of(score.top, plane)) > plane:
+            yield f"presence.score.top: expected at most the {plane:,} pixels of the submission grid, got {pixels:,}"
+    if len(presence.score) > 1 and (how != "tune" or presence.threshold is not None):
+        yield "presence.score: expected one score, got a list; only `how: tune` without a threshold chooses one"
+    if how == "fixed" and presence.threshold is None:
+        yield "presence.threshold: the key is missing; `how: tune` would choose it"
+    if how == "expected":
+        if presence.threshold is not None:
+            yield "presence.threshold: expected none, since `how: expected` says which planes count"
+        for key in ("best", "plane_min", "high"):
+            if getattr(decision, key) is not None:
+                yield f"{key}: expected none beside `how: expected`"
+
+
+def _tuning_problems(decision: DecisionEntry) -> Iterator[str]:
+    left_open = [key for key in ("plane_min", "high") if getattr(decision, key) == "tune"]
+    if decision.how != "tune":
+        yield from (f"{key}: `tune` needs `how: tune` beside it, got `how: {decision.how}`" for key in left_open)
+        return
+    if decision.presence is not None and decision.presence.threshold is None:
+        left_open.insert(0, "presence")
+    if len(left_open) > 1:
+        first = WHOLE_CHOICES[left_open[0]]
+        yield (
+            f"{left_open[1]}: expected numbers, since `how: tune` chooses {first}: beside level and minimum size it "
+            f"chooses one of {', '.join(WHOLE_CHOICES.values())}"
+        )
+
+
+def _order_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield top and high levels below the threshold, where that is not chosen."""
+    if decision.how != "fixed":
+        return
+    lowest = _by_class(decision.threshold, classes)
+    for key in ("plane_min.level", "high"):
+        given = _by_class(value_at(decision, key), classes)
+        if low := [name for name in given if given[name] < lowest.get(name, 0)]:
+            yield (
+                f"{key}: expected at least the threshold, {lowest[low[0]]} of {low[0]}, got {given[low[0]]} "
+                f"({len(low)} of {len(classes)} classes)"
+            )
+
+
+def _by_class(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
+    """Return a number for each class that has one."""
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return dict(value)
+    return dict(zip(classes, value if isinstance(value, tuple) else [value] * len(classes), strict=False))
