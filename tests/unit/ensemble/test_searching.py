@@ -245,8 +245,8 @@ def test_level_and_size_alone_are_what_tuning_decides(surface):
     decision, scores = decide(sums, counts, min_sizes, folds, classes=CLASSES, rule=DecisionRule(**options))
     rule = ImageRule.of_cuts(dict.fromkeys(CLASSES, Cut(0, 0)))
     found = search(blocks_of(planes, truth, [0, 0, 1, 1, 1], size=32), Space(rule, min_sizes), folds)
-    assert found.rule == ImageRule.of_cuts(decision.cuts)
-    assert found.nested == {fold: ImageRule.of_cuts(cuts) for fold, cuts in decision.nested.items()}
+    assert found.rule == decision.rule
+    assert found.nested == decision.nested
     rows = scores[scores["class"].isin(CLASSES) & scores["fold"].notna()].set_index(["fold", "class"])
     for f, fold in enumerate(folds):
         for c, name in enumerate(CLASSES):
