@@ -7,6 +7,7 @@ import pandas as pd
 
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.masking import ImageRule
+from cloudseg.ensemble.neighbourhood import best_neighbourhood
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import Cut, level
 
@@ -30,9 +31,8 @@ def tune(dice: np.ndarray) -> tuple[int, int]:
     >>> tune(dice)
     (158, 2)
     """
-    smooth = _box_mean(_box_mean(dice, NEAR_LEVELS, axis=0), NEAR_SIZES, axis=1)
-    chosen_level, size = np.unravel_index(np.argmax(np.round(smooth, 12)), dice.shape)
-    return int(chosen_level), int(size)
+    (chosen_level, size), _ = best_neighbourhood(dice, (NEAR_LEVELS, NEAR_SIZES))
+    return chosen_level, size
 
 
 def grid(dice: np.ndarray, thresholds: Sequence[float], min_sizes: Sequence[int]) -> tuple[int, int]:
@@ -62,15 +62,6 @@ def grid(dice: np.ndarray, thresholds: Sequence[float], min_sizes: Sequence[int]
     # Pairs that make the same masks must count as equal, whatever the order their Dice was summed in
     row, column = np.unravel_index(np.argmax(np.round(scored, 12)), scored.shape)
     return levels[row], min_sizes[column]
-
-
-def _box_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
-    sums = np.cumsum(np.insert(values, 0, 0, axis=axis), axis=axis)
-    count = values.shape[axis]
-    high = np.minimum(np.arange(count) + reach + 1, count)
-    low = np.maximum(np.arange(count) - reach, 0)
-    widths = np.expand_dims(high - low, 1 - axis)
-    return (np.take(sums, high, axis=axis) - np.take(sums, low, axis=axis)) / widths
 
 
 def decide(

@@ -1,0 +1,65 @@
+"""The middle of the best neighbourhood: a choice that is not a lone spike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+DIGITS = 12  # of a mean Dice: sums of the same terms in another order differ beyond these
+
+
+def box_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
+    """Return the mean of each value and of its neighbours along an axis, of fewer at the edges.
+
+    Parameters
+    ----------
+    values : float64, of any shape.
+    reach : neighbours to each side.
+    axis : 0 or more.
+
+    Examples
+    --------
+    >>> box_mean(np.array([0.0, 3, 0, 0]), 1, axis=0)
+    array([1.5, 1. , 1. , 0. ])
+    """
+    count = values.shape[axis]
+    sums = np.zeros([length + (number == axis) for number, length in enumerate(values.shape)])
+    np.cumsum(values, axis=axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
+    high = np.minimum(np.arange(count) + reach + 1, count)
+    low = np.maximum(np.arange(count) - reach, 0)
+    means = np.take(sums, high, axis=axis)
+    means -= np.take(sums, low, axis=axis)
+    means /= (high - low).reshape([-1 if number == axis else 1 for number in range(values.ndim)])
+    return means
+
+
+def best_neighbourhood(
+    values: np.ndarray, reaches: Sequence[int], allowed: np.ndarray | None = None
+) -> tuple[tuple[int, ...], float]:
+    """Choose the place in the middle of the best neighbourhood, the first one where several are equal.
+
+    Parameters
+    ----------
+    values : float64, of any shape.
+    reaches : neighbours to each side along each axis; there are fewer at the edges.
+    allowed : bool, broadcast to the shape of the values: the places that may be chosen; None is all. The others
+        count as neighbours all the same.
+
+    Returns
+    -------
+    place : an index per axis.
+    mean : of its neighbourhood, to 12 digits, so that equal choices are equal.
+
+    Examples
+    --------
+    >>> best_neighbourhood(np.array([0.9, 0, 0, 0, 0.6, 0.6, 0.6, 0]), [1])
+    ((5,), 0.6)
+    """
+    smooth = values
+    for axis, reach in enumerate(reaches):
+        if values.shape[axis] > 1:
+            smooth = box_mean(smooth, reach, axis)
+    smooth = np.round(smooth, DIGITS)
+    if allowed is not None:
+        smooth = np.where(allowed, smooth, -np.inf)
+    place = np.unravel_index(np.argmax(smooth), smooth.shape)
+    return tuple(map(int, place)), float(smooth[place])
