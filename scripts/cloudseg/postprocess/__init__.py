@@ -35,7 +35,7 @@ from cloudseg.postprocess.cut import NOTHING, Cut, level
 from cloudseg.postprocess.histograms import plane_histograms
 from cloudseg.postprocess.rle import decode_rle, encode_rle
 from cloudseg.postprocess.segment import segment
-from cloudseg.postprocess.surface import dice_sums, dice_surface
+from cloudseg.postprocess.surface import dice_sums, dice_surface, dice_values
 
 __all__ = [
     "NOTHING",
@@ -45,6 +45,7 @@ __all__ = [
     "decode_rle",
     "dice_sums",
     "dice_surface",
+    "dice_values",
     "encode_rle",
     "fill_holes",
     "keep_seeded_components",

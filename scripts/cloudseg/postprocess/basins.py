@@ -6,7 +6,7 @@ others found *basins*, a hundred to a thousand where there are 184,000 pixels. S
 counted, in memory order, and only basins are united: at saddles, the pixels with two or more arcs.
 """
 
-from cloudseg.postprocess.accounts import AREA, score
+from cloudseg.postprocess.accounts import AREA, row_of, score
 from cloudseg.postprocess.compiling import inlined, stage
 from cloudseg.postprocess.components import find_root
 from cloudseg.postprocess.intrinsics import bit_count, load8, load32, load64, lowest_bit, store32, store64
@@ -169,9 +169,18 @@ def sort_saddles(words, first, last, padded, begins, order):
                 total += count
 
 
+@inlined
+def peak_of(spans, basin):
+    """Return the value of a basin's peak, the last entry of its histogram."""
+    return load32(spans, 2 * basin + 2) - load32(spans, 2 * basin) - 1
+
+
 @stage
 def merge_basins(saddle, value, words, before, hills, masks, arcs, parents, accounts, spans, histograms):
-    """Unite the basins that meet at a saddle: the accounts, and the histograms of what is still to come."""
+    """Unite the basins that meet at a saddle: the accounts, and the histograms of what is still to come.
+
+    The basin with the higher peak stays, so that its peak is that of the component.
+    """
     neighbours = arcs + 16 * load8(masks, saddle)
     place = saddle + load32(neighbours, 0)
     root = find_root(parents, basin_of(hills, hill_of(words, before, place)), 1)
@@ -181,6 +190,8 @@ def merge_basins(saddle, value, words, before, hills, masks, arcs, parents, acco
         other = find_root(parents, basin_of(hills, hill_of(words, before, place)), 1)
         arc += 1
         if other != root:
+            if peak_of(spans, other) > peak_of(spans, root):
+                root, other = other, root
             store32(parents, other, root)
             store64(accounts, root, load64(accounts, root) + load64(accounts, other))
             kept, gone = histograms + 8 * load32(spans, 2 * root), histograms + 8 * load32(spans, 2 * other)
@@ -193,10 +204,12 @@ def merge_basins(saddle, value, words, before, hills, masks, arcs, parents, acco
 
 
 @stage
-def grow_basins(value, parents, accounts, spans, histograms, alive, number, reached, sums):
-    """Add the pixels of one value to all components and their accounts to the sums; return how many are alive."""
-    kept = 0
-    for index in range(number):
+def grow_basins(value, parents, accounts, spans, histograms, alive, first, stop, kept, reached, sums):
+    """Add the pixels of one value to the components of one rank and their accounts to the sums.
+
+    Those that are still alive move to place `kept` of the list; return the place after them.
+    """
+    for index in range(first, stop):
         root = load32(alive, index)
         store32(alive, kept, root)
         if load32(parents, root) == root:
@@ -210,18 +223,43 @@ def grow_basins(value, parents, accounts, spans, histograms, alive, number, reac
     return kept
 
 
+@inlined
+def grow_ranks(value, number, memory, sizes):
+    """Add the pixels of one value to all components, rank by rank; return how many are alive.
+
+    The list of those alive ascends by rank: a basin enters it when the sweep comes to its peak. ends[rank] is where the
+    components of a rank end, 0 where there have been none.
+    """
+    ends, current = memory.ends, load32(memory.ranks, value)
+    store64(ends, current, number)
+    first = 0
+    kept = 0
+    for rank in range(current + 1):
+        stop = max(first, load64(ends, rank))
+        kept = grow_basins(
+            value, memory.parents, memory.accounts, memory.spans, memory.histograms, memory.alive, first, stop, kept,
+            memory.reached, row_of(memory.sums, sizes, rank),
+        )  # fmt: skip
+        store64(ends, rank, kept)
+        first = stop
+    return kept
+
+
 @stage
 def sweep_basins(first, last, basins, total, memory, dice):
     """Fill dice[1:] from the basins of the plane."""
     words, before, padded, masks, hills = memory.words, memory.before, memory.padded, memory.masks, memory.hills
     begins, order, starts, spans, alive = memory.begins, memory.order, memory.starts, memory.spans, memory.alive
-    parents, accounts, histograms, sums = memory.parents, memory.accounts, memory.histograms, memory.sums
+    parents, accounts, histograms = memory.parents, memory.accounts, memory.histograms
     find_basins(words, first, last, padded, hills, spans, starts)
     clear_histograms(spans, basins, histograms)
     add_histograms(words, first, last, padded, memory.truth, starts, histograms)
     sort_saddles(words, first, last, padded, begins, order)
     for basin in range(basins):
         store64(accounts, basin, 0)
+    sizes = dice.shape[2]
+    for rank in range(dice.shape[1] + 1):
+        store64(memory.ends, rank, 0)
     number = 0
     saddle = 0
     for value in range(255, 0, -1):
@@ -239,5 +277,5 @@ def sweep_basins(first, last, basins, total, memory, dice):
                 histograms,
             )  # fmt: skip
         saddle = stop
-        number = grow_basins(value, parents, accounts, spans, histograms, alive, number, memory.reached, sums)
-        score(sums, dice.shape[1], total, dice[value])
+        number = grow_ranks(value, number, memory, sizes)
+        score(memory.sums, sizes, total, dice, value)

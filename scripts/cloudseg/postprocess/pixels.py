@@ -5,7 +5,7 @@ once. Where those neighbours form one arc of the ring around the pixel, they are
 the pixel simply joins them: on real planes this is so for 99 pixels of 100.
 """
 
-from cloudseg.postprocess.accounts import AREA, score
+from cloudseg.postprocess.accounts import AREA, row_of, score
 from cloudseg.postprocess.compiling import inlined, stage
 from cloudseg.postprocess.components import find_root
 from cloudseg.postprocess.intrinsics import load8, load32, load64, store32, store64
@@ -40,7 +40,7 @@ def sort_pixels(padded, truth, size, begins, order):
 
 
 @inlined
-def join(one, two, least, parents, accounts, large, number_large):
+def join(one, two, least, parents, accounts, rank_of, ranked, large, number_large):
     """Unite two components, if they are two; return their root and the number of large ones.
 
     The larger area wins. It enters the list of large components when it was not in it and now is large enough.
@@ -53,6 +53,8 @@ def join(one, two, least, parents, accounts, large, number_large):
     after = before + load64(accounts, two)
     store64(accounts, one, after)
     store32(parents, two, one)
+    if ranked:
+        store32(rank_of, one, min(load32(rank_of, one), load32(rank_of, two)))
     if before & AREA < least <= after & AREA:
         store32(large, number_large, one)
         number_large += 1
@@ -60,8 +62,10 @@ def join(one, two, least, parents, accounts, large, number_large):
 
 
 @stage
-def add_pixels(first, stop, least, order, masks, arcs, labels, parents, accounts, large, number, number_large):
-    """Add the pixels of one value; return the number of labels and of large components."""
+def add_pixels(first, stop, rank, ranked, least, memory, number, number_large):
+    """Add the pixels of one value; return the number of labels and of large components. New ones have the rank."""
+    order, masks, arcs, labels, parents = memory.order, memory.masks, memory.arcs, memory.labels, memory.parents
+    accounts, rank_of, large = memory.accounts, memory.rank_of, memory.large
     for index in range(first, stop):
         entry = load32(order, index)
         place = entry >> 1
@@ -72,12 +76,14 @@ def add_pixels(first, stop, least, order, masks, arcs, labels, parents, accounts
             number += 1
             store32(parents, root, root)
             store64(accounts, root, 0)
+            if ranked:
+                store32(rank_of, root, rank)
         else:
             root = find_root(parents, load32(labels, place + offset), 1)
             arc = 1
             while arc < 4 and load32(neighbours, arc) != 0:
                 other = find_root(parents, load32(labels, place + load32(neighbours, arc)), 1)
-                root, number_large = join(root, other, least, parents, accounts, large, number_large)
+                root, number_large = join(root, other, least, parents, accounts, rank_of, ranked, large, number_large)
                 arc += 1
         store32(labels, place, root)
         account = load64(accounts, root) + 1 + ((entry & 1) << 32)
@@ -89,8 +95,10 @@ def add_pixels(first, stop, least, order, masks, arcs, labels, parents, accounts
 
 
 @stage
-def sum_large(parents, accounts, large, number_large, reached, sums):
-    """Add up the large components by the number of sizes that they reach; return how many are still alive."""
+def sum_large(memory, number_large, ranked, sizes):
+    """Add up the large components by rank and number of sizes that they reach; return how many are still alive."""
+    parents, accounts, rank_of, large = memory.parents, memory.accounts, memory.rank_of, memory.large
+    reached, sums = memory.reached, memory.sums
     alive = 0
     for index in range(number_large):
         root = load32(large, index)
@@ -98,23 +106,23 @@ def sum_large(parents, accounts, large, number_large, reached, sums):
         if load32(parents, root) == root:
             alive += 1
             account = load64(accounts, root)
-            sizes = load32(reached, account & AREA)
-            store64(sums, sizes, load64(sums, sizes) + account)
+            row = row_of(sums, sizes, load32(rank_of, root)) if ranked else sums
+            place = load32(reached, account & AREA)
+            store64(row, place, load64(row, place) + account)
     return alive
 
 
 @stage
 def sweep_pixels(size, least, total, memory, dice):
     """Fill dice[1:] pixel by pixel."""
-    begins, order, parents, accounts = memory.begins, memory.order, memory.parents, memory.accounts
-    sort_pixels(memory.padded, memory.truth, size, begins, order)
+    begins, sizes = memory.begins, dice.shape[2]
+    ranked = load32(memory.ranks, 0) > 0  # otherwise no rank is kept: a twentieth of the time
+    sort_pixels(memory.padded, memory.truth, size, begins, memory.order)
     number, number_large, first = 0, 0, 0
     for value in range(255, 0, -1):
         stop = load64(begins, 4 * (255 - value) + 3)
-        number, number_large = add_pixels(
-            first, stop, least, order, memory.masks, memory.arcs, memory.labels, parents, accounts, memory.large,
-            number, number_large,
-        )  # fmt: skip
-        number_large = sum_large(parents, accounts, memory.large, number_large, memory.reached, memory.sums)
-        score(memory.sums, dice.shape[1], total, dice[value])
+        rank = load32(memory.ranks, value)
+        number, number_large = add_pixels(first, stop, rank, ranked, least, memory, number, number_large)
+        number_large = sum_large(memory, number_large, ranked, sizes)
+        score(memory.sums, sizes, total, dice, value)
         first = stop

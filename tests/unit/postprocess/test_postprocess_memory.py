@@ -11,6 +11,7 @@ from cloudseg.postprocess import (
     blend,
     decode_rle,
     dice_surface,
+    dice_values,
     encode_rle,
     keep_seeded_components,
     plane_histograms,
@@ -68,6 +69,7 @@ def test_planes(fenced, shape):
     truth = plane > 100
     mask = large_components(plane >= 128, 9)
     surface = dice_surface(plane[None, None], truth[None, None], [0, 9, 90])
+    values = dice_values(plane[None, None], truth[None, None], [0, 9, 90], [0, 90, 200])
     for laid, truth_laid in zip(layouts(fenced, plane), layouts(fenced, truth.astype(np.uint8)), strict=True):
         assert segment(laid[None, None], 128 / 255, 9) == [text_of(mask)]
         cut = segment(laid[None, None], levels=128, min_sizes=9, highs=200, top_levels=60, top_areas=plane.size // 3)
@@ -77,6 +79,7 @@ def test_planes(fenced, shape):
         assert encode_rle(truth_laid) == text_of(truth)
         assert (remove_small_components(truth_laid, 9) == large_components(truth, 9)).all()
         assert (dice_surface(laid[None, None], truth_laid[None, None], [0, 9, 90]) == surface).all()
+        assert (dice_values(laid[None, None], truth_laid[None, None], [0, 9, 90], [0, 90, 200]) == values).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
