@@ -246,28 +246,6 @@ def grow_ranks(value, number, memory, sizes):
 
 
 @stage
-def grow_ranks(value, number, memory, sizes):
-    """Add the pixels of one value to all components, rank by rank; return how many are alive.
-
-    The list of those alive ascends by rank: a basin enters it when the sweep comes to its peak. ends[rank] is where the
-    components of a rank end, 0 where there have been none.
-    """
-    ends, current = memory.ends, load32(memory.ranks, value)
-    store64(ends, current, number)
-    first = 0
-    kept = 0
-    for rank in range(current + 1):
-        stop = max(first, load64(ends, rank))
-        kept = grow_basins(
-            value, memory.parents, memory.accounts, memory.spans, memory.histograms, memory.alive, first, stop, kept,
-            memory.reached, row_of(memory.sums, sizes, rank),
-        )  # fmt: skip
-        store64(ends, rank, kept)
-        first = stop
-    return kept
-
-
-@stage
 def sweep_basins(first, last, basins, total, memory, dice):
     """Fill dice[1:] from the basins of the plane."""
     words, before, padded, masks, hills = memory.words, memory.before, memory.padded, memory.masks, memory.hills
