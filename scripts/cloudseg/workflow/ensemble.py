@@ -383,7 +383,8 @@ def _ensemble(
     folds = _common_folds([*groups, *whether])
     if not folds and (decision.how != "fixed" or entry.search):
         what = "search among" if entry.search else f"{decision.how} on"
-        raise ConfigError(f"nothing to {what}: no fold was trained by all members; use `how: fixed`")
+        instead = "name members that share one" if entry.search else "use `how: fixed`"
+        raise ConfigError(f"nothing to {what}: no fold was trained by all members; {instead}")
     return Ensemble(
         dataset,
         sheet,

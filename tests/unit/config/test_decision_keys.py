@@ -1,0 +1,114 @@
+"""What a decision and the roles of members may say, and how the rest is refused: at once, at its key, in words."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cloudseg.config.reading import read_config
+from cloudseg.errors import ConfigError
+
+REPO = Path(__file__).parents[3]
+DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
+DECISION = "ensembles.fpn.decision."
+TOP = {"score": {"top": "9.5%"}}
+
+
+def with_fpn(decision=None, **keys):
+    """The demo's config whose ensemble `fpn` has another decision and other keys; None takes a key away."""
+    config = copy.deepcopy(DEMO)
+    entry = config["ensembles"]["fpn"] | ({} if decision is None else {"decision": decision}) | keys
+    config["ensembles"]["fpn"] = {key: value for key, value in entry.items() if value is not None}
+    return config
+
+
+def complaints(config):
+    with pytest.raises(ConfigError) as error:
+        read_config(config)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        ({"presence": {"threshold": 0.7}}, "presence: the key 'score' is missing"),
+        ({"presense": TOP}, "unknown key 'presense' (nearest: presence)"),
+        ({"presence": TOP}, "presence.threshold: the key is missing; `how: tune` would choose it"),
+        ({"how": "tune", "presence": {"score": {"topp": 5}}}, "unknown key 'topp' (nearest: top)"),
+        ({"how": "tune", "presence": {"score": "largets"}}, "or the word largest, got 'largets'"),
+        ({"how": "tune", "presence": {"score": {"top": 5, "area": 0.5}}}, "expected exactly one of top, percentile"),
+        ({"how": "tune", "presence": {"score": {"top": "101%"}}}, "a share of the plane, such as 17500 or 9.5%"),
+        ({"how": "tune", "presence": {"score": {"top": 183_751}}}, "at most the 183,750 pixels of the submission"),
+        ({"presence": {"score": [TOP["score"], "largest"], "threshold": 0.5}}, "expected one score, got a list"),
+        ({"presence": TOP | {"threshold": [0.5, 0.4]}}, "presence.threshold: expected 4 numbers, one per class"),
+        ({"best": "always"}, "best: expected `presence` beside it"),
+        (
+            {"how": "tune", "presence": TOP, "best": "allways"},
+            "never, always, if_empty, got 'allways' (nearest: always",
+        ),
+        ({"plane_min": {"level": 0.4, "area": 9}}, "plane_min.level: expected at least the threshold, 0.5 of Fish"),
+        ({"plane_min": {"level": 0.6}}, "plane_min: the key 'area' is missing"),
+        ({"plane_min": "tune"}, "plane_min: `tune` needs `how: tune` beside it, got `how: fixed`"),
+        ({"high": 0.3}, "high: expected at least the threshold, 0.5 of Fish, got 0.3 (4 of 4 classes)"),
+        (
+            {"how": "tune", "high": "tune", "plane_min": "tune"},
+            "high: expected numbers, since `how: tune` chooses plane",
+        ),
+        ({"how": "grid", "high": 0.8}, "high: expected `how: fixed` or `how: tune` beside it, got `how: grid`"),
+        ({"how": "rate", "rates": {"Fish": 0.5}}, "rates: expected one number per class (Fish, Flower, Gravel, Sugar)"),
+        ({"how": "rate", "rates": [0.5, 2, 0.5, 0.5]}, "rates.1: expected at most 1, got 2"),
+        ({"how": "rate", "rates": "trainig"}, "rates: expected training, a share from 0 to 1"),
+        ({"how": "tune", "rates": "training"}, "rates: expected `how: rate` beside it, got `how: tune`"),
+        ({"how": "expected"}, "presence: the key is missing; `how: expected` needs its score"),
+        ({"how": "expected", "presence": TOP | {"threshold": 0.5}}, "presence.threshold: expected none"),
+        ({"how": "expekted", "presence": TOP}, "got 'expekted' (nearest: expected"),
+        ({"black": 256}, "black: expected at most 255, got 256"),
+    ],
+)
+def test_a_decision_that_cannot_be_is_refused_at_its_key(decision, words):
+    told = complaints(with_fpn(decision))
+    assert words in told
+    assert DECISION.rstrip(".") in told
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"members": None}, "ensembles.fpn.members: the key is missing"),
+        ({"members": None, "whether": "fold == 0"}, "fpn.where: the key is missing; beside `whether`"),
+        ({"members": None, "where": "fold == 0"}, "fpn.where: expected `members` alone, or `where` and `whether`"),
+        ({"whether": "fold == 0"}, "fpn.whether: expected `members` alone, or `where` and `whether`"),
+        ({"members": None, "where": "fold == 0", "whether": "fold == 0"}, "whether: expected `decision.presence`"),
+        ({"blend": "vot"}, "fpn.blend: expected one of mean, vote, got 'vot' (nearest: vote)"),
+        ({"blend": "vote", "sharpen": 0.5}, "fpn.sharpen: expected none beside `blend: vote`"),
+        ({"blend": "vote", "search": {}}, "fpn.search: expected none beside `blend: vote`"),
+        ({"search": {}, "sharpen": 0.5}, "fpn.sharpen: expected `search.sharpen`"),
+        ({"search": {"step": 3}}, "fpn.search: unknown key 'step' (nearest: steps)"),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused_at_their_key(keys, words):
+    assert words in complaints(with_fpn({"how": "tune"}, **keys))
+
+
+def test_everything_that_is_wrong_is_said_at_once():
+    told = complaints(with_fpn({"how": "tune", "best": "always", "rates": "training", "high": [0.6]}))
+    assert told.startswith("3 problems to mend")
+
+
+def test_numbers_of_a_list_belong_to_the_classes_in_their_order():
+    decision = {
+        "presence": TOP | {"threshold": [0.7, 0.6, 0.5, 0.4]},
+        "plane_min": {"level": [0.8, 0.7, 0.6, 0.5], "area": [4, 3, 2, 1]},
+        "high": {"Sugar": 0.9, "Fish": 0.8, "Flower": 0.8, "Gravel": 0.8},
+    }
+    read = read_config(with_fpn(decision)).ensembles["fpn"].decision
+    assert read.presence.threshold["Gravel"] == 0.5
+    assert (read.plane_min.level["Flower"], read.plane_min.area["Sugar"]) == (0.7, 1)
+    assert read.high["Sugar"] == 0.9
+
+
+def test_a_decision_as_of_before_asks_for_nothing_further():
+    for entry in read_config(DEMO).ensembles.values():
+        given = (entry.decision or read_config(DEMO).decision).model_dump(exclude_none=True)
+        assert set(given) == {"how", "threshold", "min_size"}

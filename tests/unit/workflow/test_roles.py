@@ -1,0 +1,114 @@
+"""What the plan makes of roles, votes, searches and of the further keys of a decision."""
+
+import pytest
+from demo_plan import plan, setting
+
+from cloudseg.ensemble.decision import DecisionRule
+from cloudseg.errors import ConfigError
+from cloudseg.postprocess import level
+
+ALL = "ensembles.all"
+TOP = {"score": {"top": "9.5%"}}
+CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
+
+
+def with_all(**keys):
+    """A plan whose ensemble `all` has these keys and no others."""
+    return plan(setting(ALL, keys))
+
+
+def rule_of(decision, **keys):
+    return DecisionRule(**with_all(members="fold >= 0", decision=decision, **keys).ensembles["all"].decision_rule)
+
+
+def test_members_of_each_role_are_blended_apart_and_all_are_predicted():
+    made = with_all(
+        where="decoder == 'fpn'", whether=[{"query": "decoder == 'unet'", "weight": 2}],
+        decision={"how": "tune", "presence": TOP},
+    )  # fmt: skip
+    where, whether = made.blend("all", "test"), made.whether("all", "test")
+    assert {member.key.decoder for member in where.blended} == {"fpn"}
+    assert {member.key.decoder for member in whether.blended} == {"unet"}
+    assert sum(member["weight"] for member in whether.members) == 2
+    assert made.ensembles["all"].presence == ["<ensembles>/all/valid-whether.zarr"]
+    tested = {job["decoder"] for job in made.jobs["predict"] if job["split"] == "test"}
+    assert tested == {"fpn", "unet"}
+    assert made.jobs["whether"] == [{"ensemble": "all", "split": split} for split in ("valid", "test")]
+
+
+def test_a_run_may_have_both_roles_and_folds_are_common_to_all_members(tmp_path):
+    sheet = "encoder\tdecoder\tsize\trecipe\tfolds\tnote\n"
+    rows = "tu-test_resnet\tfpn\t64x96\tquick\t3\t\ntu-test_resnet\tunet\t64x96\tquick\t2\t\n"
+
+    def change(config):
+        decision = {"how": "tune", "presence": TOP}
+        config["ensembles"] = {"all": {"where": "fold >= 0", "whether": "decoder == 'unet'", "decision": decision}}
+
+    assert plan(change, sheet + rows, tmp_path).ensembles["all"].valid_folds == [0, 1]
+
+
+def test_voters_are_asked_for_the_decision_of_their_own_rows():
+    blend = with_all(members="decoder == 'fpn'", checkpoints=["best", "last"], blend="vote").blend("all", "valid")
+    row = "tu-tf-efficientnet-lite0-fpn-96x144-quick-2"
+    of_store = dict(zip(blend.stores, blend.voters, strict=True))
+    for store, decision in of_store.items():
+        checkpoint = store.rpartition("/")[2].partition("-")[0]
+        assert decision == f"<ensembles>/{row}-{checkpoint}/decision.yaml"
+
+
+def test_a_search_names_its_candidates_and_blends_wait_for_it():
+    made = with_all(members="fold >= 0", checkpoints=["best", "last"], search={"steps": 5})
+    blend = made.blend("all", "valid")
+    assert blend.selection == ["<ensembles>/all/selection.yaml"]
+    assert len({member["candidate"] for member in blend.members}) == 4
+    assert made.ensembles["all"].search_settings == {"steps": 5, "least_gain": 0.0001, "sharpen": [1, 0.5]}
+    assert made.jobs["search"] == [{"ensemble": "all"}]
+
+
+def test_a_search_over_members_without_a_common_fold_is_refused():
+    members = ["decoder == 'fpn' and fold == 0", "decoder == 'unet' and fold == 1"]
+    with pytest.raises(ConfigError, match=r"ensembles\.all: nothing to search among: no fold was trained by all members"):
+        with_all(members=members, search={})
+
+
+def test_black_images_are_looked_for_once_for_each_split_and_grey():
+    made = with_all(members="fold >= 0", decision={"black": 2})
+    assert made.blend("all", "valid").black == ["<results>/dataset/black-train-2.zarr"]
+    assert made.jobs["black"] == [{"split": split, "grey": "2"} for split in ("test", "train")]
+
+
+def test_what_is_not_asked_for_is_no_job_and_no_param():
+    made = plan()
+    assert not {"black", "whether", "search"} & made.jobs.keys()
+    assert set(made.ensembles["fpn"].decision_rule) == {"how", "thresholds", "min_sizes", "tune_min_sizes"}
+    blend = made.blend("fpn", "valid")
+    assert (blend.voters, blend.selection, blend.black) == ([], [], [])
+    assert all(set(member) == {"store", "fold", "weight"} for member in blend.members)
+
+
+def test_numbers_of_a_decision_are_those_of_the_blend_and_shares_stay_shares():
+    decision = {
+        "threshold": 0.25,
+        "presence": TOP | {"threshold": 0.36},
+        "plane_min": {"level": 0.49, "area": {"Fish": 4, "Flower": 3, "Gravel": 2, "Sugar": 1}},
+        "high": 0.64,
+    }
+    fixed = rule_of(decision, sharpen=0.5).fixed(CLASSES)
+    fish = fixed.classes["Fish"]
+    cut = fish.cut
+    assert (cut.level, cut.high, cut.top_level, cut.top_area) == (level(0.5), level(0.8), level(0.7), 4)
+    assert (fish.presence.score.number, fish.presence.at_least) == (17456, 2670768)  # 0.6 of 255 * 17456
+    area = {"threshold": 0.25, "presence": {"score": {"area": 0.36}, "threshold": 0.1}}
+    presence = rule_of(area, sharpen=0.5).fixed(CLASSES).classes["Fish"].presence
+    assert (presence.score.number, presence.at_least) == (level(0.6), 18375)
+
+
+def test_a_power_that_is_found_later_makes_the_same_rule():
+    decision = {"presence": {"score": {"area": 0.36}, "threshold": 0.1}, "plane_min": {"level": 0.64, "area": 9}}
+    assert rule_of(decision).of_power(0.5).fixed(CLASSES) == rule_of(decision, sharpen=0.5).fixed(CLASSES)
+
+
+def test_the_baseline_is_an_ensemble_and_by_default_that_of_the_submission():
+    assert plan().baseline == "all"
+    with pytest.raises(ConfigError, match=r"baseline: no ensemble 'fnp' \(nearest: fpn\)"):
+        plan(setting("baseline", "fnp"))
