@@ -172,10 +172,10 @@ class Decision:
 
     @property
     def further(self) -> list[str]:
-        """What it asks for besides a level and a minimum size, as the config calls it."""
-        rules = list(self.rule.classes.values())
+        """What it asks for besides a level and a minimum size, of any fold, as the config calls it."""
+        rules = [rule for each in (self.rule, *self.nested.values()) for rule in each.classes.values()]
         asked = {
-            "presence": self.rule.asks_presence,
+            "presence": any(rule.presence for rule in rules),
             f"best {self.rule.best}": self.rule.best != "never",
             "plane_min": any(rule.cut.top_area for rule in rules),
             "high": any(rule.cut.high for rule in rules),
