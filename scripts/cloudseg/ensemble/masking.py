@@ -57,8 +57,8 @@ class PlaneRule:
     def levels(self, numerators: np.ndarray) -> np.ndarray:
         """Return the level of each plane by the numerator of its score: int64, `NOTHING` where it does not count."""
         if not self.steps:
-            is_present = np.ones(len(numerators), bool) if self.presence is None else numerators >= self.presence.at_least
-            return np.where(is_present, self.cut.level, NOTHING)
+            present = numerators >= self.presence.at_least if self.presence else np.ones(len(numerators), bool)
+            return np.where(present, self.cut.level, NOTHING)
         reached, levels = zip(*self.steps, strict=True)
         return np.array([NOTHING, *levels])[np.searchsorted(reached, numerators, side="right")]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cloudseg.ensemble.choosing import (
+from cloudseg.ensemble.blended import Block
+from cloudseg.ensemble.choices import (
     LEVELS,
-    Block,
     Blocks,
     Chosen,
     choices,
@@ -219,14 +219,13 @@ class _Tables:
         return dict(zip(self.tables, found, strict=True))
 
     def _add(self, part: Block) -> None:
-        fold, planes, truth, evidence = part
-        row, held = self.folds.index(fold), self.space.held
+        row, planes, held = self.folds.index(part.fold), part.planes, self.space.held
         self.counts[row] += len(planes)
         self.pixels = planes.shape[2] * planes.shape[3]
-        is_asked = is_open(held, planes, evidence)[..., None]
-        passed = {gates: np.where(is_asked, gates.last_passed(planes, evidence), -1) for _, gates in self.tables}
+        is_asked = is_open(held, planes, part.evidence)[..., None]
+        passed = {gates: np.where(is_asked, gates.last_passed(planes, part.evidence), -1) for _, gates in self.tables}
         for number in sorted({number for number, _ in self.tables}):
-            self._add_class(row, number, planes[:, number], truth[:, number], passed)
+            self._add_class(row, number, planes[:, number], part.truth[:, number], passed)
 
     def _add_class(
         self, row: int, number: int, planes: np.ndarray, truth: np.ndarray, passed: Mapping[Gates, np.ndarray]
