@@ -1,6 +1,6 @@
 """The middle of the best neighbourhood: a choice that is not a lone spike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -54,12 +54,24 @@ def best_neighbourhood(
     >>> best_neighbourhood(np.array([0.9, 0, 0, 0, 0.6, 0.6, 0.6, 0]), [1])
     ((5,), 0.6)
     """
-    smooth = values
+    smooth = values.copy()
     for axis, reach in enumerate(reaches):
-        if values.shape[axis] > 1:
-            smooth = box_mean(smooth, reach, axis)
-    smooth = np.round(smooth, DIGITS)
+        for slab in _slabs(smooth, axis):
+            slab[...] = box_mean(slab, reach, axis)
+    np.round(smooth, DIGITS, out=smooth)
     if allowed is not None:
-        smooth = np.where(allowed, smooth, -np.inf)
+        np.copyto(smooth, -np.inf, where=~allowed)
     place = np.unravel_index(np.argmax(smooth), smooth.shape)
     return tuple(map(int, place)), float(smooth[place])
+
+
+def _slabs(values: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """Yield views that make up an array and are whole along an axis: what is made of one fits into a cache."""
+    others = [other for other, length in enumerate(values.shape) if length > 1 and other != axis]
+    if values.shape[axis] == 1:
+        return
+    if not others:
+        yield values
+        return
+    for place in range(values.shape[others[0]]):
+        yield values[(slice(None),) * others[0] + (slice(place, place + 1),)]
