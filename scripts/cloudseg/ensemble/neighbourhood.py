@@ -22,13 +22,16 @@ def box_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
     array([1.5, 1. , 1. , 0. ])
     """
     count = values.shape[axis]
-    sums = np.zeros([length + (number == axis) for number, length in enumerate(values.shape)])
-    np.cumsum(values, axis=axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
-    high = np.minimum(np.arange(count) + reach + 1, count)
-    low = np.maximum(np.arange(count) - reach, 0)
-    means = np.take(sums, high, axis=axis)
-    means -= np.take(sums, low, axis=axis)
-    means /= (high - low).reshape([-1 if number == axis else 1 for number in range(values.ndim)])
+    sums = np.cumsum(values, axis=axis)
+    along = np.moveaxis(sums, axis, 0)
+    means = np.empty_like(sums)
+    means_along = np.moveaxis(means, axis, 0)
+    inner = max(count - reach, 0)  # so many places have their last neighbour inside, and as many their first
+    means_along[:inner] = along[count - inner :]
+    means_along[inner:] = along[-1]
+    means_along[count - inner + 1 :] -= along[: max(inner - 1, 0)]
+    widths = np.minimum(np.arange(count) + reach + 1, count) - np.maximum(np.arange(count) - reach, 0)
+    means /= widths.reshape([-1 if number == axis else 1 for number in range(values.ndim)])
     return means
 
 
