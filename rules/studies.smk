@@ -111,3 +111,39 @@ rule quantising:
         code=CODE["report"],
     script:
         "../scripts/quantising.py"
+
+
+rule ablation:
+    """Compare ways to decide with one of them, on the same images."""
+    input:
+        decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.compared),
+        scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.compared),
+        images=expand("<ensembles>/{name}/images.tsv", name=PLAN.compared),
+    output:
+        table="<results>/report/ablation.tsv",
+        page="<results>/report/ablation.md",
+        html=report(
+            "<results>/report/ablation.html",
+            caption="captions/ablation.rst",
+            category="5 Studies",
+            labels={"page": "What a decision gains"},
+        ),
+        figure="<results>/report/ablation.svg",
+    log:
+        "<logs>/ablation.log",
+    benchmark:
+        "<logs>/ablation.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 1
+    resources:
+        **ESTIMATES.of("ablation", PLAN.dataset.train_work),
+    params:
+        names=PLAN.compared,
+        notes=PLAN.compared_notes,
+        baseline=PLAN.baseline,
+        classes=PLAN.dataset.classes,
+        seed=PLAN.seed,
+        code=CODE["report"],
+    script:
+        "../scripts/ablation.py"

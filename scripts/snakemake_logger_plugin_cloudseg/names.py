@@ -42,6 +42,7 @@ NAMES = {
     "curves": "learning curves",
     "job_times": "page of times and memory",
     "shift": "train against test",
+    "ablation": "what a decision gains",
     "loading": "time to load images",
     "quantising": "cost of one byte per probability",
 }

@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 
-from cloudseg.ensemble import choices, searching
+from cloudseg.ensemble import choosing, searching
 from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.gate_tables import GateTable
 from cloudseg.ensemble.masking import Evidence, ImageRule
@@ -42,7 +42,7 @@ SPACES = {
 
 def drawn_values(shape):
     """Return Dice values of a block of images, or of the part of one that is in memory at once."""
-    return np.random.default_rng(0).random((min(BLOCK, choices.VALUES_AT_ONCE // (8 * np.prod(shape))), *shape))
+    return np.random.default_rng(0).random((min(BLOCK, choosing.VALUES_AT_ONCE // (8 * np.prod(shape))), *shape))
 
 
 def compare_product(images):

@@ -26,7 +26,19 @@ from pycocotools import mask as coco
 from scipy import ndimage
 from skimage.morphology import remove_small_objects
 
-from cloudseg.postprocess import blend, components, decode_rle, dice_surface, encode_rle, level, rle, runs, segment
+from cloudseg.postprocess import (
+    blend,
+    components,
+    decode_rle,
+    dice_surface,
+    dice_values,
+    encode_rle,
+    level,
+    plane_histograms,
+    rle,
+    runs,
+    segment,
+)
 
 cv2.setNumThreads(1)
 
@@ -294,6 +306,45 @@ def compare_segment(rng, rounds):
         )
 
 
+def compare_rules(rng, rounds):
+    """Compare a plain cut with hysteresis, and with an area that decides on the plane; a ratio below 1 is the cost."""
+    for kind in ("smooth", "noisy"):
+        pool = stack(rng, kind, 320, CONTEST)
+        areas = np.count_nonzero(pool >= 160, axis=(1, 2, 3))
+        for name, rule in (
+            ("a high level", {"highs": 180}),
+            ("an area that all planes reach", {"top_levels": 160, "top_areas": int(areas.min())}),
+            ("an area that half of them reach", {"top_levels": 160, "top_areas": int(np.median(areas))}),
+        ):
+            compare(
+                f"segment with {name}, {kind}",
+                "segment without",
+                lambda turn, rule=rule: segment(turn[0], levels=LEVEL, min_sizes=MIN_SIZE, **rule),
+                lambda planes: segment(planes, levels=LEVEL, min_sizes=MIN_SIZE),
+                (planes[None] for planes in memory_order_kept(pool, 256, rounds, rng)),
+                planes=256,
+            )
+
+
+def compare_histograms(rng, rounds):
+    for kind in ("smooth", "noisy", "white noise", "all zero"):
+        pool = stack(rng, kind, 64, CONTEST)
+        for name, theirs in (
+            ("NumPy bincount", lambda planes: np.bincount(planes[0].reshape(-1), minlength=256)),
+            ("OpenCV calcHist", lambda planes: cv2.calcHist([planes[0]], [0], None, [256], [0, 256]).reshape(-1)),
+        ):
+            assert (plane_histograms(pool[:1])[0, 0] == theirs(pool[0])).all()
+            compare(
+                f"plane_histograms, {kind}",
+                name,
+                plane_histograms,
+                theirs,
+                memory_order_kept(pool, 32, rounds, rng),
+                32,
+                2 if "NumPy" in name else None,
+            )
+
+
 def compare_rle(rng, rounds):
     masks = [np.asfortranarray(plane(rng, "smooth", CONTEST) >= LEVEL) for _ in range(32)]
     texts = [encode_rle(mask) for mask in masks]
@@ -357,6 +408,22 @@ def compare_surface(rng, rounds):
                 bar if overlaps_of is overlaps_by_weights else None,
                 goal,
             )
+
+
+def compare_values(rng, rounds):
+    """Compare the surface of every image by peak and size with that by size alone; a ratio below 1 is the cost."""
+    highs, sizes = np.linspace(0, 255, 16).astype(int), MIN_SIZES[::4]
+    for kind in ("smooth", "noisy", "white noise"):
+        pool = stack(rng, kind, 16, CONTEST)
+        pairs = np.stack([pool, (np.roll(pool, 25, 3) >= LEVEL).astype(np.uint8)], 1)
+        compare(
+            f"dice_values 256 x {len(highs)} x {len(sizes)}, {kind}",
+            f"256 x {len(sizes)}",
+            lambda turn: dice_values(turn[0, :, 0], turn[0, :, 1], sizes, highs),
+            lambda pairs: dice_values(pairs[:, 0], pairs[:, 1], sizes),
+            (pairs[None] for pairs in rounds_of(pairs, 8, rounds, rng)),
+            planes=8,
+        )
 
 
 def compare_blend(rng, rounds):
@@ -470,8 +537,11 @@ def main():
     print("|---|---|---|---|---|---|---|---|")
     for name, part in (
         ("segment", compare_segment),
+        ("rules", compare_rules),
+        ("histograms", compare_histograms),
         ("rle", compare_rle),
         ("surface", compare_surface),
+        ("values", compare_values),
         ("blend", compare_blend),
         ("threads", compare_threads),
         ("stages", show_stages),

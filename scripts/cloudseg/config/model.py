@@ -245,6 +245,8 @@ class Config(JobConfig):
     leaderboard: str = "config/leaderboard.tsv"
     """Table of the scores that the contest gave, filled in by hand; looked for like `experiments`, and may be missing.
     """
+    baseline: str | None = None
+    """The ensemble that rule `ablation` compares the others with; null is that of `submission`."""
     submission: str
     """The ensemble that feeds the `submission.csv` at the top."""
     pathvars: FrozenDict[str, Any] = left_out()

@@ -1,6 +1,7 @@
 """Blend probability stores into one, with one rounding at the end."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -98,21 +99,25 @@ class StoreBlend:
         """Return a range of images, uint8 (N, C, *size)."""
         block = np.empty((rows.stop - rows.start, len(self.classes), *self.size), np.uint8)
         first = 0
-        with ThreadPoolExecutor(self.threads) as pool:
-            for part in self.parts:
-                self._fill(part, first, rows, block, pool)
-                first += len(part.ids)
+        for part in self.parts:
+            self._fill(part, first, rows, block)
+            first += len(part.ids)
         if self.black is not None:
             self.black.clear(block, self.ids[rows])
         return block
 
-    def _fill(self, part: Part, first: int, rows: slice, block: np.ndarray, pool: Executor) -> None:
+    @functools.cached_property
+    def _pool(self) -> Executor:
+        """The threads that read: the same ones for all images, since new ones do not reuse the memory of the old."""
+        return ThreadPoolExecutor(self.threads)
+
+    def _fill(self, part: Part, first: int, rows: slice, block: np.ndarray) -> None:
         """Fill the rows of `block` that belong to `part`, whose images begin at row `first` of the whole blend."""
         start, stop = max(rows.start, first), min(rows.stop, first + len(part.ids))
         step = max(1, BLOCK_BYTES // (len(part.arrays) * len(self.classes) * math.prod(self.size)))
         for row in range(start, stop, step):
             wanted = slice(row - first, min(row + step, stop) - first)
-            read = list(_read(part, wanted, pool))
+            read = list(_read(part, wanted, self._pool))
             target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
             blend(read, weights=part.weights, sharpen=self.sharpen, out=target, threads=self.threads)
 

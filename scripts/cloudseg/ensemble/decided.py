@@ -1,18 +1,26 @@
 """Decide on a blend, whatever the rule, and score what comes of it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from cloudseg.ensemble.blended import Blended, OutOfFold
-from cloudseg.ensemble.choosing import choose
+from cloudseg.ensemble.blended import Block, Blended, OutOfFold
+from cloudseg.ensemble.choosing import Chosen
 from cloudseg.ensemble.deciding import ALL, decide, with_means
-from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.decision import TUNE, Decision, DecisionRule
+from cloudseg.ensemble.expecting import expect
+from cloudseg.ensemble.masking import ImageRule
+from cloudseg.ensemble.rating import rate
 from cloudseg.ensemble.scores import image_scores
+from cloudseg.ensemble.searching import Space, search
 from cloudseg.ensemble.surface import SurfaceSums
+
+# Bytes that `how: tune` may choose as a top level, and as a high level, of which 0 is no condition
+TOP_LEVELS = range(8, 256, 8)
+HIGHS = range(0, 256, 4)
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,47 @@ def decision_of(
 
 def _chosen(stores: Stores, rule: DecisionRule, folds: Sequence[int], threads: int) -> Decision:
     images = OutOfFold(Blended(stores.blend, stores.whether), stores.truth)
-    chosen = choose(images, rule, folds=folds, threads=threads)
+    chosen = _choose(images, rule, folds, threads)
     count = sum(len(images.blended.rows_of(fold)) for fold in folds)
     return Decision(rule.how, count, chosen.rule, chosen.nested, rule.sharpen)
+
+
+def _choose(images: OutOfFold, rule: DecisionRule, folds: Sequence[int], threads: int) -> Chosen:
+    """Return what the rule chooses on all folds and without each."""
+    classes = images.blended.classes
+    held = rule.fixed(classes)
+
+    def blocks() -> Iterator[Block]:
+        return images.blocks(folds)
+
+    if rule.how == "rate":
+        rates = None if rule.rates == "training" else dict(zip(classes, rule.rates, strict=True))
+        return rate(blocks, held, folds, rates=rates, share=rule.rate_of, threads=threads)
+    if rule.how == "expected":
+        [score] = rule.scores
+        return expect(blocks, held, score, folds, threads=threads)
+    return search(blocks, space_of(rule, held), folds, threads=threads)
+
+
+def space_of(rule: DecisionRule, held: ImageRule) -> Space:
+    """Return what `how: tune` may choose.
+
+    Parameters
+    ----------
+    rule : says what is open; level and minimum size always are.
+    held : the numbers that the config gives, of which those that are not open stay.
+    """
+    sizes = sorted(rule.tune_min_sizes)
+    is_open = rule.presence is not None and rule.presence["thresholds"] is None
+    areas = rule.plane_min == TUNE
+    return Space(
+        replace(held, best=rule.best),
+        sizes,
+        scores=rule.scores if is_open else (),
+        top_levels=TOP_LEVELS if areas else (),
+        top_areas=sizes if areas else (),
+        highs=HIGHS if rule.high == TUNE else (),
+    )
 
 
 def _replaced(scores: pd.DataFrame, **images: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cloudseg.ensemble.blended import Block
-from cloudseg.ensemble.choices import (
+from cloudseg.ensemble.choosing import (
     LEVELS,
     Blocks,
     Chosen,

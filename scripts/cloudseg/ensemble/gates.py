@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cloudseg.ensemble.choices import LEVELS, pixels_from, with_cut
+from cloudseg.ensemble.choosing import LEVELS, pixels_from, with_cut
 from cloudseg.ensemble.masking import Best, Evidence, PlaneRule, Presence
 from cloudseg.ensemble.plane_scores import PlaneScore
 from cloudseg.postprocess import plane_histograms

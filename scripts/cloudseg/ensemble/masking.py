@@ -56,9 +56,10 @@ class PlaneRule:
 
     def levels(self, numerators: np.ndarray) -> np.ndarray:
         """Return the level of each plane by the numerator of its score: int64, `NOTHING` where it does not count."""
+        if self.presence is None:
+            return np.full(len(numerators), self.cut.level)
         if not self.steps:
-            present = numerators >= self.presence.at_least if self.presence else np.ones(len(numerators), bool)
-            return np.where(present, self.cut.level, NOTHING)
+            return np.where(numerators >= self.presence.at_least, self.cut.level, NOTHING)
         reached, levels = zip(*self.steps, strict=True)
         return np.array([NOTHING, *levels])[np.searchsorted(reached, numerators, side="right")]
 

@@ -20,8 +20,9 @@ Probabilities are uint8, 255 is certainty. Average two members, find a good thre
 True
 
 Read the files in this order: `runs` (from pixels to runs), `rle` (text), `components`, `cut`, `segment`, then `blend`
-and `histograms`, then `surface` with `sweep`, `accounts`, `pixels` and `basins`. `intrinsics` holds the machine
-instructions, `compiling` the cache, `arguments` the checks.
+and `histograms`, then `surface` with `sweep`, `accounts`, `pixels` and `basins`, and `additions` with `cells`, by
+which members are searched for. `intrinsics` holds the machine instructions, `compiling` the cache, `arguments` the
+checks.
 """
 
 from cloudseg.postprocess.blend import blend

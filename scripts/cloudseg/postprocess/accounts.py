@@ -18,7 +18,7 @@ def row_of(sums, sizes, rank):
     return sums + 8 * (sizes + 1) * rank
 
 
-@stage
+@inlined
 def score_rank(sums, sizes, total, dice):
     """Turn the sums of a rank into the Dice of every minimum size, and clear them."""
     account = 0

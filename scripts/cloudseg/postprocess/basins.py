@@ -223,7 +223,7 @@ def grow_basins(value, parents, accounts, spans, histograms, alive, first, stop,
     return kept
 
 
-@stage
+@inlined
 def grow_ranks(value, number, memory, sizes):
     """Add the pixels of one value to all components, rank by rank; return how many are alive.
 

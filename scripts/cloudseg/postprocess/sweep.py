@@ -183,4 +183,5 @@ def sweep_bytes(height: int, width: int, highs: int, sizes: int) -> tuple[int, .
     planes = (pixels + 64, pixels, pixels, 24 * pixels // 64, 4 * pixels // 64, 8 * 1024)
     spans, histograms = 8 * MOST_BASINS + 64, 2048 * min(labels, MOST_BASINS) + 64
     tables = 4 * pixels, 4 * pixels, 4 * labels, 8 * labels, 4 * labels, spans, histograms
-    return *planes, *tables, 8 * (highs + 1) * (sizes + 1) + 64, 4 * labels, 8 * (highs + 1)
+    sums = 64 * ((highs + 1) * (sizes + 1) // 8 + 1)
+    return *planes, *tables, sums, 4 * labels, 8 * (highs + 1)

@@ -12,7 +12,7 @@ COLUMNS = 120
 LONGEST_DECISION = 40  # columns
 GAP = "  "
 MOST_ROWS = 15  # of a table; the page has all
-STUDIES = ("loading.md", "quantising.md")
+STUDIES = ("loading.md", "quantising.md", "ablation.md")
 
 Row = Mapping[str, str]
 

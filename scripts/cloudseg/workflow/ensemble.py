@@ -350,8 +350,9 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
             ensembles[name] = _ensemble(dataset, sheet, name, chosen, whether, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
-    if config.submission not in config.ensembles:
-        lines.append(f"submission: no ensemble {config.submission!r}{nearest(config.submission, config.ensembles)}")
+    for key in ("submission", "baseline"):
+        if (named := getattr(config, key)) is not None and named not in config.ensembles:
+            lines.append(f"{key}: no ensemble {named!r}{nearest(named, config.ensembles)}")
     refuse(lines)
     return ensembles
 

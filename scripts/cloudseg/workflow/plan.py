@@ -233,7 +233,7 @@ class Plan:
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that nothing else asks for, which the report shows when they have been made."""
-        return {"shift": [{}], "loading": [{}], "quantising": [{}]}
+        return {"shift": [{}], "loading": [{}], "quantising": [{}], "ablation": [{}]}
 
     @functools.cached_property
     def megabytes(self) -> int:
@@ -245,6 +245,21 @@ class Plan:
     def submitted(self) -> list[str]:
         """The ensembles of the config, which are submitted; the others are scored only."""
         return sorted(self.config.ensembles)
+
+    @property
+    def baseline(self) -> str:
+        """The ensemble that rule `ablation` compares the others with."""
+        return self.config.baseline or self.config.submission
+
+    @property
+    def compared(self) -> list[str]:
+        """The ensembles that rule `ablation` compares, in the order of the config."""
+        return list(self.config.ensembles)
+
+    @property
+    def compared_notes(self) -> list[str]:
+        """The notes of these ensembles."""
+        return [entry.note for entry in self.config.ensembles.values()]
 
     @property
     def explored(self) -> list[str]:

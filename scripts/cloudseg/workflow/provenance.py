@@ -17,7 +17,17 @@ from cloudseg.workflow.sheet import RunKey
 
 WORKFLOW_CORES = 8  # that the rules before the trainings make use of
 # Keys that say how jobs run, or what one rule is told; none of them changes a submission
-LEFT_OUT = {*JobConfig.model_fields, "probe_memory", "remove", "csv", "train", "pathvars", "leaderboard", "smoke"}
+LEFT_OUT = {
+    *JobConfig.model_fields,
+    "probe_memory",
+    "remove",
+    "csv",
+    "train",
+    "pathvars",
+    "leaderboard",
+    "smoke",
+    "baseline",
+}
 
 
 @dataclasses.dataclass(frozen=True)

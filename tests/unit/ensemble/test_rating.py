@@ -8,7 +8,7 @@ from decision_oracles import blocks_of, make_images, plain_rule
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudseg.ensemble.choices import choices
+from cloudseg.ensemble.choosing import choices
 from cloudseg.ensemble.masking import ImageRule, PlaneRule, Presence
 from cloudseg.ensemble.plane_scores import PlaneScore
 from cloudseg.ensemble.rating import nearest_level, rate

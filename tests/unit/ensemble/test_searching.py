@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from small_stores import CLASSES
 
 from cloudseg.ensemble import searching
-from cloudseg.ensemble.choices import choices
+from cloudseg.ensemble.choosing import choices
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import DecisionRule
 from cloudseg.ensemble.gates import thresholds
@@ -290,7 +290,7 @@ def test_memory_changes_the_passes_and_not_the_result(space, monkeypatch):
 
     found = search(blocks, Space(plain_rule(3), MIN_SIZES, **space), [0, 2, 5])
     monkeypatch.setattr(searching, "TABLES_AT_ONCE", 1)
-    monkeypatch.setattr("cloudseg.ensemble.choices.VALUES_AT_ONCE", 1)
+    monkeypatch.setattr("cloudseg.ensemble.choosing.VALUES_AT_ONCE", 1)
     again = search(blocks, Space(plain_rule(3), MIN_SIZES, **space), [0, 2, 5], threads=2)
     assert len(calls) == 1 + 3 * len(space.get("scores", [1]))
     assert again.rule == found.rule
