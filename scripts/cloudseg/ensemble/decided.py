@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cloudseg.ensemble.blended import Block, Blended, OutOfFold
+from cloudseg.ensemble.blended import Blended, Block, OutOfFold
 from cloudseg.ensemble.choosing import Chosen
 from cloudseg.ensemble.deciding import ALL, decide, with_means
 from cloudseg.ensemble.decision import TUNE, Decision, DecisionRule
