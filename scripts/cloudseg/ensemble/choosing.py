@@ -1,10 +1,11 @@
 """What every search of a decision shares: how it goes through images, and on which ones each choice is made."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.masking import Evidence, ImageRule, PlaneRule
 from cloudseg.postprocess import NOTHING, dice_values, plane_histograms
 
@@ -12,8 +13,6 @@ LEVELS = 256
 # Dice values in memory at once, in bytes; a block of images goes through in parts where it has more
 VALUES_AT_ONCE = 2**26
 
-# The fold of some images, their probabilities and their truth, uint8 (N, C, H, W), and what tells presence
-Block = tuple[int, np.ndarray, np.ndarray, Evidence]
 # Gives all blocks anew whenever it is called
 Blocks = Callable[[], Iterable[Block]]
 
@@ -50,19 +49,20 @@ def chosen_of(rules: Sequence[ImageRule], folds: Sequence[int]) -> Chosen:
     return Chosen(rules[0], dict(zip(folds, rules[1:], strict=False)))
 
 
-def parts(block: Block, values_of_image: int) -> Iterable[Block]:
-    """Yield a block in parts of so few images that their Dice values fit into memory.
+def parts(block: Block, values_of_image: int) -> Iterator[Block]:
+    """Yield a block in parts of so few images that their Dice values fit into memory, none of them without evidence.
 
     Parameters
     ----------
-    values_of_image : Dice values that an image has.
+    values_of_image : Dice values that a plane has.
     """
-    fold, planes, truth, evidence = block
+    evidence = block.evidence or Evidence.of(block.planes)
     most = max(VALUES_AT_ONCE // (8 * values_of_image), 1)
-    for start in range(0, len(planes), most):
+    for start in range(0, len(block.planes), most):
         some = slice(start, start + most)
         values = None if evidence.values is None else evidence.values[some]
-        yield fold, planes[some], truth[some], Evidence(evidence.histograms[some], values)
+        seen = Evidence(evidence.histograms[some], values)
+        yield Block(block.fold, block.planes[some], block.truth[some], seen)
 
 
 def is_open(rule: ImageRule, planes: np.ndarray, evidence: Evidence) -> np.ndarray:

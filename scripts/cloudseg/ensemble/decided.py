@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from cloudseg.ensemble import choosing
-from cloudseg.ensemble.blended import Blended, OutOfFold
+from cloudseg.ensemble.blended import Blended, Block, OutOfFold
 from cloudseg.ensemble.choosing import Chosen
 from cloudseg.ensemble.deciding import ALL, decide, with_means
 from cloudseg.ensemble.decision import TUNE, Decision, DecisionRule
 from cloudseg.ensemble.expecting import expect
-from cloudseg.ensemble.masking import Evidence, ImageRule
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.rating import rate
 from cloudseg.ensemble.scores import image_scores
 from cloudseg.ensemble.searching import Space, search
@@ -101,9 +100,8 @@ def _choose(images: OutOfFold, rule: DecisionRule, folds: Sequence[int], threads
     classes = images.blended.classes
     held = rule.fixed(classes)
 
-    def blocks() -> Iterator[choosing.Block]:
-        for block in images.blocks(folds):
-            yield block.fold, block.planes, block.truth, block.evidence or Evidence.of(block.planes)
+    def blocks() -> Iterator[Block]:
+        return images.blocks(folds)
 
     if rule.how == "rate":
         rates = None if rule.rates == "training" else dict(zip(classes, rule.rates, strict=True))

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.choosing import (
     LEVELS,
-    Block,
     Blocks,
     Chosen,
     choices,
@@ -158,11 +158,11 @@ class _Seen:
         seen = cls(np.zeros((*shape, 2), np.int64), np.zeros((*shape, LEVELS)))
         for block in blocks():
             for part in parts(block, LEVELS):
-                seen._add(folds.index(part[0]), part, held, score, threads)
+                seen._add(folds.index(part.fold), part, held, score, threads)
         return seen
 
     def _add(self, fold: int, part: Block, held: ImageRule, score: PlaneScore, threads: int) -> None:
-        _, planes, truth, evidence = part
+        planes, truth, evidence = part.planes, part.truth, part.evidence
         self.pixels = evidence.pixels
         at_least, asked = thresholds(score, self.pixels), is_open(held, planes, evidence)
         for number, rule in enumerate(held.classes.values()):

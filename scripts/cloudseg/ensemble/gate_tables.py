@@ -23,7 +23,7 @@ class GateTable:
     --------
     >>> table = GateTable(1, (1, 2), (1, 1, 1))
     >>> dice = np.array([0.5, 0.25]).reshape(2, 1, 1, 1)
-    >>> table.add(0, last_passed=np.array([[1], [0]]), dice=dice, is_empty=np.array([False, True]))
+    >>> table.add(0, 0, last_passed=np.array([1, 0]), dice=dice, is_empty=np.array([False, True]))
     >>> table.finish([2])
     >>> table.mean([0]).ravel()
     array([0.375, 0.75 ])
@@ -38,21 +38,20 @@ class GateTable:
         """Return the bytes of a table."""
         return 8 * folds * int(np.prod(gates)) * int(np.prod(shape))
 
-    def add(self, fold: int, last_passed: np.ndarray, dice: np.ndarray, is_empty: np.ndarray) -> None:
-        """Add planes.
+    def add(self, fold: int, family: int, last_passed: np.ndarray, dice: np.ndarray, is_empty: np.ndarray) -> None:
+        """Add planes to a family of gates.
 
         Parameters
         ----------
         fold : the row of the fold.
-        last_passed : int (N, family), the last gate that each plane passes; -1 where it passes none.
+        last_passed : int (N,), the last gate that each plane passes; -1 where it passes none.
         dice : float64 (N, level, high, min_size).
         is_empty : bool (N,), of the truth.
         """
-        for family, last in enumerate(last_passed.T):
-            np.add.at(self.empty[fold, family], last[is_empty] + 1, 1)
-            for gate in np.unique(last[last >= 0]):
-                # A block is summed before it is added, as `dice_sums` does it, to the last bit
-                self.dice[fold, family, gate] += reduce(np.add, (dice[plane] for plane in np.flatnonzero(last == gate)))
+        np.add.at(self.empty[fold, family], last_passed[is_empty] + 1, 1)
+        for gate in np.unique(last_passed[last_passed >= 0]):
+            # A block is summed before it is added, as `dice_sums` does it, to the last bit
+            self.dice[fold, family, gate] += reduce(np.add, (dice[n] for n in np.flatnonzero(last_passed == gate)))
 
     def finish(self, counts: Sequence[int]) -> None:
         """Turn sums into means, once all planes are added.

@@ -1,6 +1,6 @@
 """The middle of the best neighbourhood: a choice that is not a lone spike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,13 +22,16 @@ def box_mean(values: np.ndarray, reach: int, axis: int) -> np.ndarray:
     array([1.5, 1. , 1. , 0. ])
     """
     count = values.shape[axis]
-    sums = np.zeros([length + (number == axis) for number, length in enumerate(values.shape)])
-    np.cumsum(values, axis=axis, out=sums[(slice(None),) * axis + (slice(1, None),)])
-    high = np.minimum(np.arange(count) + reach + 1, count)
-    low = np.maximum(np.arange(count) - reach, 0)
-    means = np.take(sums, high, axis=axis)
-    means -= np.take(sums, low, axis=axis)
-    means /= (high - low).reshape([-1 if number == axis else 1 for number in range(values.ndim)])
+    sums = np.cumsum(values, axis=axis)
+    along = np.moveaxis(sums, axis, 0)
+    means = np.empty_like(sums)
+    means_along = np.moveaxis(means, axis, 0)
+    inner = max(count - reach, 0)  # so many places have their last neighbour inside, and as many their first
+    means_along[:inner] = along[count - inner :]
+    means_along[inner:] = along[-1]
+    means_along[count - inner + 1 :] -= along[: max(inner - 1, 0)]
+    widths = np.minimum(np.arange(count) + reach + 1, count) - np.maximum(np.arange(count) - reach, 0)
+    means /= widths.reshape([-1 if number == axis else 1 for number in range(values.ndim)])
     return means
 
 
@@ -54,12 +57,24 @@ def best_neighbourhood(
     >>> best_neighbourhood(np.array([0.9, 0, 0, 0, 0.6, 0.6, 0.6, 0]), [1])
     ((5,), 0.6)
     """
-    smooth = values
+    smooth = values.copy()
     for axis, reach in enumerate(reaches):
-        if values.shape[axis] > 1:
-            smooth = box_mean(smooth, reach, axis)
-    smooth = np.round(smooth, DIGITS)
+        for slab in _slabs(smooth, axis):
+            slab[...] = box_mean(slab, reach, axis)
+    np.round(smooth, DIGITS, out=smooth)
     if allowed is not None:
-        smooth = np.where(allowed, smooth, -np.inf)
+        np.copyto(smooth, -np.inf, where=~allowed)
     place = np.unravel_index(np.argmax(smooth), smooth.shape)
     return tuple(map(int, place)), float(smooth[place])
+
+
+def _slabs(values: np.ndarray, axis: int) -> Iterator[np.ndarray]:
+    """Yield views that make up an array and are whole along an axis: what is made of one fits into a cache."""
+    others = [other for other, length in enumerate(values.shape) if length > 1 and other != axis]
+    if values.shape[axis] == 1:
+        return
+    if not others:
+        yield values
+        return
+    for place in range(values.shape[others[0]]):
+        yield values[(slice(None),) * others[0] + (slice(place, place + 1),)]

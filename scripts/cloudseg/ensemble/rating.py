@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.choosing import (
     LEVELS,
-    Block,
     Blocks,
     Chosen,
     choices,
@@ -96,14 +96,14 @@ class _Counts:
         counts = cls(*(np.zeros((len(folds), *shape), np.int64) for shape in ((classes, LEVELS), (classes,), ())))
         for block in blocks():
             for part in parts(block, LEVELS):
-                counts._add(folds.index(part[0]), part, rule, share, threads)
+                counts._add(folds.index(part.fold), part, rule, share, threads)
         return counts
 
     def _add(self, fold: int, part: Block, rule: ImageRule, share: Share, threads: int) -> None:
-        _, planes, truth, evidence = part
+        planes = part.planes
         inside = (_masks_that_hold if share == "images" else _pixels_inside)(rule, planes, threads)
-        self.inside[fold] += (inside * is_open(rule, planes, evidence)[..., None]).sum(axis=0)
-        true = np.count_nonzero(truth, axis=(2, 3))
+        self.inside[fold] += (inside * is_open(rule, planes, part.evidence)[..., None]).sum(axis=0)
+        true = np.count_nonzero(part.truth, axis=(2, 3))
         self.true[fold] += (true > 0 if share == "images" else true).sum(axis=0)
         self.all[fold] += len(planes) * (1 if share == "images" else planes.shape[2] * planes.shape[3])
 

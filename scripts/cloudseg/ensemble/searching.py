@@ -7,12 +7,13 @@ pass by in blocks and go into tables of sums by fold, gate and shape; no image i
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.choosing import (
     LEVELS,
-    Block,
     Blocks,
     Chosen,
     choices,
@@ -148,7 +149,7 @@ def search(blocks: Blocks, space: Space, folds: Sequence[int], *, threads: int =
     ValueError : when there is no image to choose on.
     """
     options = [(number, gates) for number in range(len(space.rule.classes)) for gates in space.gates]
-    places: dict[Option, _Places] = {}
+    places: Places = {}
     with ThreadPoolExecutor(threads) as pool:
         for some in _fitting(options, space, len(folds)):
             tables = _Tables(space, folds, some, threads, pool.map)
@@ -174,23 +175,24 @@ def _fitting(options: Sequence[Option], space: Space, folds: int) -> Iterator[li
     yield some
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where each choice of `choices` lies in a table, what its neighbourhood scores, and itself in every fold."""
+class _Place(NamedTuple):
+    """Where a choice lies in a table, what its neighbourhood scores, and itself in every fold."""
 
-    places: list[tuple[int, ...]]
-    means: np.ndarray  # (choice,)
-    dice: np.ndarray  # (choice, fold)
+    place: tuple[int, ...]
+    mean: float
+    dice: np.ndarray  # (fold,)
 
     @classmethod
-    def of(cls, table: GateTable, gates: Gates, folds: Sequence[int]) -> "_Places":
+    def of(cls, table: GateTable, gates: Gates, rows: Sequence[int]) -> Self:
+        """Return the best place by the mean over some folds."""
         reaches = (*gates.reaches, NEAR_LEVELS, NEAR_HIGHS, NEAR_SIZES)
         allowed = gates.allowed()
         allowed = None if allowed is None else allowed[..., None, None]
-        best = [best_neighbourhood(table.mean(rows), reaches, allowed) for rows in choices(folds)]
-        places, means = zip(*best, strict=True)
-        dice = np.array([table.dice[(slice(None), *place)] for place in places])
-        return cls(list(places), np.array(means), dice)
+        place, mean = best_neighbourhood(table.mean(rows), reaches, allowed)
+        return cls(place, mean, table.dice[(slice(None), *place)].copy())
+
+
+Places = dict[tuple[Option, int], _Place]  # by option and choice
 
 
 class _Tables:
@@ -213,20 +215,21 @@ class _Tables:
             raise ValueError("blocks: expected images to choose on, got none")
         list(self.in_threads(lambda table: table.finish(self.counts), self.tables.values()))
 
-    def places(self) -> dict[Option, _Places]:
-        """Return where the choices lie in each table."""
-        found = self.in_threads(lambda option: _Places.of(self.tables[option], option[1], self.folds), self.tables)
-        return dict(zip(self.tables, found, strict=True))
+    def places(self) -> Places:
+        """Return where each choice of `choices` lies in each table."""
+        rows = choices(self.folds)
+        wanted = [(option, choice) for option in self.tables for choice in range(len(rows))]
+        found = self.in_threads(lambda each: _Place.of(self.tables[each[0]], each[0][1], rows[each[1]]), wanted)
+        return dict(zip(wanted, found, strict=True))
 
     def _add(self, part: Block) -> None:
-        fold, planes, truth, evidence = part
-        row, held = self.folds.index(fold), self.space.held
+        row, planes, held = self.folds.index(part.fold), part.planes, self.space.held
         self.counts[row] += len(planes)
         self.pixels = planes.shape[2] * planes.shape[3]
-        is_asked = is_open(held, planes, evidence)[..., None]
-        passed = {gates: np.where(is_asked, gates.last_passed(planes, evidence), -1) for _, gates in self.tables}
+        is_asked = is_open(held, planes, part.evidence)[..., None]
+        passed = {gates: np.where(is_asked, gates.last_passed(planes, part.evidence), -1) for _, gates in self.tables}
         for number in sorted({number for number, _ in self.tables}):
-            self._add_class(row, number, planes[:, number], truth[:, number], passed)
+            self._add_class(row, number, planes[:, number], part.truth[:, number], passed)
 
     def _add_class(
         self, row: int, number: int, planes: np.ndarray, truth: np.ndarray, passed: Mapping[Gates, np.ndarray]
@@ -235,33 +238,35 @@ class _Tables:
         dice = dice_of_class(rule, planes, truth, self.space.min_sizes, self.space.highs, self.threads)
         is_empty = ~truth.any(axis=(1, 2))
         mine = [
-            (table, passed[gates][:, number]) for (of_class, gates), table in self.tables.items() if of_class == number
+            (table, family, passed[gates][:, number, family])
+            for (of_class, gates), table in self.tables.items()
+            if of_class == number
+            for family in range(gates.shape[0])
         ]
-        list(self.in_threads(lambda both: both[0].add(row, both[1], dice, is_empty), mine))
+        list(self.in_threads(lambda each: each[0].add(row, each[1], each[2], dice, is_empty), mine))
 
 
-def _found(space: Space, folds: Sequence[int], tables: _Tables, places: Mapping[Option, _Places]) -> Found:
+def _found(space: Space, folds: Sequence[int], tables: _Tables, places: Places) -> Found:
     """Return what the best places of all classes stand for."""
     rules, dice = [], []
     for choice in range(len(choices(folds))):
         gates = _best_gates(space, places, choice)
-        at = [places[option] for option in enumerate(gates)]
+        at = [places[option, choice] for option in enumerate(gates)]
         planes = {
-            name: _rule_at(space, held, each, one.places[choice], tables.pixels)
+            name: _rule_at(space, held, each, one.place, tables.pixels)
             for (name, held), each, one in zip(space.held.classes.items(), gates, at, strict=True)
         }
         rules.append(ImageRule(planes, space.rule.best))
-        dice.append(np.stack([one.dice[choice] for one in at], axis=1))
+        dice.append(np.stack([one.dice for one in at], axis=1))
     nested = [dice[1 + row][row] for row in range(len(folds))] if len(folds) > 1 else np.full_like(dice[0], np.nan)
     chosen = chosen_of(rules, folds)
     return Found(chosen.rule, chosen.nested, tables.counts, dice[0], np.array(nested), space.is_exact)
 
 
-def _best_gates(space: Space, places: Mapping[Option, _Places], choice: int) -> list[Gates]:
+def _best_gates(space: Space, places: Places, choice: int) -> list[Gates]:
     """Return the gates that score best for each class, or for all classes together; of equals the first."""
-    means = np.array(
-        [[places[number, gates].means[choice] for gates in space.gates] for number in range(len(space.rule.classes))]
-    )
+    numbers = range(len(space.rule.classes))
+    means = np.array([[places[(number, gates), choice].mean for gates in space.gates] for number in numbers])
     if space.is_joint:
         means[:] = np.round(means.sum(axis=0), DIGITS)
     return [space.gates[which] for which in np.argmax(means, axis=1)]

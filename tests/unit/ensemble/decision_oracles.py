@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from cloudseg.ensemble.blended import Block
 from cloudseg.ensemble.masking import Evidence, ImageRule, PlaneRule
 from cloudseg.postprocess import Cut
 
@@ -22,14 +23,13 @@ def make_images(seed, images, classes, shape=(7, 9), palette=None):
 
 def blocks_of(planes, truth, fold_of, evidence=None, size=3):
     """Return what gives blocks of a few images of one fold."""
-    evidence = evidence or Evidence.of(planes)
 
     def blocks():
         for fold in sorted(set(fold_of)):
             rows = np.flatnonzero(np.asarray(fold_of) == fold)
             for some in np.split(rows, range(size, len(rows), size)):
-                values = None if evidence.values is None else evidence.values[some]
-                yield fold, planes[some], truth[some], Evidence(evidence.histograms[some], values)
+                seen = evidence and Evidence(evidence.histograms[some], evidence.values[some])
+                yield Block(fold, planes[some], truth[some], seen)
 
     return blocks
 
@@ -104,8 +104,7 @@ def dice_by_masks(rule_of, planes, truth, fold_of, folds, evidence=None):
     for fold in folds:
         dice = []
         for image in np.flatnonzero(np.asarray(fold_of) == fold):
-            values = None if evidence.values is None else evidence.values[image : image + 1]
-            masks = rule_of(fold).masks(planes[image], Evidence(evidence.histograms[image : image + 1], values))
+            masks = rule_of(fold).masks(planes[image], evidence.of_image(image))
             dice.append([dice_of(mask, true) for mask, true in zip(masks, truth[image], strict=True)])
         rows.append(np.mean(dice, axis=0))
     return np.array(rows)
