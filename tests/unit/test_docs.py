@@ -12,6 +12,7 @@ import yaml
 from test_layers import FLOORS
 
 from cloudseg.config.model import Config
+from cloudseg.workflow.plan import Plan
 
 REPO = Path(__file__).parents[2]
 PACKAGE = REPO / "scripts/cloudseg"
@@ -28,6 +29,7 @@ BESIDE = {
     "train.asked.json",
     "train.outputs.json",
     "predict-test.made_with.json",
+    "best-valid-values.zarr",
     "reproduced/",
 }
 ENDINGS = "py|smk|yaml|yml|md|tsv|json|txt|lock|sh|toml|cff|csv|zarr|safetensors|state|log|svg|jpg|png|html"
@@ -67,8 +69,9 @@ def anchor(heading):
 
 @pytest.fixture(scope="module")
 def made():
-    """Every end of a path that jobs of the demo make, by the golden plan, and of the folders that it lies in."""
-    found = {Path(path) for path in re.findall(r"(?:<\w+>|results)/[\w./{}<>-]+", read("tests/golden/plans/demo.tsv"))}
+    """Every end of a path that jobs make, by the demo's golden plan and the rules, and of the folders it lies in."""
+    tables = "".join(map(read, ["tests/golden/plans/demo.tsv", *REPO.glob("rules/*.smk")]))
+    found = {Path(path) for path in re.findall(r"(?:<\w+>|results)/[\w./{}<>-]+", tables)}
     places = {place for path in found for place in (path, *path.parents)}
     return ["/".join(place.parts[first:]) for place in places for first in range(len(place.parts))]
 
@@ -130,6 +133,21 @@ def test_variables_are_read_somewhere(page):
     files = [path for folder in ("scripts", "tests") for path in (REPO / folder).rglob("*.py")]
     known = {name for path in files for name in re.findall(r"CLOUDSEG_[A-Z]+", path.read_text(encoding="utf-8"))}
     assert set(re.findall(r"CLOUDSEG_[A-Z]+", read(page))) <= known
+
+
+def ensembles_of(page):
+    """Return the YAML of a page that has ensembles, each block as what it adds to a config."""
+    blocks = [yaml.safe_load(text) for text in re.findall(r"^```yaml\n(.*?)^```", read(page), re.MULTILINE | re.DOTALL)]
+    return [block if "ensembles" in block else {"ensembles": block} for block in blocks]
+
+
+@pytest.mark.parametrize("block", ensembles_of("docs/decisions.md"), ids=lambda block: ", ".join(block["ensembles"]))
+def test_the_demo_can_decide_in_every_way_that_the_page_on_decisions_has(block):
+    demo = yaml.safe_load(read("config/config.yaml"))
+    planned = Plan(demo | block | {"ensembles": demo["ensembles"] | block["ensembles"]}, REPO)
+    for name in block["ensembles"]:
+        assert planned.ensembles[name].members
+        assert planned.ensembles[name].decision_rule["how"] in ("fixed", "tune", "rate", "expected")
 
 
 def test_every_page_can_be_reached_from_the_readme():

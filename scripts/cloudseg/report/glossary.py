@@ -46,8 +46,22 @@ TERMS = {
         "weight out of fold as on the test images."
     ),
     "decision": (
-        "How probabilities become masks: a threshold and a minimum size per class. `fixed` takes them from "
-        "the config; `grid` and `tune` choose them on the out-of-fold images."
+        "How probabilities become masks: a threshold and a minimum size per class, and what else is asked of a mask "
+        "or of its plane. `fixed` takes the numbers from the config; `grid`, `tune`, `rate` and `expected` choose them "
+        "on the out-of-fold images."
+    ),
+    "presence": (
+        "Whether a class is in an image at all. A decision may ask for it first, by a score of the plane from 0 to 1 "
+        "(mean of its largest pixels, one of its pixels, its area from a level on); a plane below the threshold of "
+        "presence is empty."
+    ),
+    "best class": "The class with the highest score of presence in an image, which may count as present for that.",
+    "top level, `plane_min`": (
+        "A plane with fewer pixels from the top level on than an area is empty. The area is that of the plane, a "
+        "minimum size that of a component."
+    ),
+    "high level, `high`": (
+        "A component stays if one of its pixels has it (hysteresis); the level says how far the component reaches."
     ),
     "level": (
         "The threshold as a byte: a pixel belongs to the mask when its probability (0..255) is at least the level."
@@ -55,6 +69,16 @@ TERMS = {
     "minimum size": (
         "Connected components (8 neighbours) with fewer pixels than this, on the submission grid, are removed."
     ),
+    "whether, where": (
+        "The members of an ensemble whose blend tells presence, and those whose blend becomes masks; without the two, "
+        "all members do both."
+    ),
+    "vote": "A blend of masks in place of probabilities: a pixel's value is the share of weight that has it in.",
+    "search": (
+        "A choice of members and weights among many, on out-of-fold probabilities; nested, as a decision is: a fold is "
+        "blended with what the other folds choose."
+    ),
+    "in sample": "As tuned on itself: the Dice of a choice on the images that it was made on.",
     "surface": "The out-of-fold Dice of every level and minimum size, per class and fold.",
     "tuned on itself (*)": "The Dice of a chosen decision on the images it was chosen on: optimistic.",
     "nested": "The Dice of a decision on each fold, chosen on the other folds, averaged over the folds: honest.",
