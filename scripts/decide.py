@@ -1,7 +1,7 @@
 import yaml
 
 from cloudseg import logged
-from cloudseg.ensemble.decided import Stores, decide_blend
+from cloudseg.ensemble.decide_blend import Stores, decide_blend
 from cloudseg.ensemble.decision import DecisionRule
 from cloudseg.ensemble.score_tables import write_scores
 from cloudseg.ensemble.scores import score_parts

@@ -120,7 +120,7 @@ PARTS = {
     "diary subset": ["test_diary.py"],
     "kills and damage": ["test_damage.py", "test_kills.py", "test_two_ranks.py"],
     "submissions and status": ["test_provenance.py", "test_sanity_rule.py", "test_status_call.py"],
-    "decisions": ["test_decisions.py", "test_decided.py"],
+    "decisions": ["test_decisions.py", "test_decide_blend.py"],
     "smoke and bad input": [
         *("test_own_data.py", "test_smoke.py", "test_bad_input.py", "test_contest_folder.py", "test_module.py"),
         *("test_real_data.py", "test_report_page.py"),

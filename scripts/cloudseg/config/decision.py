@@ -196,7 +196,7 @@ class DecisionEntry(Model):
     """
     fill_holes: Bool | None = None
     """Fill the holes of what stays, last of all. Choices are made without it, and scored with it."""
-    black: Annotated[int, Scalar(ge=0, le=255)] | None = None
+    black: Annotated[int, Scalar(ge=0, le=254, hint="at 255 every pixel is black")] | None = None
     """Set probabilities to 0 where the image is black, its grey value being at most this of 255: a satellite's swath
     has edges. It is done when members are blended.
     """

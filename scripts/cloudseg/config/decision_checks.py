@@ -40,13 +40,14 @@ def value_at(decision: DecisionEntry, key: str) -> Any:
     return None if isinstance(value, str) else value
 
 
-def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry) -> Iterator[str]:
+def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members: DecisionEntry) -> Iterator[str]:
     """Yield what is wrong with the roles of an ensemble's members.
 
     Parameters
     ----------
     entry : the ensemble.
     decision : its own, or the config's.
+    of_members : the config's, by which each member is decided in its own row.
     """
     given = [key for key in ("members", "where", "whether") if getattr(entry, key) is not None]
     if not given:
@@ -61,6 +62,8 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry) -> Iterator
         yield "sharpen: expected `search.sharpen`, a list to choose from, since the ensemble is searched for"
     if entry.search is not None and "members" not in given:
         yield "search: expected `members` beside it, to choose from, got where and whether"
+    if entry.blend == "vote" and of_members.how == "expected":
+        yield "blend: expected mean, got vote: members decided by `how: expected` of the config have no one level"
     if entry.blend == "vote":
         for key in ("sharpen", "search"):
             if getattr(entry, key) is not None:

@@ -6,9 +6,7 @@ luma weighs blue by 0.114, so that dark blue sea of (0, 0, 21) has a luma of 2, 
 too, so that no rounding decides. A JPEG leaves noise of a level or two in a swath, so the level is more than 0.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -17,10 +15,9 @@ import pandas as pd
 import PIL
 
 from cloudseg.dataset.contest import ContestFolder, Split
-from cloudseg.dataset.decoding import decode_image, decoding_bytes
-from cloudseg.dataset.pixels import resize_mask
-from cloudseg.errors import ConfigError, DatasetError, StoreError
-from cloudseg.runtime.job_progress import counting
+from cloudseg.dataset.decoding import decoding_bytes
+from cloudseg.dataset.pixels import decode_checked, fill, resize_mask
+from cloudseg.errors import ConfigError, StoreError
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage import stores
 from cloudseg.storage.files import digest
@@ -93,33 +90,13 @@ def build_black(
     def black(row: int) -> np.ndarray:
         name, known = rows[row]
         with budget.take(decoding_bytes(folder / name)):
-            return find_black(_decode_checked(folder / name, known), grey, size)
+            return find_black(decode_checked(folder / name, known), grey, size)
 
     spec = stores.Spec((len(rows), *size), "uint8", ("image", "y", "x"))
     attrs = {"ids": images["image"].tolist(), "grey": grey, "data": digest([split, rows])}
     writer = stores.Writer(out, {"": spec}, attrs, made_with=stores.made_with(code, np, cv2, PIL), threads=threads)
-    _fill(writer, spec, black, threads)
+    fill(writer, {"": spec}, {"": black}, threads)
     writer.finish()
-
-
-def _decode_checked(path: Path, known: str) -> np.ndarray:
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != known:
-        raise DatasetError(f"{path}: not the file that was checked; run the dataset check again")
-    return decode_image(data)[0]
-
-
-def _fill(writer: stores.Writer, spec: stores.Spec, make: Callable[[int], np.ndarray], threads: int) -> None:
-    """Write what is missing, a shard at a time; `make` returns the values of the image of a row."""
-    missing = writer.missing()
-    total = sum(rows.stop - rows.start for rows in missing)
-    with ThreadPoolExecutor(threads) as pool, counting(total, "images") as done:
-        for rows in missing:
-            block = np.empty((rows.stop - rows.start, *spec.shape[1:]), spec.dtype)
-            for target, made in zip(block, pool.map(make, range(rows.start, rows.stop)), strict=True):
-                target[:] = made
-                done(1)
-            writer.write(rows, block)
 
 
 class Black:

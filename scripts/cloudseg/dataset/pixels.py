@@ -145,7 +145,7 @@ def build_pixels(
     writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
     makers = {"image": lambda row: source.image(row, (height, width)), "mask": packed_mask}
     with _one_opencv_thread():
-        _fill(writer, arrays, {name: makers[name] for name in arrays}, threads)
+        fill(writer, arrays, {name: makers[name] for name in arrays}, threads)
     writer.finish()
 
 
@@ -184,7 +184,7 @@ def build_truth(
     attrs = {"ids": source.ids, "classes": list(classes), "data": source.digest}
     writer = Writer(out, arrays, attrs, made_with=made_with(code, np, cv2, PIL), threads=threads)
     with _one_opencv_thread():
-        _fill(writer, arrays, {"": lambda row: np.stack(source.masks(row, size))}, threads)
+        fill(writer, arrays, {"": lambda row: np.stack(source.masks(row, size))}, threads)
     writer.finish()
 
 
@@ -210,11 +210,7 @@ class _Source:
         known = self._rows[row]
         path = self._folder.images(self._split) / known["image"]
         with self._memory.take(decoding_bytes(path)):
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest() != known["digest"]:
-                raise DatasetError(f"{path}: not the file that was checked; run the dataset check again")
-            pixels, _ = decode_image(data)
-            return resize_image(pixels, size)
+            return resize_image(decode_checked(path, known["digest"]), size)
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
@@ -234,7 +230,25 @@ class _Source:
             ]
 
 
-def _fill(
+def decode_checked(path: Path, known: str) -> np.ndarray:
+    """Return the pixels of an image file, uint8 (height, width, 3), after making sure that it is the one checked.
+
+    Parameters
+    ----------
+    path : the file.
+    known : its SHA-256, as the dataset check took it.
+
+    Raises
+    ------
+    DatasetError : if it is another file.
+    """
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != known:
+        raise DatasetError(f"{path}: not the file that was checked; run the dataset check again")
+    return decode_image(data)[0]
+
+
+def fill(
     writer: Writer, arrays: Mapping[str, Spec], makers: Mapping[str, Callable[[int], np.ndarray]], threads: int
 ) -> None:
     """Write what is missing, a shard at a time; the maker of an array returns the values of the image of a row."""

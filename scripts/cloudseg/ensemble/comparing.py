@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cloudseg.ensemble.decided import Stores, decide_blend
+from cloudseg.ensemble.decide_blend import Stores, decide_blend
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.scores import image_scores, mean_of_images, paired_bootstrap
 from cloudseg.ensemble.surface import measure

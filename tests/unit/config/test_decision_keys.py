@@ -63,7 +63,7 @@ def complaints(config):
         ({"how": "expected"}, "presence: the key is missing; `how: expected` needs its score"),
         ({"how": "expected", "presence": TOP | {"threshold": 0.5}}, "presence.threshold: expected none"),
         ({"how": "expekted", "presence": TOP}, "got 'expekted' (nearest: expected"),
-        ({"black": 256}, "black: expected at most 255, got 256"),
+        ({"black": 255}, "black: expected at most 254, got 255; at 255 every pixel is black"),
     ],
 )
 def test_a_decision_that_cannot_be_is_refused_at_its_key(decision, words):
@@ -89,6 +89,11 @@ def test_a_decision_that_cannot_be_is_refused_at_its_key(decision, words):
 )
 def test_roles_that_do_not_fit_are_refused_at_their_key(keys, words):
     assert words in complaints(with_fpn({"how": "tune"}, **keys))
+
+
+def test_members_without_one_level_have_no_vote():
+    config = with_fpn({"how": "tune"}, blend="vote") | {"decision": {"how": "expected", "presence": TOP}}
+    assert "fpn.blend: expected mean, got vote: members decided by `how: expected`" in complaints(config)
 
 
 def test_everything_that_is_wrong_is_said_at_once():

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy import ndimage
 
-from cloudseg.dataset import black
+from cloudseg.dataset import pixels
 from cloudseg.dataset.black import Black, build_black, find_black
 from cloudseg.dataset.check import check_dataset
 from cloudseg.dataset.decoding import decode_image
@@ -167,7 +167,7 @@ def test_an_interrupted_build_goes_on(folder, tmp_path, monkeypatch):
             raise RuntimeError("stopped")
         return decode_image(data)
 
-    monkeypatch.setattr(black, "decode_image", stop_at_the_sixth)
+    monkeypatch.setattr(pixels, "decode_image", stop_at_the_sixth)
     with pytest.raises(RuntimeError, match="stopped"):
         folder.build(tmp_path / "a.zarr", threads=1)
     assert not (tmp_path / "a.zarr").exists()

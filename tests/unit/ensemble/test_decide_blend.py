@@ -6,7 +6,7 @@ import pytest
 import yaml
 from small_stores import CLASSES, SIZE, planes, write
 
-from cloudseg.ensemble.decided import Stores, decide_blend, decision_of
+from cloudseg.ensemble.decide_blend import Stores, decide_blend, decision_of
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.score_tables import read_image_scores, read_scores, write_scores
 from cloudseg.ensemble.submission import write_submission
