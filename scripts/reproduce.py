@@ -50,6 +50,7 @@ def from_models(question, made, scratch, snakemake):
 
         tell(*expectation(here.doubts(provenance, made_with(codes["prediction"], device), codes, device.type)))
         options = {"scratch": scratch, "device": device, "codes": codes, "threads": snakemake.threads}
+        options["root"] = question.root
         remarks = remake(question.match.known, question.names, made, **options)
     return f"from the stored models on {device.type}", remarks
 
@@ -59,7 +60,7 @@ def main(snakemake):
     params, own = snakemake.params, Path(snakemake.params.results)
     if params.csv is None:
         raise ConfigError("which submission? Type: snakemake reproduce --config csv=FILE")
-    question = Question(Path(params.csv), own.parent)
+    question = Question(Path(params.csv), own.parent, Path(params.root))
     lines = question.introduction()
     if not question.is_ours:
         stop(lines)

@@ -2,28 +2,38 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 import cloudseg
 from cloudseg.config.recipe import Recipe
+from cloudseg.dataset.black import Black
+from cloudseg.ensemble.blended import Blended
+from cloudseg.ensemble.decided import Stores
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.ingredients import Ingredients, candidates_of, ingredients_of
 from cloudseg.ensemble.score_tables import read_image_scores, read_scores
+from cloudseg.ensemble.selection import Selection
 from cloudseg.inference.settings import prediction_settings, settings_digest
 from cloudseg.provenance import links
-from cloudseg.provenance.content import read_content
+from cloudseg.provenance.content import Content, read_content
 from cloudseg.provenance.record import (
+    FURTHER_VERSION,
     SCHEMA_VERSION,
+    BlackFacts,
     BlendFacts,
     DecisionFacts,
     Images,
     Member,
     Prediction,
     Provenance,
+    Role,
     Score,
+    SearchFacts,
     Training,
     Writer,
 )
@@ -37,6 +47,26 @@ PACKAGES = "numpy", "numba", "zarr"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Blend:
+    """What members say of the images of a split together, and what the plan says that it is made of.
+
+    Parameters
+    ----------
+    path : its store: of the blend or, of members that are asked for presence alone, what these leave of theirs.
+    stores : of the members that the config's queries select.
+    members : name, fold and weight of each; of a search its `candidate`.
+    voters : where members vote, the decision of each, in the order of `stores`.
+    black : where images are black, if that counts.
+    """
+
+    path: str
+    stores: Sequence[str]
+    members: Sequence[Mapping[str, Any]]
+    voters: Sequence[str] = ()
+    black: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ensemble:
     """An ensemble whose submission was made: its files, and what the plan says of it.
 
@@ -44,15 +74,16 @@ class Ensemble:
     ----------
     submission, decision, scores, images, parts, surface : its files.
     truth : the labels on the submission grid.
-    blends : its store by split.
-    stores : by split, the stores that are blended.
-    members : by split, name, fold and weight of each of them.
+    blends : by split, the blend that becomes masks.
+    whether : by split, what the members say that are asked for presence alone; empty where there are none.
+    selection : what a search chose; None where none was asked for.
     runs : per run its `name`, `folder`, `size`, recipe name (`recipe`), what the config asks of its training
         (`wanted`), what prediction needs of its recipe (`prediction`), and its pixel store by split (`pixels`).
     folds : the table of folds.
     logs : the folder of the logs.
     facts : of the plan: `config_name`, `ensemble`, `smoke`, `rule`, `min_sizes`, `sharpen`, `allow_squeezed`,
-        `valid_folds`, `classes`, `submission_size`, `threads`, `config`, `sheet`.
+        `valid_folds`, `classes`, `submission_size`, `threads`, `config`, `sheet`; and, only where asked for, `search`
+        and `black`.
     """
 
     submission: str
@@ -62,13 +93,33 @@ class Ensemble:
     parts: str
     surface: str
     truth: str
-    blends: Mapping[str, str]
-    stores: Mapping[str, Sequence[str]]
-    members: Mapping[str, Sequence[Mapping[str, Any]]]
+    blends: Mapping[str, Blend]
+    whether: Mapping[str, Blend] = dataclasses.field(default_factory=dict)
+    selection: str | None = None
     runs: Sequence[Mapping[str, Any]]
     folds: str
     logs: Path
     facts: Mapping[str, Any]
+
+    @property
+    def by_role(self) -> dict[Role, Mapping[str, Blend]]:
+        """The blends of each role, by split."""
+        return {"where": self.blends} | ({"whether": self.whether} if self.whether else {})
+
+    @property
+    def voters(self) -> list[str]:
+        """The decisions of members that vote, once each."""
+        return list(dict.fromkeys(voter for blend in self.blends.values() for voter in blend.voters))
+
+    @property
+    def presence(self) -> dict[str, str | None]:
+        """By split, the store that tells of presence; None where the blend does."""
+        return {split: self.whether[split].path if self.whether else None for split in self.blends}
+
+    @property
+    def rule(self) -> DecisionRule:
+        """How the config asks for the blend to be decided."""
+        return DecisionRule(**self.facts["rule"])
 
 
 def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
@@ -86,38 +137,27 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
     ------
     DamagedFileError : if a link of the chain does not hold, with the file and what to do.
     """
-    facts = ensemble.facts
-    name, classes = facts["ensemble"], facts["classes"]
-    links.refuse_edited(ensemble.submission, ensemble.logs / "submit" / f"{name}.log")
-    decided = links.refuse_edited(ensemble.decision, ensemble.logs / "decide" / f"{name}.log")
-    content = read_content(ensemble.submission)
-    decision = links.require_decision(ensemble.decision, ensemble.surface, classes, DecisionRule(**facts["rule"]))
-    links.require_masks(ensemble.submission, content, ensemble.blends["test"], decision)
-    blended = {
-        split: links.require_blend(path, ensemble.stores[split], ensemble.members[split], facts["sharpen"])
-        for split, path in ensemble.blends.items()
-    }
-    scores, images = read_scores(ensemble.scores, decision), read_image_scores(ensemble.images, decision)
-    links.require_scores(scores, images, decision, ensemble.blends["valid"], ensemble.truth)
-    chain = _Chain(ensemble, {split: predicted for split, (_, predicted) in blended.items()})
+    facts, found = ensemble.facts, _found(ensemble)
+    chain = _Chain(ensemble, found.blended)
+    members = list(chain.members())
     return Provenance(
-        schema_version=SCHEMA_VERSION,
+        schema_version=FURTHER_VERSION if _says_more(ensemble) else SCHEMA_VERSION,
         config_name=facts["config_name"],
-        ensemble=name,
+        ensemble=facts["ensemble"],
         smoke=facts["smoke"],
-        csv=content.facts,
-        score=_score(ensemble, scores, decision),
+        csv=found.content.facts,
+        score=_score(ensemble, found, members),
         decision=DecisionFacts(
-            sha256=decided, plain=_plain(decision), rule=facts["rule"], min_sizes=facts["min_sizes"]
+            sha256=files.sha256(ensemble.decision),
+            plain=_as_json(found.decision.plain()),
+            rule=facts["rule"],
+            min_sizes=facts["min_sizes"],
         ),
-        sharpen=facts["sharpen"],
+        sharpen=found.sharpen,
         allow_squeezed=facts["allow_squeezed"],
-        blends={
-            split: BlendFacts(run=attributes["run"], images=len(attributes["ids"]))
-            for split, (attributes, _) in blended.items()
-        },
-        members=list(chain.members()),
-        trainings=[chain.training(run) for run in ensemble.runs],
+        blends=found.facts_of("where"),
+        members=members,
+        trainings=[chain.training(run) for run in chain.runs.values()],
         prediction_threads=facts["threads"],
         images=chain.images(),
         config=facts["config"],
@@ -127,29 +167,144 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
             codes=dict(codes),
             versions=checkout.versions(PACKAGES) | {"cloudseg": cloudseg.__version__},
         ),
+        whether=found.facts_of("whether") if ensemble.whether else None,
+        search=_search_facts(ensemble, found.selection),
+        black=_black_facts(ensemble),
     )
 
 
-def _plain(decision: Decision) -> dict[str, Any]:
-    """Return what decision.yaml holds, with text as keys, as JSON has them."""
-    plain = decision.plain()
-    return plain | ({"nested": {str(fold): cuts for fold, cuts in plain["nested"].items()}} if decision.nested else {})
+def _says_more(ensemble: Ensemble) -> bool:
+    """Return whether more than one mean, a level and a minimum size is asked for."""
+    asked = ensemble.whether, ensemble.selection, ensemble.voters, "black" in ensemble.facts
+    return any(asked) or not ensemble.rule.is_of_surface
+
+
+class _Blended(NamedTuple):
+    """A blend, and what it has been found to be made of."""
+
+    attributes: dict[str, Any]
+    made_of: Ingredients
+    predicted: list[links.Predicted]  # in the order of the stores
+
+
+class _Found(NamedTuple):
+    """What the files of an ensemble say, after each of their links was looked at."""
+
+    content: Content
+    selection: Selection | None
+    blended: dict[Role, dict[str, _Blended]]
+    decision: Decision
+    scores: pd.DataFrame
+
+    @property
+    def sharpen(self) -> float | None:
+        """The power of p that is averaged."""
+        return self.blended["where"]["test"].made_of.sharpen
+
+    def facts_of(self, role: Role) -> dict[str, BlendFacts]:
+        """Return the facts of the blends of a role."""
+        return {
+            split: BlendFacts(run=each.attributes["run"], images=len(each.attributes["ids"]))
+            for split, each in self.blended[role].items()
+        }
+
+
+def _found(ensemble: Ensemble) -> _Found:
+    """Read the files of an ensemble, each after those that it was made of, so that the first one at fault is named."""
+    _refuse_edited(ensemble)
+    content = read_content(ensemble.submission)
+    selection = None
+    if ensemble.selection is not None:
+        selection = Selection.read(ensemble.selection, candidates_of(ensemble.blends["valid"].members))
+    blended = {
+        role: {split: _blended(ensemble, role, split) for split in by_split}
+        for role, by_split in ensemble.by_role.items()
+    }
+    rule = ensemble.rule if selection is None else ensemble.rule.of_power(selection.chosen.power)
+    made_on = Stores(ensemble.blends["valid"].path, ensemble.truth, ensemble.presence["valid"])
+    decision = links.require_decision(ensemble.decision, made_on, ensemble.surface, ensemble.facts["classes"], rule)
+    test = Blended(ensemble.blends["test"].path, ensemble.presence["test"])
+    links.require_masks(ensemble.submission, content, test, decision)
+    scores, images = read_scores(ensemble.scores, decision), read_image_scores(ensemble.images, decision)
+    links.require_scores(scores, images, decision, made_on)
+    return _Found(content, selection, blended, decision, scores)
+
+
+def _refuse_edited(ensemble: Ensemble) -> None:
+    """Refuse files of the user's hand where their jobs' are expected."""
+    logs, name = ensemble.logs, ensemble.facts["ensemble"]
+    links.refuse_edited(ensemble.submission, logs / "submit" / f"{name}.log")
+    links.refuse_edited(ensemble.decision, logs / "decide" / f"{name}.log")
+    if ensemble.selection is not None:
+        links.refuse_edited(ensemble.selection, logs / "search" / f"{name}.log")
+    for voter in ensemble.voters:
+        links.refuse_edited(voter, logs / "decide" / f"{Path(voter).parent.name}.log")
+
+
+def _blended(ensemble: Ensemble, role: Role, split: str) -> _Blended:
+    """Return a blend, after blending some of its images again."""
+    blend, facts = ensemble.by_role[role][split], ensemble.facts
+    made_of = ingredients_of(
+        blend.stores,
+        blend.members,
+        facts["sharpen"],
+        split=split,
+        classes=facts["classes"],
+        selection=ensemble.selection if role == "where" else None,
+        voters=blend.voters,
+    )
+    black = None
+    if blend.black is not None:
+        black = Black(blend.black)
+        links.require_black(black, facts["black"])
+    require = {"where": links.require_blend, "whether": links.require_whether}[role]
+    return _Blended(require(blend.path, made_of, black), made_of, links.predicted(made_of.paths))
+
+
+def _search_facts(ensemble: Ensemble, selection: Selection | None) -> SearchFacts | None:
+    if selection is None:
+        return None
+    return SearchFacts(
+        sha256=files.sha256(ensemble.selection), plain=_as_json(selection.plain()), asked=ensemble.facts["search"]
+    )
+
+
+def _black_facts(ensemble: Ensemble) -> BlackFacts | None:
+    if "black" not in ensemble.facts:
+        return None
+    data = {split: stores.read(blend.black).attrs["data"] for split, blend in ensemble.blends.items()}
+    return BlackFacts(grey=ensemble.facts["black"], data=data)
+
+
+def _as_json(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain values as they are read from JSON, with text as keys."""
+    return json.loads(json.dumps(plain))
+
+
+class _Taken(NamedTuple):
+    """A store that is blended for the images of a split."""
+
+    member: dict[str, Any]
+    prediction: Prediction
+    levels: list[int] | None
 
 
 class _Chain:
     """Reads each file of an ensemble once."""
 
-    def __init__(self, ensemble: Ensemble, predicted: Mapping[str, Sequence[links.Predicted]]) -> None:
+    def __init__(self, ensemble: Ensemble, blended: Mapping[Role, Mapping[str, _Blended]]) -> None:
         self.ensemble = ensemble
-        self.predicted = predicted  # by split, in the order of the stores
-        self.runs = {run["name"]: run for run in ensemble.runs}
+        self.blended = blended
+        every = [each for by_split in blended.values() for each in by_split.values()]
+        taken = {member["store"].rpartition("/")[0] for each in every for member in each.made_of.members}
+        self.runs = {run["name"]: run for run in ensemble.runs if run["name"] in taken}  # of a search, those it chose
         self.records = {name: links.read_run(run["folder"]) for name, run in self.runs.items()}
         self._known_settings: dict[str, tuple[str, str, int]] = {}
 
     @functools.cached_property
     def pixels(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The attributes of each pixel store, by split and size."""
-        found = {(split, run["size"]): path for run in self.ensemble.runs for split, path in run["pixels"].items()}
+        found = {(split, run["size"]): path for run in self.runs.values() for split, path in run["pixels"].items()}
         return {key: stores.read(path).attrs.asdict() for key, path in found.items()}
 
     @functools.cached_property
@@ -176,32 +331,37 @@ class _Chain:
         )
 
     def members(self) -> Iterator[Member]:
-        """Yield the members, in the order in which test images are blended."""
-        weights = {
-            split: {each["store"]: each["weight"] for each in own} for split, own in self.ensemble.members.items()
-        }
-        predictions = {split: self._predictions(split) for split in weights}
-        for member in self.ensemble.members["test"]:
-            store = member["store"]
-            run, _, checkpoint = store.rpartition("/")
-            yield Member(
-                run=run,
-                fold=member["fold"],
-                checkpoint=checkpoint,
-                sha256=self.records[run].sha256[checkpoint],
-                weight=member["weight"],
-                valid_weight=weights["valid"].get(store),
-                predictions={
-                    split: predictions[split][store] for split in ("test", "valid") if store in weights[split]
-                },
-            )
+        """Yield the members, role after role, in the order in which test images are blended."""
+        for role, by_split in self.ensemble.by_role.items():
+            taken = {split: self._taken(role, split) for split in ("test", "valid")}
+            for member in by_split["test"].members:
+                if any(member["store"] in each for each in taken.values()):
+                    own = {split: each[member["store"]] for split, each in taken.items() if member["store"] in each}
+                    yield self._member(member, own, role if self.ensemble.whether else None)
 
-    def _predictions(self, split: str) -> dict[str, Prediction]:
-        """Return the predictions of a split by the name of their store."""
-        members, paths = self.ensemble.members[split], self.ensemble.stores[split]
+    def _member(self, member: Mapping[str, Any], taken: Mapping[str, _Taken], role: Role | None) -> Member:
+        run, _, checkpoint = member["store"].rpartition("/")
+        weights = {split: each.member["weight"] for split, each in taken.items()}
+        levels = {split: each.levels for split, each in taken.items() if each.levels is not None}
+        return Member(
+            run=run,
+            fold=member["fold"],
+            checkpoint=checkpoint,
+            sha256=self.records[run].sha256[checkpoint],
+            weight=weights.get("test"),
+            valid_weight=weights.get("valid"),
+            predictions={split: each.prediction for split, each in taken.items()},
+            role=role,
+            levels=levels or None,
+        )
+
+    def _taken(self, role: Role, split: str) -> dict[str, _Taken]:
+        """Return the stores that are blended for a split, by their names."""
+        _, (paths, members, _, levels), predicted = self.blended[role][split]
+        each = zip(paths, members, predicted, levels or [None] * len(paths), strict=True)
         return {
-            member["store"]: self._prediction(member["store"], split, path, predicted)
-            for member, path, predicted in zip(members, paths, self.predicted[split], strict=True)
+            member["store"]: _Taken(member, self._prediction(member["store"], split, path, own), votes)
+            for path, member, own, votes in each
         }
 
     def _prediction(self, store: str, split: str, path: str, predicted: links.Predicted) -> Prediction:
@@ -286,12 +446,9 @@ def _candidates(record: RunRecord, recipe: Recipe) -> Iterator[tuple[str, str, i
                 yield device, precision, whole >> times
 
 
-def _score(ensemble: Ensemble, scores: pd.DataFrame, decision: Decision) -> Score:
+def _score(ensemble: Ensemble, found: _Found, members: Sequence[Member]) -> Score:
+    scores, decision = found.scores, found.decision
     whole = scores[(scores["class"] == "all") & scores["fold"].isna()]
-    checkpoints = {member["store"].rpartition("/")[2] for member in ensemble.members["test"]}
-    optimistic = (
-        ["the checkpoints named best were chosen on the images that are scored"] if "best" in checkpoints else []
-    )
     expected = files.read_table(ensemble.parts, dtype={"class": str, "fold": str})
     expected = expected[(expected["class"] == "all") & (expected["fold"] == "all")]["expected"]
     if whole.empty:
@@ -300,14 +457,32 @@ def _score(ensemble: Ensemble, scores: pd.DataFrame, decision: Decision) -> Scor
         how = "fixed"
     else:
         how = "nested" if decision.has_honest_score else "on itself"
-    if how == "on itself":
-        optimistic.append("thresholds and minimum sizes were chosen on the images that are scored")
     column = {"fixed": "fixed", "nested": "nested", "on itself": "tuned"}.get(how)
     return Score(
         dice=None if column is None else float(whole[column].iloc[0]),
         how=how,
-        optimistic=optimistic if column else [],
+        optimistic=list(_optimistic(ensemble, found, members)) if column else [],
         images=decision.n_images,
         folds=list(ensemble.facts["valid_folds"]),
         expected=float(expected.iloc[0]) if len(expected) and expected.notna().all() else None,
     )
+
+
+def _optimistic(ensemble: Ensemble, found: _Found, members: Sequence[Member]) -> Iterator[str]:
+    """Say what was chosen on the very images that are scored."""
+    on_them = "chosen on the images that are scored"
+    if "best" in {member.checkpoint for member in members}:
+        yield f"the checkpoints named best were {on_them}"
+    if found.selection is not None:
+        if not found.selection.nested:
+            yield f"members and their weights were {on_them}"
+        if len(ensemble.facts["search"]["sharpen"]) > 1:
+            yield f"the power of p that is averaged was {on_them}"
+    votes = ensemble.blends["valid"]
+    for voter, member in zip(votes.voters, votes.members, strict=False):  # no voters where means are taken
+        decision = Decision.read(voter, ensemble.facts["classes"])
+        if decision.how != "fixed" and member["fold"] not in decision.nested:
+            yield f"levels of members that vote were {on_them}"
+            break
+    if found.decision.how != "fixed" and not found.decision.nested:
+        yield f"thresholds and minimum sizes were {on_them}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.dataset.contents import digest_files
+from cloudseg.dataset.contest import Split
 from cloudseg.errors import UserError
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.record import Member, Prediction, Provenance, Training
@@ -38,35 +39,72 @@ def splits_needed(provenance: Provenance) -> list[str]:
     return ["test"] if provenance.decision.rule["how"] == "fixed" else ["test", "valid"]
 
 
+def members_needed(provenance: Provenance) -> list[Member]:
+    """Return the members that must predict; one that a search chose for out-of-fold images alone may not."""
+    splits = splits_needed(provenance)
+    return [member for member in provenance.members if any(split in member.predictions for split in splits)]
+
+
 def checkpoint_file(known: Known, member: Member) -> Path:
     """Return the checkpoint of a member."""
     return known.results / "runs" / member.run / f"{member.checkpoint}.safetensors"
 
 
+def images_of(split: str) -> Split:
+    """Return which images are predicted for a split: validation images are training images."""
+    return "test" if split == "test" else "train"
+
+
 def pixels_file(known: Known, split: str, size: str) -> Path:
-    """Return the store of the images that are predicted for a split: validation images are training images."""
-    return known.results / "dataset" / ("test" if split == "test" else "train") / f"{size}.zarr"
+    """Return the store of the images that are predicted for a split."""
+    return known.results / "dataset" / images_of(split) / f"{size}.zarr"
 
 
-def lacking(known: Known) -> Lacking:
-    """Find out what lacks. Every checkpoint is read, and its digest compared with that of the one that predicted."""
+def black_file(known: Known, split: str) -> Path:
+    """Return the store of where these images are black."""
+    return known.results / "dataset" / f"black-{images_of(split)}-{known.provenance.black.grey}.zarr"
+
+
+def images_file(known: Known, split: str) -> Path:
+    """Return the table of these images."""
+    return known.results / "dataset" / f"{images_of(split)}.tsv"
+
+
+def raw_folder(known: Known, root: str | Path) -> Path:
+    """Return the folder of the images: made by the workflow, or where the config here says that the user's lie."""
     provenance = known.provenance
-    paths = [str(checkpoint_file(known, member)) for member in provenance.members]
+    is_made = provenance.smoke or provenance.config["dataset"]["source"] != "path"
+    return known.results / "dataset/raw" if is_made else Path(root)
+
+
+def lacking(known: Known, root: str | Path = ".") -> Lacking:
+    """Find out what lacks. Every checkpoint is read, and its digest compared with that of the one that predicted.
+
+    Parameters
+    ----------
+    known : the provenance and its results.
+    root : the folder of the images here, where they are the user's.
+    """
+    # Members of two roles may share a checkpoint
+    checkpoints = {str(checkpoint_file(known, member)): member for member in members_needed(known.provenance)}
+    digests = digest_files(list(checkpoints))
     runs: dict[str, str] = {}
-    for member, path, digest in zip(provenance.members, paths, digest_files(paths), strict=True):
+    for (path, member), digest in zip(checkpoints.items(), digests, strict=True):
         if not digest:
             runs.setdefault(member.run, f"{path} is not there")
         elif digest != member.sha256:
             reason = f"{path} is not the file that predicted (SHA-256 {digest[:12]}, not {member.sha256[:12]})"
             runs.setdefault(member.run, reason)
-    return Lacking(runs, list(_lacking_images(known)))
+    return Lacking(runs, [*_lacking_images(known), *_lacking_black(known, root)])
 
 
 def _lacking_images(known: Known) -> Iterator[str]:
     provenance = known.provenance
+    needed = {member.run for member in members_needed(provenance)}
+    sizes = sorted({training.size for training in provenance.trainings if training.run in needed})
     for split in splits_needed(provenance):
         digests = provenance.images.test if split == "test" else provenance.images.train
-        for size in sorted({training.size for training in provenance.trainings}):
+        for size in sizes:
             path = pixels_file(known, split, size)
             try:
                 data = stores.read(path).attrs["data"]
@@ -83,6 +121,26 @@ def _lacking_images(known: Known) -> Iterator[str]:
             stores.read(known.results / "dataset/truth.zarr")
         except UserError as error:
             yield str(error)
+
+
+def _lacking_black(known: Known, root: str | Path) -> Iterator[str]:
+    """Yield why it is not known where images are black: their stores are made anew where only those are gone."""
+    black = known.provenance.black
+    for split in splits_needed(known.provenance) if black else []:
+        path = black_file(known, split)
+        if not path.exists():
+            made_of = images_file(known, split), raw_folder(known, root)
+            gone = [str(each) for each in made_of if not each.exists()]
+            if gone:
+                yield f"{path} is not there, nor what it is made of: {', '.join(gone)}"
+            continue
+        try:
+            attributes = stores.read(path).attrs
+        except UserError as error:
+            yield str(error)
+            continue
+        if (attributes["data"], attributes["grey"]) != (black.data.get(split), black.grey):
+            yield f"{path}: of other images than then, or another grey value; delete it, and it is made anew"
 
 
 def training_seconds(provenance: Provenance, runs: Mapping[str, str]) -> float:
@@ -144,13 +202,13 @@ def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -
     for training in provenance.trainings:
         path = known.results / "runs" / training.run / "run.json"
         try:
-            apart = _apart(facts_of(training), facts_of(RunRecord.read(path)))
+            differing = apart(facts_of(training), facts_of(RunRecord.read(path)))
         except (OSError, ValueError):
             continue
-        if apart:
-            lines.append(f"{path} does not say any more what it said: {_few(apart)}")
-    if config.get("name") == provenance.config_name and (apart := _apart(_flat(provenance.config), _flat(config))):
-        lines.append(f"the config {provenance.config_name} is another one now: {_few(apart)}")
+        if differing:
+            lines.append(f"{path} does not say any more what it said: {_few(differing)}")
+    if config.get("name") == provenance.config_name and (differing := apart(provenance.config, config)):
+        lines.append(f"the config {provenance.config_name} is another one now: {_few(differing)}")
     if commit != provenance.written_by.commit:
         lines.append(f"commit: {_short(provenance.written_by.commit)} then, {_short(commit)} here")
     return lines
@@ -162,16 +220,24 @@ def facts_of(record: Training | RunRecord) -> dict[str, Any]:
     return _flat({name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")})
 
 
+def apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which plain values differ, those of mappings within by their path, and how.
+
+    Examples
+    --------
+    >>> apart({"level": 128, "presence": {"at_least": 7}}, {"level": 128, "presence": {"at_least": 9}, "high": 200})
+    ['presence.at_least 7 -> 9', 'high nothing -> 200']
+    """
+    then, now = _flat(then), _flat(now)
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name} {_in_words(then.get(name))} -> {_in_words(now.get(name))}" for name in names]
+
+
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping):
         inner = [_flat(item, f"{name}.{key}" if name else str(key)) for key, item in value.items()]
         return {key: item for part in inner for key, item in part.items()}
     return {name: list(value) if isinstance(value, tuple) else value}
-
-
-def _apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    return [f"{name} {_in_words(then.get(name))} -> {_in_words(now.get(name))}" for name in names]
 
 
 def _in_words(value: Any) -> str:

@@ -4,25 +4,35 @@ A link that is recorded otherwise is refused with the name of the file. What ear
 and never made up.
 """
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from cloudseg.ensemble.deciding import decide
+from cloudseg.ensemble.blended import Blended, OutOfFold
+from cloudseg.ensemble.blending import StoreBlend, blend_digest
+from cloudseg.ensemble.decided import Stores, decision_of
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.ingredients import Ingredients
 from cloudseg.ensemble.surface import read_surface
+from cloudseg.ensemble.whether import whether_digest
 from cloudseg.errors import StoreError
-from cloudseg.postprocess import blend
 from cloudseg.provenance.content import Content, same_runs
 from cloudseg.storage import files, records, stores
 from cloudseg.training.record import RunRecord
 
+if TYPE_CHECKING:  # it brings OpenCV, which few ensembles need
+    from cloudseg.dataset.black import Black
+
 NEARLY = 1e-9  # apart in a mean of Dice, by the order in which it was summed
 SAMPLED = 4
-"""Images whose masks are made again, of the first and of the last of a submission."""
+"""Images whose masks are made again, of the first and of the last of a submission; and images, spread over a blend,
+that are looked at for black.
+"""
 
 
 class Predicted(NamedTuple):
@@ -92,85 +102,187 @@ def require_checkpoint(store: str | Path, predicted: Predicted, checkpoint: str,
         )
 
 
-def require_blend(
-    path: str | Path, paths: Sequence[str | Path], members: Sequence[Mapping[str, Any]], sharpen: float | None
-) -> tuple[dict[str, Any], list[Predicted]]:
-    """Return the attributes of a blend that must be of these stores with these weights, and what its stores record.
+def predicted(paths: Sequence[str | Path]) -> list[Predicted]:
+    """Return what stores of probabilities record."""
+    attributes = [stores.read(path).attrs for path in paths]
+    return [Predicted(each["run"], each.get("settings", "")) for each in attributes]
+
+
+def require_black(black: "Black", grey: int) -> None:
+    """Refuse a store of where images are black up to another level of grey.
+
+    Raises
+    ------
+    StoreError : with both levels.
+    """
+    if black.grey != grey:
+        raise StoreError(
+            f"{black.path}: expected where images are black up to the grey value {grey}, got up to {black.grey}; "
+            "delete it and run again"
+        )
+
+
+def require_blend(path: str | Path, made_of: Ingredients, black: "Black | None" = None) -> dict[str, Any]:
+    """Return the attributes of a blend that must be of these stores with these weights.
 
     Its digest tells the members and their checkpoints. Whether they were predicted anew since then, with other views or
-    by other code, is found out by blending the first image of each fold again.
+    by other code, is found out by blending the first image of each fold again and, where black counts, the first that
+    has any and some others.
 
     Parameters
     ----------
     path : the blend.
-    paths : the stores, in the order of ``members``.
-    members : name, fold and weight of each.
-    sharpen : as of :func:`cloudseg.ensemble.blending.blend_stores`.
+    made_of : its stores, their members, the power of p that is averaged, and the levels of those that vote.
+    black : where images are black, and the blend is 0.
 
     Raises
     ------
     StoreError : if it is of others.
     """
     blended = stores.read(path)
-    arrays = [stores.read(each) for each in paths]
     attributes = blended.attrs.asdict()
-    runs = [array.attrs["run"] for array in arrays]
-    if attributes.get("run") != files.digest([[dict(member) for member in members], sharpen, runs]):
-        raise StoreError(
-            f"{path}: blended from other members, weights or checkpoints than those that are there now; delete it and "
-            "run again"
-        )
-    fold_of = attributes["fold"]
-    for row in sorted({fold_of.index(fold) for fold in dict.fromkeys(fold_of)}):
-        chosen = [number for number, member in enumerate(members) if fold_of[row] in (None, member["fold"])]
-        name = attributes["ids"][row]
-        planes = [_image(arrays[number], name, paths[number]) for number in chosen]
-        again = np.empty_like(planes[0])
-        blend(planes, weights=[members[number]["weight"] for number in chosen], sharpen=sharpen, out=again)
-        apart = np.abs(again.astype(int) - stores.read_images(blended, slice(row, row + 1)))
-        # Kinds of processors round ties of powers differently
-        if apart.max(initial=0) > (0 if sharpen is None else 1):
+    if attributes.get("run") != blend_digest(*made_of, black and black.grey):
+        raise _of_others(path, made_of)
+    again = _again(path, attributes, made_of, black)
+    for row in _sampled(attributes, black):
+        image = slice(row, row + 1)
+        stored = stores.read_images(blended, image)
+        if not _is_near(again.images(image), stored, made_of.sharpen):
+            raise _of_another_image(path, attributes["ids"][row], again, stored, image)
+    return attributes
+
+
+def require_whether(path: str | Path, made_of: Ingredients, black: "Black | None" = None) -> dict[str, Any]:
+    """Return the attributes of what the members that are asked for presence alone say, and must say still.
+
+    It is checked as a blend is. Its histograms hold no places, so that bytes of a plane are compared in their order.
+
+    Parameters
+    ----------
+    path : the store.
+    made_of, black : as of :func:`require_blend`.
+
+    Raises
+    ------
+    StoreError : if it is of others.
+    """
+    group = stores.read(path)
+    attributes = group.attrs.asdict()
+    grey = black and black.grey
+    paths, members, sharpen, levels = made_of
+    if attributes.get("run") != whether_digest(paths, members, sharpen=sharpen, levels=levels, grey=grey):
+        raise _of_others(path, made_of)
+    again = _again(path, attributes, made_of, black)
+    for row in _sampled(attributes, black):
+        image = slice(row, row + 1)
+        [stored], [planes] = stores.read_images(group["histogram"], image), again.images(image)
+        pairs = zip(stored, planes, strict=True)
+        if not all(_is_near(np.sort(plane, axis=None), _in_order(counts), sharpen) for counts, plane in pairs):
             raise StoreError(
-                f"{path}: its image {name} is not the mean of the members' stores, which were predicted anew since; "
-                "delete it and run again"
+                f"{path}: of its image {attributes['ids'][row]}, it has not the histograms that the blend of its "
+                f"members' stores has{_cleared(black)}; one of these was changed since: delete it and run again"
             )
-    return attributes, [
-        Predicted(run, array.attrs.get("settings", "")) for run, array in zip(runs, arrays, strict=True)
-    ]
+    return attributes
 
 
-def _image(array: Any, name: str, path: str | Path) -> np.ndarray:
-    ids = list(array.attrs["ids"])
-    if name not in ids:
-        raise StoreError(f"{path}: has no image {name}, which a blend of it has; delete both and run again")
-    row = ids.index(name)
-    return stores.read_images(array, slice(row, row + 1))
+def _again(
+    path: str | Path, attributes: Mapping[str, Any], made_of: Ingredients, black: "Black | None"
+) -> StoreBlend | None:
+    """Return the blend of the stores that one was made of; None where it is of no images."""
+    if not attributes["ids"]:
+        return None
+    paths, members, sharpen, levels = made_of
+    folds = list(dict.fromkeys(attributes["fold"]))
+    again = StoreBlend.of(
+        paths,
+        members,
+        folds=None if folds == [None] else folds,
+        classes=attributes["classes"],
+        size=stores.read(paths[0]).shape[2:],
+        sharpen=sharpen,
+        levels=levels,
+        black=black,
+    )
+    if (again.ids, again.folds) != (attributes["ids"], attributes["fold"]):
+        raise StoreError(f"{path}: holds other images than the stores that it is of; delete it and run again")
+    return again
 
 
-def require_decision(path: str | Path, surface: str | Path, classes: Sequence[str], rule: DecisionRule) -> Decision:
-    """Return the decision of an ensemble, which must be what the rule makes of the surface.
+def _sampled(attributes: Mapping[str, Any], black: "Black | None") -> list[int]:
+    """Return the rows of the images that are blended again; where black counts, some more, since few may have any."""
+    fold_of, ids = attributes["fold"], attributes["ids"]
+    rows = {fold_of.index(fold) for fold in dict.fromkeys(fold_of)}
+    if black is not None and ids:
+        rows |= set(np.linspace(0, len(ids) - 1, SAMPLED).astype(int).tolist())
+        rows |= set(itertools.islice((row for row, image in enumerate(ids) if black.of(image).any()), 1))
+    return sorted(rows)
+
+
+def _is_near(again: np.ndarray, stored: np.ndarray, sharpen: float | None) -> bool:
+    """Return whether values are the same; kinds of processors round ties of powers differently."""
+    if again.shape != stored.shape:
+        return False
+    return bool(np.abs(again.astype(int) - stored).max(initial=0) <= (0 if sharpen is None else 1))
+
+
+def _in_order(counts: np.ndarray) -> np.ndarray:
+    """Return the bytes of a plane in ascending order, by how many pixels have each."""
+    return np.repeat(np.arange(256, dtype=np.uint8), counts)
+
+
+def _cleared(black: "Black | None") -> str:
+    return "" if black is None else f", 0 where {black.path} says that it is black"
+
+
+def _of_others(path: str | Path, made_of: Ingredients) -> StoreError:
+    what = "weights or checkpoints" if made_of.levels is None else "weights, checkpoints or levels of their votes"
+    return StoreError(
+        f"{path}: blended from other members, {what} than those that are there now; delete it and run again"
+    )
+
+
+def _of_another_image(path: str | Path, name: str, again: StoreBlend, stored: np.ndarray, image: slice) -> StoreError:
+    """Return the error of an image of a blend, which is of what is black where the members' stores are not to blame."""
+    if again.black is not None:
+        everywhere = dataclasses.replace(again, black=None).images(image)
+        if _is_near(np.where(stored > 0, everywhere, 0), stored, again.sharpen):
+            return StoreError(
+                f"{path}: its image {name} is not 0 just where {again.black.path} says that it is black, which was "
+                "changed since; delete both and run again"
+            )
+    what = "mean" if again.parts[0].levels is None else "vote"
+    return StoreError(
+        f"{path}: its image {name} is not the {what} of the members' stores, which were predicted anew since; "
+        "delete it and run again"
+    )
+
+
+def require_decision(
+    path: str | Path, made_on: Stores, surface: str | Path, classes: Sequence[str], rule: DecisionRule
+) -> Decision:
+    """Return the decision of an ensemble, which must be what the rule makes of the surface or, further, of the images.
 
     Raises
     ------
     DamagedFileError : if it is another one.
     """
     decision = Decision.read(path, classes)
-    again, _ = decide(*read_surface(surface), classes=classes, rule=rule)
+    again = decision_of(made_on, rule, classes=classes, surface=read_surface(surface))
     if decision.plain() != again.plain():
-        raise files.damaged(path, f"not the decision that {surface} and the config's rule lead to")
+        of_images = [made_on.blend, made_on.truth, *filter(None, [made_on.whether])]
+        sources = [surface] if rule.is_of_surface or rule.how == "fixed" else of_images
+        raise files.damaged(path, f"not the decision that {', '.join(map(str, sources))} and the config's rule lead to")
     return decision
 
 
-def require_scores(
-    scores: pd.DataFrame, images: pd.DataFrame, decision: Decision, blend_path: str | Path, truth: str | Path
-) -> None:
-    """Hold the scores, which come from the surface, against those of single images, which come from the blend.
+def require_scores(scores: pd.DataFrame, images: pd.DataFrame, decision: Decision, made_on: Stores) -> None:
+    """Hold the scores, which may come from the surface, against those of single images, which come from the blend.
 
     Parameters
     ----------
     scores, images : as :mod:`cloudseg.ensemble.score_tables` reads them.
     decision : that of the ensemble.
-    blend_path, truth : of the out-of-fold images; the Dice of the first image of each fold is counted again.
+    made_on : the out-of-fold images; the Dice of the first image of each fold is counted again.
 
     Raises
     ------
@@ -180,15 +292,14 @@ def require_scores(
     means = images.groupby(["fold", "class"])["dice"].mean()
     given = scores[(scores["class"] != "all") & scores["fold"].notna()].set_index(["fold", "class"])[honest]
     wrong = [key for key, mean in means.items() if abs(mean - given[key]) > NEARLY]
+    out_of_fold = OutOfFold(Blended(made_on.blend, made_on.whether), made_on.truth)
     wrong += [
-        row["fold"]
-        for row in _first_images(images)
-        if abs(row["dice"] - _dice(row, decision, blend_path, truth)) > NEARLY
+        row["fold"] for row in _first_images(images) if abs(row["dice"] - _dice(row, decision, out_of_fold)) > NEARLY
     ]
     if wrong:
         raise StoreError(
-            f"{blend_path}: its images have other scores than the surface that the decision came from; delete the "
-            "surface.zarr beside it and run again"
+            f"{made_on.blend}: its images have other scores than the decision came with; delete the surface.zarr "
+            "beside it and run again"
         )
 
 
@@ -197,32 +308,43 @@ def _first_images(images: pd.DataFrame) -> list[dict[str, Any]]:
     return images[images["image"] == first].to_dict("records")
 
 
-def _dice(row: Mapping[str, Any], decision: Decision, blend_path: str | Path, truth: str | Path) -> float:
-    blended, masks = stores.read(blend_path), stores.read(truth)
-    plane = list(blended.attrs["classes"]).index(row["class"])
-    mask = decision.rule_for(row["fold"]).masks(_image(blended, row["image"], blend_path)[0])[plane]
-    true = _image(masks, row["image"], truth)[0, plane]
+def _dice(row: Mapping[str, Any], decision: Decision, images: OutOfFold) -> float:
+    blended = images.blended
+    number, plane = _row_of(blended, row["image"]), blended.classes.index(row["class"])
+    image = slice(number, number + 1)
+    mask = decision.rule_for(row["fold"]).masks(blended.planes(image)[0], blended.evidence(image))[plane]
+    true = images.truth(number)[plane]
     total = int(mask.sum()) + int(true.sum())
     return 2 * int(np.logical_and(mask, true).sum()) / total if total else 1.0
 
 
-def require_masks(path: str | Path, content: Content, blend_path: str | Path, decision: Decision) -> None:
+def _row_of(blended: Blended, name: str) -> int:
+    if name not in blended.ids:
+        raise StoreError(f"{blended.path}: has no image {name}, which has a score; delete it and run again")
+    return blended.ids.index(name)
+
+
+def require_masks(path: str | Path, content: Content, blended: Blended, decision: Decision) -> None:
     """Make the masks of some images again, and compare them with a submission.
+
+    Parameters
+    ----------
+    path, content : the submission, and what it holds.
+    blended : the test images, with what tells of presence.
+    decision : that of the ensemble.
 
     Raises
     ------
     DamagedFileError : if a row differs, or there is none.
     """
-    probabilities = stores.read(blend_path)
-    ids, classes = list(probabilities.attrs["ids"]), list(probabilities.attrs["classes"])
+    ids = blended.ids
     for rows in (slice(0, SAMPLED), slice(max(0, len(ids) - SAMPLED), len(ids))):
-        planes = stores.read_images(probabilities, rows)
-        texts = iter(decision.rule.texts(planes))
+        texts = iter(decision.rule.texts(blended.planes(rows), blended.evidence(rows)))
         for image in ids[rows]:
-            for name in classes:
+            for name in blended.classes:
                 row, text = f"{image}_{name}", next(texts)
                 if content.masks.get(row, same_runs(text)) != same_runs(text):
-                    raise files.damaged(path, f"{row} is not the mask that {blend_path} has under decision.yaml")
+                    raise files.damaged(path, f"{row} is not the mask that {blended.path} has under decision.yaml")
 
 
 def _short(digest: str | None) -> str:

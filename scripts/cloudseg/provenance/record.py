@@ -11,7 +11,14 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cloudseg.config.fields import Model, Pattern
 from cloudseg.config.model import ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
@@ -19,8 +26,13 @@ from cloudseg.storage import files
 
 SCHEMA_VERSION = 1
 """Raised when a key changes its meaning or goes; a new key alone raises nothing."""
+FURTHER_VERSION = 2
+"""Of a submission of more than a mean, a level and a minimum size: of roles, votes, a search, black, presence. Code
+that knows version 1 alone would take no notice of these, and make other bytes.
+"""
 
 Plain = dict[str, Any]
+Role = Literal["where", "whether"]
 Digest = Annotated[str, Pattern("[0-9a-f]{64}", "a SHA-256 of 64 digits")]
 DecoderName = Annotated[str, Pattern("[a-z0-9_]+", "the name of a decoder, such as fpn")]
 
@@ -28,6 +40,13 @@ DecoderName = Annotated[str, Pattern("[a-z0-9_]+", "the name of a decoder, such 
 class _Part(Model):
     # Another version of this code may record more
     model_config = ConfigDict(extra="ignore")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> Plain:
+        """Leave out what may be missing where it is null: most submissions have no use for it, as those of before."""
+        plain = serialise(self)
+        required = {name for name, field in type(self).model_fields.items() if field.is_required()}
+        return {name: value for name, value in plain.items() if value is not None or name in required}
 
 
 class Csv(_Part):
@@ -130,12 +149,26 @@ class Member(_Part):
     checkpoint: Literal["best", "last"]
     sha256: str
     """Of the checkpoint, as it was when it predicted."""
-    weight: float
-    """Among the stores that are blended for a test image; not normalised."""
+    weight: float | None
+    """Among the stores that are blended for a test image, not normalised; null where a search chose it for none."""
     valid_weight: float | None
-    """Likewise for an out-of-fold image; null where its fold does not count."""
+    """Likewise for an out-of-fold image; null where its fold does not count, or a search did not choose it for it."""
     predictions: dict[str, Prediction]
-    """By split: test, and valid where its fold counts."""
+    """By split, test and valid, where it is blended for it."""
+    role: Role | None = None
+    """Whether it says where a class is or whether it is there; missing where all members say both."""
+    levels: dict[str, list[int]] | None = None
+    """By split the level of each class that makes a vote of a probability; missing where members do not vote."""
+
+    @model_validator(mode="after")
+    def _weighs_what_it_predicts(self) -> Self:
+        weights = {"test": self.weight, "valid": self.valid_weight}
+        for split in self.predictions:
+            if weights.get(split) is None:
+                raise ValueError(f"expected a weight of the predictions of {split}, got none")
+            if self.levels is not None and split not in self.levels:
+                raise ValueError(f"expected the levels of the votes of {split}, got none")
+        return self
 
 
 class BlendFacts(_Part):
@@ -146,6 +179,26 @@ class BlendFacts(_Part):
     images: int
 
 
+class SearchFacts(_Part):
+    """How members and their weights were found among those that the config names."""
+
+    sha256: str
+    """Of selection.yaml."""
+    plain: Plain
+    """What selection.yaml holds."""
+    asked: Plain
+    """What was asked for: steps, powers."""
+
+
+class BlackFacts(_Part):
+    """Where the blends were set to 0."""
+
+    grey: Annotated[int, Field(ge=0, le=254)]
+    """A pixel is black when all its bands are at most this."""
+    data: dict[str, str]
+    """By split, digest of the images that were looked at, as the store has it."""
+
+
 class DecisionFacts(_Part):
     """How the blend becomes masks."""
 
@@ -154,7 +207,7 @@ class DecisionFacts(_Part):
     plain: Plain
     """What decision.yaml holds."""
     rule: Plain
-    """What was asked for: how, thresholds, minimum sizes."""
+    """What was asked for: how, thresholds, minimum sizes; of a search, with thresholds of p itself."""
     min_sizes: list[int]
     """Of the surface that it was chosen from."""
 
@@ -189,11 +242,11 @@ class Provenance(_Part):
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     files.write_text(f"{folder}/provenance.json", '{"schema_version": 2}\\n')
+    ...     files.write_text(f"{folder}/provenance.json", '{"schema_version": 3}\\n')
     ...     Provenance.read(f"{folder}/provenance.json")
     Traceback (most recent call last):
     ...
-    cloudseg.errors.DamagedFileError: ...provenance.json: written by a later version of this code (schema_version 2, ...
+    cloudseg.errors.DamagedFileError: ...provenance.json: written by a later version of this code (schema_version 3, ...
     """
 
     schema_version: int
@@ -204,6 +257,7 @@ class Provenance(_Part):
     score: Score
     decision: DecisionFacts
     sharpen: float | None
+    """The power of p that is averaged: asked for, or found by a search."""
     allow_squeezed: bool
     blends: dict[str, BlendFacts]
     """By split."""
@@ -216,6 +270,12 @@ class Provenance(_Part):
     sheet: list[Plain]
     """The rows of the experiment sheet that are used."""
     written_by: Writer
+    whether: dict[str, BlendFacts] | None = None
+    """By split, what the members with this role say; missing where none has one."""
+    search: SearchFacts | None = None
+    """Missing where all members that the config names are blended."""
+    black: BlackFacts | None = None
+    """Missing where it does not count whether an image is black."""
 
     @model_validator(mode="after")
     def _knows_the_runs_of_its_members(self) -> Self:
@@ -235,8 +295,8 @@ class Provenance(_Part):
         """
         plain = files.read_json(path)
         version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            reason = f"written by a later version of this code (schema_version {version}, known: {SCHEMA_VERSION})"
+        if isinstance(version, int) and version > FURTHER_VERSION:
+            reason = f"written by a later version of this code (schema_version {version}, known: {FURTHER_VERSION})"
             raise files.damaged(path, reason)
         try:
             return cls.model_validate(plain)
@@ -259,14 +319,23 @@ class Provenance(_Part):
         """The runs, in the order of the trainings."""
         return [training.run for training in self.trainings]
 
-    def blended(self, split: str) -> list[Member]:
-        """Return the members that are blended for a split."""
+    def predicted(self, split: str) -> list[Member]:
+        """Return the members that predict a split."""
         return [member for member in self.members if split in member.predictions]
 
-    def blend_members(self, split: str) -> list[dict[str, Any]]:
+    def blended(self, split: str, role: Role = "where") -> list[Member]:
+        """Return the members that are blended for a split, in their order; without a role they say where a class is."""
+        return [member for member in self.predicted(split) if (member.role or "where") == role]
+
+    def blend_members(self, split: str, role: Role = "where") -> list[dict[str, Any]]:
         """Return name, fold and weight of each store of a split, as blends are made from them."""
         weight = (lambda member: member.weight) if split == "test" else (lambda member: member.valid_weight)
         return [
             {"store": f"{member.run}/{member.checkpoint}", "fold": member.fold, "weight": weight(member)}
-            for member in self.blended(split)
+            for member in self.blended(split, role)
         ]
+
+    def levels(self, split: str) -> list[list[int]] | None:
+        """Return the levels by which the members that are blended for a split vote; None where they do not."""
+        levels = [member.levels[split] for member in self.blended(split) if member.levels is not None]
+        return levels or None

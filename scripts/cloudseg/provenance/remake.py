@@ -2,23 +2,26 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cloudseg.config.recipe import Recipe
+from cloudseg.dataset.black import Black, build_black
 from cloudseg.dataset.contest import split_label
+from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.deciding import decide
-from cloudseg.ensemble.decision import DecisionRule
+from cloudseg.ensemble.decided import Stores, decision_of
+from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.ensemble.surface import measure
+from cloudseg.ensemble.whether import write_whether
+from cloudseg.errors import DatasetError
 from cloudseg.inference.predict import PredictionJob, made_with, predict
-from cloudseg.postprocess import Cut
+from cloudseg.provenance import here
 from cloudseg.provenance.find import Known
-from cloudseg.provenance.here import checkpoint_file, pixels_file, splits_needed
 from cloudseg.provenance.record import Member, Prediction, Provenance, Training
 from cloudseg.storage import files, stores
 
@@ -33,6 +36,7 @@ def remake(
     scratch: Path,
     device: torch.device,
     codes: dict[str, int],
+    root: str | Path = ".",
     threads: int = 1,
 ) -> list[str]:
     """Write a submission anew from the models in the results, which are only read.
@@ -47,6 +51,7 @@ def remake(
     scratch : folder for the stores.
     device : where networks compute.
     codes : numbers of the code.
+    root : the folder of the images here, where they are the user's.
     threads : of what the networks do not compute; the result does not depend on them.
 
     Returns
@@ -55,16 +60,17 @@ def remake(
     """
     provenance = known.provenance
     begin(scratch, {"sha256": provenance.csv.sha256, "device": device.type, **made_with(codes["prediction"], device)})
-    for split in splits_needed(provenance):
-        for member in provenance.blended(split):
+    for split in here.splits_needed(provenance):
+        for member in provenance.predicted(split):
             predict_member(known, member, split, scratch, device, codes["prediction"])
-        _blend(provenance, split, scratch, threads, codes["ensemble"])
-    cuts = _cuts(known, scratch, threads)
-    test = _blend_file(scratch, "test")
-    ids = set(stores.read(test).attrs["ids"])
+        black = _black(known, split, scratch, root, threads, codes["dataset"]) if provenance.black else None
+        _blend(known, split, scratch, black, threads, codes["ensemble"])
+    decision = _decision(known, scratch, threads)
+    blended = _stores(known, scratch, "test")
+    ids = set(stores.read(blended.blend).attrs["ids"])
     rows = [split_label(name, ids, provenance.images.classes) for name in names]
-    write_submission(test, cuts, rows, out, threads=threads)
-    return [f"decided otherwise: {line}" for line in differing_cuts(provenance, cuts)]
+    write_submission(blended.blend, decision.rule, rows, out, whether=blended.whether, threads=threads)
+    return [f"decided otherwise: {line}" for line in differing_rules(provenance, decision)]
 
 
 def begin(scratch: Path, stamp: dict[str, Any]) -> None:
@@ -85,8 +91,8 @@ def predict_member(known: Known, member: Member, split: str, scratch: Path, devi
     training = next(each for each in provenance.trainings if each.run == member.run)
     print(f"{member.run}/{member.checkpoint} {split}", flush=True)
     job = PredictionJob(
-        checkpoints={member.checkpoint: checkpoint_file(known, member)},
-        pixels=pixels_file(known, split, training.size),
+        checkpoints={member.checkpoint: here.checkpoint_file(known, member)},
+        pixels=here.pixels_file(known, split, training.size),
         outputs={member.checkpoint: out},
         recipe=recipe_of(training, member.predictions[split]),
         size=tuple(provenance.images.submission_size),
@@ -112,45 +118,84 @@ def _store_file(scratch: Path, member: Member, split: str) -> Path:
     return scratch / "runs" / member.run / f"{member.checkpoint}-{split}.zarr"
 
 
-def _blend_file(scratch: Path, split: str) -> Path:
-    return scratch / f"{split}.zarr"
+def _stores(known: Known, scratch: Path, split: str) -> Stores:
+    """Return the stores that a split is blended into, beside the truth, which only out-of-fold images have."""
+    whether = scratch / f"{split}-whether.zarr" if known.provenance.whether else None
+    return Stores(scratch / f"{split}.zarr", known.results / "dataset/truth.zarr", whether)
 
 
-def _blend(provenance: Provenance, split: str, scratch: Path, threads: int, code: int) -> None:
-    blend_stores(
-        [_store_file(scratch, member, split) for member in provenance.blended(split)],
-        provenance.blend_members(split),
-        _blend_file(scratch, split),
-        folds=None if split == "test" else provenance.score.folds,
-        classes=provenance.images.classes,
-        size=tuple(provenance.images.submission_size),
-        sharpen=provenance.sharpen,
-        allow_squeezed=True,  # it was blended then
-        threads=threads,
-        code=code,
-    )
+def _black(known: Known, split: str, scratch: Path, root: str | Path, threads: int, code: int) -> Black:
+    """Return where images are black, made anew if that is gone from the results."""
+    provenance, path = known.provenance, here.black_file(known, split)
+    if not path.exists():
+        path, raw, images = scratch / path.name, here.raw_folder(known, root), here.images_of(split)
+        build_black(
+            read_images(here.images_file(known, split), raw, images),
+            raw,
+            path,
+            split=images,
+            grey=provenance.black.grey,
+            size=tuple(provenance.images.submission_size),
+            threads=threads,
+            code=code,
+        )
+        if stores.read(path).attrs["data"] != provenance.black.data.get(split):
+            raise DatasetError(f"{raw}: other {images} images than then, so it is not known where those were black")
+    return Black(path)
 
 
-def _cuts(known: Known, scratch: Path, threads: int) -> dict[str, Cut]:
+def _blend(known: Known, split: str, scratch: Path, black: Black | None, threads: int, code: int) -> None:
+    """Blend the members of each role."""
+    provenance, out = known.provenance, _stores(known, scratch, split)
+    options: dict[str, Any] = {
+        "folds": None if split == "test" else provenance.score.folds,
+        "classes": provenance.images.classes,
+        "size": tuple(provenance.images.submission_size),
+        "sharpen": provenance.sharpen,
+        "black": black,
+        "allow_squeezed": True,  # it was blended then
+        "threads": threads,
+        "code": code,
+    }
+    paths = [_store_file(scratch, member, split) for member in provenance.blended(split)]
+    levels = provenance.levels(split)
+    blend_stores(paths, provenance.blend_members(split), out.blend, levels=levels, **options)
+    if out.whether is not None:
+        paths = [_store_file(scratch, member, split) for member in provenance.blended(split, "whether")]
+        write_whether(paths, provenance.blend_members(split, "whether"), out.whether, **options)
+
+
+def _decision(known: Known, scratch: Path, threads: int) -> Decision:
     """Return the decision, chosen anew where it was chosen."""
     provenance = known.provenance
     rule, classes = DecisionRule(**provenance.decision.rule), provenance.images.classes
+    if provenance.search is not None:
+        rule = rule.of_power(provenance.sharpen)
     if rule.how == "fixed":
-        return rule.fixed_cuts(classes)
+        return Decision(rule.how, 0, rule.fixed(classes), sharpen=rule.sharpen)
+    made_on = _stores(known, scratch, "valid")
     surface = measure(
-        _blend_file(scratch, "valid"),
-        known.results / "dataset/truth.zarr",
+        made_on.blend,
+        made_on.truth,
         folds=provenance.score.folds,
         min_sizes=provenance.decision.min_sizes,
         threads=threads,
     )
-    decision, _ = decide(*surface, classes=classes, rule=rule)
-    return dict(decision.cuts)
+    return decision_of(made_on, rule, classes=classes, surface=surface, threads=threads)
 
 
-def differing_cuts(provenance: Provenance, cuts: dict[str, Cut]) -> Iterator[str]:
-    """Yield the classes that are decided otherwise than then."""
-    for name, then in provenance.decision.plain["classes"].items():
-        cut = cuts[name]
-        if (cut.level, cut.min_size) != (then["level"], then["min_size"]):
-            yield f"{name}: level {then['level']} -> {cut.level}, min_size {then['min_size']} -> {cut.min_size}"
+def differing_rules(provenance: Provenance, decision: Decision) -> Iterator[str]:
+    """Yield the classes that are decided otherwise than then, and how."""
+    then, now = provenance.decision.plain["classes"], decision.plain()["classes"]
+    for name in then:
+        if apart := here.apart(_of_bytes(then[name]), _of_bytes(now[name])):
+            yield f"{name}: {', '.join(apart)}"
+
+
+def _of_bytes(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rule of a class as `decision.yaml` has it, without thresholds, which are for the reader."""
+    return {
+        name: _of_bytes(value) if isinstance(value, Mapping) else value
+        for name, value in plain.items()
+        if name not in ("threshold", "sharpened")
+    }

@@ -25,10 +25,12 @@ class Question:
     ----------
     submission : the file.
     results : the folder with the results of all configs.
+    root : the folder of the images here, where they are the user's.
     """
 
     submission: Path
     results: Path
+    root: Path = Path()
 
     @functools.cached_property
     def content(self) -> Content:
@@ -43,7 +45,7 @@ class Question:
     @functools.cached_property
     def lacking(self) -> Lacking:
         """What is not there any more of what it was made from."""
-        return here.lacking(self.match.known)
+        return here.lacking(self.match.known, self.root)
 
     @functools.cached_property
     def names(self) -> list[str] | None:

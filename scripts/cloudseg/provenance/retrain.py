@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.here import Lacking
@@ -124,7 +125,7 @@ def _at_hand(name: str, recipe: Mapping[str, Any], config: Mapping[str, Any]) ->
 
 
 def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
-    for run in known.provenance.run_names:
+    for run in _runs_of(known):
         source = known.results / "runs" / run / FOLDER
         target = scratch / "results" / known.provenance.results_name / "runs" / run / FOLDER
         if run not in lacking.runs and source.is_dir() and not target.exists():
@@ -132,3 +133,16 @@ def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(source, part)
             part.rename(target)
+
+
+def _runs_of(known: Known) -> list[str]:
+    """Return the runs of a submission; where members were searched for, also those in the results that it chose from.
+
+    Those are looked for on the disk, since no text of a strange record may lead out of the results.
+    """
+    provenance, runs = known.provenance, known.results / "runs"
+    if provenance.search is None:
+        return provenance.run_names
+    experiments = {tuple(row.get(key) for key in KEY) for row in provenance.sheet}
+    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))]
+    return [run.as_posix() for run in found if run.parts[:-1] in experiments]

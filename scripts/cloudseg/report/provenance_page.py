@@ -2,13 +2,15 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cloudseg.provenance.record import Provenance, Training
+from cloudseg.ensemble.plane_scores import PlaneScore
+from cloudseg.postprocess import NOTHING
+from cloudseg.provenance.record import BlendFacts, Member, Provenance, Training
 from cloudseg.report.page import Column, Table, write_page
 from cloudseg.texts import in_words, number_of
 
@@ -20,6 +22,7 @@ HOW = {
     "on itself": "thresholds and minimum sizes chosen on the images that are scored",
     "none": "no image is out of fold",
 }
+ROLES = {"where": "where a class is", "whether": "whether it is there"}
 
 
 def write_provenance_page(provenance: Provenance, out: str | Path) -> None:
@@ -176,8 +179,9 @@ def _chain(provenance: Provenance) -> Table:
         ("folds", "table of folds", images.folds, ""),
         ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
         ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
-        ("blend, out of fold", number_of(blends["valid"].images, "image"), blends["valid"].run, ensemble),
-        ("blend, test", number_of(blends["test"].images, "image"), blends["test"].run, ensemble),
+        *_further_links(provenance, ensemble),
+        ("blend, out of fold", _images_of(blends["valid"], provenance), blends["valid"].run, ensemble),
+        ("blend, test", _images_of(blends["test"], provenance), blends["test"].run, ensemble),
         ("decision", provenance.decision.plain["how"], provenance.decision.sha256, ensemble),
         ("submission", f"{provenance.csv.rows:,} rows on {height}x{width}", provenance.csv.sha256, ensemble),
     ]
@@ -188,6 +192,28 @@ def _chain(provenance: Provenance) -> Table:
         "blends and masks by making some images again, the decision by choosing it again, scores by the Dice of single "
         "images.",
     )
+
+
+def _images_of(blend: BlendFacts, provenance: Provenance) -> str:
+    """Return how many images a blend has, and what it is where it is no mean."""
+    images = number_of(blend.images, "image")
+    return images if provenance.levels("test") is None else f"{images}, a vote of the members' masks"
+
+
+def _further_links(provenance: Provenance, ensemble: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the links that only some ensembles have."""
+    if provenance.black is not None:
+        what = f"0 where all bands of an image are at most {provenance.black.grey}"
+        yield "black", what, ", ".join(sorted(provenance.black.data.values())), ""
+    if provenance.search is not None:
+        plain = provenance.search.plain
+        power = plain["all"]["power"]
+        chosen = f"{len(plain['all']['counts'])} of {number_of(len(plain['candidates']), 'candidate')} chosen"
+        yield "search", f"{chosen}, p to the power {1 if power is None else power}", provenance.search.sha256, ensemble
+    for split, name in (("valid", "out of fold"), ("test", "test")):
+        if provenance.whether is not None:
+            facts = provenance.whether[split]
+            yield f"whether a class is there, {name}", number_of(facts.images, "image"), facts.run, ensemble
 
 
 def _made_by(made_with: dict[str, Any] | None) -> str:
@@ -206,22 +232,67 @@ def _most(values: Counter) -> str:
 
 def _members(provenance: Provenance) -> Table:
     members = provenance.members
-    total = sum(member.weight for member in members)
-    predictions = [member.predictions["test"] for member in members]
+    predictions = [next(iter(member.predictions.values())) for member in members]
     return Table(
         [
             Column("network", [member.run for member in members]),
             Column("checkpoint", [member.checkpoint for member in members]),
-            Column("% of the blend", [100 * member.weight / total for member in members], digits=2, bar=True),
+            Column("says", [ROLES.get(member.role) for member in members]),
+            Column("% of the blend", _shares(members, "test"), digits=2, bar=True),
+            # A search weighs members otherwise for each fold; else the column above says it all
+            Column(
+                "% out of fold", _shares(members, "valid") if provenance.search else [None for _ in members], digits=2
+            ),
+            Column("votes from level", [_votes(member, "test") for member in members], help="of each class; 0 to 255"),
+            Column("out of fold from level", [_votes(member, "valid") for member in members]),
             _short_column("SHA-256 of the checkpoint", [member.sha256 for member in members]),
             Column("predicted on", [each.device or "not confirmed" for each in predictions]),
             Column("precision", [(each.precision or "").removeprefix("torch.") for each in predictions]),
             Column("images at once", [each.batch for each in predictions]),
             Column("prediction made with", [_made_by(each.made_with) for each in predictions]),
         ],
-        "One row per checkpoint whose probabilities of the test images are blended. A run's folder ends with the fold "
-        "that it has not seen.",
+        _about_members(provenance),
     )
+
+
+def _about_members(provenance: Provenance) -> str:
+    lines = [
+        "One row per checkpoint whose probabilities of the test images are blended. A run's folder ends with the fold "
+        "that it has not seen."
+    ]
+    if provenance.search is not None:
+        lines.append(
+            "Weights were searched for: those of test images on all folds, and those of the images of a fold, of which "
+            "only members that have not seen it are blended, on the others. Without a share, a member was not chosen."
+        )
+    if provenance.levels("test") is not None:
+        lines.append("Masks are counted in place of probabilities: a member votes for a pixel from its own level on.")
+    if provenance.whether is not None:
+        lines.append(
+            "Members say where a class is or whether it is there; shares are of the members that say the same."
+        )
+    return " ".join(lines)
+
+
+def _shares(members: Sequence[Member], split: str) -> list[float | None]:
+    """Return what each member weighs, in percent: of the members that say the same of a test image, or of a fold's."""
+
+    def group(member: Member) -> tuple[Any, ...]:
+        return member.role, None if split == "test" else member.fold
+
+    weights = [member.weight if split == "test" else member.valid_weight for member in members]
+    totals: Counter[tuple[Any, ...]] = Counter()
+    for member, weight in zip(members, weights, strict=True):
+        totals[group(member)] += weight or 0
+    return [
+        None if weight is None else 100 * weight / totals[group(member)]
+        for member, weight in zip(members, weights, strict=True)
+    ]
+
+
+def _votes(member: Member, split: str) -> str | None:
+    levels = (member.levels or {}).get(split)
+    return None if levels is None else ", ".join(map(str, levels))
 
 
 def _trainings(provenance: Provenance) -> Table:
@@ -260,17 +331,50 @@ def _decision(provenance: Provenance) -> Table:
     rows = [("all images", name, cut) for name, cut in plain["classes"].items()]
     for fold, cuts in plain.get("nested", {}).items():
         rows += [(f"fold {fold}, to score it", name, cut) for name, cut in cuts.items()]
+    cuts = [row[2] for row in rows]
     return Table(
         [
             Column("for", [row[0] for row in rows]),
             Column("class", [row[1] for row in rows]),
-            Column("level", [row[2]["level"] for row in rows], help="of 0 to 255; what decides"),
-            Column("probability", [row[2]["threshold"] for row in rows]),
-            Column("sharpened", [row[2].get("sharpened") for row in rows]),
-            Column("minimum size, pixels", [row[2]["min_size"] for row in rows]),
+            Column("counts from", [_presence(cut) for cut in cuts]),
+            Column("and pixels of the top level", [_plane_min(cut) for cut in cuts]),
+            Column("level", [_level(cut) for cut in cuts], help="of 0 to 255; what decides"),
+            Column("probability", [None if "steps" in cut else cut["threshold"] for cut in cuts]),
+            Column("sharpened", [None if "steps" in cut else cut.get("sharpened") for cut in cuts]),
+            Column("minimum size, pixels", [cut["min_size"] for cut in cuts]),
+            Column("with a pixel of level", [cut.get("high") for cut in cuts]),
+            Column("holes", ["filled" if cut.get("fill_holes") else None for cut in cuts]),
         ],
-        "A pixel is in from its level on; components below the minimum size go.",
+        " ".join(["A pixel is in from its level on; components below the minimum size go.", *_best(plain)]),
     )
+
+
+def _presence(cut: dict[str, Any]) -> str | None:
+    """Return from which score on a plane counts."""
+    presence = cut.get("presence")
+    if presence is None:
+        return None
+    score = PlaneScore.read(presence["score"])
+    threshold = presence.get("threshold")
+    numerator = f"numerator {presence['at_least']:,}"
+    return f"{score}: {numerator if threshold is None else f'{threshold:.4f} ({numerator})'}"
+
+
+def _plane_min(cut: dict[str, Any]) -> str | None:
+    top = cut.get("plane_min")
+    return None if top is None else f"{number_of(top['area'], 'pixel')} from level {top['level']} on"
+
+
+def _level(cut: dict[str, Any]) -> Any:
+    levels = [level for _, level in cut.get("steps", []) if level != NOTHING]
+    return f"{min(levels)} to {max(levels)}, by the score of the plane" if levels else cut["level"]
+
+
+def _best(plain: dict[str, Any]) -> Iterator[str]:
+    if plain.get("best") == "always":
+        yield "The class with the highest score of an image always counts."
+    elif plain.get("best") == "if_empty":
+        yield "Where no class of an image counts, the one with the highest score does."
 
 
 def _versions(provenance: Provenance) -> Table:

@@ -49,19 +49,75 @@ class Chain:
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """The runs of its members, once each."""
-        keys = sorted({member.key for member in self.ensemble.members})
+        """The runs of its members of any role, once each."""
+        keys = sorted({member.key for member in self.ensemble.all_members})
         return [Run(self.ensemble.dataset, key) for key in keys]
+
+    @functools.cached_property
+    def blends(self) -> dict[str, Blend]:
+        """What is blended, by split; of members that are asked for presence alone with `-whether`, if there are any."""
+        blends = {split: Blend(self.ensemble, split) for split in ("valid", "test")}
+        if self.ensemble.whether:
+            blends |= {f"{split}-whether": Blend(self.ensemble, split, role="whether") for split in ("valid", "test")}
+        return blends
+
+    def _stores(self, blend: str) -> list[str]:
+        return self.blends[blend].stores if blend in self.blends else []
 
     @property
     def test_stores(self) -> list[str]:
-        """The stores that are blended for test images."""
-        return Blend(self.ensemble, "test").stores
+        """The stores that are blended for test images, or that a search chose from."""
+        return self._stores("test")
 
     @property
     def valid_stores(self) -> list[str]:
-        """The stores that are blended for out-of-fold images."""
-        return Blend(self.ensemble, "valid").stores
+        """The stores that are blended for out-of-fold images, or that a search chose from."""
+        return self._stores("valid")
+
+    @property
+    def test_whether_stores(self) -> list[str]:
+        """The stores that say whether the classes of test images are there, where members of their own do."""
+        return self._stores("test-whether")
+
+    @property
+    def valid_whether_stores(self) -> list[str]:
+        """The same of out-of-fold images."""
+        return self._stores("valid-whether")
+
+    @property
+    def test_whether(self) -> list[str]:
+        """What these stores say together of test images; else none."""
+        return self.ensemble.test_presence
+
+    @property
+    def valid_whether(self) -> list[str]:
+        """The same of out-of-fold images."""
+        return self.ensemble.presence
+
+    @property
+    def selection(self) -> list[str]:
+        """Where members are searched for, what was chosen; else none."""
+        return self.ensemble.selection
+
+    @property
+    def test_voters(self) -> list[str]:
+        """Where members vote, the decision of each in the order of `test_stores`; else none."""
+        return self.blends["test"].voters
+
+    @property
+    def valid_voters(self) -> list[str]:
+        """The same in the order of `valid_stores`."""
+        return self.blends["valid"].voters
+
+    @property
+    def test_black(self) -> list[str]:
+        """Where test images are black, if that counts; else none."""
+        return self.blends["test"].black
+
+    @property
+    def valid_black(self) -> list[str]:
+        """The same of out-of-fold images."""
+        return self.blends["valid"].black
 
     @property
     def records(self) -> list[str]:
@@ -80,8 +136,8 @@ class Chain:
 
     @property
     def members(self) -> dict[str, list[dict[str, Any]]]:
-        """By split, name, fold and weight of each store."""
-        return {split: Blend(self.ensemble, split).members for split in ("valid", "test")}
+        """By the name of a blend, name, fold and weight of each store."""
+        return {name: blend.members for name, blend in self.blends.items()}
 
     @property
     def asked(self) -> list[dict[str, Any]]:
@@ -122,6 +178,8 @@ class Chain:
             "threads": self.threads,
             "config": plain_config(self.config),
             "sheet": self.sheet_rows,
+            **({"search": ensemble.search_settings} if ensemble.search else {}),
+            **({} if ensemble.decision.black is None else {"black": ensemble.decision.black}),
         }
 
     @property

@@ -7,9 +7,12 @@ import pytest
 import yaml
 from small_stores import CLASSES, SIZE, member, planes, write
 
+from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.blending import blend_stores
+from cloudseg.ensemble.decided import Stores
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import DecisionRule
+from cloudseg.ensemble.ingredients import Ingredients
 from cloudseg.ensemble.score_tables import read_image_scores, read_scores, write_scores
 from cloudseg.ensemble.scores import image_scores
 from cloudseg.ensemble.submission import write_submission
@@ -34,16 +37,16 @@ def test_a_blend_is_of_its_stores(tmp_path, sharpen):
     paths = predicted(tmp_path)
     out = tmp_path / "test.zarr"
     blend_stores(paths, MEMBERS, out, folds=None, classes=CLASSES, size=SIZE, sharpen=sharpen)
-    assert links.require_blend(out, paths, MEMBERS, sharpen)[0]["ids"] == [f"{number}.jpg" for number in range(6)]
+    assert links.require_blend(out, Ingredients(paths, MEMBERS, sharpen))["ids"] == [f"{n}.jpg" for n in range(6)]
 
     with pytest.raises(StoreError, match="other members, weights or checkpoints"):
-        links.require_blend(out, paths, [*MEMBERS[:2], MEMBERS[2] | {"weight": 0.75}], sharpen)
+        links.require_blend(out, Ingredients(paths, [*MEMBERS[:2], MEMBERS[2] | {"weight": 0.75}], sharpen))
     with pytest.raises(StoreError, match="other members, weights or checkpoints"):
-        links.require_blend(out, paths, MEMBERS, 0.7)
+        links.require_blend(out, Ingredients(paths, MEMBERS, 0.7))
     shutil.rmtree(paths[1])
     predicted(tmp_path, seeds=(1, 9, 3))  # by the same checkpoint, with other views
     with pytest.raises(StoreError, match=r"its image 0\.jpg is not the mean"):
-        links.require_blend(out, paths, MEMBERS, sharpen)
+        links.require_blend(out, Ingredients(paths, MEMBERS, sharpen))
 
 
 def test_an_out_of_fold_blend_is_checked_in_every_fold(tmp_path):
@@ -54,16 +57,16 @@ def test_an_out_of_fold_blend_is_checked_in_every_fold(tmp_path):
     ]
     out = tmp_path / "valid.zarr"
     blend_stores(paths, MEMBERS, out, folds=[0, 1], classes=CLASSES, size=SIZE)
-    links.require_blend(out, paths, MEMBERS, None)
+    links.require_blend(out, Ingredients(paths, MEMBERS, None))
     shutil.rmtree(paths[2])
     write(paths[2], planes(7, 1), ids[1])
     with pytest.raises(StoreError, match=r"its image c\.jpg"):
-        links.require_blend(out, paths, MEMBERS, None)
+        links.require_blend(out, Ingredients(paths, MEMBERS, None))
 
 
 def test_a_blend_of_no_images_is_one(tmp_path):
     blend_stores([], [], tmp_path / "valid.zarr", folds=[], classes=CLASSES, size=SIZE)
-    assert links.require_blend(tmp_path / "valid.zarr", [], [], None)[0]["ids"] == []
+    assert links.require_blend(tmp_path / "valid.zarr", Ingredients([], [], None))["ids"] == []
 
 
 @pytest.fixture
@@ -85,12 +88,17 @@ def decided(tmp_path):
 
 def test_a_decision_is_what_the_rule_makes_of_the_surface(decided):
     folder, decision = decided
-    assert links.require_decision(folder / "decision.yaml", folder / "surface.zarr", CLASSES, RULE) == decision
+    required = folder / "decision.yaml", made_on(folder), folder / "surface.zarr", CLASSES, RULE
+    assert links.require_decision(*required) == decision
     plain = decision.plain()
     plain["nested"][1]["Fish"]["level"] += 1
     files.write_text(folder / "decision.yaml", yaml.safe_dump(plain))
     with pytest.raises(DamagedFileError, match=r"decision\.yaml: not the decision that .*surface\.zarr"):
-        links.require_decision(folder / "decision.yaml", folder / "surface.zarr", CLASSES, RULE)
+        links.require_decision(*required)
+
+
+def made_on(folder):
+    return Stores(folder / "valid.zarr", folder / "truth.zarr")
 
 
 def tables(folder, decision):
@@ -99,14 +107,13 @@ def tables(folder, decision):
 
 def test_scores_of_the_surface_are_those_of_the_blend(decided):
     folder, decision = decided
-    files_of_blend = folder / "valid.zarr", folder / "truth.zarr"
-    links.require_scores(*tables(folder, decision), decision, *files_of_blend)
+    links.require_scores(*tables(folder, decision), decision, made_on(folder))
 
     ids, fold = (stores.read(folder / "valid.zarr").attrs[name] for name in ("ids", "fold"))
     shutil.rmtree(folder / "valid.zarr")
     write(folder / "valid.zarr", 255 - planes(3, 5), ids, fold=fold)
     with pytest.raises(StoreError, match=r"valid\.zarr: its images have other scores"):
-        links.require_scores(*tables(folder, decision), decision, *files_of_blend)
+        links.require_scores(*tables(folder, decision), decision, made_on(folder))
 
 
 def test_a_surface_of_another_blend_is_noticed_by_the_scores(decided):
@@ -118,22 +125,20 @@ def test_a_surface_of_another_blend_is_noticed_by_the_scores(decided):
     again, scores = decide(*read_surface(folder / "surface.zarr"), classes=CLASSES, rule=RULE)
     write_scores(scores, folder / "scores.tsv")
     images = image_scores(folder / "valid.zarr", folder / "truth.zarr", again)
-    with pytest.raises(StoreError, match="other scores than the surface"):
-        links.require_scores(
-            read_scores(folder / "scores.tsv", again), images, again, folder / "valid.zarr", folder / "truth.zarr"
-        )
+    with pytest.raises(StoreError, match=r"other scores than the decision came with; delete the surface\.zarr"):
+        links.require_scores(read_scores(folder / "scores.tsv", again), images, again, made_on(folder))
 
 
 def test_masks_are_those_of_the_blend(decided):
     folder, decision = decided
     rows = [(f"{number}.jpg", name) for number in range(5) for name in CLASSES]
-    write_submission(folder / "valid.zarr", decision.cuts, rows, folder / "s.csv")
-    links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), folder / "valid.zarr", decision)
+    write_submission(folder / "valid.zarr", decision.rule, rows, folder / "s.csv")
+    links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
     lines = (folder / "s.csv").read_text().splitlines()
     lines[-1] = f"{lines[-1].split(',')[0]},1 2"
     files.write_text(folder / "s.csv", "\n".join([*lines, ""]))
     with pytest.raises(DamagedFileError, match=r"s\.csv: 4\.jpg_Flower is not the mask"):
-        links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), folder / "valid.zarr", decision)
+        links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
 
 
 def test_a_file_is_as_its_job_recorded_it(tmp_path):

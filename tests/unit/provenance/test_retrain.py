@@ -1,15 +1,20 @@
 """What is trained again is asked for as it was: the config and the sheet of then, in a folder of its own."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 from demo_plan import REPO, plan
-from small_provenance import provenance, write_csv
+from small_provenance import member, provenance, training, write_csv
 
 from cloudseg.errors import ConfigError, MachineError
-from cloudseg.provenance.retrain import write_config
+from cloudseg.provenance.find import Known
+from cloudseg.provenance.here import Lacking
+from cloudseg.provenance.retrain import _copy_finished, write_config
 from cloudseg.provenance.workplace import workplace
+from cloudseg.storage import files
+from cloudseg.training.finished import FOLDER
 from cloudseg.workflow.plan import Plan
 
 SHEET = "encoder\tdecoder\tsize\trecipe\tfolds\tnote\n" + "".join(
@@ -69,3 +74,23 @@ def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(t
     with workplace(folder):
         assert (folder / "half").is_file()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_search_the_finished_trainings_that_it_did_not_choose_are_taken_too(tmp_path):
+    results, scratch = tmp_path / "results/tiny", tmp_path / "scratch"
+    runs = [f"resnet/fpn/64x96/quick/fold{fold}" for fold in (0, 1)]
+    other = "resnet/fpn/64x96/slow/fold0"
+    for run in [*runs, other]:
+        files.write_text(results / "runs" / run / FOLDER / "a/best.safetensors", "best\n")
+    plain = {"candidates": ["a"], "all": {"power": None, "counts": {"a": 1}}}
+    search = {"sha256": "7" * 64, "plain": plain, "asked": {}}
+    record = provenance(
+        write_csv(tmp_path / "s.csv"), members=[member(0, "best")], trainings=[training(0)], search=search
+    )
+    for asked, taken in ((record, runs), (record.model_copy(update={"search": None}), runs[:1])):
+        _copy_finished(Known(tmp_path / "provenance.json", asked, results), Lacking({}, []), scratch)
+        found = sorted((scratch / "results/tiny/runs").glob("*/*/*/*/*"))
+        assert [path.relative_to(scratch / "results/tiny/runs").as_posix() for path in found] == taken
+        shutil.rmtree(scratch)
+    _copy_finished(Known(tmp_path / "provenance.json", record, results), Lacking({runs[1]: "gone"}, []), scratch)
+    assert not (scratch / "results/tiny/runs" / runs[1]).exists()

@@ -4,6 +4,8 @@ import pytest
 from browser import CHROMIUM, MISSING, browser, errors, overflow, show
 from small_provenance import member, prediction, provenance, training, write_csv
 
+from cloudseg.report import provenance_page
+from cloudseg.report.page import write_page
 from cloudseg.report.provenance_page import differences, unrecorded, write_provenance_page
 
 ODD = "</script><script>document.title='ran'</script><b>\"雲\"</b> & 'q'"
@@ -91,3 +93,104 @@ def test_one_model_without_an_out_of_fold_image_has_a_page(tmp_path, path):
         provenance(path, score=score, members=members, trainings=[training(0)]), tmp_path / "page.html"
     )
     assert "No score: no image is out of fold for all members." in (tmp_path / "page.html").read_text()
+
+
+@pytest.fixture
+def shown(tmp_path, monkeypatch):
+    """Return a function that writes the page of a record, and returns another one of the cells of a column."""
+    values = {}
+
+    def write(out, template, **given):
+        values.update(given)
+        write_page(out, template, **given)
+
+    monkeypatch.setattr(provenance_page, "write_page", write)
+
+    def of_record(record):
+        write_provenance_page(record, tmp_path / "page.html")
+        columns = {
+            (table, column.head): column.cells
+            for table in ("chain", "members", "decision")
+            for column in values[table].shown
+        }
+        return lambda table, head: list(columns[table, head]) if (table, head) in columns else None
+
+    return of_record
+
+
+def test_roles_are_said_and_shares_are_of_members_that_say_the_same(shown, path):
+    members = [
+        *(member(fold, "best", role="where", weight=1.0) for fold in (0, 1)),
+        *(member(fold, "last", role="whether", weight=3.0) for fold in (0, 1)),
+    ]
+    whether = {split: {"run": "8" * 64, "images": 9} for split in ("valid", "test")}
+    cells = shown(provenance(path, members=members, whether=whether))
+    assert cells("members", "says") == ["where a class is"] * 2 + ["whether it is there"] * 2
+    assert cells("members", "% of the blend") == [50.0] * 4
+    assert "whether a class is there, out of fold" in cells("chain", "link")
+
+
+def test_levels_of_votes_are_shown(shown, path):
+    levels = {"test": [100, 120], "valid": [90, 256]}
+    members = [member(fold, "best", levels=levels) for fold in (0, 1)]
+    cells = shown(provenance(path, members=members))
+    assert cells("members", "votes from level") == ["100, 120"] * 2
+    assert cells("members", "out of fold from level") == ["90, 256"] * 2
+    assert "9 images, a vote of the members' masks" in cells("chain", "what")
+
+
+def test_weights_that_were_searched_for_are_shown_beside_those_of_the_folds(shown, path):
+    members = [
+        member(0, "best", weight=3.0, valid_weight=1.0),
+        member(0, "last", weight=None, valid_weight=3.0, predictions={"valid": prediction()}),
+        member(1, "best", weight=1.0, valid_weight=2.0),
+    ]
+    plain = {"candidates": ["a", "b", "c"], "all": {"power": 0.5, "counts": {"a": 2, "b": 1}}}
+    search = {"sha256": "7" * 64, "plain": plain, "asked": {"steps": 3}}
+    cells = shown(provenance(path, members=members, search=search))
+    assert cells("members", "% of the blend") == [75.0, None, 25.0]
+    assert cells("members", "% out of fold") == [25.0, 75.0, 100.0]
+    assert "2 of 3 candidates chosen, p to the power 0.5" in cells("chain", "what")
+
+
+def test_black_and_all_that_a_decision_asks_for_are_said(shown, tmp_path, path):
+    cut = {
+        "level": 128,
+        "threshold": 0.502,
+        "min_size": 50,
+        "high": 200,
+        "plane_min": {"level": 180, "area": 1200},
+        "fill_holes": True,
+        "presence": {"score": {"top": 100}, "at_least": 15300, "threshold": 0.6},
+    }
+    stepped = {
+        "level": 128,
+        "threshold": 0.502,
+        "min_size": 50,
+        "presence": {"score": {"area": 9}, "at_least": 7},
+        "steps": [[7, 90], [9, 120], [11, 256]],
+    }
+    plain = {"how": "expected", "images": 9, "best": "if_empty", "classes": {"Fish": cut, "Sugar": stepped}}
+    decision = {"sha256": "f" * 64, "plain": plain, "rule": {"how": "expected"}, "min_sizes": [0]}
+    black = {"grey": 3, "data": {"valid": "1" * 64, "test": "2" * 64}}
+    cells = shown(provenance(path, decision=decision, black=black))
+    assert "0 where all bands of an image are at most 3" in cells("chain", "what")
+    assert cells("decision", "counts from") == [
+        "mean of the 100 largest pixels: 0.6000 (numerator 15,300)",
+        "share of pixels from level 9 on: numerator 7",
+    ]
+    assert cells("decision", "level") == [128, "90 to 120, by the score of the plane"]
+    assert cells("decision", "with a pixel of level")[0] == 200
+    assert cells("decision", "and pixels of the top level")[0] == "1,200 pixels from level 180 on"
+    assert (
+        "Where no class of an image counts, the one with the highest score does."
+        in (tmp_path / "page.html").read_text()
+    )
+
+
+def test_what_is_not_asked_for_has_no_column(shown, path):
+    cells = shown(provenance(path))
+    for head in ("says", "% out of fold", "votes from level", "out of fold from level"):
+        assert cells("members", head) is None
+    for head in ("counts from", "and pixels of the top level", "with a pixel of level", "holes"):
+        assert cells("decision", head) is None

@@ -7,7 +7,9 @@ from demo_plan import REPO, plan, setting
 from cloudseg.config.reading import config_as_read
 from cloudseg.workflow.provenance import LEFT_OUT, plain_config
 
-CONFIGS = sorted({path.stem for path in (REPO / "config").glob("*.yaml")} - {"own"})  # its images are the reader's
+# Not those that are given beside another one, nor `own`, whose images are the reader's
+WHOLE = {path.stem for path in (REPO / "config").glob("*.yaml") if "\nsubmission:" in path.read_text()}
+CONFIGS = sorted(WHOLE - {"own"})
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -70,3 +72,70 @@ def test_the_rows_that_others_start_from_are_used_too(tmp_path):
     chain = plan(change, sheet, tmp_path).chain("all")
     assert [row["note"] for row in chain.sheet_rows] == ["a", "b"]
     assert len(chain.runs) == 2
+
+
+# What only some ensembles ask for
+
+TOP = {"score": {"top": 40}, "threshold": 0.6}
+NONE_ASKED = (
+    *("valid_whether", "test_whether", "valid_whether_stores", "test_whether_stores"),
+    *("selection", "valid_voters", "test_voters", "valid_black", "test_black"),
+)
+
+
+def ensemble_of(**entry):
+    return plan(setting("ensembles.all", entry)).chain("all")
+
+
+def names_of(stores):
+    return [store.removeprefix("<results>/runs/tu-tf_efficientnet_lite0/") for store in stores]
+
+
+def test_who_asks_for_nothing_more_has_no_more_inputs_or_params():
+    chain = plan().chain("all")
+    assert [name for name in NONE_ASKED if getattr(chain, name)] == []
+    assert list(chain.members) == ["valid", "test"]
+    assert not {"search", "black"} & chain.facts.keys()
+    assert all(member.keys() == {"store", "fold", "weight"} for each in chain.members.values() for member in each)
+
+
+def test_runs_and_stores_of_members_of_each_role_are_in_the_chain():
+    chain = ensemble_of(
+        where="decoder == 'fpn'",
+        whether=[{"query": "decoder == 'unet'", "weight": 3}],
+        decision={"presence": TOP},
+    )
+    assert {run.key.decoder for run in chain.runs} == {"fpn", "unet"}
+    assert all("/fpn/" in store for store in [*chain.valid_stores, *chain.test_stores])
+    assert names_of(chain.valid_whether_stores) == [f"unet/96x144/quick/fold{fold}/best-valid.zarr" for fold in (0, 1)]
+    assert names_of(chain.test_whether_stores) == [f"unet/96x144/quick/fold{fold}/best-test.zarr" for fold in (0, 1)]
+    assert chain.valid_whether == ["<ensembles>/all/valid-whether.zarr"]
+    assert chain.test_whether == ["<ensembles>/all/test-whether.zarr"]
+    assert [member["weight"] for member in chain.members["test-whether"]] == [1.5, 1.5]
+    assert [member["weight"] for member in chain.members["valid-whether"]] == [3, 3]
+
+
+def test_a_chain_of_a_vote_has_the_decision_of_each_store():
+    chain = ensemble_of(members="decoder == 'fpn'", checkpoints=["best", "last"], blend="vote")
+    decisions = [
+        f"<ensembles>/tu-tf-efficientnet-lite0-fpn-96x144-quick-2-{checkpoint}/decision.yaml"
+        for _ in (0, 1)
+        for checkpoint in ("best", "last")
+    ]
+    assert chain.valid_voters == chain.test_voters == decisions
+    assert len(chain.valid_stores) == len(decisions)
+
+
+def test_a_chain_of_a_search_has_all_candidates_and_what_was_chosen():
+    chain = ensemble_of(members="fold >= 0", search={"steps": 5})
+    assert chain.selection == ["<ensembles>/all/selection.yaml"]
+    assert len(chain.runs) == 4
+    assert len({member["candidate"] for member in chain.members["valid"]}) == 2
+    assert chain.facts["search"]["steps"] == 5
+
+
+def test_a_chain_with_black_has_its_stores_and_level():
+    chain = ensemble_of(members="fold >= 0", decision={"black": 7})
+    assert chain.valid_black == ["<results>/dataset/black-train-7.zarr"]
+    assert chain.test_black == ["<results>/dataset/black-test-7.zarr"]
+    assert chain.facts["black"] == 7

@@ -1,0 +1,408 @@
+"""What a submission was made from is recorded, whatever an ensemble asks for, and is enough to make it again."""
+
+import contextlib
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_chain import (
+    CLOUDS,
+    ENSEMBLE,
+    GREY,
+    LOGS,
+    RESULTS,
+    RULE,
+    VOTES,
+    Asked,
+    black_store,
+    known_of,
+    make,
+    run_name,
+)
+from small_provenance import CODES
+from small_stores import SIZE
+
+from cloudseg.errors import DamagedFileError, DatasetError, StoreError
+from cloudseg.inference.predict import made_with
+from cloudseg.provenance import here, remake
+from cloudseg.provenance.chain import provenance_of
+from cloudseg.provenance.content import read_content
+from cloudseg.provenance.find import Known
+from cloudseg.storage import files, records, stores
+
+PIXELS = SIZE[0] * SIZE[1]
+PRESENCE = {"scores": [{"top": 60}], "thresholds": [0.72, 0.75], "pixels": PIXELS}
+SHARPENED = PRESENCE | {"thresholds": [0.875, 0.88]}
+FURTHER = {
+    "presence": PRESENCE,
+    "best": "if_empty",
+    "plane_min": {"thresholds": [0.7, 0.7], "areas": [20, 30]},
+    "high": [0.65, 0.6],
+    "fill_holes": True,
+}
+TUNED = RULE | {"how": "tune"}
+# Each kind of ensemble; what only some ask for is asked for alone, and with what it meets
+ASKED = {
+    "a mean": Asked(TUNED),
+    "a fixed decision": Asked(sharpen=0.5),
+    "presence and more": Asked(RULE | FURTHER),
+    "presence that was chosen": Asked(TUNED | {"presence": PRESENCE | {"thresholds": None}}),
+    "roles": Asked(RULE | {"presence": SHARPENED, "best": "always"}, whether=("unet",), sharpen=0.5),
+    "roles that were tuned": Asked(TUNED | {"presence": PRESENCE | {"thresholds": None}}, whether=("unet",)),
+    "one run in both roles": Asked(RULE | FURTHER, whether=("fpn", "unet"), black=True),
+    "a vote": Asked(TUNED, vote=True),
+    "a vote beside others": Asked(RULE | {"presence": PRESENCE}, whether=("unet",), vote=True, black=True),
+    "a search": Asked(TUNED, search=True),
+    "a search and a fixed decision": Asked(RULE | FURTHER, search=True),
+    "black": Asked(TUNED, black=True),
+    "an expected Dice": Asked(RULE | {"how": "expected", "presence": PRESENCE | {"thresholds": None}}),
+    "rates": Asked(RULE | {"how": "rate", "rates": "training"}),
+}
+NEW_KEYS = {"whether", "search", "black"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Return a function that makes an ensemble of a kind in a folder, which is to be copied."""
+
+    @functools.cache
+    def of_kind(kind):
+        folder = tmp_path_factory.mktemp("chain")
+        with contextlib.chdir(folder):
+            return folder, make(ASKED[kind])
+
+    return of_kind
+
+
+@pytest.fixture
+def chain(made, tmp_path, monkeypatch):
+    """Return a function that gives a test a chain of its own in the working directory, and returns its ensemble."""
+    monkeypatch.chdir(tmp_path)
+
+    def of_kind(kind):
+        folder, ensemble = made(kind)
+        for name in (RESULTS.parts[0], str(CLOUDS)):
+            shutil.rmtree(name, ignore_errors=True)
+            shutil.copytree(folder / name, name)
+        return ensemble
+
+    return of_kind
+
+
+def made_again(known, root=CLOUDS):
+    """Make a submission again from the predictions in the results, and return the file and what is said of it."""
+    device, scratch = torch.device("cpu"), Path("scratch")
+    stamp = {"sha256": known.provenance.csv.sha256, "device": "cpu", **made_with(CODES["prediction"], device)}
+    remake.begin(scratch, stamp)
+    needed = here.members_needed(known.provenance)
+    for member in needed:
+        for split in member.predictions:
+            store = f"runs/{member.run}/{member.checkpoint}-{split}.zarr"
+            shutil.copytree(RESULTS / store, scratch / store, dirs_exist_ok=True)
+    names = list(read_content(known.submission).masks)
+    options = {"scratch": scratch, "device": device, "codes": CODES, "root": root}
+    return Path("again.csv"), remake.remake(known, names, "again.csv", **options)
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_the_same_bytes_are_made_from_what_is_recorded(chain, kind):
+    known = known_of(chain(kind))
+    assert not here.lacking(known, CLOUDS)
+    again, remarks = made_again(known)
+    assert again.read_bytes() == known.submission.read_bytes()
+    assert remarks == []
+
+
+def without_levels(member):
+    return member.model_copy(update={"levels": None})
+
+
+def as_heavy_as_its_fold(member):
+    return member.model_copy(update={"weight": member.fold + 1.0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "forgotten"),
+    [
+        ("one run in both roles", {"black": None}),
+        ("roles", {"whether": None}),
+        ("a search", {"sharpen": 1.7}),
+        ("a vote", {"members": without_levels}),
+        ("a search and a fixed decision", {"members": as_heavy_as_its_fold}),
+    ],
+)
+def test_other_bytes_are_made_without_it(chain, kind, forgotten):
+    known = known_of(chain(kind))
+    changes = {
+        name: [value(member) for member in known.provenance.members] if callable(value) else value
+        for name, value in forgotten.items()
+    }
+    less = Known(known.path, known.provenance.model_copy(update=changes), known.results)
+    assert made_again(less)[0].read_bytes() != known.submission.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_record_is_read_as_it_was_written_and_is_the_same_text_again(chain, kind):
+    ensemble = chain(kind)
+    known = known_of(ensemble)
+    text = known.path.read_bytes()
+    assert known.provenance == provenance_of(ensemble, CODES)
+    known.provenance.write("again.json")
+    assert Path("again.json").read_bytes() == text
+    is_plain = kind in ("a mean", "a fixed decision")
+    assert known.provenance.schema_version == (1 if is_plain else 2)
+    plain = json.loads(text)
+    if is_plain:
+        assert not NEW_KEYS & plain.keys()
+        assert not any({"role", "levels"} & member.keys() for member in plain["members"])
+
+
+def test_members_of_each_role_are_recorded_with_their_weights(chain):
+    known = known_of(chain("one run in both roles"))
+    found = [(each.run, each.role, each.weight, each.valid_weight) for each in known.provenance.members]
+    of_roles = [("where", "fpn", 2.0), ("where", "unet", 1.0), ("whether", "fpn", 2.0), ("whether", "unet", 1.0)]
+    assert found == [
+        (run_name(decoder, fold), role, weight / 2, weight) for role, decoder, weight in of_roles for fold in (0, 1)
+    ]
+    assert known.provenance.run_names == [run_name(decoder, fold) for decoder in ("fpn", "unet") for fold in (0, 1)]
+    whether = stores.read(ENSEMBLE / "test-whether.zarr").attrs
+    assert known.provenance.whether["test"].run == whether["run"]
+    assert known.provenance.whether["valid"].images == 6
+
+
+def test_the_levels_of_each_vote_are_recorded_out_of_fold_those_of_the_other_folds(chain):
+    for member in known_of(chain("a vote")).provenance.members:
+        assert member.levels == {"test": list(VOTES[None]), "valid": list(VOTES[member.fold])}
+
+
+def test_of_a_search_the_chosen_members_are_recorded_with_the_weights_of_each_fold(chain):
+    provenance = known_of(chain("a search")).provenance
+    assert [(each.run, each.weight, each.valid_weight, sorted(each.predictions)) for each in provenance.members] == [
+        (run_name("fpn", 0), 1.0, 1.0, ["test", "valid"]),
+        (run_name("fpn", 1), 1.0, 1.0, ["test", "valid"]),
+        (run_name("unet", 0), None, 1.0, ["valid"]),
+    ]
+    assert provenance.run_names == [run_name("fpn", 0), run_name("fpn", 1), run_name("unet", 0)]
+    assert provenance.sharpen == provenance.decision.plain["sharpen"] == 0.5
+    assert provenance.search.plain["all"]["counts"] == {"fpn": 2}
+    assert provenance.search.plain["nested"]["0"]["counts"] == {"unet": 1, "fpn": 1}
+    assert provenance.score.optimistic[-1] == "the power of p that is averaged was chosen on the images that are scored"
+
+
+def test_a_member_that_was_chosen_out_of_fold_alone_is_needed_only_where_a_decision_is_chosen(chain):
+    provenances = [known_of(chain("a search")).provenance]
+    provenances.append(known_of(chain("a search and a fixed decision")).provenance)
+    needed = [{member.run for member in here.members_needed(each)} for each in provenances]
+    assert needed[0] - needed[1] == {run_name("unet", 0)}
+
+
+def test_where_images_are_black_is_found_anew_where_that_is_gone(chain):
+    known = known_of(chain("black"))
+    assert known.provenance.black.grey == GREY
+    kept = known.submission.read_bytes()
+    shutil.rmtree(black_store("train"))
+    shutil.rmtree(black_store("test"))
+    assert not here.lacking(known, CLOUDS)
+    again, _ = made_again(known)
+    assert again.read_bytes() == kept
+    assert not black_store("test").exists()
+
+    with pytest.raises(DatasetError, match=r"0\.jpg"):
+        (CLOUDS / "test_images/0.jpg").write_bytes((CLOUDS / "test_images/1.jpg").read_bytes())
+        shutil.rmtree("scratch")
+        made_again(known)
+    shutil.rmtree(CLOUDS)
+    lines = here.lacking(known, CLOUDS).other
+    assert [line.partition(" is not there, nor what it is made of: ")[::2] for line in lines] == [
+        (str(black_store("test")), "clouds"),
+        (str(black_store("train")), "clouds"),
+    ]
+
+
+def test_other_images_than_then_are_not_looked_at_for_black(chain):
+    known = known_of(chain("black"))
+    black = known.provenance.black.model_copy(update={"data": {"valid": "0" * 64, "test": "1" * 64}})
+    other = Known(known.path, known.provenance.model_copy(update={"black": black}), known.results)
+    assert all("of other images than then" in line for line in here.lacking(other, CLOUDS).other)
+    shutil.rmtree(black_store("test"))
+    with pytest.raises(DatasetError, match="clouds: other test images than then"):
+        made_again(other)
+
+
+# Damage
+
+
+def rewrite_array(path, change, name=""):
+    """Write a store anew, whole and with the attributes of before, whose values are changed."""
+    store = stores.read(path)
+    attributes = {key: value for key, value in store.attrs.items() if key not in ("complete", "shards")}
+    arrays = {"": store} if not name else {each: store[each] for each in store.array_keys()}
+    blocks = {each: stores.read_images(array, slice(None)) for each, array in arrays.items()}
+    dims = {each: array.metadata.dimension_names for each, array in arrays.items()}
+    shutil.rmtree(path)
+    specs = {each: stores.Spec(block.shape, str(block.dtype), dims[each]) for each, block in blocks.items()}
+    writer = stores.Writer(path, specs, attributes)
+    change(blocks[name])
+    for each, block in blocks.items():
+        for rows in writer.missing(each):
+            writer.write(rows, block[rows], each)
+    writer.finish()
+
+
+def rewrite_attribute(path, **changes):
+    document = json.loads((path / "zarr.json").read_text())
+    document["attributes"] |= changes
+    document["attributes"]["complete"] = True
+    (path / "zarr.json").write_text(json.dumps(document))
+
+
+def edit_yaml(path, change):
+    plain = yaml.safe_load(path.read_text())
+    change(plain)
+    files.write_text(path, yaml.safe_dump(plain, sort_keys=False))
+
+
+def flip(path):
+    """Flip a byte of the first image of a store."""
+    shard = next(each for each in sorted(path.rglob("*")) if each.is_file() and each.name != "zarr.json")
+    data = bytearray(shard.read_bytes())
+    data[16] ^= 255
+    shard.write_bytes(bytes(data))
+
+
+def turn_over(histograms):
+    histograms[0, 0] = histograms[0, 0, ::-1].copy()
+
+
+def without_record(job):
+    """Forget what a job recorded of its outputs, as if it had run before jobs did."""
+    records.record_file(LOGS / f"{job}.log").unlink()
+
+
+def another_level(plain):
+    plain["classes"]["Fish"]["level"] += 1
+
+
+def another_weight(plain):
+    plain["all"]["path"].append(plain["all"]["path"][0])
+    plain["all"]["counts"]["fpn"] += 1
+
+
+def edit(path, change, job=None):
+    def spoil():
+        if job:
+            without_record(job)
+        edit_yaml(path, change)
+
+    return spoil
+
+
+def all_white(block):
+    block[:] = 0
+
+
+SELECTED, VOTER = ENSEMBLE / "selection.yaml", RESULTS / "ensembles/unet/decision.yaml"
+WHETHER = ENSEMBLE / "valid-whether.zarr"
+DAMAGE = {
+    "histograms that were edited": (
+        "roles",
+        lambda: rewrite_array(WHETHER, turn_over, "histogram"),
+        r"valid-whether\.zarr: of its image a\.jpg, it has not the histograms",
+    ),
+    "histograms of test images": (
+        "one run in both roles",
+        lambda: rewrite_array(ENSEMBLE / "test-whether.zarr", turn_over, "histogram"),
+        r"test-whether\.zarr: of its image 0\.jpg, it has not .*, 0 where .*black-test-10\.zarr says",
+    ),
+    "histograms of other members": (
+        "roles",
+        lambda: rewrite_attribute(WHETHER, run="0" * 64),
+        r"valid-whether\.zarr: blended from other members, weights or checkpoints",
+    ),
+    "a byte of the histograms": (
+        "roles",
+        lambda: flip(WHETHER),
+        r"valid-whether\.zarr/histogram/c/.*: image 0 cannot be read",
+    ),
+    "no histograms": ("roles", lambda: shutil.rmtree(WHETHER), r"valid-whether\.zarr: no store there"),
+    "what was chosen, by hand": (
+        "a search",
+        edit(SELECTED, another_weight),
+        r"selection\.yaml: not the file that its job",
+    ),
+    "what was chosen, before there were records": (
+        "a search",
+        edit(SELECTED, another_weight, "search/all"),
+        r"test\.zarr: blended from other members, weights or checkpoints",
+    ),
+    "half of what was chosen": (
+        "a search",
+        edit(SELECTED, lambda plain: plain.pop("scores"), "search/all"),
+        r"selection\.yaml: .*not a whole selection",
+    ),
+    "a power that was not chosen": (
+        "a search",
+        edit(SELECTED, lambda plain: plain["all"].update(power=0.7), "search/all"),
+        r"valid\.zarr: blended from other members",
+    ),
+    "a level of a voter": ("a vote", edit(VOTER, another_level), r"unet/decision\.yaml: not the file that its job"),
+    "a level of a voter, before there were records": (
+        "a vote",
+        edit(VOTER, another_level, "decide/unet"),
+        r"test\.zarr: blended from other members, weights, checkpoints or levels of their votes",
+    ),
+    "half of a voter's decision": (
+        "a vote",
+        edit(VOTER, lambda plain: plain.pop("classes"), "decide/unet"),
+        r"unet/decision\.yaml: .*not a whole decision",
+    ),
+    "where images are black": (
+        "black",
+        lambda: rewrite_array(black_store("train"), all_white),
+        r"valid\.zarr: its image b\.jpg is not 0 just where .*black-train-10\.zarr says",
+    ),
+    "black of another grey value": (
+        "black",
+        lambda: rewrite_attribute(black_store("test"), grey=3),
+        r"black-test-10\.zarr: expected .* up to the grey value 10, got up to 3",
+    ),
+    "a byte of where images are black": (
+        "black",
+        lambda: flip(black_store("test")),
+        r"black-test-10\.zarr/c/.*: image 0 cannot be read",
+    ),
+    "a level of the decision": (
+        "presence that was chosen",
+        edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
+        r"decision\.yaml: .*not the decision that .*valid\.zarr, .*truth\.zarr and the config's rule lead to",
+    ),
+    "a level of a decision on histograms": (
+        "roles that were tuned",
+        edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
+        r"not the decision that .*valid\.zarr, .*truth\.zarr, .*valid-whether\.zarr and the config's rule lead to",
+    ),
+    "a member of the vote that was predicted anew": (
+        "a vote",
+        lambda: rewrite_array(RESULTS / "runs" / run_name("fpn", 0) / "best-test.zarr", all_white),
+        r"test\.zarr: its image 0\.jpg is not the vote of the members' stores",
+    ),
+    "a member under black that was predicted anew": (
+        "black",
+        lambda: rewrite_array(RESULTS / "runs" / run_name("fpn", 0) / "best-test.zarr", all_white),
+        r"test\.zarr: its image 0\.jpg is not the mean of the members' stores",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_was_changed_is_named(chain, what):
+    kind, spoil, message = DAMAGE[what]
+    ensemble = chain(kind)
+    provenance_of(ensemble, CODES)
+    spoil()
+    with pytest.raises((DamagedFileError, StoreError), match=message):
+        provenance_of(ensemble, CODES)
