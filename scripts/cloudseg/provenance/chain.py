@@ -13,7 +13,7 @@ import cloudseg
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.black import Black
 from cloudseg.ensemble.blended import Blended
-from cloudseg.ensemble.decided import Stores
+from cloudseg.ensemble.decide_blend import Stores
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.ingredients import Ingredients, candidates_of, ingredients_of
 from cloudseg.ensemble.score_tables import read_image_scores, read_scores

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.blending import StoreBlend, blend_digest
-from cloudseg.ensemble.decided import Stores, decision_of
+from cloudseg.ensemble.decide_blend import Stores, decision_of
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.ingredients import Ingredients
 from cloudseg.ensemble.surface import read_surface

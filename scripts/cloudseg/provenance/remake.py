@@ -13,7 +13,7 @@ from cloudseg.dataset.black import Black, build_black
 from cloudseg.dataset.contest import split_label
 from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.decided import Stores, decision_of
+from cloudseg.ensemble.decide_blend import Stores, decision_of
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.ensemble.surface import measure

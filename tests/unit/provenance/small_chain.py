@@ -19,7 +19,7 @@ from small_stores import CLASSES, SIZE, planes, write
 from cloudseg.dataset.black import Black, build_black
 from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.decided import Stores, decide_blend
+from cloudseg.ensemble.decide_blend import Stores, decide_blend
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.ingredients import ingredients_of
 from cloudseg.ensemble.masking import ImageRule

@@ -9,7 +9,7 @@ from small_stores import CLASSES, SIZE, member, planes, write
 
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.decided import Stores
+from cloudseg.ensemble.decide_blend import Stores
 from cloudseg.ensemble.deciding import decide
 from cloudseg.ensemble.decision import DecisionRule
 from cloudseg.ensemble.ingredients import Ingredients
