@@ -40,13 +40,14 @@ def value_at(decision: DecisionEntry, key: str) -> Any:
     return None if isinstance(value, str) else value
 
 
-def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry) -> Iterator[str]:
+def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members: DecisionEntry) -> Iterator[str]:
     """Yield what is wrong with the roles of an ensemble's members.
 
     Parameters
     ----------
     entry : the ensemble.
     decision : its own, or the config's.
+    of_members : the config's, by which experiments are decided alone.
     """
     given = [key for key in ("members", "where", "whether") if getattr(entry, key) is not None]
     if not given:
@@ -61,7 +62,14 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry) -> Iterator
         yield "sharpen: expected `search.sharpen`, a list to choose from, since the ensemble is searched for"
     if entry.search is not None and "members" not in given:
         yield "search: expected `members` beside it, to choose from, got where and whether"
+    if entry.search is not None and any(query.weight != 1 for query in entry.members or ()):
+        yield "members: expected no weight beside `search`, which chooses the weights"
     if entry.blend == "vote":
+        if of_members.how == "expected":
+            yield (
+                "blend: expected a top-level `decision` other than `how: expected` beside `blend: vote`: a member votes "
+                "at the level of its own decision, and `expected` has one for each plane"
+            )
         for key in ("sharpen", "search"):
             if getattr(entry, key) is not None:
                 yield f"{key}: expected none beside `blend: vote`, which counts masks"

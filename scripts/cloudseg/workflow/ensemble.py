@@ -385,6 +385,13 @@ def _ensemble(
         what = "search among" if entry.search else f"{decision.how} on"
         instead = "name members that share one" if entry.search else "use `how: fixed`"
         raise ConfigError(f"nothing to {what}: no fold was trained by all members; {instead}")
+    votes_at_choice = entry.blend == "vote" and dataset.config.decision.how != "fixed"
+    if len(folds) == 1 and decision.how == "fixed" and (entry.search or votes_at_choice):
+        what = "the search chooses" if entry.search else "members choose the levels of their votes"
+        raise ConfigError(
+            f"{what} on the one fold that all members trained, which `how: fixed` scores as if nothing was chosen; "
+            "train another fold, or use `how: tune`, whose score on one fold is said to be optimistic"
+        )
     return Ensemble(
         dataset,
         sheet,

@@ -85,10 +85,20 @@ def test_a_decision_that_cannot_be_is_refused_at_its_key(decision, words):
         ({"blend": "vote", "search": {}}, "fpn.search: expected none beside `blend: vote`"),
         ({"search": {}, "sharpen": 0.5}, "fpn.sharpen: expected `search.sharpen`"),
         ({"search": {"step": 3}}, "fpn.search: unknown key 'step' (nearest: steps)"),
+        (
+            {"search": {}, "members": [{"query": "fold == 0", "weight": 2}, "fold == 1"]},
+            "fpn.members: expected no weight beside `search`, which chooses the weights",
+        ),
     ],
 )
 def test_roles_that_do_not_fit_are_refused_at_their_key(keys, words):
     assert words in complaints(with_fpn({"how": "tune"}, **keys))
+
+
+def test_members_that_are_decided_plane_by_plane_have_no_level_to_vote_at():
+    config = with_fpn({"how": "fixed"}, blend="vote")
+    config["decision"] = {"how": "expected", "presence": TOP}
+    assert "fpn.blend: expected a top-level `decision` other than `how: expected`" in complaints(config)
 
 
 def test_everything_that_is_wrong_is_said_at_once():
