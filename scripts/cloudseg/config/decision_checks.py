@@ -67,8 +67,8 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members:
     if entry.blend == "vote":
         if of_members.how == "expected":
             yield (
-                "blend: expected a top-level `decision` other than `how: expected` beside `blend: vote`: a member votes "
-                "at the level of its own decision, and `expected` has one for each plane"
+                "blend: expected a top-level `decision` other than `how: expected` beside `blend: vote`: a member "
+                "votes at the level of its own decision, and `expected` has one for each plane"
             )
         for key in ("sharpen", "search"):
             if getattr(entry, key) is not None:

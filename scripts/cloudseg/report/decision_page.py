@@ -57,6 +57,7 @@ class Explained:
     scores : per image and class, `images.tsv`.
     diagnosis : what was counted.
     members : how many there are.
+    votes : whether they vote, each at the level of its own decision.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Explained:
     scores: pd.DataFrame
     diagnosis: Diagnosis
     members: int
+    votes: bool = False
 
     @property
     def shown(self) -> list[int]:
@@ -90,7 +92,9 @@ class Explained:
 
     @property
     def fixed(self) -> str:
-        """The fixed decision of this ensemble in words, for probabilities that are not sharpened."""
+        """What cuts a member alone in words: the fixed decision, for probabilities that are not sharpened."""
+        if self.votes:
+            return "by its own decision"
         cuts = self.rule.fixed_cuts(self.diagnosis.classes).values()
         numbers = {(self.decision.thresholds(cut)["threshold"], cut.min_size) for cut in cuts}
         if len(numbers) > 1:
@@ -132,6 +136,7 @@ def write_decision_page(
         "agreement": None,
         "why_no_agreement": explained.why_no_agreement,
         "fixed": explained.fixed,
+        "votes": explained.votes,
     }
     if not explained.diagnosis.images:
         for path in figures.values():

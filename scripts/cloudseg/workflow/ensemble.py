@@ -205,6 +205,16 @@ class Ensemble:
         return [paths.ensemble_file(self.name, "selection.yaml")] if self.search else []
 
     @property
+    def voters(self) -> list[str]:
+        """Where members vote, the decision of each in the order of `member_names`; else none."""
+        return self.member_decisions if self.vote else []
+
+    @property
+    def black(self) -> list[str]:
+        """Where out-of-fold images are black, if probabilities are set to 0 there; else none."""
+        return Blend(self, "valid").black
+
+    @property
     def search_settings(self) -> dict[str, Any]:
         """How members are searched for."""
         return self.search.model_dump(mode="json", exclude_none=True)

@@ -93,6 +93,14 @@ def test_what_is_chosen_on_one_fold_is_not_scored_as_if_it_were_fixed(keys, word
     assert of_all("tune").ensembles["all"].valid_folds == [0]
 
 
+def test_the_decision_page_knows_what_the_blend_is_made_of():
+    voted = with_all(members="fold >= 0", blend="vote", decision={"black": 2}).ensembles["all"]
+    assert voted.voters == voted.member_decisions
+    assert voted.black == ["<results>/dataset/black-train-2.zarr"]
+    plain = plan().ensembles["all"]
+    assert (plain.voters, plain.black) == ([], [])
+
+
 def test_members_of_fixed_levels_may_vote_on_one_fold():
     assert with_all(members="fold == 0", blend="vote").ensembles["all"].valid_folds == [0]
 
