@@ -1,5 +1,6 @@
 """The page of a decision: charts show the surface, odd runs have a page, and everything is drawn and fits."""
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -45,6 +46,17 @@ def written(made):
 
 def rows(chart, layer):
     return chart["layer"][layer]["data"]["values"]
+
+
+def test_a_decision_that_asks_presence_has_a_page_without_out_of_fold_images(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"], folds=(), how="fixed")
+    presence = {"scores": [{"top": 24}], "thresholds": [0.5, 0.25], "pixels": 2400}
+    rule = dataclasses.replace(made.rule, presence=presence)
+    decision = dataclasses.replace(made.decision, rule=rule.fixed(["Fish", "Flower"]))
+    written(dataclasses.replace(made, rule=rule, decision=decision))
+    text = (made / "page.html").read_text(encoding="utf-8")
+    assert "mean of the 24 largest pixels" in text
+    assert "No out-of-fold images" in text
 
 
 def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):
