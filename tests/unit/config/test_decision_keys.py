@@ -49,6 +49,10 @@ def complaints(config):
         ),
         ({"plane_min": {"level": 0.4, "area": 9}}, "plane_min.level: expected at least the threshold, 0.5 of Fish"),
         ({"plane_min": {"level": 0.6}}, "plane_min: the key 'area' is missing"),
+        (
+            {"plane_min": {"level": 0.6, "area": [1, 2, 183_751, 4]}},
+            "plane_min.area: expected at most the 183,750 pixels",
+        ),
         ({"plane_min": "tune"}, "plane_min: `tune` needs `how: tune` beside it, got `how: fixed`"),
         ({"high": 0.3}, "high: expected at least the threshold, 0.5 of Fish, got 0.3 (4 of 4 classes)"),
         (
@@ -99,6 +103,23 @@ def test_members_that_are_decided_plane_by_plane_have_no_level_to_vote_at():
     config = with_fpn({"how": "fixed"}, blend="vote")
     config["decision"] = {"how": "expected", "presence": TOP}
     assert "fpn.blend: expected a top-level `decision` other than `how: expected`" in complaints(config)
+
+
+def test_a_vote_has_no_power_of_p():
+    told = complaints(with_fpn({"threshold": 0.7, "sharpened": 0.5}, blend="vote"))
+    assert "fpn.decision.sharpened: expected none beside `blend: vote`, whose thresholds are shares of members" in told
+
+
+@pytest.mark.parametrize(
+    "threshold", [0.4, [0.5, 0.5, 0.5, 0.6], {"Fish": 0.5, "Flower": 0.5, "Gravel": 0.5, "Sugar": 0.4}]
+)
+def test_a_vote_takes_no_threshold_of_probabilities_from_the_top_level(threshold):
+    config = with_fpn(blend="vote")
+    config["ensembles"]["fpn"].pop("decision", None)
+    config["decision"] = {"threshold": threshold}
+    assert "fpn.decision: the key is missing; beside `blend: vote` a threshold is a share" in complaints(config)
+    config["decision"] = {"threshold": 0.5}
+    assert read_config(config).ensembles["fpn"].decision is None
 
 
 def test_everything_that_is_wrong_is_said_at_once():
