@@ -25,6 +25,7 @@ from cloudseg.ensemble.agreement import (
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.calibration import byte_histograms
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.masking import Evidence
 from cloudseg.ensemble.presence import largest_component
 
 MOST_MEMBERS = 64  # that are compared: each is held against each, and the blend is made anew without each
@@ -41,7 +42,7 @@ class Diagnosis:
     images : how many.
     pixels : of a plane.
     histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
-    largest : (N, C) pixels of the largest component at the level of the decision.
+    largest : (N, C) pixels of the largest component at the level of the decision, or of the plane where each has one.
     has : (N, C) whether the truth has the class.
     presence : (N, C) the score of presence that the decision asks for; NaN of a class where it asks for none.
     agreement : of the members; None with fewer than two or more than `MOST_MEMBERS`, or without an image.
@@ -103,7 +104,7 @@ def diagnose(
     def count(row: int) -> _Counted:
         one = slice(row, row + 1)
         planes, wanted, evidence = blended.planes(one)[0], images.truth(row), blended.evidence(one)
-        at_level = [plane >= decision.cuts[name].level for name, plane in zip(classes, planes, strict=True)]
+        at_level = planes >= _levels(decision, planes, evidence)[:, None, None]
         fold = blended.fold_of[row]
         return _Counted(
             byte_histograms(planes, wanted),
@@ -131,3 +132,10 @@ def diagnose(
     agreement = said.agreement() if compared else None
     pixels = math.prod(blended.store.shape[2:])
     return Diagnosis(classes, len(ids), pixels, histograms, largest, has, presence, agreement)
+
+
+def _levels(decision: Decision, planes: np.ndarray, evidence: Evidence | None) -> np.ndarray:
+    """Return the level of each plane of an image, int (C,)."""
+    if decision.is_by_plane:
+        return decision.rule.levels(evidence or Evidence.of(planes[None]))[0]
+    return np.array([cut.level for cut in decision.cuts.values()])

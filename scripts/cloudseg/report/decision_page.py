@@ -104,9 +104,11 @@ class Explained:
 
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
+        rules = [self.chosen.rule, *self.chosen.nested.values()]
+        whole, *nested = [None] if self.decision.is_by_plane else [rule.classes[name].cut for rule in rules]
         return {
-            "chosen on other folds": [rule.classes[name].cut for rule in self.chosen.nested.values()],
-            "chosen": [self.chosen.cuts[name]],
+            "chosen on other folds": nested,
+            "chosen": [] if whole is None else [whole],
             "fixed": [self.rule.fixed_cuts(self.diagnosis.classes)[name]],
         }
 
@@ -179,7 +181,7 @@ def _presence_panel(explained: Explained, number: int) -> charts.Panel:
     name = diagnosis.classes[number]
     rules = [decision.rule.classes[name], *(rule.classes[name] for rule in decision.nested.values())]
     scored = [rule.presence for rule in rules if rule.presence]
-    if scored and not rules[0].steps:
+    if scored and not decision.is_by_plane:
         first = scored[0].score
         chosen = [each.at_least / first.scale(diagnosis.pixels) for each in scored if each.score == first]
         values, axis = diagnosis.presence[:, number], charts.PresenceAxis(str(first), ".2f", chosen)
@@ -253,13 +255,14 @@ def member_gains(agreement: Agreement, scores: pd.DataFrame, *, seed: int) -> pd
 def _cuts_table(explained: Explained) -> Table:
     decision, names = explained.decision, explained.diagnosis.classes
     cuts = [decision.cuts[name] for name in names]
-    thresholds = [decision.thresholds(cut) for cut in cuts]
+    levels = [None if decision.is_by_plane else cut.level for cut in cuts]
+    thresholds = [{} if decision.is_by_plane else decision.thresholds(cut) for cut in cuts]
     dice = class_dice(explained.scores)
     columns = [
         Column("class", names),
-        Column("threshold", [each["threshold"] for each in thresholds], digits=3, help="Of the probability p."),
+        Column("threshold", [each.get("threshold") for each in thresholds], digits=3, help="Of the probability p."),
         Column("of the blend", [each.get("sharpened") for each in thresholds], digits=3),
-        Column("level", [cut.level for cut in cuts], help="Of 255."),
+        Column("level", levels, help="Of 255."),
         Column("minimum size", [cut.min_size for cut in cuts], help="In pixels of the submission grid."),
         *_further_columns(explained),
         Column("Dice", [dice.get(name) for name in names]),
