@@ -157,6 +157,7 @@ rule compare:
         images="<ensembles>/{ensemble}/images.tsv",
         decision="<ensembles>/{ensemble}/decision.yaml",
         members=of_ensemble("member_blends"),
+        voters=of_ensemble("voters"),
         truth="<results>/dataset/truth.zarr",
     output:
         comparison="<ensembles>/{ensemble}/comparison.json",

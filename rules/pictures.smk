@@ -54,6 +54,8 @@ rule decision:
         scores="<ensembles>/{ensemble}/images.tsv",
         presence=of_ensemble("presence"),
         selection=of_ensemble("selection"),
+        voters=of_ensemble("voters"),
+        black=of_ensemble("black"),
         members=of_ensemble("member_blends"),
         truth="<results>/dataset/truth.zarr",
     output:

@@ -44,6 +44,8 @@ def run(tmp_path_factory, make_workflow, finished_run):
     write_config(workflow.folder, config)
     wanted = [f"results/tiny/ensembles/{name}/{file}" for name in ENSEMBLES for file in ("submission.csv",)]
     wanted += [f"results/tiny/ensembles/{name}/provenance.json" for name in ENSEMBLES]
+    wanted += [f"results/tiny/ensembles/{name}/comparison.json" for name in ENSEMBLES]
+    wanted += [f"results/tiny/report/decision/{name}.html" for name in ENSEMBLES]
     workflow.wanted = [*wanted, "ablation"]
     workflow.printed = workflow.run(*workflow.wanted, *WORDS)
     return workflow
@@ -83,6 +85,13 @@ def test_the_members_for_whether_are_kept_as_histograms_of_their_blend(run):
         histograms = stores.read_images(kept["histogram"], slice(0, planes.shape[0]))
         wanted = [[np.bincount(plane.ravel(), minlength=256) for plane in image] for image in block]
         np.testing.assert_array_equal(histograms, wanted)
+
+
+def test_every_way_to_decide_is_held_against_its_members_and_explained(run):
+    for name in ENSEMBLES:
+        compared = json.loads((run.folder / f"results/tiny/ensembles/{name}/comparison.json").read_text())
+        assert {"best_member", "gain"} <= compared.keys(), name
+        assert name in (run.folder / f"results/tiny/report/decision/{name}.html").read_text(encoding="utf-8")
 
 
 def test_votes_are_shares_of_members_and_a_searched_blend_is_black_where_images_are(run):

@@ -31,7 +31,7 @@ def config_problems(config: Config) -> list[str]:
         *(
             f"ensembles.{name}.{line}"
             for name, entry in config.ensembles.items()
-            for line in ensemble_problems(entry, entry.decision or config.decision, config.decision)
+            for line in ensemble_problems(entry, entry.decision or config.decision, of_members=config.decision)
         ),
         *_submission_size_problems(config),
         *_rate_problems(config),

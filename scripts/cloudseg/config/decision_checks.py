@@ -22,6 +22,8 @@ def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: 
     yield from _presence_problems(decision, plane)
     yield from _tuning_problems(decision)
     yield from _order_problems(decision, classes)
+    if (area := max(_numbers(value_at(decision, "plane_min.area")), default=0)) > plane:
+        yield f"plane_min.area: expected at most the {plane:,} pixels of the submission grid, got {area:,}"
     if decision.how != "rate":
         for key in ("rates", "rate_of"):
             if getattr(decision, key) is not None:
@@ -47,7 +49,7 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members:
     ----------
     entry : the ensemble.
     decision : its own, or the config's.
-    of_members : the config's, by which each member is decided in its own row.
+    of_members : the config's, by which experiments are decided alone.
     """
     given = [key for key in ("members", "where", "whether") if getattr(entry, key) is not None]
     if not given:
@@ -62,12 +64,29 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members:
         yield "sharpen: expected `search.sharpen`, a list to choose from, since the ensemble is searched for"
     if entry.search is not None and "members" not in given:
         yield "search: expected `members` beside it, to choose from, got where and whether"
-    if entry.blend == "vote" and of_members.how == "expected":
-        yield "blend: expected mean, got vote: members decided by `how: expected` of the config have no one level"
+    if entry.search is not None and any(query.weight != 1 for query in entry.members or ()):
+        yield "members: expected no weight beside `search`, which chooses the weights"
     if entry.blend == "vote":
-        for key in ("sharpen", "search"):
-            if getattr(entry, key) is not None:
-                yield f"{key}: expected none beside `blend: vote`, which counts masks"
+        yield from _vote_problems(entry, decision, of_members)
+
+
+def _vote_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members: DecisionEntry) -> Iterator[str]:
+    """Yield what means nothing where masks are counted; parameters are those of `ensemble_problems`."""
+    for key in ("sharpen", "search"):
+        if getattr(entry, key) is not None:
+            yield f"{key}: expected none beside `blend: vote`, which counts masks"
+    if decision.sharpened is not None:
+        yield "decision.sharpened: expected none beside `blend: vote`, whose thresholds are shares of members"
+    if entry.decision is None and decision.how == "fixed" and _numbers(decision.threshold) != {0.5}:
+        yield (
+            "decision: the key is missing; beside `blend: vote` a threshold is a share of members, such as "
+            "{threshold: 0.5}, the majority, and the top-level `decision` has probabilities"
+        )
+    if of_members.how == "expected":
+        yield (
+            "blend: expected a top-level `decision` other than `how: expected` beside `blend: vote`: a member votes at "
+            "the level of its own decision, and `expected` has one for each plane"
+        )
 
 
 def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterator[str]:
@@ -131,6 +150,13 @@ def _order_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> Iterat
                 f"{key}: expected at least the threshold, {lowest[low[0]]} of {low[0]}, got {given[low[0]]} "
                 f"({len(low)} of {len(classes)} classes)"
             )
+
+
+def _numbers(value: Any) -> set[float]:
+    """Return the numbers of a key that has one, or one per class; none where it is left out."""
+    if isinstance(value, dict | tuple):
+        return set(value.values() if isinstance(value, dict) else value)
+    return set() if value is None else {value}
 
 
 def _by_class(value: Any, classes: tuple[str, ...]) -> dict[str, float]:

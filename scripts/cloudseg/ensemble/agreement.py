@@ -1,18 +1,24 @@
 """How alike the members of an ensemble decide, and what the blend would score without each of them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from cloudseg.ensemble.blending import votes
 from cloudseg.ensemble.calibration import byte_histograms
+from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.masking import Evidence, ImageRule
+from cloudseg.ensemble.selection import Selection
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import blend
 from cloudseg.storage import stores
+
+if TYPE_CHECKING:  # it brings OpenCV, which few blends need
+    from cloudseg.dataset.black import Black
 
 SAMPLED_PREDICTIONS = 20_000  # images times members that are compared, about
 LEAST_SAMPLE = 500  # images that are compared whatever the number of members
@@ -53,8 +59,8 @@ class Agreement:
     members : in the order of the blend.
     images : how many were compared.
     histograms : (M, C, 2, 256) pixels by byte value, outside and inside of the truth.
-    pairs : (M + 1, M + 1) Dice of the masks of two members, each cut by the fixed decision, the mean over images,
-        classes and folds as the score is; the last row and column are the truth.
+    pairs : (M + 1, M + 1) Dice of the masks of two members, each cut by the fixed decision or, where they vote, by
+        its own, the mean over images, classes and folds as the score is; the last row and column are the truth.
     without : per member what the blend scores without it, cut as it is: image, fold, class, dice.
     """
 
@@ -65,6 +71,45 @@ class Agreement:
     without: list[pd.DataFrame]
 
 
+@dataclass(frozen=True)
+class Blending:
+    """How the planes of members become the blend of an out-of-fold image.
+
+    Parameters
+    ----------
+    sharpen : the power of p that is averaged; None is p itself.
+    selection : what a search chose, whose weights are those of the images of a fold; None where members have their own.
+    voters : by the name of a member, its own decision, where members vote; empty where probabilities are averaged.
+    black : where images are black, and the blend is 0; None is nowhere.
+    """
+
+    sharpen: float | None = None
+    selection: Selection | None = None
+    voters: Mapping[str, Decision] = field(default_factory=dict)
+    black: "Black | None" = None
+
+    def blend(self, planes: Mapping[Member, np.ndarray], image: str, fold: int | None) -> np.ndarray:
+        """Return the blend of members on an image of a fold, uint8 (C, H, W); 0 where none of them has a weight."""
+        weights = {member: self._weight(member, fold) for member in planes}
+        taken = {member: weight for member, weight in weights.items() if weight}
+        if not taken:
+            return np.zeros_like(next(iter(planes.values())))
+        read = [self._said(member, planes[member], fold) for member in taken]
+        blended = blend(read, weights=list(taken.values()), sharpen=self.sharpen)
+        if self.black is not None:
+            self.black.clear(blended[None], [image])
+        return blended
+
+    def _weight(self, member: Member, fold: int | None) -> float:
+        return self.selection.choice_for(fold).counts.get(member.name, 0) if self.selection else member.weight
+
+    def _said(self, member: Member, planes: np.ndarray, fold: int | None) -> np.ndarray:
+        if not self.voters:
+            return planes
+        rules = self.voters[member.name].rule_for(fold).classes.values()
+        return votes(planes[None], [rule.cut.level for rule in rules])[0]
+
+
 class MemberStores:
     """The stores of an ensemble's members, read image by image.
 
@@ -73,25 +118,25 @@ class MemberStores:
     Parameters
     ----------
     members : at least two, in the order of the blend.
-    fixed : what makes the masks of each member, by its own planes alone.
-    sharpen : as of the blend.
+    fixed : what makes the masks of each member that does not vote, by its own planes alone.
+    blending : how the blend is made of them.
     """
 
-    def __init__(self, members: Sequence[Member], fixed: ImageRule, sharpen: float | None) -> None:
+    def __init__(self, members: Sequence[Member], fixed: ImageRule, blending: Blending) -> None:
         self.members = list(members)
         self._fixed = fixed
-        self._sharpen = sharpen
+        self._blending = blending
         self._arrays = [stores.read(member.store) for member in members]
         self._rows = [{image: row for row, image in enumerate(array.attrs["ids"])} for array in self._arrays]
 
     def compare(
-        self, image: str, truth: np.ndarray, rule: ImageRule, evidence: Evidence | None = None
+        self, image: str, fold: int | None, truth: np.ndarray, rule: ImageRule, evidence: Evidence | None = None
     ) -> ImageAgreement:
         """Compare the members on an image.
 
         Parameters
         ----------
-        image : its name.
+        image, fold : its name, and the fold that it is in.
         truth : uint8 (C, H, W) of 0 and 1.
         rule : what makes the masks of the blend of this image.
         evidence : what tells whether its classes are there; None where planes do.
@@ -99,8 +144,10 @@ class MemberStores:
         numbers = range(len(self.members))
         planes = [self._planes(number, image) for number in numbers]
         true = packed(truth)
-        own = [packed(self._fixed.masks(each)) for each in planes]
-        without = [packed(rule.masks(self._blend_without(number, planes), evidence)) for number in numbers]
+        rules = [self._own_rule(member, fold) for member in self.members]
+        own = [packed(own_rule.masks(each)) for own_rule, each in zip(rules, planes, strict=True)]
+        blends = [self._blend_without(number, planes, image, fold) for number in numbers]
+        without = [packed(rule.masks(each, evidence)) for each in blends]
         return ImageAgreement(
             np.stack([byte_histograms(each, truth) for each in planes]),
             dice_of_pairs(np.stack([*own, true])).mean(axis=2),
@@ -115,10 +162,14 @@ class MemberStores:
             )
         return stores.read_images(self._arrays[number], slice(rows[image], rows[image] + 1))[0]
 
-    def _blend_without(self, left_out: int, planes: Sequence[np.ndarray]) -> np.ndarray:
-        others = [number for number in range(len(planes)) if number != left_out]
-        weights = [self.members[number].weight for number in others]
-        return blend([planes[number] for number in others], weights=weights, sharpen=self._sharpen)
+    def _own_rule(self, member: Member, fold: int | None) -> ImageRule:
+        """Return what makes the masks of a member alone."""
+        voters = self._blending.voters
+        return voters[member.name].rule_for(fold) if voters else self._fixed
+
+    def _blend_without(self, left_out: int, planes: Sequence[np.ndarray], image: str, fold: int | None) -> np.ndarray:
+        others = {member: planes[number] for number, member in enumerate(self.members) if number != left_out}
+        return self._blending.blend(others, image, fold)
 
 
 def packed(masks: Iterable[np.ndarray]) -> np.ndarray:

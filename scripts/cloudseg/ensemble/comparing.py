@@ -21,6 +21,7 @@ def compare(
     classes: Sequence[str],
     rule: DecisionRule,
     seed: int,
+    voters: Mapping[str, Decision] | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
     """Find the best member of an ensemble, and how much more than it the ensemble scores.
@@ -35,6 +36,7 @@ def compare(
     rule : how the ensemble is decided, with thresholds for a blend that is not sharpened. A member is decided likewise:
         by the same numbers, or by its own choice on the other folds.
     seed : of the bootstrap.
+    voters : where members vote, the own decision of each, by which it is scored: the rule's numbers are of votes.
     threads : the result does not depend on it.
 
     Returns
@@ -46,7 +48,10 @@ def compare(
         return {}
     best_dice, best, best_scores = -1.0, "", images
     for name, blend in sorted(members.items()):
-        scores = member_scores(blend, truth, folds=folds, classes=classes, rule=rule, threads=threads)
+        if voters:
+            scores = image_scores(blend, truth, voters[name], folds=folds, threads=threads)
+        else:
+            scores = member_scores(blend, truth, folds=folds, classes=classes, rule=rule, threads=threads)
         dice = mean_of_images(scores)
         if dice >= best_dice:  # of equals the last, which is a `last` rather than a `best`
             best_dice, best, best_scores = dice, name, scores

@@ -21,6 +21,8 @@ from cloudseg.ensemble.surface import SurfaceSums
 # Bytes that `how: tune` may choose as a top level, and as a high level, of which 0 is no condition
 TOP_LEVELS = range(8, 256, 8)
 HIGHS = range(0, 256, 4)
+# Whose levels and minimum sizes the surface holds, or the config gives, whatever else is asked for
+OF_SURFACE = ("fixed", "grid")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def decide_blend(
 
     if rule.is_of_surface or not folds:
         return Decided(tuned, scores, scored(tuned))
-    decision = tuned if rule.how == "fixed" else _chosen(stores, rule, folds, threads)
+    decision = tuned if rule.how in OF_SURFACE else _chosen(stores, rule, folds, threads)
     images = scored(decision)
     if rule.how == "fixed":
         return Decided(decision, _replaced(scores, fixed=images), images)
@@ -83,7 +85,7 @@ def decision_of(
     stores: Stores, rule: DecisionRule, *, classes: Sequence[str], surface: SurfaceSums, threads: int = 1
 ) -> Decision:
     """Return the decision alone, as :func:`decide_blend` does."""
-    if rule.is_of_surface or rule.how == "fixed" or not surface[-1]:
+    if rule.is_of_surface or rule.how in OF_SURFACE or not surface[-1]:
         return decide(*surface, classes=classes, rule=rule)[0]
     return _chosen(stores, rule, surface[-1], threads)
 

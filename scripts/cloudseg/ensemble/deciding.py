@@ -111,7 +111,7 @@ def decide(
             rows.append({"what": "dice", "class": name, "fold": fold, **scores, "images": int(counts[f])})
 
     def image_rule(chosen: Sequence[tuple[int, int]]) -> ImageRule:
-        cuts = [Cut(lev, int(min_sizes[size])) for lev, size in chosen]
+        cuts = [Cut(lev, int(min_sizes[size]), fill_holes=rule.fill_holes) for lev, size in chosen]
         return ImageRule.of_cuts(dict(zip(classes, cuts, strict=True)))
 
     is_fixed = rule.how == "fixed"

@@ -171,6 +171,11 @@ class Decision:
         return {name: rule.cut for name, rule in self.rule.classes.items()}
 
     @property
+    def is_by_plane(self) -> bool:
+        """Whether each plane has a level of its own, so that the levels of cuts mean nothing."""
+        return self.how == "expected"
+
+    @property
     def further(self) -> list[str]:
         """What it asks for besides a level and a minimum size, of any fold, as the config calls it."""
         rules = [rule for each in (self.rule, *self.nested.values()) for rule in each.classes.values()]

@@ -3,6 +3,7 @@
 A few images are read at a time, and what is kept grows by a few numbers per image.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,10 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from cloudseg.ensemble.agreement import Agreement, AgreementSum, ImageAgreement, Member, MemberStores, sampled_rows
+from cloudseg.ensemble.agreement import (
+    Agreement,
+    AgreementSum,
+    Blending,
+    ImageAgreement,
+    Member,
+    MemberStores,
+    sampled_rows,
+)
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.calibration import byte_histograms
 from cloudseg.ensemble.decision import Decision, DecisionRule
+from cloudseg.ensemble.masking import Evidence
 from cloudseg.ensemble.presence import largest_component
 
 MOST_MEMBERS = 64  # that are compared: each is held against each, and the blend is made anew without each
@@ -30,8 +40,9 @@ class Diagnosis:
     ----------
     classes : names, in the order of the stores.
     images : how many.
+    pixels : of a plane.
     histograms : (C, 2, 256) pixels of the blend by byte value, outside and inside of the truth.
-    largest : (N, C) pixels of the largest component at the level of the decision.
+    largest : (N, C) pixels of the largest component at the level of the decision, or of the plane where each has one.
     has : (N, C) whether the truth has the class.
     presence : (N, C) the score of presence that the decision asks for; NaN of a class where it asks for none.
     agreement : of the members; None with fewer than two or more than `MOST_MEMBERS`, or without an image.
@@ -39,16 +50,12 @@ class Diagnosis:
 
     classes: list[str]
     images: int
+    pixels: int
     histograms: np.ndarray = field(repr=False)
     largest: np.ndarray = field(repr=False)
     has: np.ndarray = field(repr=False)
     presence: np.ndarray = field(repr=False)
     agreement: Agreement | None = None
-
-    @property
-    def pixels(self) -> int:
-        """The pixels of a plane."""
-        return int(self.histograms[0].sum()) // self.images
 
 
 class _Counted(NamedTuple):
@@ -67,6 +74,7 @@ def diagnose(
     rule: DecisionRule,
     *,
     whether: str | Path | None = None,
+    blending: Blending | None = None,
     threads: int = 1,
 ) -> Diagnosis:
     """Count what explains the score of a blend.
@@ -79,6 +87,7 @@ def diagnose(
     members : in the order in which they were blended.
     rule : how members are decided, with thresholds for a blend that is not sharpened: its fixed numbers cut them.
     whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
+    blending : how the blend is made of the members; None is the mean of the power of p that the decision names.
     threads : the result does not depend on it.
 
     Raises
@@ -88,18 +97,21 @@ def diagnose(
     blended = Blended(blend, whether)
     images, classes, ids = OutOfFold(blended, truth), blended.classes, blended.ids
     compared = set(sampled_rows(len(ids), len(members))) if 1 < len(members) <= MOST_MEMBERS else set()
-    member_stores = MemberStores(members, rule.fixed(classes), decision.sharpen) if compared else None
+    member_stores = (
+        MemberStores(members, rule.fixed(classes), blending or Blending(decision.sharpen)) if compared else None
+    )
 
     def count(row: int) -> _Counted:
         one = slice(row, row + 1)
         planes, wanted, evidence = blended.planes(one)[0], images.truth(row), blended.evidence(one)
-        at_level = [plane >= decision.cuts[name].level for name, plane in zip(classes, planes, strict=True)]
+        at_level = planes >= _levels(decision, planes, evidence)[:, None, None]
+        fold = blended.fold_of[row]
         return _Counted(
             byte_histograms(planes, wanted),
             [largest_component(mask.view(np.uint8)) for mask in at_level],
             wanted.any(axis=(1, 2)),
             decision.rule.presence_scores(planes, evidence),
-            member_stores.compare(ids[row], wanted, decision.rule_for(blended.fold_of[row]), evidence)
+            member_stores.compare(ids[row], fold, wanted, decision.rule_for(fold), evidence)
             if member_stores and row in compared
             else None,
         )
@@ -118,4 +130,12 @@ def diagnose(
                     said.add(ids[row], blended.fold_of[row], counted.members)
                 bar.update()
     agreement = said.agreement() if compared else None
-    return Diagnosis(classes, len(ids), histograms, largest, has, presence, agreement)
+    pixels = math.prod(blended.store.shape[2:])
+    return Diagnosis(classes, len(ids), pixels, histograms, largest, has, presence, agreement)
+
+
+def _levels(decision: Decision, planes: np.ndarray, evidence: Evidence | None) -> np.ndarray:
+    """Return the level of each plane of an image, int (C,)."""
+    if decision.is_by_plane:
+        return decision.rule.levels(evidence or Evidence.of(planes[None]))[0]
+    return np.array([cut.level for cut in decision.cuts.values()])

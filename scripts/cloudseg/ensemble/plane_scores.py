@@ -87,7 +87,7 @@ class PlaneScore:
         """Say what it is, for people."""
         words = {
             "top": f"mean of the {self.number:,} largest pixels" if self.number > 1 else "largest pixel",
-            "rank": f"pixel that {self.number:,} reach",
+            "rank": f"pixel that {self.number:,} reach" if self.number > 1 else "largest pixel",
             "area": f"share of pixels from level {self.number} on",
         }[self.kind]
         return words + (f", with classifiers weighing {self.classifiers}" if self.classifiers else "")

@@ -227,7 +227,8 @@ class _Tables:
         self.counts[row] += len(planes)
         self.pixels = planes.shape[2] * planes.shape[3]
         is_asked = is_open(held, planes, part.evidence)[..., None]
-        passed = {gates: np.where(is_asked, gates.last_passed(planes, part.evidence), -1) for _, gates in self.tables}
+        tried = {gates for _, gates in self.tables}  # those of all classes are read at once
+        passed = {gates: np.where(is_asked, gates.last_passed(planes, part.evidence), -1) for gates in tried}
         for number in sorted({number for number, _ in self.tables}):
             self._add_class(row, number, planes[:, number], part.truth[:, number], passed)
 

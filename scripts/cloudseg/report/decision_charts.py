@@ -140,7 +140,8 @@ def threshold_panel(name: str, colour: str, dice: np.ndarray, cut: Cut, points: 
         )
         if level % LEVELS_PER_POINT == 0
     ]
-    rules = [{"threshold": points[kind][0].level / 255, "kind": kind} for kind in ("fixed", "chosen")]
+    first = [(kind, points[kind][:1]) for kind in ("fixed", "chosen")]
+    rules = [{"threshold": cut.level / 255, "kind": kind} for kind, cuts in first for cut in cuts]
     base = _named("lines").encode(x=alt.X("threshold:Q", title="threshold, probability", scale=SHARE))
     title = f"Dice at {cut.min_size:,} pixels"
     tooltip = [alt.Tooltip(each, format=".4f") for each in ("threshold:Q", "dice:Q", "lowest:Q", "highest:Q")]

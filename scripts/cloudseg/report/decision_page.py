@@ -57,6 +57,7 @@ class Explained:
     scores : per image and class, `images.tsv`.
     diagnosis : what was counted.
     members : how many there are.
+    votes : whether they vote, each at the level of its own decision.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Explained:
     scores: pd.DataFrame
     diagnosis: Diagnosis
     members: int
+    votes: bool = False
 
     @property
     def shown(self) -> list[int]:
@@ -90,7 +92,9 @@ class Explained:
 
     @property
     def fixed(self) -> str:
-        """The fixed decision of this ensemble in words, for probabilities that are not sharpened."""
+        """What cuts a member alone in words: the fixed decision, for probabilities that are not sharpened."""
+        if self.votes:
+            return "by its own decision"
         cuts = self.rule.fixed_cuts(self.diagnosis.classes).values()
         numbers = {(self.decision.thresholds(cut)["threshold"], cut.min_size) for cut in cuts}
         if len(numbers) > 1:
@@ -100,9 +104,11 @@ class Explained:
 
     def points(self, name: str) -> dict[str, list[Cut]]:
         """Return the cuts of a class that charts mark, by their kind."""
+        rules = [self.chosen.rule, *self.chosen.nested.values()]
+        whole, *nested = [None] if self.decision.is_by_plane else [rule.classes[name].cut for rule in rules]
         return {
-            "chosen on other folds": [rule.classes[name].cut for rule in self.chosen.nested.values()],
-            "chosen": [self.chosen.cuts[name]],
+            "chosen on other folds": nested,
+            "chosen": [] if whole is None else [whole],
             "fixed": [self.rule.fixed_cuts(self.diagnosis.classes)[name]],
         }
 
@@ -132,6 +138,7 @@ def write_decision_page(
         "agreement": None,
         "why_no_agreement": explained.why_no_agreement,
         "fixed": explained.fixed,
+        "votes": explained.votes,
     }
     if not explained.diagnosis.images:
         for path in figures.values():
@@ -174,7 +181,7 @@ def _presence_panel(explained: Explained, number: int) -> charts.Panel:
     name = diagnosis.classes[number]
     rules = [decision.rule.classes[name], *(rule.classes[name] for rule in decision.nested.values())]
     scored = [rule.presence for rule in rules if rule.presence]
-    if scored and not rules[0].steps:
+    if scored and not decision.is_by_plane:
         first = scored[0].score
         chosen = [each.at_least / first.scale(diagnosis.pixels) for each in scored if each.score == first]
         values, axis = diagnosis.presence[:, number], charts.PresenceAxis(str(first), ".2f", chosen)
@@ -248,13 +255,14 @@ def member_gains(agreement: Agreement, scores: pd.DataFrame, *, seed: int) -> pd
 def _cuts_table(explained: Explained) -> Table:
     decision, names = explained.decision, explained.diagnosis.classes
     cuts = [decision.cuts[name] for name in names]
-    thresholds = [decision.thresholds(cut) for cut in cuts]
+    levels = [None if decision.is_by_plane else cut.level for cut in cuts]
+    thresholds = [{} if decision.is_by_plane else decision.thresholds(cut) for cut in cuts]
     dice = class_dice(explained.scores)
     columns = [
         Column("class", names),
-        Column("threshold", [each["threshold"] for each in thresholds], digits=3, help="Of the probability p."),
+        Column("threshold", [each.get("threshold") for each in thresholds], digits=3, help="Of the probability p."),
         Column("of the blend", [each.get("sharpened") for each in thresholds], digits=3),
-        Column("level", [cut.level for cut in cuts], help="Of 255."),
+        Column("level", levels, help="Of 255."),
         Column("minimum size", [cut.min_size for cut in cuts], help="In pixels of the submission grid."),
         *_further_columns(explained),
         Column("Dice", [dice.get(name) for name in names]),

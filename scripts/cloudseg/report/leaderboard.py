@@ -202,7 +202,7 @@ def _against(public_scores: Mapping[str, float], best: float, last: float) -> di
 
 def _decided(decision: Decision) -> dict[str, Any]:
     """Write the thresholds and the minimum sizes, once where all classes share one."""
-    thresholds = [decision.thresholds(cut) for cut in decision.cuts.values()]
+    thresholds = [] if decision.is_by_plane else [decision.thresholds(cut) for cut in decision.cuts.values()]
     cells: dict[str, Any] = {
         "how": " + ".join([decision.how, *decision.further]),
         "threshold": _joined("{:.2f}", [one["threshold"] for one in thresholds]),
@@ -215,5 +215,5 @@ def _decided(decision: Decision) -> dict[str, Any]:
 
 
 def _joined(form: str, values: Sequence[float]) -> str:
-    words = [form.format(value) for value in values]
+    words = [form.format(value) for value in values] or ["by plane"]
     return words[0] if len(set(words)) == 1 else "/".join(words)

@@ -205,6 +205,16 @@ class Ensemble:
         return [paths.ensemble_file(self.name, "selection.yaml")] if self.search else []
 
     @property
+    def voters(self) -> list[str]:
+        """Where members vote, the decision of each in the order of `member_names`; else none."""
+        return self.member_decisions if self.vote else []
+
+    @property
+    def black(self) -> list[str]:
+        """Where out-of-fold images are black, if probabilities are set to 0 there; else none."""
+        return Blend(self, "valid").black
+
+    @property
     def search_settings(self) -> dict[str, Any]:
         """How members are searched for."""
         return self.search.model_dump(mode="json", exclude_none=True)
@@ -385,6 +395,13 @@ def _ensemble(
         what = "search among" if entry.search else f"{decision.how} on"
         instead = "name members that share one" if entry.search else "use `how: fixed`"
         raise ConfigError(f"nothing to {what}: no fold was trained by all members; {instead}")
+    votes_at_choice = entry.blend == "vote" and dataset.config.decision.how != "fixed"
+    if len(folds) == 1 and decision.how == "fixed" and (entry.search or votes_at_choice):
+        what = "the search chooses" if entry.search else "members choose the levels of their votes"
+        raise ConfigError(
+            f"{what} on the one fold that all members trained, which `how: fixed` scores as if nothing was chosen; "
+            "train another fold, or use `how: tune`, whose score on one fold is said to be optimistic"
+        )
     return Ensemble(
         dataset,
         sheet,

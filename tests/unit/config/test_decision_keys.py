@@ -49,6 +49,10 @@ def complaints(config):
         ),
         ({"plane_min": {"level": 0.4, "area": 9}}, "plane_min.level: expected at least the threshold, 0.5 of Fish"),
         ({"plane_min": {"level": 0.6}}, "plane_min: the key 'area' is missing"),
+        (
+            {"plane_min": {"level": 0.6, "area": [1, 2, 183_751, 4]}},
+            "plane_min.area: expected at most the 183,750 pixels",
+        ),
         ({"plane_min": "tune"}, "plane_min: `tune` needs `how: tune` beside it, got `how: fixed`"),
         ({"high": 0.3}, "high: expected at least the threshold, 0.5 of Fish, got 0.3 (4 of 4 classes)"),
         (
@@ -85,15 +89,37 @@ def test_a_decision_that_cannot_be_is_refused_at_its_key(decision, words):
         ({"blend": "vote", "search": {}}, "fpn.search: expected none beside `blend: vote`"),
         ({"search": {}, "sharpen": 0.5}, "fpn.sharpen: expected `search.sharpen`"),
         ({"search": {"step": 3}}, "fpn.search: unknown key 'step' (nearest: steps)"),
+        (
+            {"search": {}, "members": [{"query": "fold == 0", "weight": 2}, "fold == 1"]},
+            "fpn.members: expected no weight beside `search`, which chooses the weights",
+        ),
     ],
 )
 def test_roles_that_do_not_fit_are_refused_at_their_key(keys, words):
     assert words in complaints(with_fpn({"how": "tune"}, **keys))
 
 
-def test_members_without_one_level_have_no_vote():
-    config = with_fpn({"how": "tune"}, blend="vote") | {"decision": {"how": "expected", "presence": TOP}}
-    assert "fpn.blend: expected mean, got vote: members decided by `how: expected`" in complaints(config)
+def test_members_that_are_decided_plane_by_plane_have_no_level_to_vote_at():
+    config = with_fpn({"how": "fixed"}, blend="vote")
+    config["decision"] = {"how": "expected", "presence": TOP}
+    assert "fpn.blend: expected a top-level `decision` other than `how: expected`" in complaints(config)
+
+
+def test_a_vote_has_no_power_of_p():
+    told = complaints(with_fpn({"threshold": 0.7, "sharpened": 0.5}, blend="vote"))
+    assert "fpn.decision.sharpened: expected none beside `blend: vote`, whose thresholds are shares of members" in told
+
+
+@pytest.mark.parametrize(
+    "threshold", [0.4, [0.5, 0.5, 0.5, 0.6], {"Fish": 0.5, "Flower": 0.5, "Gravel": 0.5, "Sugar": 0.4}]
+)
+def test_a_vote_takes_no_threshold_of_probabilities_from_the_top_level(threshold):
+    config = with_fpn(blend="vote")
+    config["ensembles"]["fpn"].pop("decision", None)
+    config["decision"] = {"threshold": threshold}
+    assert "fpn.decision: the key is missing; beside `blend: vote` a threshold is a share" in complaints(config)
+    config["decision"] = {"threshold": 0.5}
+    assert read_config(config).ensembles["fpn"].decision is None
 
 
 def test_everything_that_is_wrong_is_said_at_once():

@@ -1,5 +1,7 @@
 """Whatever a rule asks: the masks that are scored are those of the decision, and honest is without the fold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,7 @@ ASKED = {
     "hysteresis": {"how": "tune", "high": "tune"},
     "held high": {"how": "tune", "high": [0.8, 0.9]},
     "holes": {"how": "tune", "fill_holes": True},
+    "grid of holes": {"how": "grid", "grid": {"thresholds": [0.4, 0.6, 0.8], "min_sizes": [0, 20]}, "fill_holes": True},
     "rate": {"how": "rate", "rates": "training"},
     "pixels": {"how": "rate", "rates": [0.3, 0.4], "rate_of": "pixels"},
     "expected": {"how": "expected", "presence": TOP},
@@ -92,6 +95,16 @@ def test_scores_are_those_of_the_images_and_the_decision_reads_back(stores, aske
 def test_a_fold_is_decided_as_if_it_were_not_there(stores, asked):
     whole, rest = decided(stores, asked).decision, decided(stores, asked, folds=(0, 3)).decision
     assert whole.nested[2] == rest.rule
+
+
+def test_a_grid_chooses_of_its_own_numbers_also_where_holes_are_filled(stores):
+    asked, decision = ASKED["grid of holes"], decided(stores, "grid of holes").decision
+    plain = DecisionRule(**NUMBERS, **asked | {"fill_holes": False})
+    without = decide_blend(stores, plain, classes=CLASSES, surface=surface_of(stores)).decision
+    for fold in (None, 0, 2, 3):
+        for filled, other in zip(*(each.rule_for(fold).classes.values() for each in (decision, without)), strict=True):
+            assert filled.cut == replace(other.cut, fill_holes=True)
+            assert filled.cut.level in (102, 153, 204)
 
 
 @pytest.mark.parametrize("asked", ["presence", "triplet", "hysteresis"])

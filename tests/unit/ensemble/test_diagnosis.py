@@ -5,12 +5,15 @@ import pytest
 from made_ensemble import make
 
 from cloudseg.ensemble import agreement, calibration
+from cloudseg.ensemble.agreement import Blending
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.calibration import byte_histograms, calibration_error, reliability
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.diagnosis import diagnose
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.presence import confusion, largest_component, presence_curve
-from cloudseg.ensemble.scores import image_scores, score_parts
+from cloudseg.ensemble.scores import image_scores, mean_of_images, score_parts
+from cloudseg.ensemble.selection import Choice, Selection, Step
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import Cut, blend
 from cloudseg.storage import stores
@@ -80,6 +83,82 @@ def test_a_blend_without_a_member_is_the_blend_of_the_others_scored_as_any(tmp_p
                 dice = 2 * int((mask & wanted).sum()) / total if total else 1.0
                 [said] = scores.loc[(scores["image"] == image) & (scores["class"] == name), "dice"]
                 assert said == pytest.approx(dice, abs=1e-12)
+
+
+def dice_without(made, masks_of):
+    """Dice per image and class of what an ensemble is without each member, by NumPy."""
+    truth = whole(made / "truth.zarr")[::-1]
+    planes = [whole(member.store) for member in made.members]
+    found = []
+    for left_out in range(len(planes)):
+        masks = [masks_of(left_out, row, [each[row] for each in planes]) for row in range(len(truth))]
+        both, total = (np.array(masks) & truth).sum(axis=(2, 3)), (np.array(masks) + truth).sum(axis=(2, 3))
+        found.append(np.where(total == 0, 1.0, 2 * both / np.maximum(total, 1)).ravel())
+    return found
+
+
+def test_a_searched_blend_without_a_member_has_the_weights_that_its_fold_was_given(tmp_path):
+    made = make(tmp_path, CLASSES)
+    paths = {None: ["m0", "m1"], 0: ["m1", "m2", "m1"], 1: ["m0"]}
+    whole_one, *nested = (Choice(None, tuple(Step(name, 0.5) for name in path)) for path in paths.values())
+    selection = Selection(("m0", "m1", "m2"), 5, 1, whole_one, dict(enumerate(nested)), {})
+
+    def masks_of(left_out, row, planes):
+        fold = int(row > 2)
+        weights = [paths[fold].count(f"m{number}") for number in range(3)]
+        weights[left_out] = 0
+        mean = np.floor(
+            sum(w * p.astype(int) for w, p in zip(weights, planes, strict=True)) / max(sum(weights), 1) + 0.5
+        )
+        return made.decision.rule_for(fold).masks(mean.astype(np.uint8))
+
+    said = diagnosed(made, blending=Blending(selection=selection)).agreement.without
+    for scores, dice in zip(said, dice_without(made, masks_of), strict=True):
+        assert np.allclose(scores["dice"], dice, atol=1e-12)
+
+
+def test_a_vote_without_a_member_is_the_vote_of_the_others_and_a_member_alone_is_cut_as_it_votes(tmp_path):
+    made = make(tmp_path, CLASSES)
+    cuts = {number: {0: 90 + 20 * number, 1: 150 - 20 * number} for number in range(3)}
+
+    def decided(levels):
+        rules = {fold: ImageRule.of_cuts(dict.fromkeys(CLASSES, Cut(level, 0))) for fold, level in levels.items()}
+        return Decision("tune", 5, rules[0], rules)
+
+    voters = {f"m{number}": decided(levels) for number, levels in cuts.items()}
+
+    def masks_of(left_out, row, planes):
+        fold = int(row > 2)
+        weights = {n: member.weight for n, member in enumerate(made.members) if n != left_out}
+        share = sum(w * (planes[n] >= cuts[n][fold]) for n, w in weights.items()) / sum(weights.values())
+        return made.decision.rule_for(fold).masks(np.floor(255 * share + 0.5).astype(np.uint8))
+
+    found = diagnosed(made, blending=Blending(voters=voters)).agreement
+    for scores, dice in zip(found.without, dice_without(made, masks_of), strict=True):
+        assert np.allclose(scores["dice"], dice, atol=1e-12)
+    for number, member in enumerate(made.members):
+        alone = mean_of_images(image_scores(member.store, made / "truth.zarr", voters[member.name]))
+        assert found.pairs[number, -1] == pytest.approx(alone)
+
+
+def test_a_blend_without_a_member_is_as_black_as_the_blend(tmp_path):
+    made = make(tmp_path, CLASSES)
+
+    class Black:
+        def clear(self, planes, ids):
+            assert len(ids) == len(planes) == 1
+            planes[:, :, : 10 * int(ids[0][0])] = 0
+
+    def masks_of(left_out, row, planes):
+        others = [number for number in range(3) if number != left_out]
+        weights = [made.members[number].weight for number in others]
+        mean = blend([planes[number] for number in others], weights=weights)
+        mean[:, : 10 * row] = 0
+        return made.decision.rule_for(int(row > 2)).masks(mean)
+
+    said = diagnosed(made, blending=Blending(black=Black())).agreement.without
+    for scores, dice in zip(said, dice_without(made, masks_of), strict=True):
+        assert np.allclose(scores["dice"], dice, atol=1e-12)
 
 
 def test_all_members_in_their_order_make_the_very_blend(tmp_path):

@@ -243,6 +243,17 @@ def test_members_are_compared_on_the_folds_of_the_ensemble_and_the_best_is_named
     assert found["gain"] == pytest.approx(mean_of_images(own) - max(dice.values()))
 
 
+def test_a_member_that_votes_is_compared_as_it_votes_not_by_a_share_of_votes(inputs):
+    blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
+    own = Decision("fixed", 12, WISHES["fixed"].fixed(CLASSES))
+    votes = DecisionRule("fixed", [0.9] * 3, [0] * 3, SIZES)  # nine of ten members
+    scores = image_scores(blend, truth, own)
+    options = {"folds": [0, 1, 2], "classes": CLASSES, "rule": votes, "voters": {"one": own}}
+    found = compare(scores, {"one": blend}, truth, seed=1, **options)
+    assert found["best_member_dice"] == mean_of_images(scores)
+    assert found["gain"] == 0
+
+
 def test_a_choice_on_a_single_fold_is_not_compared(inputs):
     blend, truth = inputs / "valid.zarr", inputs / "truth.zarr"
     options = {"folds": [0], "classes": CLASSES, "rule": WISHES["tune"]}

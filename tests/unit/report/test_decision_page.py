@@ -1,5 +1,6 @@
 """The page of a decision: charts show the surface, odd runs have a page, and everything is drawn and fits."""
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
@@ -9,8 +10,13 @@ import pytest
 from browser import CHROMIUM, MISSING, browser, errors, overflow, show
 from made_ensemble import MIN_SIZES, ODD, make
 
+from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.diagnosis import diagnose
+from cloudseg.ensemble.masking import ImageRule, PlaneRule, Presence
+from cloudseg.ensemble.plane_scores import PlaneScore
+from cloudseg.ensemble.scores import image_scores
 from cloudseg.ensemble.surface import read_surface
+from cloudseg.postprocess import Cut
 from cloudseg.report import charts
 from cloudseg.report.decision_page import Explained, Surface, _cuts_table, member_gains, write_decision_page
 
@@ -45,6 +51,36 @@ def written(made):
 
 def rows(chart, layer):
     return chart["layer"][layer]["data"]["values"]
+
+
+def test_a_decision_that_asks_presence_has_a_page_without_out_of_fold_images(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"], folds=(), how="fixed")
+    presence = {"scores": [{"top": 24}], "thresholds": [0.5, 0.25], "pixels": 2400}
+    rule = dataclasses.replace(made.rule, presence=presence)
+    decision = dataclasses.replace(made.decision, rule=rule.fixed(["Fish", "Flower"]))
+    written(dataclasses.replace(made, rule=rule, decision=decision))
+    text = (made / "page.html").read_text(encoding="utf-8")
+    assert "mean of the 24 largest pixels" in text
+    assert "No out-of-fold images" in text
+
+
+def test_a_decision_plane_by_plane_shows_no_level_of_the_config_as_its_own(tmp_path):
+    classes = ["Fish", "Flower"]
+    made = make(tmp_path, classes)
+    presence = {"scores": [{"top": 24}], "thresholds": None, "pixels": 2400}
+    rule = dataclasses.replace(made.rule, how="expected", presence=presence)
+    steps = ((3000, 90), (5000, 200))
+    score = PlaneScore("top", 24)
+    planes = {name: PlaneRule(Cut(128, 20), Presence(score, 3000), steps) for name in classes}
+    decision = Decision("expected", 5, ImageRule(planes), dict.fromkeys((0, 1), ImageRule(planes)))
+    shown = written(dataclasses.replace(made, rule=rule, decision=decision))
+    for number, name in enumerate(classes):
+        assert [mark["kind"] for mark in rows(shown[f"surface-{2 * number}"], 1)] == ["fixed"], name
+        marked = {row["at"]: row["share"] for row in rows(shown[f"presence-{number}"], 0) if row["kind"] == "recall"}
+        kept = image_scores(made / "valid.zarr", made / "truth.zarr", decision).query("`class` == @name")
+        has = kept["truth"] > 0
+        assert marked[20] == pytest.approx((kept["kept"] > 0)[has].mean(), abs=1e-5)
+    assert ">128<" not in (made / "page.html").read_text(encoding="utf-8")
 
 
 def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):

@@ -159,6 +159,14 @@ def test_each_row_has_the_dice_of_its_own_folds_and_all_compare_on_the_common_on
     assert "0.55000/0.55000" in written
 
 
+def test_a_decision_plane_by_plane_has_no_threshold_in_the_table():
+    decision = Decision("expected", 6, ImageRule.of_cuts({"Fish": Cut(128, 9)}))
+    tables = {"b": scores(0.61), "l": scores(0.62), "e": scores(0.6)}
+    table = leaderboard([ROW], {"e": {}}, tables, {"b": FIXED, "l": FIXED, "e": decision}, {}, [0, 1])
+    cells = next(line for line in page(table, ["Fish"], 6, [0, 1]).splitlines() if "expected" in line).split("|")
+    assert [cell.strip() for cell in cells[1:4]] == ["e", "expected", "by plane"]
+
+
 def test_a_sharpened_threshold_stands_beside_the_probability_that_it_is():
     sharpened = Decision("fixed", 6, ImageRule.of_cuts({"Fish": Cut(179, 9)}), sharpen=0.5)
     tables = {"b": scores(0.61), "l": scores(0.62), "s": scores(0.6)}

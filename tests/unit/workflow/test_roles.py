@@ -71,6 +71,40 @@ def test_a_search_over_members_without_a_common_fold_is_refused():
         with_all(members=members, search={})
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"search": {}}, "the search chooses on the one fold that all members trained"),
+        ({"blend": "vote"}, "members choose the levels of their votes on the one fold"),
+    ],
+)
+def test_what_is_chosen_on_one_fold_is_not_scored_as_if_it_were_fixed(keys, words):
+    entry = {"members": "fold == 0", **keys}
+
+    def of_all(how):
+        def change(config):
+            config |= {"decision": {"how": "tune"}}
+            config["ensembles"]["all"] = entry | {"decision": {"how": how}}
+
+        return plan(change)
+
+    with pytest.raises(ConfigError, match=rf"ensembles\.all: {words}"):
+        of_all("fixed")
+    assert of_all("tune").ensembles["all"].valid_folds == [0]
+
+
+def test_the_decision_page_knows_what_the_blend_is_made_of():
+    voted = with_all(members="fold >= 0", blend="vote", decision={"black": 2}).ensembles["all"]
+    assert voted.voters == voted.member_decisions
+    assert voted.black == ["<results>/dataset/black-train-2.zarr"]
+    plain = plan().ensembles["all"]
+    assert (plain.voters, plain.black) == ([], [])
+
+
+def test_members_of_fixed_levels_may_vote_on_one_fold():
+    assert with_all(members="fold == 0", blend="vote").ensembles["all"].valid_folds == [0]
+
+
 def test_black_images_are_looked_for_once_for_each_split_and_grey():
     made = with_all(members="fold >= 0", decision={"black": 2})
     assert made.blend("all", "valid").black == ["<results>/dataset/black-train-2.zarr"]
