@@ -380,7 +380,7 @@ def _ensemble(
     entry: EnsembleEntry,
 ) -> Ensemble:
     decision = entry.decision or dataset.config.decision
-    folds = _common_folds([*groups, *whether])
+    folds = _common_folds(groups, *([whether] if whether else []))
     if not folds and (decision.how != "fixed" or entry.search):
         what = "search among" if entry.search else f"{decision.how} on"
         instead = "name members that share one" if entry.search else "use `how: fixed`"
@@ -402,11 +402,13 @@ def _ensemble(
     )
 
 
-def _common_folds(groups: Sequence[RunGroup]) -> tuple[int, ...]:
-    """Return the folds that every experiment of some groups has trained."""
-    trained: dict[tuple[str, ...], set[int]] = {}
-    for key in (key for group in groups for key in group.runs):
-        trained.setdefault(key.experiment, set()).add(key.fold)
+def _common_folds(*roles: Sequence[RunGroup]) -> tuple[int, ...]:
+    """Return the folds that every experiment has trained in each of its roles: where, and whether."""
+    trained: dict[tuple[int, tuple[str, ...]], set[int]] = {}
+    for role, groups in enumerate(roles):
+        for key in (key for group in groups for key in group.runs):
+            # The folds of one role say nothing of images that are out of fold for the other
+            trained.setdefault((role, key.experiment), set()).add(key.fold)
     return tuple(sorted(set.intersection(*trained.values())))
 
 

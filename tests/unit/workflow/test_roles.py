@@ -47,6 +47,16 @@ def test_a_run_may_have_both_roles_and_folds_are_common_to_all_members(tmp_path)
     assert plan(change, sheet + rows, tmp_path).ensembles["all"].valid_folds == [0, 1]
 
 
+def test_folds_are_those_of_each_role_also_where_one_experiment_has_both():
+    roles = {"where": "decoder == 'fpn'", "whether": "decoder == 'fpn' and fold == 1"}
+    made = with_all(**roles, decision={"how": "tune", "presence": TOP})
+    assert made.ensembles["all"].valid_folds == [1]
+    assert {member.fold for member in made.blend("all", "valid").blended} == {1}
+    apart = {"where": "decoder == 'fpn' and fold == 0", "whether": "decoder == 'fpn' and fold == 1"}
+    with pytest.raises(ConfigError, match=r"ensembles\.all: nothing to tune on: no fold was trained by all members"):
+        with_all(**apart, decision={"how": "tune", "presence": TOP})
+
+
 def test_voters_are_asked_for_the_decision_of_their_own_rows():
     blend = with_all(members="decoder == 'fpn'", checkpoints=["best", "last"], blend="vote").blend("all", "valid")
     row = "tu-tf-efficientnet-lite0-fpn-96x144-quick-2"
