@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cloudseg.ensemble.blended import Blended, Block, OutOfFold
-from cloudseg.ensemble.choosing import Chosen
+from cloudseg.ensemble.choosing import Chosen, with_cuts
 from cloudseg.ensemble.deciding import ALL, decide, with_means
 from cloudseg.ensemble.decision import TUNE, Decision, DecisionRule
 from cloudseg.ensemble.expecting import expect
@@ -71,7 +71,7 @@ def decide_blend(
 
     if rule.is_of_surface or not folds:
         return Decided(tuned, scores, scored(tuned))
-    decision = tuned if rule.how == "fixed" else _chosen(stores, rule, folds, threads)
+    decision = _of_surface(tuned, rule) or _chosen(stores, rule, folds, threads)
     images = scored(decision)
     if rule.how == "fixed":
         return Decided(decision, _replaced(scores, fixed=images), images)
@@ -83,9 +83,19 @@ def decision_of(
     stores: Stores, rule: DecisionRule, *, classes: Sequence[str], surface: SurfaceSums, threads: int = 1
 ) -> Decision:
     """Return the decision alone, as :func:`decide_blend` does."""
-    if rule.is_of_surface or rule.how == "fixed" or not surface[-1]:
-        return decide(*surface, classes=classes, rule=rule)[0]
-    return _chosen(stores, rule, surface[-1], threads)
+    tuned, _ = decide(*surface, classes=classes, rule=rule)
+    if rule.is_of_surface or not surface[-1]:
+        return tuned
+    return _of_surface(tuned, rule) or _chosen(stores, rule, surface[-1], threads)
+
+
+def _of_surface(decision: Decision, rule: DecisionRule) -> Decision | None:
+    """Return what was decided on the surface, if that is all that is chosen; None if images have to be looked at."""
+    if rule.how != "grid":
+        return decision if rule.how == "fixed" else None
+    # A grid goes with full holes alone, which have no part in the choice
+    nested = {fold: with_cuts(each, fill_holes=rule.fill_holes) for fold, each in decision.nested.items()}
+    return replace(decision, rule=with_cuts(decision.rule, fill_holes=rule.fill_holes), nested=nested)
 
 
 def _chosen(stores: Stores, rule: DecisionRule, folds: Sequence[int], threads: int) -> Decision:
