@@ -141,7 +141,7 @@ rule decide:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("decide", PLAN.dataset.train_work),
+        **ESTIMATES.of("decide", of_ensemble("decision_work")),
     params:
         classes=PLAN.dataset.classes,
         decision=of_ensemble("decision_rule"),

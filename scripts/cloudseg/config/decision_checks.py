@@ -5,6 +5,7 @@ from typing import Any
 
 from cloudseg.config.decision import DecisionEntry, pixels_of
 from cloudseg.config.model import Config, EnsembleEntry
+from cloudseg.config.names import nearest
 
 PER_CLASS = ("threshold", "min_size", "presence.threshold", "plane_min.level", "plane_min.area", "high", "rates")
 WHOLE_CHOICES = {"presence": "a threshold of presence", "plane_min": "plane_min", "high": "high"}
@@ -22,8 +23,12 @@ def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: 
     yield from _presence_problems(decision, plane)
     yield from _tuning_problems(decision)
     yield from _order_problems(decision, classes)
-    if (area := max(_numbers(value_at(decision, "plane_min.area")), default=0)) > plane:
-        yield f"plane_min.area: expected at most the {plane:,} pixels of the submission grid, got {area:,}"
+    areas = _by_class(value_at(decision, "plane_min.area"), classes)
+    if large := [name for name in areas if areas[name] > plane]:
+        yield (
+            f"plane_min.area: expected at most the {plane:,} pixels of the submission grid, got {areas[large[0]]:,} "
+            f"({len(large)} of {len(classes)} classes)"
+        )
     if decision.how != "rate":
         for key in ("rates", "rate_of"):
             if getattr(decision, key) is not None:
@@ -31,7 +36,8 @@ def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: 
     if decision.how in ("grid", "rate"):
         for key in ("presence", "plane_min", "high"):
             if getattr(decision, key) is not None:
-                yield f"{key}: expected `how: fixed` or `how: tune` beside it, got `how: {decision.how}`"
+                hows = "`how: fixed`, `tune` or `expected`" if key == "presence" else "`how: fixed` or `how: tune`"
+                yield f"{key}: expected {hows} beside it, got `how: {decision.how}`"
 
 
 def value_at(decision: DecisionEntry, key: str) -> Any:
@@ -97,7 +103,8 @@ def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> It
         if isinstance(value, tuple) and len(value) != len(classes):
             yield f"{key}: expected {len(classes)} numbers, one per class ({named}), got {list(value)}"
         elif isinstance(value, dict) and set(value) != set(classes):
-            yield f"{key}: expected one number per class ({named}), got {', '.join(value)}"
+            unknown = [f"; no class {name!r}{nearest(name, classes)}" for name in value if name not in classes]
+            yield f"{key}: expected one number per class ({named}), got {', '.join(value) or 'none'}{''.join(unknown)}"
 
 
 def _presence_problems(decision: DecisionEntry, plane: int) -> Iterator[str]:

@@ -215,6 +215,8 @@ def form_of(value: Any) -> str | None:
     read = read_text(value)
     if isinstance(read, int | float) and not isinstance(read, bool):
         return "<number>" if math.isfinite(read) else None
+    if isinstance(read, Model):  # as it is asked for when a config is written out
+        return "<object>"
     forms = {str: "<string>", list: "<array>", tuple: "<array>", dict: "<object>", FrozenDict: "<object>"}
     return forms.get(type(read))
 

@@ -7,6 +7,7 @@ from typing import Any
 from cloudseg.config.fields import Model
 
 Node = dict[str, Any]  # the schema of one value
+TAGS = ("<string>", "<number>", "<array>", "<object>")  # of the forms of a value, as `form_of` names them
 NULL = {"type": "null"}
 
 
@@ -127,7 +128,7 @@ class Schema:
         forms = self._forms(node)
         if isinstance(part, int):
             return next((self._resolved(form["items"]) for form in forms if "items" in form), {})
-        if part.startswith("<"):
+        if part in TAGS:
             return next((form for form in forms if f"<{form.get('type')}>" == part or _is_number(form, part)), {})
         for form in forms:
             if part in form.get("properties", {}):

@@ -89,8 +89,9 @@ def _complaint(error: dict[str, Any], node: Node) -> str:
 
 def _other_kind(got: Any, node: Node) -> str:
     """Say which kind of value was expected in place of one of another kind."""
-    if "anyOf" in node or "oneOf" in node:
-        return f"expected {node['expected']}, got {_short(got)}"
+    if forms := node.get("anyOf", node.get("oneOf")):
+        words = [form["const"] for form in forms if "const" in form]
+        return f"expected {node['expected']}, got {_short(got)}{nearest(got, words) if isinstance(got, str) else ''}"
     kind = node.get("type", "")
     words = WORDS.get(kind, "another value") + (" or null" if node.get("nullable") else "")
     quotes = f" (put it in quotes: '{got}')" if kind == "string" and isinstance(got, int | float) else ""

@@ -41,13 +41,14 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a job has to do."""
+    """What a job has to do; megabytes are those of its tables, whose size does not grow with the images."""
 
     images: float = 0
     masks: float = 0
     megapixels: float = 0
     megapixels_at_once: float = 0
     processes: int = 1
+    megabytes: float = 0
 
 
 COSTS = {
@@ -123,7 +124,7 @@ def megabytes(cost: Cost, work: Work, threads: int = 1, attempt: int = 1) -> int
     (450, 600)
     """
     taken = work.processes * (cost.mb + cost.mb_per_image * work.images) + cost.mb_per_thread * threads
-    taken += cost.mb_per_mask * work.masks + cost.mb_per_megapixel_at_once * work.megapixels_at_once
+    taken += work.megabytes + cost.mb_per_mask * work.masks + cost.mb_per_megapixel_at_once * work.megapixels_at_once
     return attempt * (math.ceil(ROOM * taken) + cost.mb_for_images)
 
 

@@ -9,6 +9,8 @@ from cloudseg.config.defaults import GRID
 from cloudseg.workflow.dataset import DatasetPlan
 
 TUNE = "tune"
+# Of `cloudseg.ensemble.decide_blend` and `.searching`, which are not read to plan
+GATES, TOP_LEVELS, HIGHS, TABLES_MEGABYTES = 256, 31, 64, 1100
 
 
 def decision_rule(decision: DecisionEntry, dataset: DatasetPlan, sharpen: float | None) -> dict[str, Any]:
@@ -33,6 +35,34 @@ def decision_rule(decision: DecisionEntry, dataset: DatasetPlan, sharpen: float 
         **({"fill_holes": True} if decision.fill_holes else {}),
         **_rates(decision, classes),
     }
+
+
+def table_megabytes(rule: dict[str, Any], folds: int) -> float:
+    """Return about how much memory the tables take in which the Dice of all that may be chosen is counted.
+
+    Parameters
+    ----------
+    rule : what :func:`decision_rule` returns.
+    folds : that are scored.
+
+    Examples
+    --------
+    >>> table_megabytes({"how": "tune", "thresholds": [0.5] * 4, "tune_min_sizes": [0, 20], "high": "tune"}, folds=5)
+    5.24288
+    """
+    if rule["how"] != "tune":
+        return 0
+    sizes, presence = len(rule["tune_min_sizes"]), rule.get("presence")
+    gates = GATES * len(presence["scores"]) if presence and presence["thresholds"] is None else 1
+    gates *= TOP_LEVELS * sizes if rule.get("plane_min") == TUNE else 1
+    gates *= HIGHS if rule.get("high") == TUNE else 1
+    return min(8 * folds * len(rule["thresholds"]) * gates * 256 * sizes / 1e6, TABLES_MEGABYTES)
+
+
+def looks_at_images(rule: dict[str, Any]) -> bool:
+    """Return whether more is decided than the surface holds, so that each image is looked at again."""
+    further = ("presence", "plane_min", "high", "fill_holes")
+    return rule["how"] in ("rate", "expected") or any(key in rule for key in further)
 
 
 def _presence(decision: DecisionEntry, dataset: DatasetPlan, sharpen: float | None) -> dict[str, Any]:

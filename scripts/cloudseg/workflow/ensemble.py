@@ -17,7 +17,7 @@ from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
-from cloudseg.workflow.decision_rule import decision_rule, per_class
+from cloudseg.workflow.decision_rule import decision_rule, looks_at_images, per_class, table_megabytes
 from cloudseg.workflow.queries import select
 from cloudseg.workflow.sheet import RunKey, Sheet, keys_of_row, run_keys
 
@@ -222,8 +222,20 @@ class Ensemble:
     @property
     def comparison_work(self) -> Work:
         """What the comparison with the members has to do."""
-        images = self.dataset.train_work
-        return dataclasses.replace(images, masks=len(self.member_names) * images.masks)
+        one = self.decision_work
+        # A comparison counts its own surfaces, so a decision takes no more of it than of `decide`
+        masks = len(self.member_names) * self.dataset.train_work.masks
+        return dataclasses.replace(one, masks=masks)
+
+    @property
+    def decision_work(self) -> Work:
+        """What deciding has to do."""
+        images, rule = self.dataset.train_work, self.decision_rule
+        if not looks_at_images(rule):
+            return images
+        # 3 ms a plane of the contest's grid, against 1 where the surface says it all
+        megabytes = table_megabytes(rule, len(self.folds))
+        return dataclasses.replace(images, masks=3 * images.masks, megabytes=megabytes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,7 +402,7 @@ def _ensemble(
     entry: EnsembleEntry,
 ) -> Ensemble:
     decision = entry.decision or dataset.config.decision
-    folds = _common_folds([*groups, *whether])
+    folds = _common_folds(groups, *([whether] if whether else []))
     if not folds and (decision.how != "fixed" or entry.search):
         what = "search among" if entry.search else f"{decision.how} on"
         instead = "name members that share one" if entry.search else "use `how: fixed`"
@@ -419,11 +431,13 @@ def _ensemble(
     )
 
 
-def _common_folds(groups: Sequence[RunGroup]) -> tuple[int, ...]:
-    """Return the folds that every experiment of some groups has trained."""
-    trained: dict[tuple[str, ...], set[int]] = {}
-    for key in (key for group in groups for key in group.runs):
-        trained.setdefault(key.experiment, set()).add(key.fold)
+def _common_folds(*roles: Sequence[RunGroup]) -> tuple[int, ...]:
+    """Return the folds that every experiment has trained in each of its roles: where, and whether."""
+    trained: dict[tuple[int, tuple[str, ...]], set[int]] = {}
+    for role, groups in enumerate(roles):
+        for key in (key for group in groups for key in group.runs):
+            # The folds of one role say nothing of images that are out of fold for the other
+            trained.setdefault((role, key.experiment), set()).add(key.fold)
     return tuple(sorted(set.intersection(*trained.values())))
 
 

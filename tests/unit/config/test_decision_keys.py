@@ -13,6 +13,7 @@ REPO = Path(__file__).parents[3]
 DEMO = yaml.safe_load((REPO / "config/config.yaml").read_text())
 DECISION = "ensembles.fpn.decision."
 TOP = {"score": {"top": "9.5%"}}
+DEMO_CLASSES = ("Fish", "Flower", "Gravel", "Sugar")
 
 
 def with_fpn(decision=None, **keys):
@@ -36,7 +37,7 @@ def complaints(config):
         ({"presense": TOP}, "unknown key 'presense' (nearest: presence)"),
         ({"presence": TOP}, "presence.threshold: the key is missing; `how: tune` would choose it"),
         ({"how": "tune", "presence": {"score": {"topp": 5}}}, "unknown key 'topp' (nearest: top)"),
-        ({"how": "tune", "presence": {"score": "largets"}}, "or the word largest, got 'largets'"),
+        ({"how": "tune", "presence": {"score": "largets"}}, "or the word largest, got 'largets' (nearest: largest)"),
         ({"how": "tune", "presence": {"score": {"top": 5, "area": 0.5}}}, "expected exactly one of top, percentile"),
         ({"how": "tune", "presence": {"score": {"top": "101%"}}}, "a share of the plane, such as 17500 or 9.5%"),
         ({"how": "tune", "presence": {"score": {"top": 183_751}}}, "at most the 183,750 pixels of the submission"),
@@ -63,6 +64,19 @@ def complaints(config):
         ({"how": "rate", "rates": {"Fish": 0.5}}, "rates: expected one number per class (Fish, Flower, Gravel, Sugar)"),
         ({"how": "rate", "rates": [0.5, 2, 0.5, 0.5]}, "rates.1: expected at most 1, got 2"),
         ({"how": "rate", "rates": "trainig"}, "rates: expected training, a share from 0 to 1"),
+        ({"how": "rate", "rates": "trainig"}, "got 'trainig' (nearest: training)"),
+        ({"how": "tune", "high": "tuned"}, "got 'tuned' (nearest: tune)"),
+        ({"how": "tune", "plane_min": "tunes"}, "got 'tunes' (nearest: tune)"),
+        ({"high": {}}, "high: expected one number per class (Fish, Flower, Gravel, Sugar), got none"),
+        (
+            {"high": {"Fsh": 0.7, "Flower": 0.7, "Gravel": 0.7, "Sugar": 0.7}},
+            "got Fsh, Flower, Gravel, Sugar; no class 'Fsh' (nearest: Fish)",
+        ),
+        (
+            {"plane_min": {"level": 0.6, "area": [183_751, 9, 9, 9]}},
+            "plane_min.area: expected at most the 183,750 pixels of the submission grid, got 183,751 (1 of 4 classes)",
+        ),
+        ({"how": "rate", "presence": TOP}, "presence: expected `how: fixed`, `tune` or `expected` beside it"),
         ({"how": "tune", "rates": "training"}, "rates: expected `how: rate` beside it, got `how: tune`"),
         ({"how": "expected"}, "presence: the key is missing; `how: expected` needs its score"),
         ({"how": "expected", "presence": TOP | {"threshold": 0.5}}, "presence.threshold: expected none"),
@@ -137,6 +151,19 @@ def test_numbers_of_a_list_belong_to_the_classes_in_their_order():
     assert read.presence.threshold["Gravel"] == 0.5
     assert (read.plane_min.level["Flower"], read.plane_min.area["Sugar"]) == (0.7, 1)
     assert read.high["Sugar"] == 0.9
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_decision_is_written_out_as_it_was_read():
+    decision = {
+        "presence": TOP | {"threshold": [0.7, 0.6, 0.5, 0.4]},
+        "plane_min": {"level": 0.8, "area": dict.fromkeys(DEMO_CLASSES, 9)},
+        "high": 0.9,
+    }
+    read = read_config(with_fpn(decision))
+    written = read.model_dump(mode="json", exclude_none=True)
+    assert written["ensembles"]["fpn"]["decision"]["plane_min"] == decision["plane_min"]
+    assert read_config(written) == read
 
 
 def test_a_decision_as_of_before_asks_for_nothing_further():

@@ -22,6 +22,7 @@ FOLDS = [0] * 5 + [2] * 3 + [3] * 4
 PIXELS = SIZE[0] * SIZE[1]
 NUMBERS = {"thresholds": [0.5, 0.25], "min_sizes": [10, 60], "tune_min_sizes": [0, 20, 60]}
 TOP = {"scores": [{"top": 60}], "thresholds": None, "pixels": PIXELS}
+GRID = {"thresholds": [0.25, 0.5, 0.75], "min_sizes": [0, 60]}
 ASKED = {
     "presence": {"how": "tune", "presence": TOP},
     "scores": {"how": "tune", "presence": TOP | {"scores": [{"top": 60}, {"rank": 5}, {"area": 0.6}]}},
@@ -33,7 +34,7 @@ ASKED = {
     "hysteresis": {"how": "tune", "high": "tune"},
     "held high": {"how": "tune", "high": [0.8, 0.9]},
     "holes": {"how": "tune", "fill_holes": True},
-    "grid of holes": {"how": "grid", "grid": {"thresholds": [0.4, 0.6, 0.8], "min_sizes": [0, 20]}, "fill_holes": True},
+    "grid and holes": {"how": "grid", "grid": GRID, "fill_holes": True},
     "rate": {"how": "rate", "rates": "training"},
     "pixels": {"how": "rate", "rates": [0.3, 0.4], "rate_of": "pixels"},
     "expected": {"how": "expected", "presence": TOP},
@@ -98,7 +99,7 @@ def test_a_fold_is_decided_as_if_it_were_not_there(stores, asked):
 
 
 def test_a_grid_chooses_of_its_own_numbers_also_where_holes_are_filled(stores):
-    asked, decision = ASKED["grid of holes"], decided(stores, "grid of holes").decision
+    asked, decision = ASKED["grid and holes"], decided(stores, "grid and holes").decision
     plain = DecisionRule(**NUMBERS, **asked | {"fill_holes": False})
     without = decide_blend(stores, plain, classes=CLASSES, surface=surface_of(stores)).decision
     for fold in (None, 0, 2, 3):
@@ -126,6 +127,16 @@ def test_a_submission_has_the_masks_of_the_decision(stores, asked, tmp_path):
     masks = np.concatenate([decision.rule.masks(image) for image in planes(9, 7)])
     for text, mask in zip(rows["EncodedPixels"], masks, strict=True):
         np.testing.assert_array_equal(decode_rle(text, SIZE), mask)
+
+
+def test_a_grid_is_chosen_from_also_where_holes_are_filled(stores):
+    plain = decide_blend(
+        stores, DecisionRule("grid", **NUMBERS, grid=GRID), classes=CLASSES, surface=surface_of(stores)
+    ).decision
+    filled = decided(stores, "grid and holes").decision
+    for fold in (None, 0, 2, 3):
+        for name, rule in filled.rule_for(fold).classes.items():
+            assert rule.cut == replace(plain.rule_for(fold).classes[name].cut, fill_holes=True)
 
 
 def test_members_that_say_whether_are_asked_in_place_of_those_that_say_where(stores, tmp_path):

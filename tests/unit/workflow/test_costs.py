@@ -29,6 +29,10 @@ MEASURED = [
     ("blend", Work(images=240, masks=960), 2, 273, 1),
     ("surface", Work(images=60, masks=240), 2, 264, 6),
     ("surface", Work(images=240, masks=960), 2, 278, 1),
+    # One score of presence, three scores, and a top level with its area; 17 minimum sizes, 5 folds
+    ("decide", Work(images=20, masks=240, megabytes=178), 1, 464, 6),
+    ("decide", Work(images=20, masks=240, megabytes=535), 1, 804, 14),
+    ("decide", Work(images=20, masks=240, megabytes=367), 1, 665, 10),
     ("submit", Work(images=40, masks=160), 2, 269, 5),
     ("train", Work(images=60, megapixels=60 * SMALL, megapixels_at_once=8 * SMALL), 1, 1165, 30),
     ("train", Work(images=240, megapixels=240 * SMALL, megapixels_at_once=8 * SMALL), 1, 1241, 29),

@@ -3,9 +3,13 @@
 import pytest
 from demo_plan import plan, setting
 
+from cloudseg.ensemble.decide_blend import space_of
 from cloudseg.ensemble.decision import DecisionRule
+from cloudseg.ensemble.gate_tables import GateTable
+from cloudseg.ensemble.searching import TABLES_AT_ONCE
 from cloudseg.errors import ConfigError
 from cloudseg.postprocess import level
+from cloudseg.workflow.decision_rule import table_megabytes
 
 ALL = "ensembles.all"
 TOP = {"score": {"top": "9.5%"}}
@@ -45,6 +49,16 @@ def test_a_run_may_have_both_roles_and_folds_are_common_to_all_members(tmp_path)
         config["ensembles"] = {"all": {"where": "fold >= 0", "whether": "decoder == 'unet'", "decision": decision}}
 
     assert plan(change, sheet + rows, tmp_path).ensembles["all"].valid_folds == [0, 1]
+
+
+def test_folds_are_those_of_each_role_also_where_one_experiment_has_both():
+    roles = {"where": "decoder == 'fpn'", "whether": "decoder == 'fpn' and fold == 1"}
+    made = with_all(**roles, decision={"how": "tune", "presence": TOP})
+    assert made.ensembles["all"].valid_folds == [1]
+    assert {member.fold for member in made.blend("all", "valid").blended} == {1}
+    apart = {"where": "decoder == 'fpn' and fold == 0", "whether": "decoder == 'fpn' and fold == 1"}
+    with pytest.raises(ConfigError, match=r"ensembles\.all: nothing to tune on: no fold was trained by all members"):
+        with_all(**apart, decision={"how": "tune", "presence": TOP})
 
 
 def test_voters_are_asked_for_the_decision_of_their_own_rows():
@@ -103,6 +117,36 @@ def test_the_decision_page_knows_what_the_blend_is_made_of():
 
 def test_members_of_fixed_levels_may_vote_on_one_fold():
     assert with_all(members="fold == 0", blend="vote").ensembles["all"].valid_folds == [0]
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        {"how": "tune", "presence": TOP},
+        {"how": "tune", "presence": {"score": [*[TOP["score"]] * 2, "largest"]}},
+        {"how": "tune", "plane_min": "tune"},
+        {"how": "tune", "high": "tune"},
+        {"how": "tune", "presence": TOP | {"threshold": 0.5}, "high": 0.6},
+    ],
+)
+def test_a_decision_asks_for_the_memory_of_its_tables(decision):
+    ensemble = with_all(members="fold >= 0", decision=decision).ensembles["all"]
+    rule, folds = DecisionRule(**ensemble.decision_rule), len(ensemble.valid_folds)
+    space = space_of(rule, rule.fixed(CLASSES))
+    tables = [GateTable.bytes_of(folds, gates.shape, space.shape) for gates in space.gates]
+    needed = len(CLASSES) * sum(tables) / 1e6
+    assert needed <= ensemble.decision_work.megabytes <= 1.1 * needed
+    assert ensemble.comparison_work.megabytes == ensemble.decision_work.megabytes
+
+
+def test_the_tables_of_a_decision_take_no_more_memory_than_they_may():
+    rule = {"how": "tune", "thresholds": [0.5] * 64, "tune_min_sizes": list(range(17)), "high": "tune"}
+    assert TABLES_AT_ONCE / 1e6 <= table_megabytes(rule, folds=100) <= 1.1 * TABLES_AT_ONCE / 1e6
+
+
+def test_a_decision_as_of_before_asks_for_what_it_did():
+    ensembles = plan().ensembles
+    assert all(each.decision_work == each.dataset.train_work for each in ensembles.values())
 
 
 def test_black_images_are_looked_for_once_for_each_split_and_grey():
