@@ -61,10 +61,16 @@ def test_local_rules_are_in_no_group():
 
 @pytest.fixture(scope="module")
 def needs(tmp_path_factory):
-    """Which rules each rule of the demo needs, with folds balanced by shift: the most that can depend on each other."""
+    """Which rules each rule needs where folds are balanced by shift and ensembles ask for all that they may."""
     folder = tmp_path_factory.mktemp("rules")
     config = yaml.safe_load((REPO / "config/config.yaml").read_text())
     config["folds"] |= {"stratify_by": "shift"}
+    presence = {"how": "tune", "presence": {"score": "largest"}, "black": 2}
+    config["ensembles"] |= {
+        "roles": {"where": "fold >= 0", "whether": "fold >= 0", "decision": presence},
+        "vote": {"members": "fold >= 0", "blend": "vote"},
+        "searched": {"members": "fold >= 0", "search": {}, "decision": {"how": "tune"}},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPO / "Snakefile"), "--rulegraph"]
     command += ["--workflow-profile", str(REPO / "profiles/default"), "--configfile", "config.yaml"]
@@ -78,6 +84,11 @@ def needs(tmp_path_factory):
     return needs
 
 
+def test_what_an_ensemble_takes_is_one_job():
+    groups = PROFILES["slurm"]["groups"]
+    assert {groups[rule] for rule in ("blend", "whether", "surface", "decide", "submit")} == {"ensemble"}
+
+
 def test_no_group_waits_for_itself(needs):
     # A group is one job: it would, if a rule outside it needed one of its rules and were needed by another.
     def reached(rules):
@@ -87,7 +98,7 @@ def test_no_group_waits_for_itself(needs):
         return found
 
     groups = PROFILES["slurm"]["groups"]
-    assert {"shift", "folds"} <= needs.keys()
+    assert {"shift", "folds", "whether", "search", "black"} <= needs.keys()
     for group in set(groups.values()):
         members = {rule for rule in groups if groups[rule] == group} & needs.keys()
         outside = set().union(*(needs[rule] for rule in members)) - members

@@ -285,7 +285,8 @@ def _further_columns(explained: Explained) -> list[Column]:
         columns.append(Column("pixels of it", [cut.top_area for cut in cuts]))
     if any(asked):
         pixels = explained.diagnosis.pixels
-        from_on = [each and each.at_least / each.score.scale(pixels) for each in asked]
+        shares = [each and each.at_least / each.score.scale(pixels) for each in asked]
+        from_on = ["never" if share is not None and share > 1 else share for share in shares]
         columns.append(Column("score of presence", [str(each.score) if each else "" for each in asked]))
         columns.append(Column("present from", from_on, digits=3, help="A plane counts whose score reaches this."))
     if any(rule.steps for rule in rules):

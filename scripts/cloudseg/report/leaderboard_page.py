@@ -175,6 +175,9 @@ def decisions(ensembles: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     >>> row = {"name": "a", "how": "tune", "threshold": "0.50/0.25", "min_size": "100"}
     >>> decisions(pd.DataFrame([row]), ["Fish", "Flower"])[["class", "threshold", "min_size"]].to_numpy().tolist()
     [['Fish', 0.5, 100], ['Flower', 0.25, 100]]
+    >>> row = {"name": "b", "how": "expected", "threshold": "by plane", "min_size": "100"}
+    >>> decisions(pd.DataFrame([row]), ["Fish", "Flower"])[["class", "threshold", "min_size"]].to_numpy().tolist()
+    [['all', 'by plane', 100]]
     """
     rows = []
     for row in ensembles.to_dict("records"):
@@ -322,8 +325,11 @@ def _cell(cell: Any) -> Any:
     return ("(*)" if cell else None) if isinstance(cell, bool) else cell
 
 
-def _number(text: str) -> float | int:
-    return float(text) if "." in text else int(text)
+def _number(text: str) -> float | int | str:
+    """Return the number that a cell holds, or its words: a decision may have a threshold by plane."""
+    if text.isdecimal():
+        return int(text)
+    return float(text) if "." in text else text
 
 
 def _facts(rows: Arranged, images: int, folds: Sequence[int]) -> list[str]:

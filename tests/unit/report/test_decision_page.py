@@ -83,6 +83,15 @@ def test_a_decision_plane_by_plane_shows_no_level_of_the_config_as_its_own(tmp_p
     assert ">128<" not in (made / "page.html").read_text(encoding="utf-8")
 
 
+def test_a_class_that_never_has_a_mask_is_never_present(tmp_path):
+    made, score = make(tmp_path, ["Fish", "Flower"]), PlaneScore("top", 24)
+    at_least = {"Fish": 3000, "Flower": score.scale(0) + 1}
+    planes = {name: PlaneRule(Cut(128, 20), Presence(score, least)) for name, least in at_least.items()}
+    cuts = _cuts_table(explained(dataclasses.replace(made, decision=Decision("expected", 5, ImageRule(planes)))))
+    [shown] = [column.cells for column in cuts.columns if column.head == "present from"]
+    assert shown == [pytest.approx(3000 / 6120), "never"]
+
+
 def test_charts_show_the_surface_and_the_points_of_the_decision(tmp_path):
     made = make(tmp_path, ["Fish", "Flower"])
     shown = written(made)

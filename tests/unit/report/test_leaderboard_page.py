@@ -116,6 +116,18 @@ def test_thresholds_of_64_classes_stand_in_rows():
     assert set(made["min_size"]) == {100}
 
 
+def test_a_threshold_by_plane_stands_beside_those_of_classes(tmp_path):
+    rows = [
+        ensemble("all", threshold="0.50/0.25", min_size="100"),
+        ensemble("expected", how="expected + presence", threshold="by plane", min_size="100/0"),
+    ]
+    written([experiment(1), *rows], tmp_path, ["Fish", "Flower"])
+    assert (tmp_path / "leaderboard.html").read_text(encoding="utf-8").count(">by plane<") == 2
+    made = decisions(pd.DataFrame(rows), ["Fish", "Flower"])
+    assert made["threshold"].tolist() == [0.5, 0.25, "by plane", "by plane"]
+    assert made["min_size"].tolist() == [100, 100, 100, 0]
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
 def test_hostile_text_is_text_and_all_fits_a_narrow_window(tmp_path):
     rows = [experiment(1, note=HOSTILE, recipe=HOSTILE), experiment(2, encoder=HOSTILE), ensemble("all", note=HOSTILE)]
