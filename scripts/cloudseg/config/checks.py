@@ -26,7 +26,9 @@ def config_problems(config: Config) -> list[str]:
         *(
             f"{key}.{line}"
             for key, decision in decisions(config).items()
-            for line in decision_problems(decision, config.dataset.classes, math.prod(size.pixels))
+            for line in decision_problems(
+                decision, config.dataset.classes, math.prod(size.pixels), config.min_sizes or ()
+            )
         ),
         *(
             f"ensembles.{name}.{line}"

@@ -1,12 +1,13 @@
 """Checks of decisions and of the roles of an ensemble's members that need more than one key."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cloudseg.config.decision import DecisionEntry, pixels_of
 from cloudseg.config.model import Config, EnsembleEntry
 from cloudseg.config.names import nearest
 
+MOST_AREAS = 40  # of `plane_min: tune`, whose table takes 32 top levels x 256 levels x the square of it, some 100 MB
 PER_CLASS = ("threshold", "min_size", "presence.threshold", "plane_min.level", "plane_min.area", "high", "rates")
 WHOLE_CHOICES = {"presence": "a threshold of presence", "plane_min": "plane_min", "high": "high"}
 
@@ -17,7 +18,9 @@ def decisions(config: Config) -> dict[str, DecisionEntry]:
     return {"decision": config.decision, **own}
 
 
-def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: int) -> Iterator[str]:
+def decision_problems(
+    decision: DecisionEntry, classes: tuple[str, ...], plane: int, min_sizes: Sequence[int] = ()
+) -> Iterator[str]:
     """Yield what is wrong with a decision whose keys are each sound, on planes of so many pixels."""
     yield from _per_class_problems(decision, classes)
     yield from _presence_problems(decision, plane)
@@ -28,6 +31,11 @@ def decision_problems(decision: DecisionEntry, classes: tuple[str, ...], plane: 
         yield (
             f"plane_min.area: expected at most the {plane:,} pixels of the submission grid, got {areas[large[0]]:,} "
             f"({len(large)} of {len(classes)} classes)"
+        )
+    if decision.how == "tune" and decision.plane_min == "tune" and len(min_sizes) > MOST_AREAS:
+        yield (
+            f"plane_min: expected numbers, or at most {MOST_AREAS} `min_sizes`, got {len(min_sizes)}: `tune` looks at "
+            "each of them as a size and as an area, and the table would not fit into memory"
         )
     if decision.how != "rate":
         for key in ("rates", "rate_of"):
@@ -110,7 +118,7 @@ def _per_class_problems(decision: DecisionEntry, classes: tuple[str, ...]) -> It
 def _presence_problems(decision: DecisionEntry, plane: int) -> Iterator[str]:
     presence, how = decision.presence, decision.how
     if presence is None:
-        if decision.best is not None:
+        if decision.best not in (None, "never"):
             yield "best: expected `presence` beside it, whose score says which class is the best, got none"
         if how == "expected":
             yield "presence: the key is missing; `how: expected` needs its score, such as {score: {top: 9.5%}}"
@@ -126,7 +134,7 @@ def _presence_problems(decision: DecisionEntry, plane: int) -> Iterator[str]:
         if presence.threshold is not None:
             yield "presence.threshold: expected none, since `how: expected` says which planes count"
         for key in ("best", "plane_min", "high"):
-            if getattr(decision, key) is not None:
+            if getattr(decision, key) not in (None, "never"):
                 yield f"{key}: expected none beside `how: expected`"
 
 

@@ -107,9 +107,14 @@ def steps(at_least: np.ndarray, levels: np.ndarray) -> tuple[tuple[int, int], ..
 
 
 def _with_steps(rule: PlaneRule, score: PlaneScore, found: tuple[tuple[int, int], ...], pixels: int) -> PlaneRule:
-    """Return a rule with steps; without any, no plane counts: its numerator would have to be above the scale."""
+    """Return a rule with steps; without any, no plane counts: its numerator would have to be above the scale.
+
+    Its cut has the level of the planes that surely have the class, for those who want one number.
+    """
     least = found[0][0] if found else score.scale(pixels) + 1
-    return replace(rule, presence=Presence(score, least), steps=found)
+    surest = [level for _, level in found if level != NOTHING][-1:]
+    cut = replace(rule.cut, level=surest[0]) if surest else rule.cut
+    return replace(rule, cut=cut, presence=Presence(score, least), steps=found)
 
 
 def _splines() -> Any:

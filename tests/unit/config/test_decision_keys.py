@@ -136,6 +136,15 @@ def test_a_vote_takes_no_threshold_of_probabilities_from_the_top_level(threshold
     assert read_config(config).ensembles["fpn"].decision is None
 
 
+def test_a_table_that_fits_in_no_memory_is_refused():
+    config = with_fpn({"how": "tune", "plane_min": "tune"}) | {"min_sizes": list(range(41))}
+    assert "plane_min: expected numbers, or at most 40 `min_sizes`, got 41" in complaints(config)
+
+
+def test_never_is_what_best_is_without_presence():
+    assert read_config(with_fpn({"how": "tune", "best": "never"})).ensembles["fpn"].decision.best == "never"
+
+
 def test_everything_that_is_wrong_is_said_at_once():
     told = complaints(with_fpn({"how": "tune", "best": "always", "rates": "training", "high": [0.6]}))
     assert told.startswith("3 problems to mend")
