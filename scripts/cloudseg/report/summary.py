@@ -105,9 +105,18 @@ def _column(cells: Sequence[str]) -> list[str]:
 
 
 def _range(cell: str) -> str:
-    """Say of the numbers of several classes from where to where they go."""
-    values = sorted(cell.split("/"), key=float)
-    return cell if len(values) == 1 else f"{values[0]}..{values[-1]}"
+    """Say of the numbers of several classes from where to where they go; one number, or words, stay as they are.
+
+    Examples
+    --------
+    >>> _range("0.50/0.25/0.40"), _range("0.50"), _range("by plane")
+    ('0.25..0.50', '0.50', 'by plane')
+    """
+    values = cell.split("/")
+    if len(values) == 1:
+        return cell
+    values.sort(key=float)
+    return f"{values[0]}..{values[-1]}"
 
 
 def _number(cell: str) -> str:

@@ -43,6 +43,16 @@ def test_rows_are_ranked_and_no_line_is_too_wide(tmp_path):
     assert not any("all empty" in line for line in lines)
 
 
+def test_a_threshold_by_plane_is_shown_in_words(tmp_path):
+    decided = {"how": "expected", "threshold": "by plane", "min_size": "100/0"}
+    lines = write(
+        tmp_path / "a.tsv",
+        row("experiment", "a", recipe="quick", dice_last=0.5),
+        row("ensemble", "all", dice=0.7, **decided),
+    )
+    assert lines[-1].endswith("expected by plane, min. 0..100")
+
+
 def test_of_a_thousand_experiments_the_best_are_shown(tmp_path):
     rows = [row("experiment", str(number), recipe=f"r{number}", dice_last=number / 1000) for number in range(1000)]
     lines = write(tmp_path / "a.tsv", *rows)
