@@ -68,15 +68,18 @@ def ablation(decided: Sequence[Decided], baseline: str, *, seed: int) -> pd.Data
     -------
     DataFrame : ensemble, note, how, dice (out of fold: nested where something was chosen, NaN where there is one fold),
         in_sample (chosen on the images that are scored, NaN where nothing is chosen), gain over the baseline with the
-        interval low, high that 95 % of the draws lie in (of images, paired; NaN of the baseline itself), seconds.
+        interval low, high that 95 % of the draws lie in (of images, paired; NaN of the baseline itself, and where one
+        of the two was chosen on the images that it is scored on), seconds.
     """
     of_baseline = next(each for each in decided if each.name == baseline)
+    honest = [each.name for each in decided if each.decision.has_honest_score]
+    compared = set(honest) - {baseline} if baseline in honest else set()
     rows = []
     for each in decided:
         whole = each.scores.iloc[-1] if len(each.scores) else {}
         is_fixed = each.decision.how == "fixed"
         gain = (math.nan,) * 3
-        if each is not of_baseline and each.decision.has_honest_score:
+        if each.name in compared:
             gain = paired_bootstrap(each.images, of_baseline.images, seed=seed)
         rows.append(
             {
@@ -101,6 +104,8 @@ def verdict(table: pd.DataFrame, baseline: str) -> str:
     >>> verdict(pd.DataFrame(rows, columns=["ensemble", "gain", "low", "high"]), "c")
     'More than chance better than c: b; worse: none; of 1 other the interval holds 0.'
     """
+    if table["gain"].isna().all():
+        return f"Nothing is compared with {baseline}: no images are out of fold for both that neither was chosen on."
     better, worse = (table.loc[mask, "ensemble"].tolist() for mask in (table["low"] > 0, table["high"] < 0))
     unsure = int(((table["low"] <= 0) & (table["high"] >= 0)).sum())
     return (
