@@ -141,6 +141,7 @@ rule ablation:
     params:
         names=PLAN.compared,
         notes=PLAN.compared_notes,
+        blends=PLAN.compared_blends,
         baseline=PLAN.baseline,
         classes=PLAN.dataset.classes,
         seed=PLAN.seed,

@@ -11,12 +11,12 @@ if __name__ == "__main__":
         files, params, out = snakemake.input, snakemake.params, snakemake.output
         logs = Path(snakemake.log[0]).parent
         decided = []
-        for name, note, *paths in zip(
-            params.names, params.notes, files.decisions, files.scores, files.images, strict=True
+        for name, note, blend, *paths in zip(
+            params.names, params.notes, params.blends, files.decisions, files.scores, files.images, strict=True
         ):
             decision = Decision.read(paths[0], params.classes)
             tables = read_scores(paths[1], decision), read_image_scores(paths[2], decision)
-            decided.append(Decided(name, note, decision, *tables, seconds_of(name, logs)))
+            decided.append(Decided(name, note, decision, *tables, seconds_of(name, logs), blend))
         table = ablation(decided, params.baseline, seed=params.seed)
         images = max(each.decision.n_images for each in decided)
         page = ablation_page(table, params.baseline, images)

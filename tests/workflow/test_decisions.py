@@ -25,6 +25,7 @@ ENSEMBLES = {
         "decision": {"how": "tune", "presence": TOP, "best": "always"},
     },
     "vote": {"members": "fold < 2", "checkpoints": ["best", "last"], "blend": "vote", "decision": {"how": "grid"}},
+    "expected": {"members": "fold < 2", "decision": {"how": "expected", "presence": TOP}},
     "searched": {
         "members": "fold < 2",
         "checkpoints": ["best", "last"],
@@ -46,7 +47,7 @@ def run(tmp_path_factory, make_workflow, finished_run):
     wanted += [f"results/tiny/ensembles/{name}/provenance.json" for name in ENSEMBLES]
     wanted += [f"results/tiny/ensembles/{name}/comparison.json" for name in ENSEMBLES]
     wanted += [f"results/tiny/report/decision/{name}.html" for name in ENSEMBLES]
-    workflow.wanted = [*wanted, "ablation"]
+    workflow.wanted = [*wanted, "results/tiny/report/leaderboard.html", "ablation"]
     workflow.printed = workflow.run(*workflow.wanted, *WORDS)
     return workflow
 

@@ -215,6 +215,17 @@ class Ensemble:
         return Blend(self, "valid").black
 
     @property
+    def blended_by(self) -> list[str]:
+        """What makes its blend more than a mean of all members, as the config calls it."""
+        asked = {
+            "whether": bool(self.whether),
+            "vote": self.vote,
+            "search": self.search is not None,
+            "black": self.decision.black is not None,
+        }
+        return [word for word, is_asked in asked.items() if is_asked]
+
+    @property
     def search_settings(self) -> dict[str, Any]:
         """How members are searched for."""
         return self.search.model_dump(mode="json", exclude_none=True)

@@ -257,6 +257,11 @@ class Plan:
         return list(self.config.ensembles)
 
     @property
+    def compared_blends(self) -> list[list[str]]:
+        """What makes the blends of these ensembles more than a mean."""
+        return [self.ensembles[name].blended_by for name in self.compared]
+
+    @property
     def compared_notes(self) -> list[str]:
         """The notes of these ensembles."""
         return [entry.note for entry in self.config.ensembles.values()]
