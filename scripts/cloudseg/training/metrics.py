@@ -22,8 +22,9 @@ def validation_cut(threshold: float, min_area: float | None, size: tuple[int, in
 
     Examples
     --------
-    >>> validation_cut(0.5, 0.025, (96, 144))
-    Cut(level=128, min_size=346)
+    >>> cut = validation_cut(0.5, 0.025, (96, 144))
+    >>> cut.level, cut.min_size
+    (128, 346)
     """
     pixels = (min_area or 0) * size[0] * size[1]
     # Rounded first: 0.07 * 100 is a little more than 7
