@@ -1,6 +1,6 @@
 from cloudseg import logged
 from cloudseg.ensemble.blending import blend_stores
-from cloudseg.ensemble.ingredients import ingredients_of
+from cloudseg.ensemble.ingredients import black_of, ingredients_of
 
 if __name__ == "__main__":
     with logged(snakemake):
@@ -14,11 +14,6 @@ if __name__ == "__main__":
             selection=next(iter(files.selection), None),
             voters=files.voters,
         )
-        black = None
-        if files.black:
-            from cloudseg.dataset.black import Black
-
-            black = Black(files.black[0])
         blend_stores(
             blended.paths,
             blended.members,
@@ -28,7 +23,7 @@ if __name__ == "__main__":
             size=tuple(params.submission_size),
             sharpen=blended.sharpen,
             levels=blended.levels,
-            black=black,
+            black=black_of(files.black),
             allow_squeezed=params.allow_squeezed,
             threads=snakemake.threads,
             code=params.code,

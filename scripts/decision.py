@@ -4,6 +4,7 @@ from cloudseg import logged
 from cloudseg.ensemble.agreement import Blending, Member
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.diagnosis import diagnose
+from cloudseg.ensemble.ingredients import black_of
 from cloudseg.ensemble.score_tables import read_image_scores
 from cloudseg.ensemble.selection import Selection
 from cloudseg.ensemble.surface import read_surface
@@ -16,14 +17,10 @@ if __name__ == "__main__":
         stores = dict(zip(params.member_names, files.members, strict=True))
         voters = dict(zip(params.member_names if files.voters else [], files.voters, strict=True))
         members = [Member(**member, store=stores[member["name"]]) for member in params.members]
-        selection = black = None
+        selection = None
         if files.selection:
             selection = Selection.read(files.selection[0], [member.name for member in members])
             members = [replace(member, weight=selection.chosen.counts.get(member.name, 0)) for member in members]
-        if files.black:
-            from cloudseg.dataset.black import Black
-
-            black = Black(files.black[0])
         diagnosis = diagnose(
             files.blend,
             files.truth,
@@ -35,7 +32,7 @@ if __name__ == "__main__":
                 decision.sharpen,
                 selection,
                 {name: Decision.read(path, params.classes) for name, path in voters.items()},
-                black,
+                black_of(files.black),
             ),
             threads=snakemake.threads,
         )

@@ -1,14 +1,10 @@
 from cloudseg import logged
+from cloudseg.ensemble.ingredients import black_of
 from cloudseg.ensemble.whether import write_whether
 
 if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
-        black = None
-        if files.black:
-            from cloudseg.dataset.black import Black
-
-            black = Black(files.black[0])
         write_whether(
             files.stores,
             params.members,
@@ -17,7 +13,7 @@ if __name__ == "__main__":
             classes=params.classes,
             size=tuple(params.submission_size),
             sharpen=params.sharpen,
-            black=black,
+            black=black_of(files.black),
             allow_squeezed=params.allow_squeezed,
             threads=snakemake.threads,
             code=params.code,

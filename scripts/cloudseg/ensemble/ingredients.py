@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.selection import Selection
+
+if TYPE_CHECKING:
+    from cloudseg.dataset.black import Black
 
 
 class Ingredients(NamedTuple):
@@ -54,6 +57,16 @@ def ingredients_of(
         rule = Decision.read(path, classes).rule_for(member["fold"] if split == "valid" else None)
         levels.append([rule.classes[name].cut.level for name in classes])
     return Ingredients(list(paths), plain, None, levels)
+
+
+def black_of(stores: Sequence[str | Path]) -> "Black | None":
+    """Return where images are black, from the one store of it; None where there is no store, and it does not count."""
+    if not stores:
+        return None
+    # It brings OpenCV and pandas, which few blends need
+    from cloudseg.dataset.black import Black
+
+    return Black(stores[0])
 
 
 def candidates_of(members: Sequence[Mapping[str, Any]]) -> list[str]:
