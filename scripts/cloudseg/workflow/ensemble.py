@@ -130,8 +130,11 @@ class Ensemble:
 
     @property
     def member_decision_rule(self) -> dict[str, Any]:
-        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
-        return decision_rule(self.decision, self.dataset, None)
+        """How the members are decided when they are compared with the ensemble: as it is, not sharpened, no heads."""
+        rule = decision_rule(self.decision, self.dataset, None)
+        if "presence" in rule:
+            rule["presence"].pop("classifiers", None)
+        return rule
 
     @property
     def fixed_min_sizes(self) -> list[int]:
