@@ -172,6 +172,10 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
+    seeds: Annotated[tuple[Annotated[int, Scalar(ge=0, le=2**32 - 1)], ...], Field(min_length=1), *UNIQUE] | None = None
+    """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
+    `seed`); rule `ablation` shows how far they spread.
+    """
     search: SearchEntry | None = None
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
@@ -248,7 +252,8 @@ class Config(JobConfig):
     """Table of the scores that the contest gave, filled in by hand; looked for like `experiments`, and may be missing.
     """
     baseline: str | None = None
-    """The ensemble that rule `ablation` compares the others with; null is that of `submission`."""
+    """The ensemble that rule `ablation` compares the others with, also one with `seeds`; null is that of `submission`.
+    """
     submission: str
     """The ensemble that feeds the `submission.csv` at the top."""
     pathvars: FrozenDict[str, Any] = left_out()

@@ -13,6 +13,7 @@ from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.config.messages import refuse
 from cloudseg.config.model import EnsembleEntry, Query, SearchEntry
 from cloudseg.config.names import nearest
+from cloudseg.config.replicates import without_seed
 from cloudseg.config.sheet import experiment_name
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
@@ -132,8 +133,11 @@ class Ensemble:
 
     @property
     def member_decision_rule(self) -> dict[str, Any]:
-        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
-        return decision_rule(self.decision, self.dataset, None)
+        """How the members are decided when they are compared with the ensemble: as it is, not sharpened, no heads."""
+        rule = decision_rule(self.decision, self.dataset, None)
+        if "presence" in rule:
+            rule["presence"].pop("classifiers", None)
+        return rule
 
     @property
     def fixed_min_sizes(self) -> list[int]:
@@ -394,9 +398,10 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
             ensembles[name] = _ensemble(dataset, sheet, name, chosen, whether, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
-    for key in ("submission", "baseline"):
-        if (named := getattr(config, key)) is not None and named not in config.ensembles:
-            lines.append(f"{key}: no ensemble {named!r}{nearest(named, config.ensembles)}")
+    known = {"submission": list(config.ensembles), "baseline": [*map(without_seed, config.ensembles)]}
+    for key, names in known.items():
+        if (named := getattr(config, key)) is not None and named not in names:
+            lines.append(f"{key}: no ensemble {named!r}{nearest(named, names)}")
     refuse(lines)
     return ensembles
 

@@ -17,6 +17,7 @@ from cloudseg.config.messages import refuse
 from cloudseg.config.model import Config, Dataset
 from cloudseg.config.names import nearest
 from cloudseg.config.reading import config_as_read, read_config
+from cloudseg.config.replicates import without_seed
 from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
@@ -262,6 +263,14 @@ class Plan:
     def compared_blends(self) -> list[list[str]]:
         """What makes the blends of these ensembles more than a mean."""
         return [self.ensembles[name].blended_by for name in self.compared]
+
+    @property
+    def compared_histories(self) -> list[list[str]]:
+        """The histories of the runs of each, where some are replicates, so that it is told what an epoch takes."""
+        if all(without_seed(name) == name for name in self.compared):
+            return [[] for _ in self.compared]
+        runs = ({member.key.folder for member in self.ensembles[name].all_members} for name in self.compared)
+        return [[f"{folder}/history.tsv" for folder in sorted(folders)] for folders in runs]
 
     @property
     def compared_notes(self) -> list[str]:
