@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.checks import folder_problems
+from cloudseg.config.fold_names import ALL, PATTERN
 from cloudseg.config.messages import refuse
 from cloudseg.config.model import Config, Dataset
 from cloudseg.config.names import nearest
@@ -83,8 +84,8 @@ class Plan:
         return AugmentedRecipe(self.dataset, recipe)
 
     def run(self, encoder: str, decoder: str, size: str, recipe: str, fold: str | int = 0) -> Run:
-        """Return a run."""
-        return Run(self.dataset, RunKey(encoder, decoder, size, recipe, int(fold)))
+        """Return a run; `fold` may be that of a replicate, or all."""
+        return Run(self.dataset, RunKey.of_wildcards(encoder, decoder, size, recipe, str(fold)))
 
     def prediction(self, *, split: str, **run: str) -> Prediction:
         """Return the prediction of a run for a split."""
@@ -146,7 +147,7 @@ class Plan:
             **{name: self.sheet.alternatives(name) for name in KEY},
             "size": self.sheet.alternatives("size", *self.dataset.canvases),
             "start": "|".join(map(re.escape, sorted(starts))),
-            "fold": r"\d+",
+            "fold": PATTERN,
             # Not the names: Snakemake searches the text of a pattern for every path, and there may be thousands
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last",
@@ -180,7 +181,8 @@ class Plan:
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
         tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
-        tested = [key.wildcards for key in sorted(tested_keys)]
+        scored = [key.wildcards for key in self.sheet.keys if key.fold != ALL]
+        tested = [key.wildcards for key in sorted(tested_keys, key=RunKey.order)]
         sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
         once: list[dict[str, str]] = [{}]
         return {
@@ -192,7 +194,7 @@ class Plan:
             "truth": once,
             "weights": [{"encoder": encoder, "start": start} for encoder, start in self.starts],
             "train": runs,
-            "predict": [run | {"split": "valid"} for run in runs] + [run | {"split": "test"} for run in tested],
+            "predict": [run | {"split": "valid"} for run in scored] + [run | {"split": "test"} for run in tested],
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
             + [{"ensemble": name, "split": "test"} for name in wanted],
             **self._further_jobs(wanted),
