@@ -172,7 +172,7 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
-    seeds: Annotated[tuple[Annotated[int, Scalar(ge=0, le=2**32 - 1)], ...], Field(min_length=1), *UNIQUE] | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), *UNIQUE] | None = None
     """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
     `seed`); rule `ablation` shows how far they spread.
     """

@@ -196,11 +196,14 @@ class Ensemble:
 
     @property
     def unscored(self) -> str | None:
-        """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
+        """How many members on test images have no out-of-fold score, having seen all images; None for none.
+
+        Of a search they are candidates: which of them it chooses, provenance knows.
+        """
         if not self.sheet.has_full:
             return None
         unscored = sum(member.fold == ALL for member in self.all_members)
-        return f"{unscored} of {len(self.all_members)}" if unscored else None
+        return f"{unscored} of {len(self.all_members)}{' candidates' if self.search else ''}" if unscored else None
 
     def decision_of(self, member: Member) -> str:
         """Return the file of the decision that a member has in its own row of the leaderboard."""

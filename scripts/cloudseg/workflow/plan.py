@@ -186,6 +186,16 @@ class Plan:
         """The minimum sizes, per class, that the config gives for its submission; a tuned decision may have others."""
         return self.ensembles[self.config.submission].fixed_min_sizes
 
+    @property
+    def told_by_provenance(self) -> dict[str, str]:
+        """The provenance of its submission where the page of that must say that some members have no score; else none.
+
+        A plan without such members must have no other inputs than it had.
+        """
+        submission = self.config.submission
+        told = self.ensembles[submission].unscored is not None
+        return {"provenance": paths.ensemble_file(submission, "provenance.json")} if told else {}
+
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
