@@ -4,7 +4,7 @@ import bisect
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from cloudseg.errors import ConfigError
 from cloudseg.training.data.augment import Augmentation
 from cloudseg.training.data.images import Images
 from cloudseg.training.data.sampler import Key
+from cloudseg.training.job import ALL
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 
@@ -234,13 +235,13 @@ def quiet_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[int], list[int]]:
+def fold_images(folds: str | Path, fold: int | Literal["all"], ids: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return where the training and the validation images of a fold lie in a pixel store.
 
     Parameters
     ----------
     folds : table with the columns ``image`` and ``fold``.
-    fold : its images validate, all others train.
+    fold : its images validate, all others train; of ``"all"`` there are none, so that all images train.
     ids : the names of the store's training images, in its order.
 
     Returns
@@ -253,7 +254,7 @@ def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[
     """
     table = read_folds(folds, ids)
     positions = {name: position for position, name in enumerate(ids)}
-    if fold not in set(table["fold"]):
+    if fold != ALL and fold not in set(table["fold"]):
         raise ConfigError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
     validates = table["fold"] == fold
     train = [positions[name] for name in table["image"][~validates]]

@@ -1,10 +1,13 @@
+import json
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from network_fixtures import small_training, write_folds, write_pixels
+from network_fixtures import pixels_of_test, small_training, write_folds, write_pixels, write_store
 
-from cloudseg.storage import stores
+from cloudseg.storage import files, stores
+from cloudseg.training.data import images
 from cloudseg.training.data.dataset import bits_to_planes, planes_of, resize_bitmask
 from cloudseg.training.data.fold import load_fold
 from cloudseg.training.distributed import SINGLE
@@ -117,3 +120,82 @@ def test_soft_planes_are_255ths_and_others_are_bits():
     assert np.array_equal(planes_of(mask, 3, soft=True).numpy(), wanted)
     assert planes_of(mask, 3, soft=True).dtype == torch.float32
     assert torch.equal(planes_of(mask, 20, soft=False), bits_to_planes(mask, 20))
+
+
+def luma_above(image, level):
+    """Return where the luma is above a level; it has three decimals, which float64 holds."""
+    return np.round(image.astype(np.float64) @ [0.299, 0.587, 0.114], 3) > level
+
+
+def test_brightness_trains_on_training_and_test_images_and_validates_on_the_fold(inputs, tmp_path):
+    level, test = 111, pixels_of_test(inputs / "pixels.zarr")
+    flip = [{"name": "HorizontalFlip", "p": 1}, {"name": "RandomBrightnessContrast", "p": 1}]
+    data = loaded(inputs, tmp_path, job={"test_pixels": test}, brightness=level, augmentation=flip)
+    assert data.classes == ["brightness"]
+    assert (data.n_train, data.n_valid) == (9 + TEST, 9)
+    pixels = stored(inputs / "pixels.zarr")
+    trained = [pixels[number] for number in range(TRAIN)[::-1] if number % 2] + list(stored(test))
+    samples = samples_of(data, 1)
+    assert sorted(samples) == list(range(12))
+    for index, (image, mask) in samples.items():
+        assert not np.array_equal(image, trained[index][:, ::-1])  # the augmentation changed how bright it is
+        assert np.array_equal(mask[..., 0], luma_above(trained[index], level)[:, ::-1])
+    for image, mask in (pair for batch in data.valid for pair in zip(*batch, strict=True)):
+        assert np.array_equal(mask.numpy()[..., 0], luma_above(image.numpy(), level))
+
+
+def test_brightness_of_a_canvas_is_that_of_the_canvas(inputs, tmp_path):
+    canvas, test = inputs / "canvas.zarr", pixels_of_test(inputs / "canvas.zarr")
+    job = {"canvas_pixels": canvas, "test_canvas_pixels": test}
+    data = loaded(inputs, tmp_path, job=job, brightness=111, canvas=CANVAS)
+    whole = images.bright_mask(stored(test)[-1], 111)
+    assert np.array_equal(samples_of(data, 1)[11][1], whole[::2, ::2])  # each pixel of the canvas stands twice
+
+
+def test_brightness_asks_for_the_test_images_that_it_reads(inputs, tmp_path):
+    test = pixels_of_test(inputs / "pixels.zarr")
+    canvas = {"canvas_pixels": inputs / "canvas.zarr"}
+    for job, recipe, message in (
+        ({}, {"brightness": 9}, r"expected test_pixels \(brightness is 9, canvas None\), got none"),
+        ({"test_pixels": test}, {}, r"expected none \(brightness is None, canvas None\), got test_pixels"),
+        (
+            canvas | {"test_pixels": test},
+            {"brightness": 9, "canvas": CANVAS},
+            "test_canvas_pixels .*, got test_pixels",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            small_training(inputs, tmp_path, job=job, **recipe)
+
+
+def test_excluded_images_do_not_train_but_validate(inputs, tmp_path):
+    (tmp_path / "exclude.txt").write_text("train3.jpg\n\ntrain4.jpg \ntrain17.jpg\n")
+    for fold, left_out in ((0, {3, 17}), (1, {4})):
+        data = loaded(inputs, tmp_path, job={"fold": fold, "exclude": tmp_path / "exclude.txt"})
+        names = [data.train._samples.name(index) for index in range(data.n_train)]
+        kept = {number for number in range(TRAIN) if number % 2 != fold} - left_out
+        assert {int(name.rpartition("train")[2].removesuffix(".jpg")) for name in names} == kept
+        assert data.n_valid == 9
+        assert sum(len(image) for image, _ in data.valid) == 9
+
+
+def test_fold_all_trains_on_all_images_and_validates_on_none(inputs, tmp_path):
+    data = loaded(inputs, tmp_path, job={"fold": "all"})
+    assert (data.n_train, data.n_valid, len(data.valid), list(data.valid)) == (TRAIN, 0, 0, [])
+    assert sorted(samples_of(data, 1)) == list(range(TRAIN))
+
+
+def test_the_digest_of_the_data_knows_what_else_trains_and_is_as_before_without(inputs, tmp_path):
+    names = tmp_path / "exclude.txt"
+    digests = [small_training(inputs, tmp_path).data_digest()]
+    for text in ("train3.jpg\n", "train5.jpg\n"):
+        names.write_text(text)
+        digests.append(small_training(inputs, tmp_path, job={"exclude": names}).data_digest())
+    for number in range(2):
+        test = tmp_path / f"test{number}.zarr"
+        write_store(test, {"image": np.zeros((1, *SIZE, 3), np.uint8)}, [f"{number}.jpg"], ["a", "b"])
+        digests.append(small_training(inputs, tmp_path, job={"test_pixels": test}, brightness=9).data_digest())
+    assert len(set(digests)) == 5
+    attributes = json.loads((inputs / "pixels.zarr" / "zarr.json").read_text())["attributes"]
+    table = (inputs / "folds.tsv").read_text()
+    assert digests[0] == files.digest({"pixels": attributes, "folds": table})
