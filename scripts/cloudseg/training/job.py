@@ -153,6 +153,10 @@ class TrainingJob:
             "code": self.code,
         }
 
+    def image_size(self) -> tuple[int, int]:
+        """Return the height and width of the images that validate, which is the training size."""
+        return stores.read(self.pixels)["image"].shape[1:3]
+
     def data_digest(self) -> str:
         """Return a digest of the images, their labels and the split, and of what else trains or does not."""
         attributes = stores.read(self.pixels).attrs.asdict()
