@@ -1,6 +1,7 @@
 """Where files lie that more than one rule or module names, with Snakemake's path variables unresolved."""
 
 FOLDS = "<results>/dataset/folds.tsv"
+SPLIT_FACTS = "<results>/dataset/split.json"
 TRAIN_IMAGES = "<results>/dataset/train.tsv"
 SHIFT_SCORES = "<results>/report/shift/scores.tsv"
 
