@@ -5,18 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
 from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.decision_checks import decision_problems, decisions, ensemble_problems
 from cloudseg.config.image_tables import pattern_problem, read_column, read_names, read_split
 from cloudseg.config.model import Config, Folds
-from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
+from cloudseg.config.recipe_checks import recipe_problems
 from cloudseg.config.size import CONTEST_SIZE
-from cloudseg.config.transforms import augmentation_problems
-from cloudseg.config.views import variants_of
 from cloudseg.errors import ConfigError
-
-SILENT_LOSSES = {"dice", "tversky"}  # losses that are 0 for a class absent from the batch
 
 
 def config_problems(config: Config) -> list[str]:
@@ -25,7 +20,11 @@ def config_problems(config: Config) -> list[str]:
     return [
         *_dataset_problems(config),
         *(f"folds.{line}" for line in _folds_problems(config.folds)),
-        *(f"recipes.{name}.{line}" for name, recipe in config.recipes.items() for line in _recipe_problems(recipe)),
+        *(
+            f"recipes.{name}.{line}"
+            for name, recipe in config.recipes.items()
+            for line in recipe_problems(recipe, config)
+        ),
         *(
             f"{key}.{line}"
             for key, decision in decisions(config).items()
@@ -38,6 +37,7 @@ def config_problems(config: Config) -> list[str]:
             for name, entry in config.ensembles.items()
             for line in ensemble_problems(entry, entry.decision or config.decision, of_members=config.decision)
         ),
+        *_top_decision_problems(config),
         *_submission_size_problems(config),
         *_rate_problems(config),
     ]
@@ -100,50 +100,11 @@ def _unreadable(key: str, read: Callable[[], object]) -> Iterator[str]:
         yield f"{key}: {error}"
 
 
-def _recipe_problems(recipe: Recipe) -> Iterator[str]:
-    """Yield what is wrong with a recipe whose keys are each sound."""
-    kind, _, source = recipe.start.partition(":")
-    if kind == "file" and not Path(source).is_file():
-        yield f"start: {source!r} is no file"
-    silent = SILENT_LOSSES - ({"dice"} if recipe.dice_over == "all" else set())
-    if set(recipe.loss.terms) <= silent:
-        yield (
-            f"loss: {' and '.join(recipe.loss.terms)} alone says nothing about a class that a batch lacks, so the "
-            "network never learns to leave one empty; add a loss per pixel, such as {bce: 1, dice: 1}"
-        )
-    found = [f"augmentation: {line}" for line in augmentation_problems(recipe.steps)]
-    yield from found or _view_problems(recipe)
-    yield from _batch_problems(recipe)
-    yield from _schedule_problems(recipe)
-
-
-def _view_problems(recipe: Recipe) -> list[str]:
-    try:
-        variants_of(recipe)
-    except ValueError as error:
-        return [f"tta: {error}"]
-    return []
-
-
-def _batch_problems(recipe: Recipe) -> Iterator[str]:
-    """Yield that a device would see fewer images at once than a network can be trained on."""
-    size = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch)
-    if not accumulation_steps(recipe.batch, recipe.gpus, size):
-        divisor = recipe.gpus * max(MIN_MICRO_BATCH, min(size, recipe.batch // recipe.gpus))
-        yield (
-            f"batch: {recipe.batch} images on {recipe.gpus} device(s), at most {size} at once, leave fewer than "
-            f"{MIN_MICRO_BATCH} in a micro-batch; choose a multiple of {divisor}"
-        )
-
-
-def _schedule_problems(recipe: Recipe) -> Iterator[str]:
-    """Yield that a training would be stopped before its schedule has brought the learning rate down."""
-    if recipe.patience and recipe.schedule in FOR_ALL_EPOCHS:
-        yield (
-            f"patience: expected 0, got {recipe.patience}: a training that stops before the end of `schedule: "
-            f"{recipe.schedule}` leaves its last network unfinished, at a high learning rate; take "
-            "`schedule: plateau` to stop early"
-        )
+def _top_decision_problems(config: Config) -> Iterator[str]:
+    """Yield what the decision of experiments alone cannot ask for: they have no members that say whether."""
+    presence = config.decision.presence
+    if presence is not None and presence.classifiers is not None:
+        yield "decision.presence.classifiers: expected in the `decision` of an ensemble with `whether`, not of all"
 
 
 def _submission_size_problems(config: Config) -> Iterator[str]:

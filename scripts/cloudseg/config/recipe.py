@@ -4,24 +4,40 @@ The params of a job are a recipe without what stands at its default, and a job m
 Nothing here imports what a job would wait for: torch, OpenCV or pandas.
 """
 
+import itertools
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Tag, model_serializer, model_validator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic import AfterValidator, BeforeValidator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
+from pydantic_core import PydanticCustomError
 
 from cloudseg.config.fields import (
     BY_FORM,
-    PIXELS,
     Bool,
+    FrozenDict,
     Model,
     Pattern,
     Positive,
     Scalar,
-    Share,
     expected,
     freeze,
-    left_out,
     sorted_keys,
+)
+from cloudseg.config.recipe_parts import (
+    Average,
+    CanvasSize,
+    CutMix,
+    Epochs,
+    Fraction,
+    Head,
+    Loss,
+    LossPlanes,
+    MixUp,
+    Normalise,
+    Pseudo,
+    Schedule,
+    Stage,
+    Step,
+    Validation,
 )
 from cloudseg.config.size import Size
 
@@ -32,99 +48,18 @@ FOR_ALL_EPOCHS = ("cosine", "one_cycle")
 Start = Annotated[
     str,
     Pattern(
-        r"imagenet|none|file:[^{}<>*?]+|run:[a-z0-9]+/[0-9x]+/[a-z0-9_-]+",
-        "imagenet, none, file:PATH (without any of {}<>*?) or run:DECODER/SIZE/RECIPE, such as run:fpn/96x144/flips",
+        r"imagenet|none|file:[^{}<>*?]+|(run|network):[a-z0-9]+/[0-9x]+/[a-z0-9_-]+",
+        "imagenet, none, file:PATH (without any of {}<>*?), run:DECODER/SIZE/RECIPE or network:DECODER/SIZE/RECIPE, "
+        "such as run:fpn/96x144/flips",
     ),
 ]
-TransformName = Annotated[
-    str, Pattern(r"[A-Z][A-Za-z0-9]+", "the name of a transform of albumentations, such as HorizontalFlip")
-]
-CanvasSize = Annotated[Size, Pattern(PIXELS, "height x width in pixels, such as 700x1050")]
-OF_BYTES = "pixels are in 0..1, so divide numbers for 0..255 by 255"
-ChannelMean = Annotated[float, Scalar(ge=0, le=1, hint=OF_BYTES)]
-ChannelDeviation = Annotated[float, Scalar(gt=0, le=1, hint=OF_BYTES)]
 
-
-class Loss(Model):
-    """Weights of the terms of the loss, summed in float32."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    bce: Positive = left_out()
-    """Binary cross entropy per pixel and class."""
-    dice: Positive = left_out()
-    """Soft Dice per class over the batch; 0 for a class absent from the batch, so never alone."""
-    focal: Positive = left_out()
-    """Focal loss (Lin and others, 2017): cross entropy that counts easy pixels less."""
-    lovasz: Positive = left_out()
-    """Lovasz hinge (Berman and others, 2018), which follows the Jaccard index."""
-    tversky: Positive = left_out()
-    """Tversky loss (Salehi and others, 2017), 0.3 of false positives and 0.7 of false negatives; 0 for an absent class,
-    so never alone.
-    """
-
-    @model_validator(mode="before")
-    @classmethod
-    def _require_a_term(cls, value: Any) -> Any:
-        if value == {}:
-            raise PydanticKnownError("too_short", {"field_type": "Loss", "min_length": 1, "actual_length": 0})
-        return value
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """The weights of the terms that the loss has; the others are None."""
-        return {name: weight for name, weight in self if weight is not None}
-
-    @model_serializer
-    def _dump(self) -> dict[str, Any]:  # a float would be written as one
-        return self.terms
-
-
-class Step(Model):
-    """One transform of an augmentation. Its own arguments are as they were written; `model_extra` holds them."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(freeze)]] = Field(init=False)
-
-    name: TransformName
-    """Name of an albumentations transform."""
-    p: Share = left_out()
-    """Odds of being applied."""
-    transforms: Annotated[tuple["Step", ...], Field(min_length=1)] = left_out()
-    """What `OneOf`, `SomeOf` and `Sequential` choose from or apply: steps of the same form."""
-
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """The transform's own arguments: all but its name, its odds and its transforms."""
-        return dict(self.model_extra or {})
-
-    @model_serializer
-    def _dump(self) -> dict[str, Any]:
-        return {name: value for name, value in self if name in self.model_fields_set}
-
-
-class Normalise(Model):
-    """Mean and standard deviation of the encoder's training images, per channel (R, G, B), in 0..1; ImageNet's by
-    default.
-    """
-
-    mean: Annotated[tuple[ChannelMean, ...], Field(min_length=3, max_length=3)] = (0.485, 0.456, 0.406)
-    """Mean per channel."""
-    std: Annotated[tuple[ChannelDeviation, ...], Field(min_length=3, max_length=3)] = (0.229, 0.224, 0.225)
-    """Standard deviation per channel."""
-
-
-class Validation(Model):
-    """How masks are made to count the Dice of an epoch, at the training size. A recipe has numbers of its own, so that
-    a `decision` can be changed, or tuned, without training anew.
-    """
-
-    threshold: Annotated[float, Scalar(ge=0.001, le=1)] = 0.5
-    """A pixel is in from this probability on."""
-    min_area: Share | None = None
-    """Smallest area of a component that stays, as a share of the image; below it, a stray pixel in an empty plane costs
-    as much as a missed mask. 0.025 (4,594 of 350x525 pixels) for `demo` and `kaggle`, 0 for `source: path`.
-    """
+# Keys that came after the first records of trainings: a recipe that leaves them alone is written as it was then
+LATER = (
+    *("brightness", "loss_planes", "dice_smooth", "class_weights", "cutmix", "mixup", "stages", "average"),
+    *("optimiser", "momentum", "encoder_learning_rate", "layer_decay", "freeze_encoder", "pct_start"),
+    *("decoder_options", "head", "pseudo"),
+)
 
 
 class View(Model):
@@ -168,14 +103,27 @@ class Recipe(Model):
 
     start: Start = "imagenet"
     """Initial encoder weights: `imagenet`, `none` (random), `file:PATH` (safetensors), or `run:DECODER/SIZE/RECIPE`
-    (the encoder of that run of the same fold, last epoch).
+    (the encoder of that run of the same fold, last epoch); `network:DECODER/SIZE/RECIPE` takes its decoder, too, and
+    its last layer where the classes are the same.
+    """
+    brightness: Annotated[int, Scalar(ge=0, le=254)] | None = None
+    """Learn which pixels are brighter than this grey value, in place of the labels, on training and test images: a
+    network to start others from by `network:`, of one class, neither predicted nor scored.
     """
     loss: Loss = Loss(bce=1, dice=1)
-    dice_over: Literal["class", "all"] = "class"
-    """What the term `dice` is counted over in a batch: each class, and then the mean, or all classes and pixels
-    together (smp in 2019, with 1 above and below the line), where a large class counts more and an absent one counts,
-    too.
+    loss_planes: LossPlanes = "all"
+    """Which planes, each a class of an image, the loss teaches: `positive` leaves out those without a pixel of truth.
+    Such a network says where a class is and not whether it is there: make it a `where` member of an ensemble.
     """
+    class_weights: FrozenDict[str, Positive] | None = None
+    """Weight of each class in the loss, one number per class; only their ratios count."""
+    dice_over: Literal["class", "all", "plane"] = "class"
+    """What the term `dice` is counted over in a batch: each class, and then the mean; all classes and pixels together
+    (smp in 2019, with 1 above and below the line), where a large class counts more and an absent one counts, too; or
+    each plane, a class of an image, and then the mean.
+    """
+    dice_smooth: Annotated[float, Scalar(ge=0)] | None = None
+    """What the term `dice` adds above and below the line, in pixels; null is 1 for `dice_over: all` and else 0."""
     loss_grid: Literal["input", "submission"] = "input"
     """Where the loss is computed, on the network's own grid or on logits resized to the submission grid."""
     augmentation: tuple[Step, ...] = (
@@ -184,6 +132,8 @@ class Recipe(Model):
         Step(name="RandomBrightnessContrast", p=0.5),
     )
     """Transforms in order, each an albumentations name, its odds `p` and its own arguments."""
+    cutmix: CutMix | None = None
+    mixup: MixUp | None = None
     canvas: CanvasSize | None = None
     """Size at which training images are augmented before they are resized to the training size; null augments at the
     training size.
@@ -202,16 +152,32 @@ class Recipe(Model):
     """Devices of one machine that share each batch, one process each. Without GPUs (`device: cpu`, `--resources gpu=0`)
     as many processes share the CPU.
     """
-    epochs: Annotated[int, Scalar(ge=1)] = 30
+    epochs: Epochs = 30
     """Passes over the training images."""
+    stages: Annotated[tuple[Stage, ...], Field(min_length=2)] | None = None
+    """Parts of the training, one after the other, with a loss, learning rate, size or augmentation of their own."""
+    optimiser: Literal[
+        "adamw", "adam", "adamax", "nadam", "radam", "rmsprop", "sgd", "adagrad", "adadelta", "adafactor"
+    ] = "adamw"
+    """Optimiser of torch; where it can, it decays weights apart from the gradient, as AdamW does."""
+    momentum: Annotated[float, Scalar(ge=0, lt=1)] | None = None
+    """Momentum of `sgd` (null is 0.9, with Nesterov's step) and `rmsprop` (null is 0)."""
     learning_rate: Positive = 0.001
-    """Peak learning rate of AdamW."""
+    """Peak learning rate of the optimiser."""
+    encoder_learning_rate: Positive | None = None
+    """Peak learning rate of the encoder; null is `learning_rate`."""
+    layer_decay: Fraction | None = None
+    """What the learning rate is multiplied by from each stage of the encoder to the one before, from the last on."""
+    freeze_encoder: Epochs | None = None
+    """Epochs, from the first on, in which the encoder does not change, its norms' statistics included."""
     weight_decay: Annotated[float, Scalar(ge=0)] = 0.01
-    """Decoupled weight decay of AdamW."""
+    """Weight decay of the optimiser; norms and biases have none."""
     warmup: Annotated[float, Scalar(ge=0)] = 1
     """Epochs of linear warm-up before the schedule; `one_cycle` has a warm-up of its own."""
-    schedule: Literal["cosine", "constant", "one_cycle", "plateau"] = "cosine"
+    schedule: Schedule = "cosine"
     """How the learning rate goes on after the warm-up."""
+    pct_start: Fraction | None = None
+    """Share of the training in which `one_cycle` raises the learning rate; null is 0.3."""
     plateau_patience: Annotated[int, Scalar(ge=0)] = 2
     """Epochs without a better one that `plateau` endures; it lowers the learning rate after one more."""
     plateau_factor: Annotated[float, Scalar(gt=0, lt=1)] = 0.5
@@ -224,8 +190,10 @@ class Recipe(Model):
     """Stop after so many epochs without a better one; 0 never stops early. With `cosine` and `one_cycle`, which end at
     a learning rate of 0, it must be 0.
     """
-    best_by: Literal["dice", "loss"] = "dice"
-    """What chooses the `best` epoch, and what `patience` and `plateau` wait for, on the validation fold."""
+    best_by: Literal["dice", "loss", "dice_nonempty"] = "dice"
+    """What chooses the `best` epoch, and what `patience` and `plateau` wait for, on the validation fold;
+    `dice_nonempty` is the Dice of the planes that hold truth.
+    """
     validation: Validation = Validation()
     precision: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network. `auto` is bf16 on GPUs and CPUs that compute in it (AMX, AVX512_BF16), else fp16 on
@@ -235,6 +203,13 @@ class Recipe(Model):
     """Decay per step of a moving average of the weights, which is then validated and kept in their place, such as
     0.999.
     """
+    average: Average | None = None
+    decoder_options: FrozenDict[str, Annotated[Any, AfterValidator(freeze)]] | None = None
+    """Arguments of the decoder in segmentation-models-pytorch, such as {decoder_attention_type: scse}, and our own
+    `finest_level: false` of `fpn`, which leaves the finest level out of its sum.
+    """
+    head: Head | None = None
+    pseudo: Pseudo | None = None
     channels_last: Bool = True
     """Lay pixels out with their channels together in training; most networks are faster so."""
     compile: Bool = False
@@ -254,6 +229,50 @@ class Recipe(Model):
     def steps(self) -> list[dict[str, Any]]:
         """The augmentation in plain values, as the tables of albumentations take it."""
         return self.model_dump(mode="json", include={"augmentation"})["augmentation"]
+
+    @property
+    def soft_targets(self) -> bool:
+        """Whether targets lie between 0 and 1: blended masks, or probabilities."""
+        return self.mixup is not None or (self.pseudo is not None and self.pseudo.soft)
+
+    def stage_at(self, epoch: int) -> "Recipe":
+        """Return what an epoch, from 1, goes by: the recipe with the numbers of its stage.
+
+        Examples
+        --------
+        >>> recipe = Recipe(epochs=3, stages=[{"epochs": 2}, {"epochs": 1, "learning_rate": 0.0001}])
+        >>> [recipe.stage_at(epoch).learning_rate for epoch in (1, 2, 3)], recipe.stage_at(3).epochs
+        ([0.001, 0.001, 0.0001], 1)
+        """
+        stage = self._stage(epoch)
+        return self if stage is None else self.model_copy(update={"stages": None, **stage.changes})
+
+    def stage_start(self, epoch: int) -> int:
+        """Return how many epochs come before the stage of an epoch, from 1.
+
+        Examples
+        --------
+        >>> recipe = Recipe(epochs=3, stages=[{"epochs": 2}, {"epochs": 1}])
+        >>> [recipe.stage_start(epoch) for epoch in (1, 2, 3)], Recipe().stage_start(3)
+        ([0, 0, 2], 0)
+        """
+        ends = itertools.accumulate(stage.epochs for stage in self.stages or ())
+        return max((end for end in ends if end < epoch), default=0)
+
+    def stage_size(self, epoch: int) -> Size | None:
+        """Return the size that images are trained at in an epoch, from 1, if it is not the training size."""
+        stage = self._stage(epoch)
+        return stage and stage.size
+
+    def _stage(self, epoch: int) -> Stage | None:
+        ends = itertools.accumulate(stage.epochs for stage in self.stages or ())
+        return next((stage for stage, end in zip(self.stages or (), ends, strict=True) if epoch <= end), None)
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what came later and is left alone, so that records and digests of old recipes stay as they are."""
+        alone = {name for name in LATER if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in dump(self).items() if name not in alone}
 
     def canonical(self, *keys: str) -> dict[str, Any]:
         """Return the params that make this recipe again: keys sorted, what stands at its default left out.

@@ -38,7 +38,15 @@ def smoke_config(config: Config) -> Config:
 
 
 def _smoke_recipe(recipe: Recipe) -> Recipe:
-    return recipe.model_copy(update={**RECIPE, "batch": max(BATCH, MIN_MICRO_BATCH * recipe.gpus)})
+    small = {**RECIPE, "batch": max(BATCH, MIN_MICRO_BATCH * recipe.gpus)}
+    if recipe.stages:  # without their sizes, which may be larger than the small images
+        stages = (stage.model_copy(update={"epochs": 1, "warmup": None, "size": None}) for stage in recipe.stages)
+        small |= {"stages": tuple(stages), "epochs": len(recipe.stages)}
+    if recipe.average:
+        small["average"] = recipe.average.model_copy(update={"epochs": 2})
+    if recipe.freeze_encoder:
+        small["freeze_encoder"] = 1
+    return recipe.model_copy(update=small)
 
 
 def smoke_size(size: Size, smallest: int) -> Size:

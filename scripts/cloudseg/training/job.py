@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from cloudseg.config.batching import micro_batch_size
+from cloudseg.config.fold_names import ALL, Fold, parse_fold_name
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
+from cloudseg.training.all_images import epochs_on_all_images, recipe_on_all_images
 from cloudseg.training.finished import FinishedTraining, decisive
 
 
@@ -21,7 +23,7 @@ class TrainingJob:
     encoder, decoder : names of smp.
     pixels : pixel store of the training size.
     folds : table with the columns ``image`` and ``fold``; the images of ``fold`` validate.
-    fold : from 0.
+    fold : from 0; ``"all"`` trains on all images and validates on none.
     weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
         fold starts from the same network.
     recipe : a recipe of the config.
@@ -44,7 +46,7 @@ class TrainingJob:
     decoder: str
     pixels: str | Path
     folds: str | Path
-    fold: int
+    fold: Fold
     weights: str | Path
     recipe: Recipe
     outputs: Mapping[str, str | Path]
@@ -69,12 +71,15 @@ class TrainingJob:
         """Return the training that a job of the rule ``train`` asks for."""
         wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
         recipe, submission_size = Recipe(**params.recipe), params.get("submission_size")
+        fold, _ = parse_fold_name(wildcards.fold)
+        if fold == ALL:
+            recipe = recipe_on_all_images(recipe, epochs_on_all_images(recipe, inputs.fold_runs))
         return cls(
             encoder=wildcards.encoder,
             decoder=wildcards.decoder,
             pixels=inputs.pixels,
             folds=inputs.folds,
-            fold=int(wildcards.fold),
+            fold=fold,
             weights=inputs.weights,
             recipe=recipe,
             outputs=dict(snakemake.output.items()),

@@ -30,12 +30,14 @@ def test_every_optional_key_has_a_default_or_belongs_to_a_choice():
     optional = {
         key.replace("ensembles.{name}.decision", "decision")
         for key in without - required
-        if not key.startswith("recipes.{name}.loss.") and ".presence.score" not in key
+        if ".loss." not in key and ".presence.score" not in key and ".stages[].augmentation[]." not in key
     }
     assert optional == {
         "recipes.{name}.augmentation[].name",
         "recipes.{name}.augmentation[].p",
         "recipes.{name}.augmentation[].transforms",
+        "recipes.{name}.stages[].epochs",
+        "recipes.{name}.pseudo.ensemble",
         "recipes.{name}.tta[].view",
         "ensembles.{name}.members",
         "ensembles.{name}.members[].query",
