@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 FOLDS = "<results>/dataset/folds.tsv"
+SPLIT_FACTS = "<results>/dataset/split.json"
 TRAIN_IMAGES = "<results>/dataset/train.tsv"
 SHIFT_SCORES = "<results>/report/shift/scores.tsv"
 

@@ -113,6 +113,18 @@ from cloudseg.workflow.plan import Plan
             setting("class_rates", {"Fish": 0.5, "Flour": 0.5}),
             "class_rates: expected one number per class (Fish, Flower, Gravel, Sugar), got Fish, Flour",
         ),
+        (setting("folds.groups", "^(scene"), "folds.groups: no regular expression: missing ), unterminated subpattern"),
+        (setting("folds.groups", "^(scene"), "in '^(scene'; to name a column of a table, give the table as `folds.ta"),
+        (setting("folds.groups", 7), "folds.groups: expected text or null, got 7 (put it in quotes: '7')"),
+        (setting("folds.table", "a.tsv"), "folds.table: says nothing without `folds.groups`"),
+        (setting("folds", {"groups": "day", "table": "/no.tsv"}), "folds.table: /no.tsv: cannot be read (No such file"),
+        (setting("folds.file", "/no.tsv"), "folds.file: /no.tsv: cannot be read (No such file"),
+        (setting("folds.file", "a{x}.tsv"), "folds.file: expected a file without any of {}<>*? in its name"),
+        (
+            setting("folds", {"file": "/no.tsv", "stratify_by": "shift"}),
+            "folds.stratify_by: expected labels, got shift: `folds.file` says which image is in which fold",
+        ),
+        (setting("dataset.exclude", "/no.txt"), "dataset.exclude: /no.txt: cannot be read (No such file"),
         (
             setting("class_rates", {}),
             "class_rates: expected one number per class (Fish, Flower, Gravel, Sugar), got none",
