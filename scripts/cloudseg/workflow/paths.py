@@ -70,6 +70,11 @@ def ensemble_file(ensemble: str, file: str) -> str:
     return f"<ensembles>/{ensemble}/{file}"
 
 
+def pseudo_labels(ensemble: str, recipe: str, size: str, fold: int | str) -> str:
+    """Return the store of the labels that an ensemble makes of test images for the trainings of a fold."""
+    return ensemble_file(ensemble, f"pseudo/{recipe}/{size}-fold{fold}.zarr")
+
+
 def black_store(split: str, grey: int) -> str:
     """Return the store of what is black in the images of a split (train or test), up to a grey value."""
     return f"<results>/dataset/black-{split}-{grey}.zarr"
