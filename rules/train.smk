@@ -40,10 +40,10 @@ rule train:
         folds="<results>/dataset/folds.tsv",
         weights=of_run("initial_weights"),
     output:
-        best="<run>/best.safetensors",
-        last="<run>/last.safetensors",
-        history="<run>/history.tsv",
-        run="<run>/run.json",
+        best="<run_without_average>/best.safetensors",
+        last="<run_without_average>/last.safetensors",
+        history="<run_without_average>/history.tsv",
+        run="<run_without_average>/run.json",
     log:
         "<run>/train.log",
     benchmark:
@@ -62,6 +62,15 @@ rule train:
         code=CODE["training"],
     script:
         "../scripts/train.py"
+
+
+use rule train as train_average with:
+    output:
+        best="<run_with_average>/best.safetensors",
+        last="<run_with_average>/last.safetensors",
+        average="<run_with_average>/average.safetensors",
+        history="<run_with_average>/history.tsv",
+        run="<run_with_average>/run.json",
 
 
 rule probe_one:

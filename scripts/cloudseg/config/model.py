@@ -180,8 +180,8 @@ class EnsembleEntry(Model):
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
     """
-    checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
-    """Which checkpoints of each run take part."""
+    checkpoints: Annotated[tuple[Literal["best", "last", "average"], ...], Field(min_length=1), *UNIQUE] = ("best",)
+    """Which checkpoints of each run take part; `average` of recipes that keep one."""
     allow_squeezed: Bool = False
     """Blend stores, too, whose probabilities look like a sigmoid of a sigmoid."""
     sharpen: Positive | None = None

@@ -17,6 +17,7 @@ from cloudseg.report.pictures import jpeg, outlined
 from cloudseg.storage import stores
 from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, bits_to_planes
+from cloudseg.training.data.images import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,9 @@ def augmented_samples(
     classes, (_, height, whole) = list(group.attrs["classes"]), group["mask"].shape
     size = (max(1, round(height * width / whole)), width)
     rows = _spread(group["mask"], images)
-    plain = SegmentationDataset(pixels, rows, size=size)
-    changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe.steps), seed=seed, size=size)
+    plain = SegmentationDataset(LabelledImages(pixels, rows), size=size)
+    transform = build_transform(recipe.steps)
+    changed = SegmentationDataset(LabelledImages(pixels, rows), transform=transform, seed=seed, size=size)
     grey = CHANNELS[recipe.channels] == 1
     tiles = [
         [

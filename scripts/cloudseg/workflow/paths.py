@@ -1,5 +1,8 @@
 """Where files lie that more than one rule or module names, with Snakemake's path variables unresolved."""
 
+import re
+from collections.abc import Collection
+
 FOLDS = "<results>/dataset/folds.tsv"
 TRAIN_IMAGES = "<results>/dataset/train.tsv"
 SHIFT_SCORES = "<results>/report/shift/scores.tsv"
@@ -30,6 +33,25 @@ def run_folder(encoder: str, decoder: str, size: str, recipe: str, fold: int | s
     ('<results>/runs/resnet34/fpn/x4/quick/fold0', '<results>/runs/resnet34/fpn/x4/quick/fold0-seed7')
     """
     return f"<results>/runs/{encoder}/{decoder}/{size}/{recipe}/fold{fold}"
+
+
+def runs_of(decoders: Collection[str] | None = None, recipes: Collection[str] | None = None) -> str:
+    """Return the folder of runs of some decoders and recipes alone, as the pattern of an output; None takes any.
+
+    Constraints stand in the path: Snakemake does not apply those of a rule to wildcards within a path variable.
+
+    Examples
+    --------
+    >>> runs_of(["fpn", "unet"], [])
+    '<results>/runs/{encoder}/{decoder,fpn|unet}/{size}/{recipe,(?!)}/fold{fold}'
+    """
+    wildcards = "{decoder" + _among(decoders) + "}", "{recipe" + _among(recipes) + "}"
+    return "<results>/runs/{{encoder}}/{}/{{size}}/{}/fold{{fold}}".format(*wildcards)
+
+
+def _among(names: Collection[str] | None) -> str:
+    """Return the constraint of a wildcard to some names; of none, nothing matches."""
+    return "" if names is None else f",{'|'.join(map(re.escape, sorted(names))) or '(?!)'}"
 
 
 def pixel_store(split: str, size: str) -> str:

@@ -12,6 +12,7 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import starting_seed
 from cloudseg.dataset.contents import digest_files
 from cloudseg.errors import ConfigError
+from cloudseg.storage.class_values import values_path
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import (
@@ -22,9 +23,7 @@ from cloudseg.workflow.dataset import (
     estimated_pixels,
     scales,
 )
-from cloudseg.workflow.sheet import RunKey, keys_of_row
-
-CHECKPOINTS = 2  # best and last
+from cloudseg.workflow.sheet import RunKey, gives_masks, gives_values, keys_of_row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +179,15 @@ class Prediction:
         return paths.pixel_store("test" if self.split == "test" else "train", self.run.key.size)
 
     @property
+    def stores(self) -> list[str]:
+        """The stores that it makes of the checkpoints, in the folder of the run: of planes, and of values."""
+        run = self.run
+        planes = [f"{checkpoint}-{self.split}.zarr" for checkpoint in run.recipe.checkpoints]
+        masks = planes if gives_masks(run.key, run.recipe) else []
+        values = [values_path(path).name for path in planes] if gives_values(run.key, run.recipe) else []
+        return [*masks, *values]
+
+    @property
     def folds(self) -> str | list[str]:
         """The table that says which images validate; no input where test images are predicted."""
         return [] if self.split == "test" else paths.FOLDS
@@ -197,19 +205,19 @@ class Prediction:
 
     @property
     def megabytes(self) -> int:
-        """About how many MB the stores of both checkpoints take."""
-        return self.run.dataset.probability_megabytes(CHECKPOINTS * self.images)
+        """About how many MB the stores of its checkpoints take."""
+        return self.run.dataset.probability_megabytes(len(self.run.recipe.checkpoints) * self.images)
 
     @property
     def work(self) -> Work:
-        """What the prediction has to do: both checkpoints see every view of every image."""
+        """What the prediction has to do: its checkpoints see every view of every image."""
         recipe = self.run.recipe
         megapixels = estimated_megapixels(self.run.key.size)
         areas = [scale**2 for scale in scales(recipe)]
         return Work(
             images=self.images,
-            masks=CHECKPOINTS * self.images * len(self.run.dataset.classes),
-            megapixels=CHECKPOINTS * self.images * sum(areas) * megapixels,
+            masks=len(recipe.checkpoints) * self.images * len(self.run.dataset.classes),
+            megapixels=len(recipe.checkpoints) * self.images * sum(areas) * megapixels,
             megapixels_at_once=micro_batch_size(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
 
