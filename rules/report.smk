@@ -94,7 +94,9 @@ rule leaderboard:
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
         experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),
-        ensembles=page_params(leaderboard_ensembles(PLAN.config.ensembles)),
+        ensembles=page_params(
+            leaderboard_ensembles(PLAN.config.ensembles, PLAN.ensembles)
+        ),
         posted=PLAN.public_scores,
         class_rates=PLAN.dataset.class_rates,
         code=CODE["report"],

@@ -1,4 +1,5 @@
 # Networks: their initial weights, one training per encoder, decoder, size, recipe and fold, and what it takes.
+# `fold` may be that of a replicate (0-seed7), or `all`.
 
 
 rule weights:
@@ -23,15 +24,17 @@ rule weights:
     params:
         source=of_initial_weights("source"),
         contents=of_initial_weights("contents"),
-        seed=PLAN.seed,
+        seed=of_initial_weights("seed"),
         code=CODE["training"],
     script:
         "../scripts/weights.py"
 
 
 rule train:
-    """Train one network on all folds but one."""
+    """Train one network on all folds but one, or on all."""
     input:
+        # No empty inputs: a new name alone would be another plan for every training
+        unpack(of_run("further_inputs")),
         pixels="<results>/dataset/train/{size}.zarr",
         canvas=of_run("canvas_store"),
         folds="<results>/dataset/folds.tsv",
@@ -54,7 +57,7 @@ rule train:
     params:
         recipe=of_run("training_recipe"),
         submission_size=of_run("loss_size"),
-        seed=PLAN.seed,
+        seed=of_run("seed"),
         threads=PLAN.threads,
         code=CODE["training"],
     script:

@@ -34,6 +34,7 @@ def config_problems(config: Config) -> list[str]:
             for name, entry in config.ensembles.items()
             for line in ensemble_problems(entry, entry.decision or config.decision, of_members=config.decision)
         ),
+        *_top_decision_problems(config),
         *_submission_size_problems(config),
         *_rate_problems(config),
     ]
@@ -67,6 +68,13 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield f"dataset.root: {root!r} is no folder; give the one that holds train.csv"
     for name in sorted(RESERVED_NAMES & set(config.dataset.classes)):
         yield f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise"
+
+
+def _top_decision_problems(config: Config) -> Iterator[str]:
+    """Yield what the decision of experiments alone cannot ask for: they have no members that say whether."""
+    presence = config.decision.presence
+    if presence is not None and presence.classifiers is not None:
+        yield "decision.presence.classifiers: expected in the `decision` of an ensemble with `whether`, not of all"
 
 
 def _submission_size_problems(config: Config) -> Iterator[str]:

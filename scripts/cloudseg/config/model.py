@@ -24,6 +24,7 @@ from cloudseg.config.fields import (
     expected,
     left_out,
 )
+from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import Size
@@ -65,6 +66,7 @@ TrainingSize = Annotated[
         "height x width in pixels, such as 384x576, or xN, the original size divided by N, such as x4",
     ),
 ]
+Seed = Annotated[int, Scalar(ge=0, le=2**32 - 1)]
 
 
 class Dataset(Model):
@@ -170,6 +172,10 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
+    seeds: Annotated[tuple[Annotated[int, Scalar(ge=0, le=2**32 - 1)], ...], Field(min_length=1), *UNIQUE] | None = None
+    """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
+    `seed`); rule `ablation` shows how far they spread.
+    """
     search: SearchEntry | None = None
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
@@ -200,7 +206,7 @@ class Config(JobConfig):
     in place of the contest's), 3 epochs, batches of 4, sizes divided by 8 where that leaves 32 pixels or more, random
     weights for encoders without a file at hand. Results go to `results/{name}-smoke`, the submission as well.
     """
-    seed: Annotated[int, Scalar(ge=0, le=2**32 - 1)] = 2019
+    seed: Seed = 2019
     """Seed of the demo images, the folds, the initial weights, the augmentation and the order of the batches."""
     threads: Annotated[int, Scalar(ge=1, le=64)] = 1
     """Numerical threads of a job. One and two threads give different weights, each of them repeatable."""
@@ -246,11 +252,17 @@ class Config(JobConfig):
     """Table of the scores that the contest gave, filled in by hand; looked for like `experiments`, and may be missing.
     """
     baseline: str | None = None
-    """The ensemble that rule `ablation` compares the others with; null is that of `submission`."""
+    """The ensemble that rule `ablation` compares the others with, also one with `seeds`; null is that of `submission`.
+    """
     submission: str
     """The ensemble that feeds the `submission.csv` at the top."""
     pathvars: FrozenDict[str, Any] = left_out()
     """Snakemake path variables to override, for use as a module."""
+
+
+def _or_left_out(default: Any) -> BeforeValidator:
+    """Take an empty cell for one that is left out."""
+    return BeforeValidator(lambda cell: default if cell == "" else cell)
 
 
 class ExperimentRow(Model):
@@ -268,10 +280,24 @@ class ExperimentRow(Model):
     """Name of a recipe of the config."""
     folds: Annotated[int, Scalar(ge=1)]
     """How many folds of the split are trained, from the first on."""
+    seed: Annotated[Seed | None, _or_left_out(None)] = None
+    """Train a replicate: the same folds, with another seed than the config's for all that a training draws. Such rows
+    tell how much of a difference is chance.
+    """
+    full: Annotated[Bool, _or_left_out(False)] = False
+    """Train on all images, too, for the median of the folds' best epochs. That run has no out-of-fold score; it joins
+    its folds where test images are blended.
+    """
     note: str = ""
     """Free text."""
 
     @property
-    def experiment(self) -> tuple[str, str, str, str]:
-        """What tells experiments apart: encoder, decoder, size and recipe."""
-        return self.encoder, self.decoder, self.size, self.recipe
+    def experiment(self) -> tuple[str, ...]:
+        """What tells experiments apart: encoder, decoder, size and recipe, and the seed of a replicate."""
+        return experiment_words(self.encoder, self.decoder, self.size, self.recipe, self.seed)
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """Its cells as plain values; what asks for no replicate and no further run is left out, as in older sheets."""
+        off = {"seed": self.seed is None, "full": not self.full}
+        return self.model_dump(mode="json", exclude={name for name, is_off in off.items() if is_off})

@@ -3,15 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from cloudseg.config.batching import micro_batch_size
+from cloudseg.config.fold_names import ALL, Fold, parse_fold_name
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
+from cloudseg.training.all_images import epochs_on_all_images, recipe_on_all_images
 from cloudseg.training.finished import FinishedTraining, decisive
-
-ALL = "all"  # the fold of a training on all images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class TrainingJob:
     decoder: str
     pixels: str | Path
     folds: str | Path
-    fold: int | Literal["all"]
+    fold: Fold
     weights: str | Path
     recipe: Recipe
     outputs: Mapping[str, str | Path]
@@ -92,12 +92,15 @@ class TrainingJob:
         """Return the training that a job of the rule ``train`` asks for."""
         wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
         recipe, submission_size = Recipe(**params.recipe), params.get("submission_size")
+        fold, _ = parse_fold_name(wildcards.fold)
+        if fold == ALL:
+            recipe = recipe_on_all_images(recipe, epochs_on_all_images(recipe, inputs.fold_runs))
         return cls(
             encoder=wildcards.encoder,
             decoder=wildcards.decoder,
             pixels=inputs.pixels,
             folds=inputs.folds,
-            fold=ALL if wildcards.fold == ALL else int(wildcards.fold),
+            fold=fold,
             weights=inputs.weights,
             recipe=recipe,
             outputs=dict(snakemake.output.items()),

@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import ConfigDict, ValidationError
 
 from cloudseg.config.fields import Model
+from cloudseg.config.fold_names import Fold
 from cloudseg.storage import files
 
 # Nothing said so in the first records, and this was the number then
@@ -83,7 +84,7 @@ class RunRecord(_Part):
 
     encoder: str
     decoder: str
-    fold: int
+    fold: Fold
     recipe: dict[str, Any]
     """What the training went by, with all defaults; without `start`, which `weights` tells, and `tta`, which prediction
     goes by. Another version of this code may know other keys.

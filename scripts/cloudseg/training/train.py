@@ -62,13 +62,13 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
             started = time.perf_counter()
             train_loss, learning_rate = _train_epoch(job, group, data, trainer, progress)
             stopwatch.training.append(time.perf_counter() - started)
-            valid_loss, dice = validate(trainer, data, group)
+            valid = validate(trainer, data, group, job.recipe.best_by)
             progress.add(
                 trainer.eval_model.network,
                 learning_rate=learning_rate,
                 train_loss=train_loss,
-                valid_loss=progress.require_finite(valid_loss, "validation"),
-                dice=dice,
+                valid_loss=progress.require_finite(valid.loss, "validation"),
+                dice=valid.dice,
                 seconds=time.perf_counter() - started,
             )
             stopwatch.epochs.append(time.perf_counter() - started)

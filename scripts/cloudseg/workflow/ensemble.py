@@ -9,9 +9,11 @@ from typing import Any
 
 from cloudseg.config.decision import DecisionEntry
 from cloudseg.config.defaults import GRID
+from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.config.messages import refuse
 from cloudseg.config.model import EnsembleEntry, Query, SearchEntry
 from cloudseg.config.names import nearest
+from cloudseg.config.replicates import without_seed
 from cloudseg.config.sheet import experiment_name
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
@@ -31,7 +33,8 @@ class Member:
 
     key: RunKey
     checkpoint: str  # best or last
-    test_weight: float  # its experiment's weight, shared among the experiment's folds and checkpoints
+    # Its experiment's weight, shared among the experiment's runs and checkpoints: one on all images counts as a fold
+    test_weight: float
     valid_weight: float  # shared among the checkpoints alone: one fold of an experiment has not seen an image
 
     @property
@@ -40,8 +43,8 @@ class Member:
         return self.key.folder.removeprefix("<results>/runs/")
 
     @property
-    def fold(self) -> int:
-        """The fold that the run did not see."""
+    def fold(self) -> Fold:
+        """The fold that the run did not see; all of one that has seen every image."""
         return self.key.fold
 
     def store(self, split: str) -> str:
@@ -130,8 +133,11 @@ class Ensemble:
 
     @property
     def member_decision_rule(self) -> dict[str, Any]:
-        """How the members are decided when they are compared with the ensemble: as it is, not sharpened."""
-        return decision_rule(self.decision, self.dataset, None)
+        """How the members are decided when they are compared with the ensemble: as it is, not sharpened, no heads."""
+        rule = decision_rule(self.decision, self.dataset, None)
+        if "presence" in rule:
+            rule["presence"].pop("classifiers", None)
+        return rule
 
     @property
     def fixed_min_sizes(self) -> list[int]:
@@ -156,8 +162,17 @@ class Ensemble:
         """Of each experiment, the folds from the first to the last that takes part."""
         folds: dict[tuple[str, ...], int] = {}
         for member in self.all_members:
-            folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), member.fold + 1)
+            last = 0 if member.fold == ALL else member.fold + 1
+            folds[member.key.experiment] = max(folds.get(member.key.experiment, 0), last)
         return folds
+
+    @property
+    def unscored(self) -> str | None:
+        """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
+        if not self.sheet.has_full:
+            return None
+        unscored = sum(member.fold == ALL for member in self.all_members)
+        return f"{unscored} of {len(self.all_members)}" if unscored else None
 
     def decision_of(self, member: Member) -> str:
         """Return the file of the decision that a member has in its own row of the leaderboard."""
@@ -383,9 +398,10 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
             ensembles[name] = _ensemble(dataset, sheet, name, chosen, whether, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
-    for key in ("submission", "baseline"):
-        if (named := getattr(config, key)) is not None and named not in config.ensembles:
-            lines.append(f"{key}: no ensemble {named!r}{nearest(named, config.ensembles)}")
+    known = {"submission": list(config.ensembles), "baseline": [*map(without_seed, config.ensembles)]}
+    for key, names in known.items():
+        if (named := getattr(config, key)) is not None and named not in names:
+            lines.append(f"{key}: no ensemble {named!r}{nearest(named, names)}")
     refuse(lines)
     return ensembles
 
@@ -399,7 +415,7 @@ def _groups(queries: Sequence[Query] | None, columns: dict[str, Any], keys: Sequ
     if len(set(selected)) < len(selected):
         twice = next(key for key in selected if selected.count(key) > 1)
         raise ConfigError(
-            f"one run is selected twice: {'/'.join(map(str, twice))}; make the queries exclude each other"
+            f"one run is selected twice: {'/'.join([*twice[:4], twice.fold_name])}; make the queries exclude each other"
         )
     return groups
 
@@ -448,15 +464,16 @@ def _common_folds(*roles: Sequence[RunGroup]) -> tuple[int, ...]:
     for role, groups in enumerate(roles):
         for key in (key for group in groups for key in group.runs):
             # The folds of one role say nothing of images that are out of fold for the other
-            trained.setdefault((role, key.experiment), set()).add(key.fold)
+            folds = trained.setdefault((role, key.experiment), set())
+            folds |= {key.fold} - {ALL}
     return tuple(sorted(set.intersection(*trained.values())))
 
 
 def _members(groups: Sequence[RunGroup], checkpoints: Sequence[str]) -> tuple[Member, ...]:
     """Share each experiment's weight among the stores that are blended; sorted, so that row order is no change.
 
-    A test image is blended from all folds of an experiment, a validation image from the one fold that has not seen it,
-    and on both the experiment weighs the same: what the queries that select some of its folds give it, summed.
+    A test image is blended from all runs of an experiment, a validation image from the one fold that has not seen it,
+    and on both the experiment weighs the same: what the queries that select some of its runs give it, summed.
     """
     weights: dict[tuple[str, ...], float] = {}
     shares: dict[RunKey, float] = {}

@@ -22,12 +22,12 @@ def path_variables(name: str) -> dict[str, str]:
 
 
 def run_folder(encoder: str, decoder: str, size: str, recipe: str, fold: int | str) -> str:
-    """Return the folder of a run.
+    """Return the folder of a run; `fold` may be that of a replicate, or all.
 
     Examples
     --------
-    >>> run_folder("resnet34", "fpn", "x4", "quick", 0)
-    '<results>/runs/resnet34/fpn/x4/quick/fold0'
+    >>> run_folder("resnet34", "fpn", "x4", "quick", 0), run_folder("resnet34", "fpn", "x4", "quick", "0-seed7")
+    ('<results>/runs/resnet34/fpn/x4/quick/fold0', '<results>/runs/resnet34/fpn/x4/quick/fold0-seed7')
     """
     return f"<results>/runs/{encoder}/{decoder}/{size}/{recipe}/fold{fold}"
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.checks import folder_problems
+from cloudseg.config.fold_names import ALL, PATTERN
 from cloudseg.config.messages import refuse
 from cloudseg.config.model import Config, Dataset
 from cloudseg.config.names import nearest
 from cloudseg.config.reading import config_as_read, read_config
+from cloudseg.config.replicates import without_seed
 from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
@@ -82,8 +84,8 @@ class Plan:
         return AugmentedRecipe(self.dataset, recipe)
 
     def run(self, encoder: str, decoder: str, size: str, recipe: str, fold: str | int = 0) -> Run:
-        """Return a run."""
-        return Run(self.dataset, RunKey(encoder, decoder, size, recipe, int(fold)))
+        """Return a run; `fold` may be that of a replicate, or all."""
+        return Run(self.dataset, RunKey.of_wildcards(encoder, decoder, size, recipe, str(fold)))
 
     def prediction(self, *, split: str, **run: str) -> Prediction:
         """Return the prediction of a run for a split."""
@@ -145,7 +147,7 @@ class Plan:
             **{name: self.sheet.alternatives(name) for name in KEY},
             "size": self.sheet.alternatives("size", *self.dataset.canvases),
             "start": "|".join(map(re.escape, sorted(starts))),
-            "fold": r"\d+",
+            "fold": PATTERN,
             # Not the names: Snakemake searches the text of a pattern for every path, and there may be thousands
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last",
@@ -179,7 +181,8 @@ class Plan:
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
         tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
-        tested = [key.wildcards for key in sorted(tested_keys)]
+        scored = [key.wildcards for key in self.sheet.keys if key.fold != ALL]
+        tested = [key.wildcards for key in sorted(tested_keys, key=RunKey.order)]
         sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
         once: list[dict[str, str]] = [{}]
         return {
@@ -191,7 +194,7 @@ class Plan:
             "truth": once,
             "weights": [{"encoder": encoder, "start": start} for encoder, start in self.starts],
             "train": runs,
-            "predict": [run | {"split": "valid"} for run in runs] + [run | {"split": "test"} for run in tested],
+            "predict": [run | {"split": "valid"} for run in scored] + [run | {"split": "test"} for run in tested],
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
             + [{"ensemble": name, "split": "test"} for name in wanted],
             **self._further_jobs(wanted),
@@ -260,6 +263,14 @@ class Plan:
     def compared_blends(self) -> list[list[str]]:
         """What makes the blends of these ensembles more than a mean."""
         return [self.ensembles[name].blended_by for name in self.compared]
+
+    @property
+    def compared_histories(self) -> list[list[str]]:
+        """The histories of the runs of each, where some are replicates, so that it is told what an epoch takes."""
+        if all(without_seed(name) == name for name in self.compared):
+            return [[] for _ in self.compared]
+        runs = ({member.key.folder for member in self.ensembles[name].all_members} for name in self.compared)
+        return [[f"{folder}/history.tsv" for folder in sorted(folders)] for folders in runs]
 
     @property
     def compared_notes(self) -> list[str]:
