@@ -4,14 +4,14 @@ import bisect
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cloudseg.config.fold_names import ALL
+from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.errors import ConfigError
@@ -231,7 +231,7 @@ def quiet_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fold_images(folds: str | Path, fold: int | Literal["all"], ids: Sequence[str]) -> tuple[list[int], list[int]]:
+def fold_images(folds: str | Path, fold: Fold, ids: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return where the training and the validation images of a fold lie in a pixel store.
 
     Parameters

@@ -12,6 +12,7 @@ from cloudseg.errors import StoreError
 from cloudseg.models.preprocessing import LUMA
 from cloudseg.storage import stores
 
+BRIGHTNESS = "brightness"  # the one class of a training on brightness
 # LUMA has three decimals, so the grey value of three bytes is a whole number of thousandths
 THOUSANDTHS = np.array([round(1000 * share) for share in LUMA], np.uint32)
 
@@ -256,6 +257,16 @@ def bits_to_soft(mask: np.ndarray, classes: int) -> np.ndarray:
     for number in range(classes):  # np.unpackbits takes five times as long
         np.negative(mask[..., number // 8] >> number % 8 & 1, out=soft[..., number])
     return soft
+
+
+def images_of(store: str | Path, positions: Sequence[int], brightness: int | None) -> LabelledImages | BrightImages:
+    """Return images of a pixel store with the masks that a recipe learns: by its ``brightness``, or of their labels."""
+    return LabelledImages(store, positions) if brightness is None else BrightImages(store, positions, brightness)
+
+
+def classes_of(labelled: Sequence[str], brightness: int | None) -> list[str]:
+    """Return the names of the classes that a recipe learns, ``labelled`` being those of the labels."""
+    return list(labelled) if brightness is None else [BRIGHTNESS]
 
 
 def bright_mask(image: np.ndarray, level: int) -> np.ndarray:
