@@ -8,7 +8,7 @@ from pathlib import Path
 from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.decision_checks import decision_problems, decisions, ensemble_problems
 from cloudseg.config.image_tables import pattern_problem, read_column, read_names, read_split
-from cloudseg.config.model import Config, Folds
+from cloudseg.config.model import Config, Dataset, Folds
 from cloudseg.config.recipe_checks import recipe_problems
 from cloudseg.config.size import CONTEST_SIZE
 from cloudseg.errors import ConfigError
@@ -71,8 +71,18 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield f"dataset.root: {root!r} is no folder; give the one that holds train.csv"
     for name in sorted(RESERVED_NAMES & set(config.dataset.classes)):
         yield f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise"
+    if config.dataset.scenes is not None:
+        yield from _scenes_problems(config.dataset)
     if config.dataset.exclude is not None:
         yield from _unreadable("dataset.exclude", lambda: read_names(config.dataset.exclude))
+
+
+def _scenes_problems(dataset: Dataset) -> Iterator[str]:
+    """Yield that crops of scenes are asked for where none are made, or not of all scenes."""
+    if dataset.source != "demo":
+        yield f"dataset.scenes: the demo's images alone are cut out of scenes, and `source` is {dataset.source}"
+    elif dataset.scenes > dataset.train:
+        yield f"dataset.scenes: expected at most {dataset.train} (dataset.train), got {dataset.scenes}"
 
 
 def _folds_problems(folds: Folds) -> Iterator[str]:

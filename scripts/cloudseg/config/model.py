@@ -98,6 +98,10 @@ class Dataset(Model):
     """Opacity of a haze over the `demo`'s test images, so that adversarial validation (rule `shift`) has something to
     find.
     """
+    scenes: Annotated[int, Scalar(ge=2)] | None = None
+    """Cut the `demo`'s images out of so many larger scenes for each split, several of a scene, which overlap:
+    `scene003_01.jpg` is a crop of scene 3. Null draws a scene for each image.
+    """
     exclude: ImagesFile | None = None
     """Text file of training images to leave out, a name per line, `#` before a comment: they are neither trained on nor
     scored, nor looked at in any other way. The results are those of a folder without them.

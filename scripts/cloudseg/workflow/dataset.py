@@ -67,10 +67,11 @@ class DatasetPlan:
 
     @property
     def demo(self) -> dict[str, float]:
-        """How many demo images of each split to make, and how far the test images are shifted, if they are."""
+        """How many demo images of each split to make, how far those of test are shifted, what all are cut out of."""
         dataset = self.config.dataset
         shift = {"shift": dataset.shift} if dataset.shift else {}
-        return self.expected | shift
+        scenes = {"scenes": dataset.scenes} if dataset.scenes else {}
+        return self.expected | shift | scenes
 
     @property
     def expected(self) -> dict[str, int]:

@@ -125,6 +125,12 @@ from cloudseg.workflow.plan import Plan
             "folds.stratify_by: expected labels, got shift: `folds.file` says which image is in which fold",
         ),
         (setting("dataset.exclude", "/no.txt"), "dataset.exclude: /no.txt: cannot be read (No such file"),
+        (setting("dataset.scenes", 101), "dataset.scenes: expected at most 100 (dataset.train), got 101"),
+        (setting("dataset.scenes", 1), "dataset.scenes: expected at least 2, got 1"),
+        (
+            setting("dataset", {"source": "kaggle", "scenes": 5}),
+            "dataset.scenes: the demo's images alone are cut out of scenes, and `source` is kaggle",
+        ),
         (
             setting("class_rates", {}),
             "class_rates: expected one number per class (Fish, Flower, Gravel, Sugar), got none",

@@ -37,6 +37,7 @@ def test_what_is_off_adds_nothing_to_any_job():
     assert (dataset.split_params, dataset.split_tables, dataset.split_facts, dataset.excluded) == ({}, {}, {}, [])
     assert plan().images("train").exclude == []
     assert " without " not in plan().images("train").contents
+    assert "scenes" not in dataset.demo
 
 
 def test_a_pattern_is_a_param_and_a_table_an_input(table):
