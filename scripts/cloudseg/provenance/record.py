@@ -332,8 +332,8 @@ class Provenance(_Part):
     @property
     def unscored(self) -> str | None:
         """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
-        tested = self.predicted("test")
-        unscored = sum(member.fold == ALL for member in tested)
+        tested = {(member.run, member.checkpoint): member.fold for member in self.predicted("test")}  # of any role
+        unscored = sum(fold == ALL for fold in tested.values())
         return f"{unscored} of {len(tested)}" if unscored else None
 
     def predicted(self, split: str) -> list[Member]:
