@@ -299,7 +299,7 @@ def trial(
             model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe.channels])
             grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
             uncompiled = recipe.model_copy(update={"compile": False})
-            trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid)
+            trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid, size)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
             step = functools.partial(

@@ -11,7 +11,7 @@ from torch import nn
 from cloudseg.config.recipe import Recipe
 from cloudseg.errors import ConfigError
 from cloudseg.runtime import job_progress
-from cloudseg.training.schedules import SCHEDULES, reductions
+from cloudseg.training.schedules import SCHEDULES, reductions, warmup_steps
 
 
 class Progress:
@@ -60,13 +60,13 @@ class Progress:
         return self.best_epoch == self.epoch
 
     def learning_rate(self, batch: int) -> float:
-        """Return the learning rate of a batch, from 0, of the epoch that comes."""
-        recipe = self._recipe
+        """Return the learning rate of a batch, from 0, of the epoch that comes; each stage begins its schedule anew."""
+        recipe, begun = self._recipe.stage_at(self.epoch + 1), self._recipe.stage_start(self.epoch + 1)
         peak = recipe.learning_rate
         if recipe.schedule == "plateau":
-            peak *= recipe.plateau_factor ** reductions(self._values, recipe.plateau_patience)
-        steps, warmup = recipe.epochs * self._batches, recipe.warmup * self._batches
-        return peak * SCHEDULES[recipe.schedule](self.epoch * self._batches + batch, steps, warmup)
+            peak *= recipe.plateau_factor ** reductions(self._values[begun:], recipe.plateau_patience)
+        step, steps = (self.epoch - begun) * self._batches + batch, recipe.epochs * self._batches
+        return peak * SCHEDULES[recipe.schedule](step, steps, warmup_steps(recipe, self._batches))
 
     def add(
         self,

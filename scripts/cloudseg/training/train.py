@@ -93,7 +93,7 @@ def _build_trainer(job: TrainingJob, n_classes: int, group: ProcessGroup) -> Tra
     torch.manual_seed(job.seed)
     channels = CHANNELS[job.recipe.channels]
     model = build_model(job.encoder, job.decoder, n_classes, weights=job.weights, channels=channels)
-    return Trainer(model, job.recipe, n_classes, group, job.loss_grid)
+    return Trainer(model, job.recipe, n_classes, group, job.loss_grid, job.image_size())
 
 
 def _train_epoch(
@@ -104,7 +104,7 @@ def _train_epoch(
     data.batches.epoch = epoch
     # Seeds dropout. The index is past the data set, so no sample shares this seed.
     torch.manual_seed(sample_seed(job.seed, epoch, data.n_train + group.rank))
-    trainer.model.train()
+    trainer.begin_epoch(epoch)
     total = torch.zeros((), device=group.device)
     quiet = None if group.is_main else True  # None: on a terminal alone
     for number, (image, mask) in enumerate(tqdm(data.train, f"epoch {epoch}/{epochs}", leave=False, disable=quiet)):

@@ -17,7 +17,9 @@ from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
 from cloudseg.training.data.dataset import bits_to_planes
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.losses import build_loss
+from cloudseg.training.losses import Loss, build_loss
+from cloudseg.training.modes import Freezable
+from cloudseg.training.optimisers import build_optimiser, parameter_groups
 
 
 class Trainer:
@@ -30,6 +32,7 @@ class Trainer:
     classes : number of planes.
     group : this process's rank among those that train together.
     loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
+    image_size : (height, width) of the images; a recipe with ``layer_decay`` needs it.
 
     Attributes
     ----------
@@ -47,24 +50,41 @@ class Trainer:
         classes: int,
         group: ProcessGroup,
         loss_grid: tuple[int, int] | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         self._recipe, self.classes, self._group = recipe, classes, group
+        self._part, self._stage = (0, False), recipe.stage_at(1)  # what the epochs of a stage have in common
         self.dtype = devices.compute_dtype(recipe.precision, group.device)
         self.busy = devices.BusyClock(group.device)
-        self.loss_of = build_loss(recipe.loss.terms, loss_grid, recipe.dice_over)
+        self._loss_grid = loss_grid
+        self.loss_of = self._build_loss()
         if group.size > 1 and group.device.type == "cuda":  # SyncBatchNorm is CUDA-only
             model = convert_sync_batchnorm(model)  # torch's own forgets the activations in timm's norms
         model = keep_slow_layers_in_float32(model, group.device, self.dtype)
         # Channels last is a quarter faster than planes, on the CPU too
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(group.device, memory_format=layout)
-        self._optimiser = torch.optim.AdamW(_parameter_groups(model, recipe.weight_decay), fused=True)
+        self._groups = parameter_groups(self.model, recipe, image_size and self._blank(image_size))
+        self._optimiser = build_optimiser(self._groups, recipe)
+        self._encoder = Freezable(self.model.network.encoder) if recipe.freeze_encoder else None
         self._scaler = torch.amp.GradScaler(group.device.type, enabled=self.dtype == torch.float16)
-        self._average = _moving_average(self.model, recipe.ema) if recipe.ema else None
-        self.eval_model = self._average.module if self._average else self.model
+        self._ema = _moving_average(self.model, recipe.ema) if recipe.ema else None
+        self.eval_model = self._ema.module if self._ema else self.model
         # The DDP wrapper, made at the first step: finding unused parameters needs an image
         self._ddp_model: nn.Module | None = None
         self._forward: nn.Module | None = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Put the network into training mode, and go by what the recipe says for an epoch, from 1."""
+        frozen = epoch <= (self._recipe.freeze_encoder or 0)
+        part = self._recipe.stage_start(epoch), frozen
+        if part != self._part:
+            self._part, self._stage = part, self._recipe.stage_at(epoch)
+            self.loss_of = self._build_loss()
+            self._unwrap()
+        self.model.train()
+        if self._encoder:
+            self._encoder.set_frozen(frozen)
 
     def train_step(
         self,
@@ -81,7 +101,7 @@ class Trainer:
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
         mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.bits_to_planes`.
-        learning_rate : of this step.
+        learning_rate : of this step; that of the encoder follows from it where the recipe has another.
         n_images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.
         accumulation_steps : micro-batches into which the share is cut, to be seen one after the other; at most N / 2.
@@ -93,8 +113,8 @@ class Trainer:
         Tensor : float32 scalar, on the device.
         """
         with self.busy.working():
-            for group in self._optimiser.param_groups:
-                group["lr"] = learning_rate
+            for settings, group in zip(self._optimiser.param_groups, self._groups, strict=True):
+                settings["lr"] = group.learning_rate(self._stage, learning_rate)
             if self._ddp_model is None:
                 self._wrap(image[:MIN_MICRO_BATCH])
             total = torch.zeros((), device=self._group.device)
@@ -112,8 +132,8 @@ class Trainer:
             self._scaler.step(self._optimiser)
             self._scaler.update()
             self._optimiser.zero_grad()
-            if self._average:
-                self._average.update_parameters(self.model)
+            if self._ema:
+                self._ema.update_parameters(self.model)
         return total
 
     @torch.no_grad()
@@ -130,7 +150,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
-            "average": self._average.state_dict() if self._average else None,
+            "average": self._ema.state_dict() if self._ema else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -138,12 +158,21 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._scaler.load_state_dict(state["scaler"])
-        if self._average:
-            self._average.load_state_dict(state["average"])
+        if self._ema:
+            self._ema.load_state_dict(state["average"])
 
     def _syncing_gradients(self, last: bool) -> contextlib.AbstractContextManager:
         """Let DDP average gradients in the last micro-batch of a batch alone."""
         return contextlib.nullcontext() if last or self._group.size == 1 else self._ddp_model.no_sync()
+
+    def _build_loss(self) -> Loss:
+        return build_loss(self._stage.loss.terms, self._loss_grid, self._stage.dice_over)
+
+    def _unwrap(self) -> None:
+        """Forget what was made for the epochs before: another size or other weights that learn need it anew."""
+        self._ddp_model = self._forward = None
+        if self._recipe.compile:
+            torch.compiler.reset()  # it compiles few sizes of a network, and a resumed run has not seen the others
 
     def _wrap(self, image: torch.Tensor) -> None:
         self._ddp_model = self._group.wrap_ddp(self.model, self._to_network(image))
@@ -161,6 +190,10 @@ class Trainer:
         recipe = self._recipe
         image = image.to(self._group.device, non_blocking=True)
         return normalise(image, recipe.normalise.mean, recipe.normalise.std, channels=CHANNELS[recipe.channels])
+
+    def _blank(self, size: tuple[int, int]) -> torch.Tensor:
+        """Return an image of one grey, as the network takes it."""
+        return torch.zeros(1, CHANNELS[self._recipe.channels], *size, device=self._group.device)
 
     def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
         return bits_to_planes(mask.to(self._group.device, non_blocking=True), self.classes)
@@ -183,12 +216,3 @@ def _moving_average(model: nn.Module, decay: float) -> AveragedModel:
             torch._foreach_copy_(average, current)
 
     return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay the weights of convolutions; pulling biases and norms towards zero only hurts."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": weight_decay},
-        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
-    ]

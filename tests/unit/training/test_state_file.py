@@ -10,12 +10,13 @@ import time
 
 import pytest
 import torch
-from network_fixtures import result, small_training, write_training_inputs
+from network_fixtures import result, small_recipe, small_training, write_training_inputs
 
 from cloudseg.errors import DiskFullError
 from cloudseg.training import state_file
 from cloudseg.training import train as training
 from cloudseg.training.finished import STATE
+from cloudseg.training.job import TrainingJob
 from cloudseg.training.state_file import StateFile
 from cloudseg.training.train import train
 
@@ -38,9 +39,14 @@ def lose_outputs(out):
 
 
 HALF = {"precision": "fp16", "ema": 0.9, "micro_batch": 2}
+# The encoder thaws in the middle of the training, and its momentum begins later than that of the rest
+FROZEN = {"freeze_encoder": 2, "optimiser": "sgd", "encoder_learning_rate": 1e-4, "layer_decay": 0.5}
+RADAM = {"optimiser": "radam", "schedule": "one_cycle", "pct_start": 0.1}
+STOPS = [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)]
+STOPS += [*itertools.product([1, 2, 3], [FROZEN]), (2, RADAM)]
 
 
-@pytest.mark.parametrize(("stop", "more"), [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)])
+@pytest.mark.parametrize(("stop", "more"), STOPS)
 def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_path, monkeypatch, stop, more):
     recipe = {"epochs": 5, "best_by": "loss", "plateau_patience": 0, **more}
     whole = run(inputs, tmp_path / "whole", **recipe)
@@ -172,3 +178,17 @@ def test_the_copy_shares_no_memory_with_the_training(tmp_path):
     state.close()
     assert state.read()["a"].tolist() == [1, 1, 1]
     assert StateFile(tmp_path / "state", "other").read() is None
+
+
+def test_states_from_before_a_key_came_are_still_gone_on_from(monkeypatch):
+    """What the digest was when no recipe could name an optimiser, a stage or an average."""
+    recipe = small_recipe(epochs=7, learning_rate=2e-3, ema=0.9)
+    job = TrainingJob(
+        **{"encoder": "tu-test_resnet", "decoder": "linknet", "fold": 0, "seed": 3, "recipe": recipe},
+        **{"pixels": "p", "folds": "f", "weights": "w", "outputs": {"last": "a/last"}},
+    )
+    monkeypatch.setattr(TrainingJob, "data_digest", lambda self: "d")
+    monkeypatch.setattr(state_file.files, "sha256", lambda path: "w")
+    monkeypatch.setattr(torch, "__version__", "2.9")
+    digest = state_file.state_file_of(job, torch.device("cpu"))._digest
+    assert digest == "594ca19c62600fe932b2591d1814a3e8536e1689bfc9f018771376948f4c0672"

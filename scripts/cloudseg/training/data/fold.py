@@ -1,7 +1,6 @@
 """The images of one fold as a training reads them: batches to train on, and images to validate on."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.texts import number_of
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
-from cloudseg.training.data.images import Images, JoinedImages, classes_of, images_of
+from cloudseg.training.data.images import Images, JoinedImages, PseudoImages, SoftImages, classes_of, images_of
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.data.samples import training_samples
@@ -60,7 +59,7 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
     _require_size_of_decoder(job, size)
     train_positions, valid_positions = fold_images(job.folds, job.fold, attributes["ids"])
-    images = _training_images(job, _without_excluded(job, train_positions, attributes["ids"]))
+    images = _training_images(job, train_positions, len(attributes["classes"]))
     batches = _training_batches(job, len(images), group, micro_batch_size)
     if job.canvas_pixels is not None:
         _require_same_images(job.canvas_pixels, job.pixels)
@@ -97,19 +96,14 @@ def _require_size_of_decoder(job: TrainingJob, size: tuple[int, int]) -> None:
             )
 
 
-def _without_excluded(job: TrainingJob, positions: list[int], ids: Sequence[str]) -> list[int]:
-    """Leave out the images that the job's file names."""
-    if job.exclude is None:
-        return positions
-    names = {line.strip() for line in Path(job.exclude).read_text(encoding="utf-8").splitlines()}
-    return [position for position in positions if ids[position] not in names]
-
-
-def _training_images(job: TrainingJob, positions: list[int]) -> Images:
-    """Return the images that train: for ``brightness`` those of the test, too, all of them."""
+def _training_images(job: TrainingJob, positions: list[int], classes: int) -> Images:
+    """Return the images that train: for ``brightness`` those of the test, too, for ``pseudo`` those with labels."""
     images = images_of(job.train_images, positions, job.recipe.brightness)
     if job.test_images is None:
         return images
+    if job.pseudo is not None:
+        labelled = SoftImages(images, classes) if job.recipe.pseudo.soft else images
+        return JoinedImages([labelled, PseudoImages(job.test_images, job.pseudo)])
     n_test = len(stores.read(job.test_images).attrs["ids"])
     return JoinedImages([images, images_of(job.test_images, range(n_test), job.recipe.brightness)])
 
