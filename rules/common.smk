@@ -87,6 +87,7 @@ of_blend = ask(PLAN.blend)
 of_whether = ask(PLAN.whether)
 of_valid_blend = ask(PLAN.valid_blend)
 of_black_store = ask(PLAN.black_store)
+of_pseudo_labels = ask(PLAN.pseudo_labels)
 of_chain = ask(PLAN.chain)
 
 

@@ -30,6 +30,33 @@ rule weights:
         "../scripts/weights.py"
 
 
+rule pseudo_labels:
+    """Label the test images that the networks of one fold are surest of, to train others of that fold."""
+    input:
+        stores=of_pseudo_labels("stores"),
+        pixels=of_pseudo_labels("pixels"),
+    output:
+        labels=directory("<ensembles>/{ensemble}/pseudo/{recipe}/{size}-fold{fold}.zarr"),
+    log:
+        "<logs>/pseudo/{ensemble}-{recipe}-{size}-fold{fold}.log",
+    benchmark:
+        "<logs>/pseudo/{ensemble}-{recipe}-{size}-fold{fold}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        **ESTIMATES.of("pseudo_labels", of_pseudo_labels("work")),
+    params:
+        members=of_pseudo_labels("named_members"),
+        pseudo=of_pseudo_labels("settings"),
+        min_area=of_pseudo_labels("min_area"),
+        classes=PLAN.dataset.classes,
+        submission_size=PLAN.dataset.submission_size,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/pseudo_labels.py"
+
+
 rule train:
     """Train one network on all folds but one, or on all."""
     input:

@@ -23,6 +23,7 @@ NAMES = {
     "train": f"train {RUN} fold {{fold}}",
     "predict": f"predict {RUN} fold {{fold}} {{split}}",
     "probe_one": f"probe {RUN}",
+    "pseudo_labels": "labels of test images for {recipe} {size} fold {fold}",
     "blend": "blend {ensemble} {split}",
     "whether": "presence {ensemble} {split}",
     "search": "search for {ensemble}",

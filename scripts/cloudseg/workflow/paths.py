@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection
 
 FOLDS = "<results>/dataset/folds.tsv"
+SPLIT_FACTS = "<results>/dataset/split.json"
 TRAIN_IMAGES = "<results>/dataset/train.tsv"
 SHIFT_SCORES = "<results>/report/shift/scores.tsv"
 
@@ -67,6 +68,11 @@ def weights_file(encoder: str, start: str) -> str:
 def ensemble_file(ensemble: str, file: str) -> str:
     """Return a file, or store, of an ensemble."""
     return f"<ensembles>/{ensemble}/{file}"
+
+
+def pseudo_labels(ensemble: str, recipe: str, size: str, fold: int | str) -> str:
+    """Return the store of the labels that an ensemble makes of test images for the trainings of a fold."""
+    return ensemble_file(ensemble, f"pseudo/{recipe}/{size}-fold{fold}.zarr")
 
 
 def black_store(split: str, grey: int) -> str:

@@ -27,6 +27,7 @@ from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, P
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.leaderboard import public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
+from cloudseg.workflow.pseudo import PseudoLabels, refuse_dishonest_labels
 from cloudseg.workflow.recipe import AugmentedRecipe
 from cloudseg.workflow.run import InitialWeights, Prediction, Run
 from cloudseg.workflow.sheet import RunKey, Sheet
@@ -70,6 +71,7 @@ class Plan:
         self.sheet = Sheet(read_sheet(path, config), config.folds.count, config.recipes)
         self.dataset = DatasetPlan(config, self.sheet.rows)
         self.ensembles = ensembles_of(self.dataset, self.sheet)
+        refuse_dishonest_labels(config, self.sheet, self.ensembles)
         self.public_scores = public_scores(_found(config.leaderboard, home), config, self.sheet)
 
     # The objects that wildcards name
@@ -116,6 +118,10 @@ class Plan:
     def blend(self, ensemble: str, split: str) -> Blend:
         """Return the blend of an ensemble for a split."""
         return Blend(self.ensemble(ensemble), split)
+
+    def pseudo_labels(self, ensemble: str, recipe: str, size: str, fold: str | int) -> PseudoLabels:
+        """Return the labels that an ensemble makes of test images for the trainings of a recipe on a fold."""
+        return PseudoLabels(self.ensemble(ensemble), recipe, size, int(fold))
 
     def valid_blend(self, ensemble: str) -> Blend:
         """Return the blend of an ensemble for its out-of-fold images."""
@@ -202,7 +208,8 @@ class Plan:
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
         tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
-        sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
+        test_sizes = {key.size for key in tested_keys} | self.dataset.trained_test_sizes
+        sizes = {"train": self.dataset.sizes, "test": sorted(test_sizes)}
         once: list[dict[str, str]] = [{}]
         return {
             **({self.dataset.making_rule: once} if self.dataset.is_made else {}),
@@ -283,8 +290,21 @@ class Plan:
                 for split in ("valid", "test")
             ],
             "search": [{"ensemble": name} for name in wanted if self.ensembles[name].search],
+            "pseudo_labels": self._pseudo_jobs,
         }
         return {rule: each for rule, each in jobs.items() if each}
+
+    @property
+    def _pseudo_jobs(self) -> list[dict[str, str]]:
+        """The labels of test images that trainings ask for, once each."""
+        jobs = {}
+        for key in self.sheet.keys:
+            recipe = self.sheet.recipe_of(key)
+            if recipe.pseudo:
+                size = str(recipe.canvas or key.size)
+                job = {"ensemble": recipe.pseudo.ensemble, "recipe": key.recipe, "size": size, "fold": str(key.fold)}
+                jobs[tuple(job.values())] = job
+        return list(jobs.values())
 
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:

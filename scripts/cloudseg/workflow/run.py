@@ -61,9 +61,24 @@ class Run:
 
     @property
     def further_inputs(self) -> dict[str, list[str]]:
-        """Inputs of its training that most trainings have not: `fold_runs`, the records of the folds before it."""
-        records = [f"{key.folder}/run.json" for key in self.folds_before]
-        return {"fold_runs": records} if records else {}
+        """Inputs of its training that most trainings have not.
+
+        `fold_runs`, the records of the folds before it; `test` or `test_canvas`, test images that train, too, and
+        `pseudo`, their labels.
+        """
+        inputs = {"fold_runs": [f"{key.folder}/run.json" for key in self.folds_before]}
+        canvas, pseudo = self.recipe.canvas, self.recipe.pseudo
+        size = str(canvas or self.key.size)
+        if self.trains_on_test:
+            inputs["test_canvas" if canvas else "test"] = [paths.pixel_store("test", size)]
+        if pseudo is not None:
+            inputs["pseudo"] = [paths.pseudo_labels(pseudo.ensemble, self.key.recipe, size, self.key.fold)]
+        return {name: files for name, files in inputs.items() if files}
+
+    @property
+    def trains_on_test(self) -> bool:
+        """Whether test images train, too."""
+        return self.recipe.brightness is not None or self.recipe.pseudo is not None
 
     @property
     def start_kind(self) -> str:
@@ -138,6 +153,8 @@ class Run:
     def training_work(self) -> Work:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
+        if self.trains_on_test:
+            images += round(self.dataset.counts["test"] * (recipe.pseudo.share if recipe.pseudo else 1))
         megapixels = estimated_megapixels(self.key.size)
         at_once = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
         return Work(

@@ -76,6 +76,19 @@ def test_files_of_the_user_are_where_the_config_here_has_them(tmp_path):
         write_config(tmp_path / "again", record, {}, "data/clouds")
 
 
+def test_tables_of_the_user_are_where_the_config_here_has_them(tmp_path):
+    record = record_of(plan(recipes, SHEET, tmp_path), tmp_path)
+    record.config["dataset"] |= {"exclude": "out.txt"}
+    record.config["folds"] |= {"groups": "scene", "table": "images.tsv"}
+    here = {"dataset": {"exclude": "a/out.txt"}, "folds": {"groups": "scene", "table": "/b/images.tsv"}}
+    write_config(tmp_path / "again", record, here, "data/clouds")
+    written = yaml.safe_load((tmp_path / "again/config.yaml").read_text())
+    assert written["dataset"]["exclude"] == str(Path.cwd() / "a/out.txt")
+    assert (written["folds"]["groups"], written["folds"]["table"]) == ("scene", "/b/images.tsv")
+    with pytest.raises(ConfigError, match=r"folds\.table: .* made with images.tsv, .*--configfile"):
+        write_config(tmp_path / "again", record, here | {"folds": {"table": "other.tsv"}}, "data/clouds")
+
+
 def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(tmp_path):
     folder = tmp_path / "place"
     with pytest.raises(RuntimeError), workplace(folder):

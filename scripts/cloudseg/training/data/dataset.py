@@ -4,19 +4,19 @@ import bisect
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from cloudseg.config.fold_names import ALL
+from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.errors import ConfigError
 from cloudseg.training.data.augment import Augmentation
-from cloudseg.training.data.images import Images
+from cloudseg.training.data.images import Images, bits_to_soft
 from cloudseg.training.data.sampler import Key
 
 Sample = tuple[torch.Tensor, torch.Tensor]
@@ -81,8 +81,9 @@ class SegmentationDataset(Dataset):
         if self._transform is not None:
             image, mask = self._transform(image, mask, sample_seed(self._seed, epoch, index))
         if self._size is not None:
-            image, mask = resize_image(image, self._size), resize_bitmask(mask, self._size)
-        if self._soft_classes is not None:
+            resize = resize_soft_mask if self._images.is_soft else resize_bitmask
+            image, mask = resize_image(image, self._size), resize(mask, self._size)
+        if self._soft_classes is not None and not self._images.is_soft:
             mask = bits_to_soft(mask, self._soft_classes)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
 
@@ -178,29 +179,6 @@ def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
     return torch.stack(planes, dim=1).float()
 
 
-def bits_to_soft(mask: np.ndarray, classes: int) -> np.ndarray:
-    """Spread the bits of a mask over bytes: how much each class covers, in 255ths.
-
-    Parameters
-    ----------
-    mask : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
-    classes : at most 8 B.
-
-    Returns
-    -------
-    ndarray : (H, W, classes) uint8, 0 or 255.
-
-    Examples
-    --------
-    >>> bits_to_soft(np.array([[[5]]], np.uint8), classes=4)
-    array([[[255,   0, 255,   0]]], dtype=uint8)
-    """
-    soft = np.empty((*mask.shape[:2], classes), np.uint8)
-    for number in range(classes):  # np.unpackbits takes five times as long
-        np.negative(mask[..., number // 8] >> number % 8 & 1, out=soft[..., number])
-    return soft
-
-
 def resize_bitmask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize a mask of many classes, each by area: in where at least half of a new pixel was covered.
 
@@ -228,6 +206,24 @@ def resize_bitmask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+def resize_soft_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask in 255ths as images are resized: by area where it shrinks.
+
+    Parameters
+    ----------
+    mask : (H, W, C) uint8.
+    size : (height, width) to make, in pixels.
+
+    Examples
+    --------
+    >>> resize_soft_mask(np.array([[[255, 0], [0, 0]]], np.uint8), (1, 1))
+    array([[[128,   0]]], dtype=uint8)
+    """
+    # OpenCV leaves out the axis of a single class, and takes up to four at once
+    planes = [resize_image(np.ascontiguousarray(mask[..., number]), size) for number in range(mask.shape[2])]
+    return np.stack(planes, axis=-1)
+
+
 def quiet_worker(worker: int) -> None:
     """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
     cv2.setNumThreads(0)
@@ -235,7 +231,7 @@ def quiet_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fold_images(folds: str | Path, fold: int | Literal["all"], ids: Sequence[str]) -> tuple[list[int], list[int]]:
+def fold_images(folds: str | Path, fold: Fold, ids: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return where the training and the validation images of a fold lie in a pixel store.
 
     Parameters

@@ -1,7 +1,6 @@
 """The images of one fold as a training reads them: batches to train on, and images to validate on."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,15 +11,13 @@ from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.texts import number_of
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
-from cloudseg.training.data.images import BrightImages, Images, JoinedImages, LabelledImages
+from cloudseg.training.data.images import Images, JoinedImages, PseudoImages, SoftImages, classes_of, images_of
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.data.samples import training_samples
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.metrics import masks_left_out, validation_cut
-
-BRIGHTNESS = "brightness"  # the one class of a training on brightness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,15 +59,15 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
     _require_size_of_decoder(job, size)
     train_positions, valid_positions = fold_images(job.folds, job.fold, attributes["ids"])
-    images = _training_images(job, _without_excluded(job, train_positions, attributes["ids"]))
+    images = _training_images(job, train_positions, len(attributes["classes"]))
     batches = _training_batches(job, len(images), group, micro_batch_size)
     if job.canvas_pixels is not None:
         _require_same_images(job.canvas_pixels, job.pixels)
-    classes = attributes["classes"] if job.recipe.brightness is None else [BRIGHTNESS]
+    classes = classes_of(attributes["classes"], job.recipe.brightness)
     samples = training_samples(images, job.recipe, classes=len(classes), size=size, seed=job.seed)
     loader = Loader(samples, batches, job.workers, group.device, ranks=group.size)
     valid_rows = slice(group.rank, None, group.size)
-    valid = _images(job, job.pixels, valid_positions[valid_rows])
+    valid = images_of(job.pixels, valid_positions[valid_rows], job.recipe.brightness)
     validation = job.recipe.validation
     cut = validation_cut(validation.threshold, validation.min_area, size)
     _require_masks_to_stay(valid, len(classes), cut, group, job.pixels)
@@ -99,26 +96,16 @@ def _require_size_of_decoder(job: TrainingJob, size: tuple[int, int]) -> None:
             )
 
 
-def _without_excluded(job: TrainingJob, positions: list[int], ids: Sequence[str]) -> list[int]:
-    """Leave out the images that the job's file names."""
-    if job.exclude is None:
-        return positions
-    names = {line.strip() for line in Path(job.exclude).read_text(encoding="utf-8").splitlines()}
-    return [position for position in positions if ids[position] not in names]
-
-
-def _training_images(job: TrainingJob, positions: list[int]) -> Images:
-    """Return the images that train: for ``brightness`` those of the test, too, all of them."""
-    images = _images(job, job.train_images, positions)
+def _training_images(job: TrainingJob, positions: list[int], classes: int) -> Images:
+    """Return the images that train: for ``brightness`` those of the test, too, for ``pseudo`` those with labels."""
+    images = images_of(job.train_images, positions, job.recipe.brightness)
     if job.test_images is None:
         return images
+    if job.pseudo is not None:
+        labelled = SoftImages(images, classes) if job.recipe.pseudo.soft else images
+        return JoinedImages([labelled, PseudoImages(job.test_images, job.pseudo)])
     n_test = len(stores.read(job.test_images).attrs["ids"])
-    return JoinedImages([images, _images(job, job.test_images, range(n_test))])
-
-
-def _images(job: TrainingJob, store: str | Path, positions: Sequence[int]) -> Images:
-    level = job.recipe.brightness
-    return LabelledImages(store, positions) if level is None else BrightImages(store, positions, level)
+    return JoinedImages([images, images_of(job.test_images, range(n_test), job.recipe.brightness)])
 
 
 def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micro_batch_size: int) -> BatchSampler:

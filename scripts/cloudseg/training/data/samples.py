@@ -1,5 +1,7 @@
 """The samples that a recipe trains on: augmented, resized and mixed as it says, in each of its stages."""
 
+import itertools
+
 from torch.utils.data import Dataset
 
 from cloudseg.config.recipe import Recipe
@@ -7,6 +9,18 @@ from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, StagedDataset
 from cloudseg.training.data.images import Images
 from cloudseg.training.data.mixing import MixedDataset
+
+
+def first_epochs(recipe: Recipe) -> list[int]:
+    """Return the first epoch, from 1, of each stage of a recipe.
+
+    Examples
+    --------
+    >>> first_epochs(Recipe(epochs=5, stages=[{"epochs": 2}, {"epochs": 3}])), first_epochs(Recipe())
+    ([1, 3], [1])
+    """
+    stages = recipe.stages or ()
+    return [1, *(1 + end for end in itertools.accumulate(stage.epochs for stage in stages[:-1]))]
 
 
 def training_samples(
@@ -40,8 +54,7 @@ def training_samples(
 
     samples: Dataset = of_stage(1)
     if recipe.stages:
-        starts = {recipe.stage_start(epoch) for epoch in range(1, recipe.epochs + 1)}
-        samples = StagedDataset({start + 1: of_stage(start + 1) for start in starts})
+        samples = StagedDataset({first: of_stage(first) for first in first_epochs(recipe)})
     if recipe.cutmix or recipe.mixup:
         samples = MixedDataset(samples, seed=seed, cutmix=recipe.cutmix, mixup=recipe.mixup)
     return samples

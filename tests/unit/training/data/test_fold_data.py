@@ -6,6 +6,7 @@ import pytest
 import torch
 from network_fixtures import pixels_of_test, small_training, write_folds, write_pixels, write_store
 
+from cloudseg.errors import StoreError
 from cloudseg.storage import files, stores
 from cloudseg.training.data import images
 from cloudseg.training.data.dataset import bits_to_planes, planes_of, resize_bitmask
@@ -13,6 +14,7 @@ from cloudseg.training.data.fold import load_fold
 from cloudseg.training.distributed import SINGLE
 
 TRAIN, TEST = 18, 3
+CLASSES = ["a", "b"]
 SIZE = 48, 64
 CANVAS = "96x128"
 STILL = {"augmentation": [{"name": "NoOp", "p": 1}]}
@@ -168,17 +170,6 @@ def test_brightness_asks_for_the_test_images_that_it_reads(inputs, tmp_path):
             small_training(inputs, tmp_path, job=job, **recipe)
 
 
-def test_excluded_images_do_not_train_but_validate(inputs, tmp_path):
-    (tmp_path / "exclude.txt").write_text("train3.jpg\n\ntrain4.jpg \ntrain17.jpg\n")
-    for fold, left_out in ((0, {3, 17}), (1, {4})):
-        data = loaded(inputs, tmp_path, job={"fold": fold, "exclude": tmp_path / "exclude.txt"})
-        names = [data.train._samples.name(index) for index in range(data.n_train)]
-        kept = {number for number in range(TRAIN) if number % 2 != fold} - left_out
-        assert {int(name.rpartition("train")[2].removesuffix(".jpg")) for name in names} == kept
-        assert data.n_valid == 9
-        assert sum(len(image) for image, _ in data.valid) == 9
-
-
 def test_fold_all_trains_on_all_images_and_validates_on_none(inputs, tmp_path):
     data = loaded(inputs, tmp_path, job={"fold": "all"})
     assert (data.n_train, data.n_valid, len(data.valid), list(data.valid)) == (TRAIN, 0, 0, [])
@@ -186,16 +177,70 @@ def test_fold_all_trains_on_all_images_and_validates_on_none(inputs, tmp_path):
 
 
 def test_the_digest_of_the_data_knows_what_else_trains_and_is_as_before_without(inputs, tmp_path):
-    names = tmp_path / "exclude.txt"
     digests = [small_training(inputs, tmp_path).data_digest()]
-    for text in ("train3.jpg\n", "train5.jpg\n"):
-        names.write_text(text)
-        digests.append(small_training(inputs, tmp_path, job={"exclude": names}).data_digest())
     for number in range(2):
         test = tmp_path / f"test{number}.zarr"
         write_store(test, {"image": np.zeros((1, *SIZE, 3), np.uint8)}, [f"{number}.jpg"], ["a", "b"])
         digests.append(small_training(inputs, tmp_path, job={"test_pixels": test}, brightness=9).data_digest())
-    assert len(set(digests)) == 5
+    assert len(set(digests)) == 3
     attributes = json.loads((inputs / "pixels.zarr" / "zarr.json").read_text())["attributes"]
     table = (inputs / "folds.tsv").read_text()
     assert digests[0] == files.digest({"pixels": attributes, "folds": table})
+
+
+@pytest.fixture
+def pseudo_labels(tmp_path):
+    """Test images 2 and 0 with labels, as bits and as 255ths; the job's inputs for either."""
+    images = np.random.default_rng(1).integers(0, 256, (TEST, *SIZE, 3), np.uint8)
+    write_store(tmp_path / "test.zarr", {"image": images}, [f"test{number}.jpg" for number in range(TEST)], CLASSES)
+    masks = {
+        "hard": np.random.default_rng(2).integers(0, 4, (2, *SIZE), np.uint8),
+        "soft": np.random.default_rng(3).integers(0, 256, (2, *SIZE, 2), np.uint8),
+    }
+    for name, mask in masks.items():
+        write_store(tmp_path / f"{name}.zarr", {"mask": mask}, ["test2.jpg", "test0.jpg"], CLASSES)
+    jobs = {name: {"test_pixels": tmp_path / "test.zarr", "pseudo": tmp_path / f"{name}.zarr"} for name in masks}
+    return images[[2, 0]], masks, jobs
+
+
+def test_test_images_train_by_their_labels_beside_the_training_images(inputs, tmp_path, pseudo_labels):
+    images, masks, jobs = pseudo_labels
+    data = loaded(inputs, tmp_path, job=jobs["hard"], pseudo={"ensemble": "all"})
+    plain = samples_of(loaded(inputs, tmp_path), 1)
+    assert (data.n_train, data.n_valid) == (9 + 2, 9)
+    found = samples_of(data, 1) | samples_of(data, 2)
+    for index in found.keys() & plain.keys():
+        assert all(np.array_equal(*pair) for pair in zip(found[index], plain[index], strict=True))
+    for number, index in enumerate((9, 10)):
+        assert np.array_equal(found[index][0], images[number])
+        assert np.array_equal(found[index][1][..., 0], masks["hard"][number])
+
+
+@pytest.mark.parametrize("size", [None, "32x40"])
+def test_soft_labels_train_beside_masks_that_are_certain(inputs, tmp_path, pseudo_labels, size):
+    _, masks, jobs = pseudo_labels
+    stages = {"stages": [{"epochs": 1, "size": size}, {"epochs": 1}], "epochs": 2} if size else {}
+    data = loaded(inputs, tmp_path, job=jobs["soft"], pseudo={"ensemble": "all", "soft": True}, **stages)
+    found = samples_of(data, 1)
+    for index, (_, mask) in found.items():
+        if index >= 9:
+            label = masks["soft"][index - 9]
+            shrunk = cv2.resize(label, (40, 32), interpolation=cv2.INTER_AREA) if size else label
+            assert np.array_equal(mask, shrunk)
+        elif size is None:
+            assert set(np.unique(mask)) <= {0, 255}
+    assert data.n_train == 11
+
+
+def test_labels_that_are_not_of_these_images_are_refused(inputs, tmp_path, pseudo_labels):
+    _, masks, jobs = pseudo_labels
+    for name, ids, mask, message in (
+        ("other", ["test2.jpg", "test9.jpg"], masks["hard"], r"other\.zarr: labels of test9\.jpg, which .* has not"),
+        ("small", ["test2.jpg", "test0.jpg"], masks["hard"][:, ::2], r"small\.zarr: labels at 24x64, images at 48x64"),
+    ):
+        write_store(tmp_path / f"{name}.zarr", {"mask": mask}, ids, CLASSES)
+        job = jobs["hard"] | {"pseudo": tmp_path / f"{name}.zarr"}
+        with pytest.raises(StoreError, match=message):
+            loaded(inputs, tmp_path, job=job, pseudo={"ensemble": "all"})
+    with pytest.raises(ValueError, match="its labels are None; give both"):
+        small_training(inputs, tmp_path, job=jobs["hard"] | {"pseudo": None}, pseudo={"ensemble": "all"})
