@@ -27,7 +27,8 @@ class TrainingJob:
     weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
         fold starts from the same network.
     recipe : a recipe of the config.
-    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
+    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON); of
+        ``average``, too, for a recipe that has one.
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
         Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
@@ -39,7 +40,8 @@ class TrainingJob:
 
     Raises
     ------
-    ValueError : if the recipe needs the canvas or the submission size and there is none.
+    ValueError : if the recipe needs the canvas or the submission size and there is none, or has an ``average`` that is
+        no output, or none.
     """
 
     encoder: str
@@ -65,6 +67,11 @@ class TrainingJob:
             )
         if self.recipe.loss_grid == "submission" and self.submission_size is None:
             raise ValueError("loss_grid: submission needs the size of the submission grid, got none")
+        if (self.recipe.average is None) != ("average" not in self.outputs):
+            raise ValueError(
+                f"the recipe's average is {self.recipe.average} and the outputs are {', '.join(self.outputs)}; give "
+                "both, or none of them"
+            )
 
     @classmethod
     def of_rule(cls, snakemake: Any) -> Self:
