@@ -5,6 +5,7 @@
 rule dataset_sheet:
     """Show some training images with the outlines of their labels, and how often each class occurs."""
     input:
+        **PLAN.dataset.split_facts,
         truth="<results>/dataset/truth.zarr",
         images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),

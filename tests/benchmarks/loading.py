@@ -32,6 +32,7 @@ from cloudseg.dataset.pixels import build_pixels, resize_image
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table
 from cloudseg.training.data.dataset import SegmentationDataset
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 
@@ -122,7 +123,8 @@ class Nothing:
 def compare_watching(scratch: Path) -> bool:
     batches = BatchSampler(len(Nothing()), 4)
     ways = [DataLoader(Nothing(), batch_sampler=batches), Loader(Nothing(), batches, 0, "cpu")]
-    ways.append(Loader(SegmentationDataset(scratch / "a.zarr", [0] * len(Nothing())), batches, 0, "cpu"))
+    images = LabelledImages(scratch / "a.zarr", [0] * len(Nothing()))
+    ways.append(Loader(SegmentationDataset(images), batches, 0, "cpu"))
     best = [float("inf")] * len(ways)
     for _ in range(15):
         for number, loader in enumerate(ways):

@@ -55,6 +55,7 @@ Folder = Annotated[
     Pattern(r"[^{}<>*?]+", "a folder without any of {}<>*? in its name"),
     AfterValidator(lambda path: Path(path).as_posix()),
 ]
+ImagesFile = Annotated[str, Pattern(r"[^{}<>*?]+", "a file without any of {}<>*? in its name")]
 EncoderName = Annotated[
     str, Pattern(r"[a-z0-9][a-z0-9_.-]*", "the name of an encoder, such as resnet34 or tu-tf_efficientnet_lite0")
 ]
@@ -97,6 +98,14 @@ class Dataset(Model):
     """Opacity of a haze over the `demo`'s test images, so that adversarial validation (rule `shift`) has something to
     find.
     """
+    scenes: Annotated[int, Scalar(ge=2)] | None = None
+    """Cut the `demo`'s images out of so many larger scenes for each split, several of a scene, which overlap:
+    `scene003_01.jpg` is a crop of scene 3. Null draws a scene for each image.
+    """
+    exclude: ImagesFile | None = None
+    """Text file of training images to leave out, a name per line, `#` before a comment: they are neither trained on nor
+    scored, nor looked at in any other way. The results are those of a folder without them.
+    """
 
 
 class Folds(Model):
@@ -106,6 +115,19 @@ class Folds(Model):
     """Folds in the split; the sheet's `folds` says how many of them are trained."""
     stratify_by: Literal["labels", "shift"] = "labels"
     """What the folds are balanced by, the labels, or also how much an image looks like the test images (rule `shift`).
+    """
+    groups: Annotated[str, Field(min_length=1)] | None = None
+    """What images have in common, such as a scene or a day, that must not be on both sides of the split: with `table`,
+    a column of it; without, a regular expression that is searched for in the name of each image, such as
+    `^(scene[0-9]+)_`. What its first brackets match is the group, or all that it matches if it has none.
+    """
+    table: ImagesFile | None = None
+    """Table (TSV or CSV) with a column `image` and the column that `groups` names; each training image stands in it
+    once.
+    """
+    file: ImagesFile | None = None
+    """A split of your own in place of one that is made: a table (TSV or CSV) with the columns `image` and `fold`, from
+    0 to `count` - 1; each training image stands in it once. With `groups`, the log says which of them it parts.
     """
 
 
@@ -172,7 +194,7 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
-    seeds: Annotated[tuple[Annotated[int, Scalar(ge=0, le=2**32 - 1)], ...], Field(min_length=1), *UNIQUE] | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), *UNIQUE] | None = None
     """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
     `seed`); rule `ablation` shows how far they spread.
     """
@@ -180,8 +202,8 @@ class EnsembleEntry(Model):
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
     """
-    checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
-    """Which checkpoints of each run take part."""
+    checkpoints: Annotated[tuple[Literal["best", "last", "average"], ...], Field(min_length=1), *UNIQUE] = ("best",)
+    """Which checkpoints of each run take part; `average` of recipes that keep one."""
     allow_squeezed: Bool = False
     """Blend stores, too, whose probabilities look like a sigmoid of a sigmoid."""
     sharpen: Positive | None = None
@@ -203,8 +225,9 @@ class Config(JobConfig):
     """Names the folder of everything this config makes, `results/{name}`."""
     smoke: Bool = False
     """Run the whole config in minutes on a CPU: 24 + 8 images (of your own, some of every class and of none; the demo's
-    in place of the contest's), 3 epochs, batches of 4, sizes divided by 8 where that leaves 32 pixels or more, random
-    weights for encoders without a file at hand. Results go to `results/{name}-smoke`, the submission as well.
+    in place of the contest's) in folds without `groups` and `file`, 3 epochs, batches of 4, sizes divided by 8 where
+    that leaves 32 pixels or more, random weights for encoders without a file at hand. Results go to
+    `results/{name}-smoke`, the submission as well.
     """
     seed: Seed = 2019
     """Seed of the demo images, the folds, the initial weights, the augmentation and the order of the batches."""

@@ -25,6 +25,7 @@ from cloudseg.runtime import devices
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import stores
 from cloudseg.training.data.dataset import SegmentationDataset
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import ProcessGroup
@@ -267,7 +268,7 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     return {
         "original": _AnyEpoch(root, rows, attrs["classes"]),
         "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
-        "resized store": SegmentationDataset(pixels, [index_of[name] for name in rows["image"]]),
+        "resized store": SegmentationDataset(LabelledImages(pixels, [index_of[name] for name in rows["image"]])),
     }
 
 

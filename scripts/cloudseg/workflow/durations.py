@@ -255,7 +255,8 @@ class Durations:
 
     def _measured(self, run: Run, split: str) -> float | None:
         """Return the seconds for each image that a prediction of this experiment and split took, if there is one."""
-        images = self.plan.prediction(split=split, **run.key.wildcards).images
+        fold = run.key._replace(fold=0)  # a run on all images has no images to validate on
+        images = self.plan.prediction(split=split, **fold.wildcards).images
         benchmarks = sorted(self.folder(run).parent.glob(f"fold*/predict-{split}.benchmark.tsv"))
         seconds = [found for path in benchmarks if (found := _benchmark(path))]
         if not seconds:

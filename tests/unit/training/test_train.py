@@ -20,7 +20,6 @@ from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices, job_progress
 from cloudseg.storage import files
 from cloudseg.training import losses, trainer
-from cloudseg.training.data import dataset, fold
 from cloudseg.training.train import train
 
 
@@ -191,19 +190,6 @@ def test_training_from_a_canvas_is_training_from_what_it_shrinks_to(inputs, tmp_
     # Each pixel of the canvas store is there four times, so flips and brightness give the same images once shrunk
     for name in ("best", "last"):
         assert plain[name].read_bytes() == large[name].read_bytes() == workers[name].read_bytes()
-
-
-def test_validation_reads_the_training_size(inputs, tmp_path, monkeypatch):
-    opened = []
-
-    class Spy(dataset.SegmentationDataset):
-        def __init__(self, store, images, **options):
-            opened.append((store.name, len(images), options.get("size")))
-            super().__init__(store, images, **options)
-
-    monkeypatch.setattr(fold, "SegmentationDataset", Spy)
-    run(inputs, tmp_path, epochs=1, canvas="64x96", canvas_pixels=inputs / "canvas.zarr")
-    assert opened == [("canvas.zarr", 9, (32, 48)), ("pixels.zarr", 9, None)]
 
 
 def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
