@@ -114,7 +114,8 @@ def write_training_inputs(folder, *, train=10):
 
 def result(out):
     """Return what must be the same when a training was stopped: its weights, and its history without times."""
-    history = pd.read_csv(out / "history.tsv", sep="\t").drop(columns="seconds").to_dict("records")
+    history = pd.read_csv(out / "history.tsv", sep="\t", dtype=str, keep_default_na=False)
+    history = history.drop(columns="seconds").to_dict("records")
     return [files.sha256(path) for path in sorted(out.glob("*.safetensors"))], history
 
 

@@ -139,6 +139,7 @@ def _write_average(
     checkpoints.write_average(trainer, progress, mean.epochs)
     valid = validate(trainer, data, group, job.recipe.best_by)
     columns = {"valid_loss": round(valid.loss, 6), **progress.dice_columns(valid)}
-    names = ", ".join(map(str, mean.epochs))
-    group.print_main(f"average of the epochs {names}: loss {valid.loss:.4f} valid, Dice {columns['valid_dice']:.4f}")
-    return Averaged(epochs=mean.epochs, valid={name: value for name, value in columns.items() if math.isfinite(value)})
+    found = {name: value for name, value in columns.items() if math.isfinite(value)}
+    worth = "".join(f", {name} {found[name]:.4f}" for name in ("valid_loss", "valid_dice") if name in found)
+    group.print_main(f"average of epochs {', '.join(map(str, mean.epochs))}{worth}")
+    return Averaged(epochs=mean.epochs, valid=found)

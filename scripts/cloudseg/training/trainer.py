@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -15,11 +15,31 @@ from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float3
 from cloudseg.models.preprocessing import CHANNELS, normalise
 from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training.data.dataset import bits_to_planes
+from cloudseg.training.data.dataset import planes_of
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.losses import Loss, loss_of_recipe
+from cloudseg.training.losses import Loss, head_loss, loss_of_recipe
 from cloudseg.training.modes import Freezable
 from cloudseg.training.optimisers import build_optimiser, parameter_groups
+
+
+class Outputs(NamedTuple):
+    """The logits that a network gives of some images."""
+
+    masks: torch.Tensor | None
+    """(N, C, H, W); None of a classifier."""
+    classes: torch.Tensor | None
+    """(N, C), whether each class is in the image; None without a classification head."""
+
+
+class Evaluated(NamedTuple):
+    """What a network makes of some images with masks."""
+
+    loss: torch.Tensor
+    """float32 scalar."""
+    logits: torch.Tensor | None
+    """Of masks, (N, C, H, W); None of a classifier."""
+    target: torch.Tensor
+    """(N, C, H, W) float32, 0 or 1."""
 
 
 class Trainer:
@@ -108,7 +128,7 @@ class Trainer:
         Parameters
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
-        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.bits_to_planes`.
+        mask : as of :func:`cloudseg.training.data.dataset.planes_of`, soft where the recipe has ``soft_targets``.
         learning_rate : of this step; that of the encoder follows from it where the recipe has another.
         n_images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.
@@ -131,7 +151,7 @@ class Trainer:
             for number, micro_batch in enumerate(zip(*parts, strict=True), start=1):
                 self._group.count_step()
                 with self._syncing_gradients(number == accumulation_steps):
-                    loss, count = self._loss(*micro_batch), len(micro_batch[0])
+                    loss, count = self._training_loss(*micro_batch), len(micro_batch[0])
                     # DistributedDataParallel divides the sum of the gradients by the number of processes
                     self._scaler.scale(loss * (count * self._group.size / n_images)).backward()
                 total += loss.detach() * count
@@ -145,12 +165,12 @@ class Trainer:
         return total
 
     @torch.no_grad()
-    def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss of some images, their logits and their targets; the network must be in evaluation mode."""
+    def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> Evaluated:
+        """Look at some images with ``eval_model``, which must be in evaluation mode; their masks are bits."""
         self._group.count_step()
         with self.busy.working():
-            logits, target = self._logits(self.eval_model, self._to_network(image)), self._to_target(mask)
-            return self.loss_of(logits, target), logits, target
+            outputs, target = self._outputs(self.eval_model, image), self._to_target(mask, soft=False)
+            return Evaluated(self._loss(outputs, target), outputs.masks, target)
 
     @torch.no_grad()
     def show(self, image: torch.Tensor, accumulation_steps: int) -> None:
@@ -158,7 +178,7 @@ class Trainer:
         with self.busy.working():
             for micro_batch in image.tensor_split(accumulation_steps):
                 self._group.count_step()
-                self._logits(self.eval_model, self._to_network(micro_batch))
+                self._outputs(self.eval_model, micro_batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
@@ -195,12 +215,21 @@ class Trainer:
         # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
         self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe.compile else self._ddp_model
 
-    def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
+    def _training_loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self._loss(self._outputs(self._forward, image), self._to_target(mask, soft=self._recipe.soft_targets))
 
-    def _logits(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    def _loss(self, outputs: Outputs, target: torch.Tensor) -> torch.Tensor:
+        if outputs.classes is None:
+            return self.loss_of(outputs.masks, target)
+        if outputs.masks is None:
+            return head_loss(outputs.classes, target)
+        return self.loss_of(outputs.masks, target) + self._recipe.head.weight * head_loss(outputs.classes, target)
+
+    def _outputs(self, network: nn.Module, image: torch.Tensor) -> Outputs:
+        image = self._to_network(image)
         with autocast(self._group.device, self.dtype):
-            return network(image)
+            outputs = network(image)
+        return Outputs(*outputs) if isinstance(outputs, tuple) else Outputs(outputs, None)
 
     def _to_network(self, image: torch.Tensor) -> torch.Tensor:
         recipe = self._recipe
@@ -211,8 +240,8 @@ class Trainer:
         """Return an image of one grey, as the network takes it."""
         return torch.zeros(1, CHANNELS[self._recipe.channels], *size, device=self._group.device)
 
-    def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
-        return bits_to_planes(mask.to(self._group.device, non_blocking=True), self.classes)
+    def _to_target(self, mask: torch.Tensor, *, soft: bool) -> torch.Tensor:
+        return planes_of(mask.to(self._group.device, non_blocking=True), self.classes, soft=soft)
 
 
 def _moving_average(model: nn.Module, decay: float) -> AveragedModel:

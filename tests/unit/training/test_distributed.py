@@ -288,18 +288,18 @@ def test_a_rank_that_computes_does_not_stand_still_and_one_that_hangs_shows_its_
 
 def short_of_memory(job, group, micro_batch):
     """Train where the second rank's memory is enough for two images."""
-    real = training.Trainer._logits
+    real = training.Trainer._outputs
 
-    def logits(trainer, network, image):
+    def outputs(trainer, network, image):
         if group.rank == group.size - 1 and len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words")
         return real(trainer, network, image)
 
-    training.Trainer._logits = logits
+    training.Trainer._outputs = outputs
     try:
         training.train(job, group, micro_batch)
     finally:
-        training.Trainer._logits = real
+        training.Trainer._outputs = real
 
 
 @pytest.mark.parametrize(("gpus", "too_much"), [(1, [8, 4]), (2, [4])])
