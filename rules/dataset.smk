@@ -1,6 +1,11 @@
 # Images and labels: make or fetch them, check them, split them, and store them at every size.
 
 
+def excluded(file):
+    """Return the user's list of images to leave out as an input, if the config has one: what is in it decides."""
+    return {"exclude": ancient(file)} if PLAN.config.dataset.exclude else {}
+
+
 if PLAN.config.dataset.source == "demo":
 
     rule demo:
@@ -52,6 +57,7 @@ if PLAN.config.dataset.source == "path" and PLAN.smoke:
     rule sample:
         """Link a few of one's own images, for a smoke run."""
         input:
+            **excluded(PLAN.config.dataset.exclude),
             raw=ancient(PLAN.config.dataset.root),
         output:
             directory(PLAN.dataset.raw),
@@ -77,6 +83,7 @@ if PLAN.config.dataset.source == "path" and PLAN.smoke:
 rule check:
     """Check the images and the table of a split, all problems at once."""
     input:
+        **excluded(of_images("exclude")),
         # What is in a folder of the user decides, not its times
         raw=PLAN.dataset.raw if PLAN.dataset.is_made else ancient(PLAN.dataset.raw),
     output:
@@ -104,9 +111,12 @@ rule check:
 rule folds:
     """Split the training images into folds."""
     input:
+        # What is in the tables of the user decides, not their times
+        **{name: ancient(path) for name, path in PLAN.dataset.split_tables.items()},
         images="<results>/dataset/train.tsv",
         weights=PLAN.dataset.fold_weights,
     output:
+        **PLAN.dataset.split_facts,
         folds="<results>/dataset/folds.tsv",
     log:
         "<logs>/folds.log",
@@ -118,6 +128,7 @@ rule folds:
     resources:
         **ESTIMATES.of("folds", PLAN.dataset.train_work),
     params:
+        **PLAN.dataset.split_params,
         classes=PLAN.dataset.classes,
         folds=PLAN.dataset.folds,
         seed=PLAN.seed,

@@ -5,6 +5,7 @@
 rule dataset_sheet:
     """Show some training images with the outlines of their labels, and how often each class occurs."""
     input:
+        **PLAN.dataset.split_facts,
         truth="<results>/dataset/truth.zarr",
         images="<results>/dataset/train.tsv",
         raw=ancient(PLAN.dataset.raw),
@@ -94,7 +95,9 @@ rule leaderboard:
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
         experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),
-        ensembles=page_params(leaderboard_ensembles(PLAN.config.ensembles)),
+        ensembles=page_params(
+            leaderboard_ensembles(PLAN.config.ensembles, PLAN.ensembles)
+        ),
         posted=PLAN.public_scores,
         class_rates=PLAN.dataset.class_rates,
         code=CODE["report"],

@@ -119,6 +119,7 @@ rule ablation:
         decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.compared),
         scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.compared),
         images=expand("<ensembles>/{name}/images.tsv", name=PLAN.compared),
+        histories=[path for paths in PLAN.compared_histories for path in paths],
     output:
         table="<results>/report/ablation.tsv",
         page="<results>/report/ablation.md",
@@ -142,6 +143,7 @@ rule ablation:
         names=PLAN.compared,
         notes=PLAN.compared_notes,
         blends=PLAN.compared_blends,
+        runs=[len(paths) for paths in PLAN.compared_histories],
         baseline=PLAN.baseline,
         classes=PLAN.dataset.classes,
         seed=PLAN.seed,

@@ -21,6 +21,7 @@ if __name__ == "__main__":
             # Not parameters: they mean warnings alone, and are no reason to check, or train, again
             size_of_submission=config.submission_size.pixels,
             min_sizes=fixed_min_sizes(config),
+            exclude=next(iter(snakemake.input.get("exclude", [])), None),
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

@@ -1,8 +1,11 @@
 from cloudseg import logged
 from cloudseg.dataset.images_table import read_images
+from cloudseg.dataset.split import Split
 from cloudseg.report.pictures import dataset_page
 
 if __name__ == "__main__":
     with logged(snakemake):
         files = snakemake.input
-        dataset_page(files.truth, read_images(files.images), files.raw, snakemake.output.page)
+        facts = files.get("split")
+        split = Split.read(facts) if facts else None
+        dataset_page(files.truth, read_images(files.images), files.raw, snakemake.output.page, split=split)

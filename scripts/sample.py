@@ -11,5 +11,6 @@ if __name__ == "__main__":
             Path(snakemake.output[0]),
             classes=snakemake.params.classes,
             images=snakemake.params.images,
+            exclude=snakemake.input.get("exclude"),
         )
         tell(f"smoke: {taken}")

@@ -2,14 +2,16 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.decision_checks import decision_problems, decisions, ensemble_problems
-from cloudseg.config.model import Config
+from cloudseg.config.image_tables import pattern_problem, read_column, read_names, read_split
+from cloudseg.config.model import Config, Dataset, Folds
 from cloudseg.config.recipe_checks import recipe_problems
 from cloudseg.config.size import CONTEST_SIZE
+from cloudseg.errors import ConfigError
 
 
 def config_problems(config: Config) -> list[str]:
@@ -17,6 +19,7 @@ def config_problems(config: Config) -> list[str]:
     size = config.submission_size or CONTEST_SIZE
     return [
         *_dataset_problems(config),
+        *(f"folds.{line}" for line in _folds_problems(config.folds)),
         *(
             f"recipes.{name}.{line}"
             for name, recipe in config.recipes.items()
@@ -34,6 +37,7 @@ def config_problems(config: Config) -> list[str]:
             for name, entry in config.ensembles.items()
             for line in ensemble_problems(entry, entry.decision or config.decision, of_members=config.decision)
         ),
+        *_top_decision_problems(config),
         *_submission_size_problems(config),
         *_rate_problems(config),
     ]
@@ -67,6 +71,50 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield f"dataset.root: {root!r} is no folder; give the one that holds train.csv"
     for name in sorted(RESERVED_NAMES & set(config.dataset.classes)):
         yield f"dataset.classes: {name!r} has a meaning of its own in the tables; call the class otherwise"
+    if config.dataset.scenes is not None:
+        yield from _scenes_problems(config.dataset)
+    if config.dataset.exclude is not None:
+        yield from _unreadable("dataset.exclude", lambda: read_names(config.dataset.exclude))
+
+
+def _scenes_problems(dataset: Dataset) -> Iterator[str]:
+    """Yield that crops of scenes are asked for where none are made, or not of all scenes."""
+    if dataset.source != "demo":
+        yield f"dataset.scenes: the demo's images alone are cut out of scenes, and `source` is {dataset.source}"
+    elif dataset.scenes > dataset.train:
+        yield f"dataset.scenes: expected at most {dataset.train} (dataset.train), got {dataset.scenes}"
+
+
+def _folds_problems(folds: Folds) -> Iterator[str]:
+    """Yield what is wrong with the groups of images, and with a split of the user's own."""
+    if folds.table is not None and folds.groups is None:
+        yield "table: says nothing without `folds.groups`, the name of its column of groups"
+    elif folds.table is not None:
+        yield from _unreadable("table", lambda: read_column(folds.table, folds.groups))
+    elif folds.groups is not None and (problem := pattern_problem(folds.groups)):
+        yield f"groups: {problem}; to name a column of a table, give the table as `folds.table`"
+    if folds.file is not None:
+        yield from _unreadable("file", lambda: read_split(folds.file, folds.count))
+        if folds.stratify_by != "labels":
+            yield (
+                f"stratify_by: expected labels, got {folds.stratify_by}: `folds.file` says which image is in which "
+                "fold, so nothing is left to be balanced"
+            )
+
+
+def _unreadable(key: str, read: Callable[[], object]) -> Iterator[str]:
+    """Yield what is wrong with a file that a key names."""
+    try:
+        read()
+    except ConfigError as error:
+        yield f"{key}: {error}"
+
+
+def _top_decision_problems(config: Config) -> Iterator[str]:
+    """Yield what the decision of experiments alone cannot ask for: they have no members that say whether."""
+    presence = config.decision.presence
+    if presence is not None and presence.classifiers is not None:
+        yield "decision.presence.classifiers: expected in the `decision` of an ensemble with `whether`, not of all"
 
 
 def _submission_size_problems(config: Config) -> Iterator[str]:

@@ -133,6 +133,10 @@ class PresenceEntry(Model):
     """A plane counts from this score on, one number or one per class; `how: tune` chooses it where it is left out. Of
     `top` and `percentile` it is a probability, as `threshold` is, of `area` a share of the plane.
     """
+    classifiers: Positive | None = None
+    """How much the mean of the classification heads of `whether` members weighs beside the score, which weighs 1, such
+    as the number of heads; null leaves them out.
+    """
 
 
 class PlaneMinEntry(Model):

@@ -72,6 +72,8 @@ def ensemble_problems(entry: EnsembleEntry, decision: DecisionEntry, of_members:
         yield "where: the key is missing; beside `whether` it says which runs give the masks"
     elif given not in (["members"], ["where", "whether"]):
         yield f"{given[-1]}: expected `members` alone, or `where` and `whether`, got {' and '.join(given)}"
+    if entry.whether is None and decision.presence is not None and decision.presence.classifiers is not None:
+        yield "decision.presence.classifiers: expected `whether` beside it, whose members have classification heads"
     if entry.whether is not None and decision.presence is None:
         yield "whether: expected `decision.presence` beside it, whose score these members give, got none"
     if entry.search is not None and entry.sharpen is not None:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from cloudseg.config.names import nearest
 
 TABLE = Path(__file__).with_name("decoders.json")
-CLASSIFIER = "classifier"  # a network without a decoder, which says only whether a class is there
 LONGEST = 60  # characters of a value that a message shows
 MOST = 2048  # channels of a layer; what a foreign checkpoint names must not fill the memory
 
@@ -37,6 +36,9 @@ class Decoder:
     stages: int = 5
     """Stages of the encoder in use; a file of initial weights holds all five, the rest is left out."""
 
+
+CLASSIFIER = "classifier"
+"""What the sheet calls a network without decoder, which says only whether a class is there."""
 
 DECODERS = {
     "unet": Decoder(stride=1),

@@ -24,6 +24,7 @@ from cloudseg.config.fields import (
     expected,
     left_out,
 )
+from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import Size
@@ -54,6 +55,7 @@ Folder = Annotated[
     Pattern(r"[^{}<>*?]+", "a folder without any of {}<>*? in its name"),
     AfterValidator(lambda path: Path(path).as_posix()),
 ]
+ImagesFile = Annotated[str, Pattern(r"[^{}<>*?]+", "a file without any of {}<>*? in its name")]
 EncoderName = Annotated[
     str, Pattern(r"[a-z0-9][a-z0-9_.-]*", "the name of an encoder, such as resnet34 or tu-tf_efficientnet_lite0")
 ]
@@ -65,6 +67,7 @@ TrainingSize = Annotated[
         "height x width in pixels, such as 384x576, or xN, the original size divided by N, such as x4",
     ),
 ]
+Seed = Annotated[int, Scalar(ge=0, le=2**32 - 1)]
 
 
 class Dataset(Model):
@@ -95,6 +98,14 @@ class Dataset(Model):
     """Opacity of a haze over the `demo`'s test images, so that adversarial validation (rule `shift`) has something to
     find.
     """
+    scenes: Annotated[int, Scalar(ge=2)] | None = None
+    """Cut the `demo`'s images out of so many larger scenes for each split, several of a scene, which overlap:
+    `scene003_01.jpg` is a crop of scene 3. Null draws a scene for each image.
+    """
+    exclude: ImagesFile | None = None
+    """Text file of training images to leave out, a name per line, `#` before a comment: they are neither trained on nor
+    scored, nor looked at in any other way. The results are those of a folder without them.
+    """
 
 
 class Folds(Model):
@@ -105,6 +116,19 @@ class Folds(Model):
     stratify_by: Literal["labels", "shift"] = "labels"
     """What the folds are balanced by, the labels, or also how much an image looks like the test images (rule `shift`).
     """
+    groups: Annotated[str, Field(min_length=1)] | None = None
+    """What images have in common, such as a scene or a day, that must not be on both sides of the split: with `table`,
+    a column of it; without, a regular expression that is searched for in the name of each image, such as
+    `^(scene[0-9]+)_`. What its first brackets match is the group, or all that it matches if it has none.
+    """
+    table: ImagesFile | None = None
+    """Table (TSV or CSV) with a column `image` and the column that `groups` names; each training image stands in it
+    once.
+    """
+    file: ImagesFile | None = None
+    """A split of your own in place of one that is made: a table (TSV or CSV) with the columns `image` and `fold`, from
+    0 to `count` - 1; each training image stands in it once. With `groups`, the log says which of them it parts.
+    """
 
 
 QueryText = Annotated[str, Field(min_length=1)]
@@ -114,7 +138,7 @@ class Query(Model):
     """Runs of an ensemble, and what each of their experiments weighs; in a config also the query alone."""
 
     query: QueryText
-    """Comparisons of the sheet's columns and `fold`."""
+    """Comparisons of the sheet's columns and `fold`; the run on all images has the fold 'all', behind every number."""
     weight: Positive = 1
     """Weight of each experiment selected; its folds and checkpoints share it."""
 
@@ -170,12 +194,16 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), *UNIQUE] | None = None
+    """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
+    `seed`); rule `ablation` shows how far they spread.
+    """
     search: SearchEntry | None = None
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
     """
-    checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
-    """Which checkpoints of each run take part."""
+    checkpoints: Annotated[tuple[Literal["best", "last", "average"], ...], Field(min_length=1), *UNIQUE] = ("best",)
+    """Which checkpoints of each run take part; `average` of recipes that keep one."""
     allow_squeezed: Bool = False
     """Blend stores, too, whose probabilities look like a sigmoid of a sigmoid."""
     sharpen: Positive | None = None
@@ -197,10 +225,11 @@ class Config(JobConfig):
     """Names the folder of everything this config makes, `results/{name}`."""
     smoke: Bool = False
     """Run the whole config in minutes on a CPU: 24 + 8 images (of your own, some of every class and of none; the demo's
-    in place of the contest's), 3 epochs, batches of 4, sizes divided by 8 where that leaves 32 pixels or more, random
-    weights for encoders without a file at hand. Results go to `results/{name}-smoke`, the submission as well.
+    in place of the contest's) in folds without `groups` and `file`, 3 epochs, batches of 4, sizes divided by 8 where
+    that leaves 32 pixels or more, random weights for encoders without a file at hand. Results go to
+    `results/{name}-smoke`, the submission as well.
     """
-    seed: Annotated[int, Scalar(ge=0, le=2**32 - 1)] = 2019
+    seed: Seed = 2019
     """Seed of the demo images, the folds, the initial weights, the augmentation and the order of the batches."""
     threads: Annotated[int, Scalar(ge=1, le=64)] = 1
     """Numerical threads of a job. One and two threads give different weights, each of them repeatable."""
@@ -226,7 +255,7 @@ class Config(JobConfig):
     folds: Folds = Folds()
     recipes: Annotated[FrozenDict[RecipeName, Recipe], Field(min_length=1)]
     """Training recipes by name; the sheet's `recipe` picks one. Whatever tells two runs apart, besides encoder,
-    decoder, size and fold, is in here.
+    decoder, size, fold and seed, is in here.
     """
     experiments: Annotated[str, Field(min_length=1)]
     """The experiment sheet (TSV), looked for in the working directory, then beside the Snakefile."""
@@ -246,11 +275,17 @@ class Config(JobConfig):
     """Table of the scores that the contest gave, filled in by hand; looked for like `experiments`, and may be missing.
     """
     baseline: str | None = None
-    """The ensemble that rule `ablation` compares the others with; null is that of `submission`."""
+    """The ensemble that rule `ablation` compares the others with, also one with `seeds`; null is that of `submission`.
+    """
     submission: str
     """The ensemble that feeds the `submission.csv` at the top."""
     pathvars: FrozenDict[str, Any] = left_out()
     """Snakemake path variables to override, for use as a module."""
+
+
+def _or_left_out(default: Any) -> BeforeValidator:
+    """Take an empty cell for one that is left out."""
+    return BeforeValidator(lambda cell: default if cell == "" else cell)
 
 
 class ExperimentRow(Model):
@@ -268,10 +303,24 @@ class ExperimentRow(Model):
     """Name of a recipe of the config."""
     folds: Annotated[int, Scalar(ge=1)]
     """How many folds of the split are trained, from the first on."""
+    seed: Annotated[Seed | None, _or_left_out(None)] = None
+    """Train a replicate: the same folds, with another seed than the config's for all that a training draws. Such rows
+    tell how much of a difference is chance.
+    """
+    full: Annotated[Bool, _or_left_out(False)] = False
+    """Train on all images, too, for the median of the folds' best epochs. That run has no out-of-fold score; it joins
+    its folds where test images are blended.
+    """
     note: str = ""
     """Free text."""
 
     @property
-    def experiment(self) -> tuple[str, str, str, str]:
-        """What tells experiments apart: encoder, decoder, size and recipe."""
-        return self.encoder, self.decoder, self.size, self.recipe
+    def experiment(self) -> tuple[str, ...]:
+        """What tells experiments apart: encoder, decoder, size and recipe, and the seed of a replicate."""
+        return experiment_words(self.encoder, self.decoder, self.size, self.recipe, self.seed)
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """Its cells as plain values; what asks for no replicate and no further run is left out, as in older sheets."""
+        off = {"seed": self.seed is None, "full": not self.full}
+        return self.model_dump(mode="json", exclude={name for name, is_off in off.items() if is_off})

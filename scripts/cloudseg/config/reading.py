@@ -12,6 +12,7 @@ from cloudseg.config.defaults import with_contest_defaults
 from cloudseg.config.fields import Model
 from cloudseg.config.messages import problems, refuse
 from cloudseg.config.model import Config
+from cloudseg.config.replicates import with_replicates
 from cloudseg.config.smoke import smoke_config
 
 DEEPEST = 50  # levels of nesting, enough for some twenty augmentation steps within each other
@@ -44,7 +45,7 @@ def config_as_read(raw: Mapping[str, Any]) -> Config:
     """
     refuse(list(nesting_problems(raw)))
     # Dates and the like become text; an alias becomes a copy
-    config = validated(Config, json.loads(json.dumps(raw, default=str)))
+    config = with_replicates(validated(Config, json.loads(json.dumps(raw, default=str))))
     refuse(config_problems(config))
     return with_contest_defaults(config)
 

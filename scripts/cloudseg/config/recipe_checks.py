@@ -24,6 +24,7 @@ def recipe_problems(recipe: Recipe, config: Config) -> Iterator[str]:
         yield f"start: {source!r} is no file"
     yield from _target_problems(recipe)
     yield from _stage_problems(recipe)
+    yield from _dice_problems(recipe)
     for where, part in _parts(recipe):
         yield from (f"{where}{line}" for line in _part_problems(part, config))
     found = [f"augmentation: {line}" for line in augmentation_problems(recipe.steps)]
@@ -58,16 +59,12 @@ def _target_problems(recipe: Recipe) -> Iterator[str]:
 
 def _loss_problems(recipe: Recipe) -> Iterator[str]:
     terms = recipe.loss.terms
-    silent = SILENT_LOSSES - ({"dice"} if _dice_counts_empty_planes(recipe) else set())
+    silent = SILENT_LOSSES - ({"dice"} if _dice_counts_absent_classes(recipe) else set())
     if set(terms) <= silent and recipe.loss_planes == "all":
         yield (
             f"loss: {' and '.join(terms)} alone says nothing about a class that a batch lacks, so the "
             "network never learns to leave one empty; add a loss per pixel, such as {bce: 1, dice: 1}"
         )
-    if "dice" not in terms:
-        for key in ("dice_smooth", "dice_over"):
-            if getattr(recipe, key) not in (None, "class", "all"):
-                yield f"{key}: expected the term `dice` in `loss` beside it, got {', '.join(terms)}"
     if recipe.loss_planes == "positive":
         if others := set(terms) - FOR_PLANES:
             yield (
@@ -81,8 +78,16 @@ def _loss_problems(recipe: Recipe) -> Iterator[str]:
         yield f"{blended}: masks lie between 0 and 1, and {', '.join(sorted(hard))} needs 0 or 1; leave one of them out"
 
 
-def _dice_counts_empty_planes(recipe: Recipe) -> bool:
-    return recipe.dice_over == "all" or (recipe.dice_over == "plane" and bool(recipe.dice_smooth))
+def _dice_problems(recipe: Recipe) -> Iterator[str]:
+    """Yield that a key is of a Dice that neither the recipe nor one of its stages has."""
+    terms = [name for _, part in _parts(recipe) for name in part.loss.terms]
+    for key in ("dice_smooth", "dice_over"):
+        if "dice" not in terms and getattr(recipe, key) not in (None, "class", "all"):
+            yield f"{key}: expected the term `dice` in `loss` beside it, got {', '.join(dict.fromkeys(terms))}"
+
+
+def _dice_counts_absent_classes(recipe: Recipe) -> bool:
+    return recipe.dice_over == "all" or bool(recipe.dice_smooth)
 
 
 def _class_weight_problems(recipe: Recipe, config: Config) -> Iterator[str]:
@@ -145,6 +150,8 @@ def _optimiser_problems(recipe: Recipe) -> Iterator[str]:
 def _average_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.average and (many := recipe.average.epochs) > recipe.epochs:
         yield f"average.epochs: expected at most the {recipe.epochs} epochs of the training, got {many}"
+    if recipe.average and recipe.average.of == "last" and recipe.patience:
+        yield "average.of: nobody knows which epochs are the last where `patience` stops a training; take `of: best`"
 
 
 def _pseudo_problems(recipe: Recipe, config: Config) -> Iterator[str]:

@@ -25,8 +25,8 @@ class Loss(Model):
     bce: Positive = left_out()
     """Binary cross entropy per pixel and class."""
     dice: Positive = left_out()
-    """Soft Dice, per class over the batch unless `dice_over` says otherwise; 0 for a class absent from the batch, so
-    never alone.
+    """Soft Dice, per class over the batch unless `dice_over` says otherwise; without `dice_smooth` 0 for a class absent
+    from the batch, so never alone.
     """
     focal: Positive = left_out()
     """Focal loss (Lin and others, 2017): cross entropy that counts easy pixels less."""

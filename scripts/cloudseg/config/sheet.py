@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +12,18 @@ from pydantic import ValidationError
 from cloudseg.config.checkpoint_header import start_problem
 from cloudseg.config.decoders import DECODERS
 from cloudseg.config.encoders import encoders
+from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.messages import problems, refuse
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.names import nearest
+from cloudseg.config.network_checks import network_problems
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import size_problem
 from cloudseg.config.views import smallest_side, variants_of
 from cloudseg.errors import ConfigError
 
-KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart
+KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart, but for the seed of a replicate
 RESERVED = {"fold", "line"}  # columns that other tables add to those of the sheet
 SCORES = ("best", "last", "single")  # columns of the table of contest scores
 Rows = dict[int, ExperimentRow]  # by line number
@@ -53,7 +56,8 @@ def read_sheet(path: Path, config: Config) -> ExperimentSheet:
             found = problems(error, ExperimentRow)
         lines += [f"{path}, line {number}: {problem}" for problem in found]
     refuse(lines)
-    refuse([*_repetitions(path, rows), *_start_problems(path, rows, config), *_clashes(rows, config)])
+    repeated = [*_repetitions(path, rows), *_repeated_full(path, rows)]
+    refuse([*repeated, *_start_problems(path, rows, config), *_clashes(rows, config)])
     extra = [] if "note" in columns else ["note"]
     return ExperimentSheet(tuple(dict.fromkeys([*columns, *extra])), tuple(rows.values()))
 
@@ -63,15 +67,15 @@ def experiment_name(experiment: Iterable[str], folds: int, *checkpoint: str) -> 
 
     Parameters
     ----------
-    experiment : encoder, decoder, size and recipe.
+    experiment : encoder, decoder, size and recipe, and the seed of a replicate.
     folds : how many folds the row trains.
     checkpoint : best or last, if it is given.
 
     Examples
     --------
     >>> experiment = ("tu-test_resnet", "fpn", "x4", "quick")
-    >>> experiment_name(experiment, 2), experiment_name(experiment, 2, "best")
-    ('tu-test-resnet-fpn-x4-quick-2', 'tu-test-resnet-fpn-x4-quick-2-best')
+    >>> experiment_name(experiment, 2), experiment_name((*experiment, "seed7"), 2, "best")
+    ('tu-test-resnet-fpn-x4-quick-2', 'tu-test-resnet-fpn-x4-quick-seed7-2-best')
     """
     return re.sub(r"[^a-z0-9]+", "-", "-".join(map(str, [*experiment, folds, *checkpoint])))
 
@@ -168,8 +172,25 @@ def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
         yield f"no decoder {row.decoder!r}{nearest(row.decoder, DECODERS)}; known: {', '.join(DECODERS)}"
     else:
         yield from _decoder_problems(row, config)
+        if row.recipe in config.recipes:
+            yield from network_problems(row, config.recipes[row.recipe], config)
     if row.folds > config.folds.count:
         yield f"folds: expected at most {config.folds.count} (folds.count), got {row.folds}"
+    if row.seed == config.seed:
+        yield f"seed: {row.seed} is the config's own, which a row without a seed has; leave it out, or take another"
+    if row.full and row.recipe in config.recipes:
+        yield from (f"full: {problem}" for problem in _full_problems(row.recipe, config.recipes[row.recipe]))
+
+
+def _full_problems(name: str, recipe: Recipe) -> Iterator[str]:
+    """Yield why a recipe cannot train on all images, without images to validate on, for another number of epochs."""
+    without = "a training on all images validates on none"
+    if recipe.stages is not None:
+        yield f"the best epoch of the folds says nothing of the stages of recipe {name}; take one without `stages`"
+    if recipe.schedule == "plateau":
+        yield f"{without}, and `schedule: plateau` of recipe {name} waits for its validation; take another schedule"
+    if recipe.average is not None and recipe.average.of == "best":
+        yield f"{without}, so recipe {name} has no best epochs to average; take `average: {{of: last}}`"
 
 
 def _decoder_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
@@ -218,23 +239,67 @@ def _repetitions(path: Path, rows: Rows) -> Iterator[str]:
         if earlier != number:
             same = row.experiment == rows[earlier].experiment
             what = "the same experiment as" if same else "differs only in punctuation from"
-            yield f"{path}, line {number}: {what} line {earlier} (encoder, decoder, size, recipe, folds)"
+            yield f"{path}, line {number}: {what} line {earlier} (encoder, decoder, size, recipe, seed, folds)"
+
+
+def _repeated_full(path: Path, rows: Rows) -> Iterator[str]:
+    """Yield the rows whose training on all images an earlier row has, perhaps for other folds' number of epochs."""
+    first: dict[tuple[str, ...], int] = {}
+    for number, row in rows.items():
+        if row.full and (earlier := first.setdefault(row.experiment, number)) != number:
+            yield f"{path}, line {number}: full: line {earlier} trains this experiment on all images; one of them can"
+
+
+def starting_seed(encoder: str, source: str, seed: int | None, trained: Container[tuple[str, ...]]) -> int | None:
+    """Return the seed of the run that another one starts from (`start: run:SOURCE` or `network:SOURCE`).
+
+    Parameters
+    ----------
+    encoder, seed : of the run that starts.
+    source : DECODER/SIZE/RECIPE.
+    trained : the experiments of the sheet.
+
+    Examples
+    --------
+    A replicate starts from the replicate with its seed where the sheet trains that, else from the run without a seed:
+
+    >>> trained = {("resnet34", "fpn", "x8", "quick"), ("resnet34", "fpn", "x8", "quick", "seed7")}
+    >>> [starting_seed("resnet34", "fpn/x8/quick", seed, trained) for seed in (None, 7, 8)]
+    [None, 7, None]
+    """
+    return seed if experiment_words(encoder, *source.split("/"), seed) in trained else None
 
 
 def _start_problems(path: Path, rows: Rows, config: Config) -> Iterator[str]:
-    """Yield the rows whose recipe starts from a run that the sheet does not train (`start: run:...`)."""
-    trained = {row.experiment: row.folds for row in rows.values()}
+    """Yield the rows whose recipe starts from a run that the sheet does not train."""
+    folds: dict[tuple[str, ...], int] = {}
+    for row in rows.values():
+        folds[row.experiment] = max(row.folds, folds.get(row.experiment, 0))
+    full = {row.experiment for row in rows.values() if row.full}
     for number, row in rows.items():
-        kind, _, source = config.recipes[row.recipe].start.partition(":")
-        if kind == "run":
-            experiment = (row.encoder, *source.split("/"))
-            if experiment == row.experiment:
-                yield f"{path}, line {number}: recipe {row.recipe} starts from the run itself"
-            elif trained.get(experiment, 0) < row.folds:
-                yield (
-                    f"{path}, line {number}: recipe {row.recipe} starts from {'/'.join(experiment)}, which the sheet "
-                    f"does not train for all {row.folds} folds"
-                )
+        if problem := _start_problem(row, config, folds, full):
+            yield f"{path}, line {number}: recipe {row.recipe} {problem}"
+
+
+def _start_problem(
+    row: ExperimentRow, config: Config, folds: Mapping[tuple[str, ...], int], full: Container[tuple[str, ...]]
+) -> str | None:
+    """Return why a row cannot start from the run that its recipe names, if it names one and cannot."""
+    kind, _, source = config.recipes[row.recipe].start.partition(":")
+    if kind not in ("run", "network"):
+        return None
+    seed = starting_seed(row.encoder, source, row.seed, folds)
+    experiment = experiment_words(row.encoder, *source.split("/"), seed)
+    named = "/".join(experiment)
+    if experiment == row.experiment:
+        return "starts from the run itself"
+    if folds.get(experiment, 0) < row.folds:
+        return f"starts from {named}, which the sheet does not train for all {row.folds} folds"
+    if row.full and experiment not in full:
+        return f"starts from {named}, which the sheet does not train on all images, as this row; give it `full`, too"
+    if kind == "network" and experiment[1] != row.decoder:
+        return f"starts from the network {named}; expected one with the decoder {row.decoder}, or start from its `run:`"
+    return None
 
 
 def _clashes(rows: Rows, config: Config) -> Iterator[str]:

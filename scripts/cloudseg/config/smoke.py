@@ -23,10 +23,15 @@ def smoke_config(config: Config) -> Config:
     >>> small.dataset.source, small.dataset.train, small.recipes["quick"].epochs
     ('demo', 24, 3)
     """
-    source = "path" if config.dataset.source == "path" else "demo"
+    own_images = config.dataset.source == "path"
+    dataset = {"source": "path" if own_images else "demo", **IMAGES}
+    # A list that names the contest's images says nothing of the demo's
+    dataset |= {} if own_images else {"exclude": None}
     return config.model_copy(
         update={
-            "dataset": config.dataset.model_copy(update={"source": source, **IMAGES}),
+            "dataset": config.dataset.model_copy(update=dataset),
+            # Of a group, or a fold, there may be none among so few images
+            "folds": config.folds.model_copy(update={"groups": None, "table": None, "file": None}),
             "recipes": FrozenDict({name: _smoke_recipe(recipe) for name, recipe in config.recipes.items()}),
         }
     )

@@ -40,6 +40,7 @@ RATES = (0.50, 0.45, 0.54, 0.66)  # share of scenes with each class; with the mi
 GRID = (350, 525)
 GRID_Y, GRID_X = np.mgrid[: GRID[0], : GRID[1]].astype(np.float32)
 SCENE_BYTES = 75  # memory per pixel that drawing a scene takes (69 measured)
+SCENE_SIDES = 1.5  # of a scene that crops are cut out of, in sides of a crop: any two crops overlap
 JPEG_QUALITY = 85  # gives the contest's 0.5-1 MB an image
 
 # BGR, the order of OpenCV; read off real images.
@@ -57,13 +58,15 @@ def make_demo(
     height: int = 1400,
     width: int = 2100,
     shift: float = 0,
+    scenes: int | None = None,
     workers: int = 2,
     memory: int | None = None,
 ) -> None:
     """Write a synthetic data set in the contest's layout: train_images, test_images and the two CSV files.
 
-    Image i of a split depends on the seed, the split and i alone: more workers or more images leave its bytes as
-    they are. Work runs in threads (NumPy and OpenCV release the lock), with OpenCV's own threads off meanwhile.
+    Image i of a split depends on the seed, the split, the number of scenes and i alone: more workers or more images
+    leave its bytes as they are. Work runs in threads (NumPy and OpenCV release the lock), with OpenCV's own threads off
+    meanwhile.
 
     Parameters
     ----------
@@ -79,6 +82,10 @@ def make_demo(
     shift : float, default 0
         Opacity, from 0 to 1, of a haze over all that is seen in the test images, so that they differ from the
         training images. At 0 they are drawn alike.
+    scenes : int, optional
+        Cut the images of each split out of so many scenes, at least 1, whose sides are `SCENE_SIDES` times as long:
+        image i is a crop of scene i modulo `scenes`, at a random place, so that crops of a scene overlap, and share
+        what its annotators drew. No scene is in both splits. By default each image is a scene of its own.
     workers : int, default 2
         Number of threads, at most.
     memory : int, optional
@@ -99,19 +106,26 @@ def make_demo(
     """
     root = Path(root)
     _check_arguments(root, train=(train, 1), test=(test, 1), seed=(seed, 0), height=(height, 32), width=(width, 32),
-                     workers=(workers, 1))  # fmt: skip
+                     workers=(workers, 1), scenes=(1 if scenes is None else scenes, 1))  # fmt: skip
     if not 0 <= shift <= 1:
         raise ValueError(f"make_demo: shift: expected a number from 0 (no haze) to 1 (nothing but haze), got {shift}")
+    drawn = (height, width) if scenes is None else (round(SCENE_SIDES * height), round(SCENE_SIDES * width))
     if memory is not None:
-        workers = max(1, min(workers, (memory - OVERHEAD) // (SCENE_BYTES * height * width)))
+        workers = max(1, min(workers, (memory - OVERHEAD) // (SCENE_BYTES * math.prod(drawn))))
     part = root.with_name(root.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    tasks = [(split, index) for split, count in (("train", train), ("test", test)) for index in range(count)]
+    counts = {"train": train, "test": test}
+    tasks = [(split, index) for split, count in counts.items() for index in range(min(count, scenes or count))]
 
-    def write_image(task):
+    def write_scene(task):
         split, index = task
-        name = _image_name(seed, split, index)
-        image, masks = _make_image(seed, split, index, height, width, haze=shift if split == "test" else 0)
+        image, masks = _make_image(seed, split, index, *drawn, haze=shift if split == "test" else 0)
+        if scenes is None:
+            return [write_image(split, _image_name(seed, split, index), image, masks)]
+        crops = _place_crops(seed, split, index, counts[split], scenes, height, width)
+        return [write_image(split, name, image[crop], masks[:, *crop]) for name, crop in crops]
+
+    def write_image(split, name, image, masks):
         jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         (part / f"{split}_images" / name).write_bytes(jpeg)
         return split, name, [encode_rle(mask) for mask in masks]
@@ -122,7 +136,8 @@ def make_demo(
         for split in ("train", "test"):
             (part / f"{split}_images").mkdir(parents=True)
         with ThreadPoolExecutor(workers) as pool:
-            written = sorted(counted(pool.map(write_image, tasks), len(tasks), "images"))
+            each = counted(pool.map(write_scene, tasks), len(tasks), "images" if scenes is None else "scenes")
+            written = sorted(image for of_scene in each for image in of_scene)
         _write_csv(part / "train.csv", [(name, rles) for split, name, rles in written if split == "train"])
         unknown = ["1 1"] * len(CLASSES)
         _write_csv(part / "sample_submission.csv", [(name, unknown) for split, name, _ in written if split == "test"])
@@ -160,6 +175,15 @@ def _image_name(seed, split, index):
     """Name an image with seven hex digits; an odd factor permutes the 28-bit numbers, so no two are the same."""
     number = (2 * index + (split == "test")) * 0x9E3779B1 + seed * 0x85EBCA6B
     return f"{number % 2**28:07x}.jpg"
+
+
+def _place_crops(seed, split, scene, count, scenes, height, width):
+    """Name the crops of a scene and place them at random: (name, (rows, columns)) of every `scenes`-th image."""
+    number = scene + scenes * (split == "test")
+    for index in range(scene, count, scenes):
+        rng = np.random.default_rng([seed, split == "test", scenes, index])
+        top, left = (int(rng.integers(round(SCENE_SIDES * side) - side + 1)) for side in (height, width))
+        yield f"scene{number:03}_{index // scenes:02}.jpg", (slice(top, top + height), slice(left, left + width))
 
 
 def _make_image(seed, split, index, height, width, haze=0):

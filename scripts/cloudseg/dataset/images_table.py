@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cloudseg.config.classes import IMAGE_COLUMNS
+from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.storage.files import damaged, read_table
 
@@ -12,7 +12,8 @@ from cloudseg.storage.files import damaged, read_table
 def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
     """Read the table of images that the dataset check wrote, with the same types.
 
-    Plain ``read_csv`` would read a digest that consists of digits as a number.
+    What the user leaves out is dropped here, so that no job that comes later can use it. Plain ``read_csv`` would read
+    a digest that consists of digits as a number.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ def read_images(path: str | Path, root: str | Path | None = None, split: Split =
         raise damaged(path, f"it has no column {', '.join(lacking)}")
     images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
     if root is not None:
-        listed = set(images.loc[images["split"] == split, "image"])
+        listed = set(images.loc[images["split"].isin([split, EXCLUDED]), "image"])
         if lacking := [name for name in ContestFolder(Path(root)).list_images(split) if name not in listed]:
             raise damaged(path, f"it lacks {len(lacking)} images of {split}_images/ (the first: {lacking[0]})")
-    return images.astype({"height": "int64", "width": "int64"})
+    kept = images[images["split"] != EXCLUDED]
+    return kept.astype({"height": "int64", "width": "int64"})

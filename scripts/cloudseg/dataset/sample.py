@@ -4,12 +4,20 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cloudseg.config.image_tables import read_names
 from cloudseg.dataset.contest import ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
 from cloudseg.dataset.fetch import link, write_marker
 from cloudseg.storage.files import atomic
 
 
-def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], images: Mapping[Split, int]) -> str:
+def make_sample(
+    root: str | Path,
+    folder: Path,
+    *,
+    classes: Sequence[str],
+    images: Mapping[Split, int],
+    exclude: str | Path | None = None,
+) -> str:
     """Make a data set of a few images: links to their files, and the rows of the tables that are theirs.
 
     Only the tables are read. Where one of them has a row that the dataset check will not pass, all images are taken,
@@ -21,6 +29,7 @@ def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], image
     folder : is made, in the same layout.
     classes : names of the classes.
     images : how many images of each split to take, where there are as many.
+    exclude : the user's list of training images that are not to be taken.
 
     Returns
     -------
@@ -37,8 +46,10 @@ def make_sample(root: str | Path, folder: Path, *, classes: Sequence[str], image
         link(source.root, folder)
         return f"all images, since the tables or folders need mending first ({error})"
     labels = Labels.index(source.train_table, set(names["train"]), classes)
+    left_out = read_names(exclude) if exclude is not None else {}
+    wanted = [name for name in names["train"] if name not in left_out]
     chosen = {
-        "train": choose(names["train"], labels, classes, images["train"]),
+        "train": choose(wanted, labels, classes, images["train"]),
         "test": sorted(_shuffled(names["test"])[: images["test"]]),
     }
     sample = ContestFolder(folder)

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +32,8 @@ class DecisionRule:
     sharpen : the power of p that is averaged in the blend; None is p itself.
     presence : `scores`, each the one key of a :class:`cloudseg.ensemble.plane_scores.PlaneScore` with its number (of
         `area` the threshold of the blend), `thresholds`, one per class or None where they are to be chosen, and
-        `pixels` of a plane; None of no presence.
+        `pixels` of a plane, and where classification heads take part what they weigh, `classifiers`, a fraction as
+        text; None of no presence.
     best : as of :class:`cloudseg.ensemble.masking.ImageRule`.
     plane_min : `thresholds` of the blend and `areas`, one per class, or "tune"; None of none.
     high : a threshold of the blend per class, or "tune"; None of none.
@@ -82,8 +84,10 @@ class DecisionRule:
     @property
     def scores(self) -> list[PlaneScore]:
         """The scores of presence that may be chosen, or the one that is given."""
-        given = [score for plain in (self.presence or {"scores": []})["scores"] for score in plain.items()]
-        return [PlaneScore(kind, level(number) if kind == "area" else number) for kind, number in given]
+        presence = self.presence or {"scores": []}
+        given = [score for plain in presence["scores"] for score in plain.items()]
+        heads = Fraction(presence.get("classifiers", 0))
+        return [PlaneScore(kind, level(number) if kind == "area" else number, heads) for kind, number in given]
 
     def fixed(self, classes: Sequence[str]) -> ImageRule:
         """Return the decision that the config gives; what is to be chosen has no part in it."""

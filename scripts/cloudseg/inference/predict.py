@@ -12,6 +12,7 @@ import timm
 import torch
 
 from cloudseg.config.checkpoint_header import NetworkHeader
+from cloudseg.config.fold_names import Fold, parse_fold_name
 from cloudseg.config.recipe import Recipe
 from cloudseg.errors import DamagedFileError
 from cloudseg.inference.images import StoredImages
@@ -46,7 +47,7 @@ class PredictionJob:
     size : height and width of the submission grid.
     folds : table with the columns ``image`` and ``fold``: the images of ``fold`` are predicted, in the order of the
         table. None predicts all images of ``pixels``.
-    fold : from 0.
+    fold : from 0; ``"all"`` of a network that has been trained on all images, and then no ``folds``.
     threads : numerical threads.
     code : number in ``CODE``. A store begun with other code, other versions of the libraries or another kind of
         processor is started over.
@@ -59,7 +60,7 @@ class PredictionJob:
     recipe: Recipe
     size: tuple[int, int]
     folds: str | Path | None = None
-    fold: int = 0
+    fold: Fold = 0
     threads: int = 1
     code: int = 0
     network: Mapping[str, str] | None = None
@@ -75,7 +76,7 @@ class PredictionJob:
             recipe=Recipe(**params.recipe),
             size=tuple(params.submission_size),
             folds=inputs.get("folds") or None,
-            fold=int(wildcards.fold),
+            fold=parse_fold_name(wildcards.fold)[0],
             threads=params.threads,
             code=params.code,
             # Checked, since a user may have put a checkpoint of another network there

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 from numbers import Real
+from typing import Self
 
 import numpy as np
 
@@ -88,6 +89,25 @@ class Cut:
                 raise ValueError(f"{name}: expected a whole number in 0..{HIGHEST}, got {getattr(self, name)}")
         if not isinstance(self.fill_holes, bool):
             raise TypeError(f"fill_holes: expected True or False, got {self.fill_holes!r}")
+
+    @classmethod
+    def of_share(cls, threshold: float, min_area: float, size: tuple[int, int]) -> Self:
+        """Return a cut whose smallest component is a share of the image.
+
+        Parameters
+        ----------
+        threshold : probability from which a pixel is in.
+        min_area : smallest area of a component that stays, as a share of the image, 0 to 1.
+        size : height and width of the image in pixels.
+
+        Examples
+        --------
+        >>> cut = Cut.of_share(0.5, 0.025, (96, 144))
+        >>> cut.level, cut.min_size
+        (128, 346)
+        """
+        # Rounded first: 0.07 * 100 is a little more than 7
+        return cls(level(threshold), ceil(round(min_area * size[0] * size[1], 6)))
 
     def mask(self, plane: np.ndarray) -> np.ndarray:
         """Return the mask of a plane, uint8 (H, W) in any memory order, as uint8 (H, W) of 0 and 1."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from cloudseg.config.fold_names import experiment_words, parse_fold_name
 from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
@@ -26,6 +27,7 @@ from cloudseg.storage import files
 from cloudseg.training.finished import FOLDER
 
 CONFIG, SHEET = "config.yaml", "experiments.tsv"
+TABLES = ("exclude", "table", "file")  # keys of `dataset` and `folds` that name files of the user's
 
 
 def retrain(
@@ -88,11 +90,12 @@ def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any
     then = {key: value for key, value in provenance.config.items() if key != "pathvars"}
     used = {row["recipe"] for row in provenance.sheet}
     recipes = {name: _at_hand(name, recipe, config) for name, recipe in then["recipes"].items() if name in used}
-    dataset = dict(then["dataset"])
+    dataset = _tables_at_hand("dataset", then["dataset"], config)
     if dataset["source"] != "demo":
         dataset["root"] = str(Path(root).resolve())
     plain = then | {
         "dataset": dataset,
+        "folds": _tables_at_hand("folds", then.get("folds", {}), config),
         "recipes": recipes,
         "ensembles": {provenance.ensemble: then["ensembles"][provenance.ensemble]},
         "submission": provenance.ensemble,
@@ -112,16 +115,29 @@ def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any
 
 def _at_hand(name: str, recipe: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe whose file of initial weights, if it has one, is where the config here has it."""
-    start = recipe.get("start", "")
-    if not start.startswith("file:"):
+    kind, _, start = recipe.get("start", "").partition(":")
+    if kind != "file":
         return dict(recipe)
     here = config.get("recipes", {}).get(name, {}).get("start", "")
-    if Path(here.removeprefix("file:")).name != Path(start.removeprefix("file:")).name or not here.startswith("file:"):
+    path = here.removeprefix("file:") if here.startswith("file:") else ""
+    return {**recipe, "start": f"file:{_place(f'recipes.{name}.start', start, path)}"}
+
+
+def _tables_at_hand(key: str, section: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a section whose tables and lists of images, if it has any, are where the config here has them."""
+    here = config.get(key, {})
+    places = {name: _place(f"{key}.{name}", section[name], here.get(name) or "") for name in TABLES if name in section}
+    return {**section, **places}
+
+
+def _place(key: str, then: str, here: str) -> str:
+    """Return the place of a file of the user's, which has the same name here as it had then."""
+    if not here or Path(here).name != Path(then).name:
         raise ConfigError(
-            f"recipes.{name}.start: the submission was trained from {start}, and the config here does not say where "
-            "that file is; give the config that it was made with (--configfile)"
+            f"{key}: the submission was made with {then}, and the config here does not say where that file is; give "
+            "the config that it was made with (--configfile)"
         )
-    return {**recipe, "start": f"file:{Path(here.removeprefix('file:')).resolve()}"}
+    return str(Path(here).resolve())
 
 
 def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
@@ -136,13 +152,22 @@ def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
 
 
 def _runs_of(known: Known) -> list[str]:
-    """Return the runs of a submission; where members were searched for, also those in the results that it chose from.
+    """Return the runs that a submission needs: its own, and what may lie in the results of those that it chose from.
 
-    Those are looked for on the disk, since no text of a strange record may lead out of the results.
+    These are, where members were searched for, all candidates and, of trainings on all images, their folds. They are
+    looked for on the disk, since no text of a strange record may lead out of the results.
     """
     provenance, runs = known.provenance, known.results / "runs"
-    if provenance.search is None:
-        return provenance.run_names
-    experiments = {tuple(row.get(key) for key in KEY) for row in provenance.sheet}
-    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))]
-    return [run.as_posix() for run in found if run.parts[:-1] in experiments]
+    rows = [row for row in provenance.sheet if provenance.search is not None or row.get("full")]
+    experiments = {experiment_words(*(row.get(key) for key in KEY), row.get("seed")) for row in rows}
+    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))] if experiments else []
+    return [*provenance.run_names, *(run.as_posix() for run in found if _experiment_of(run) in experiments)]
+
+
+def _experiment_of(run: Path) -> tuple[str, ...] | None:
+    """Return the experiment that the folder of a run belongs to; None for one that no run has."""
+    try:
+        _, seed = parse_fold_name(run.name.removeprefix("fold"))
+    except ValueError:
+        return None
+    return experiment_words(*run.parts[:-1], seed)

@@ -9,6 +9,7 @@ import pandas as pd
 from cloudseg.config.classes import IMAGE_COLUMNS
 from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.decoding import load_image
+from cloudseg.dataset.split import Split
 from cloudseg.report.colours import class_colours, rgb
 from cloudseg.report.page import Column, Picture, Table, write_page
 from cloudseg.storage import stores
@@ -17,7 +18,14 @@ QUALITY = 82  # of JPEG
 
 
 def dataset_page(
-    truth: str | Path, table: pd.DataFrame, root: str | Path, out: str | Path, *, images: int = 8, width: int = 560
+    truth: str | Path,
+    table: pd.DataFrame,
+    root: str | Path,
+    out: str | Path,
+    *,
+    split: Split | None = None,
+    images: int = 8,
+    width: int = 560,
 ) -> None:
     """Write the page of the data set: some training images with the outlines of their labels, and what classes occur.
 
@@ -27,6 +35,7 @@ def dataset_page(
     table : the images table of the training images.
     root : folder in the contest's layout.
     out : page to write.
+    split : how even the folds are; None shows nothing of them.
     images : how many to draw, evenly spread over the data set.
     width : of a tile, in pixels, at most.
     """
@@ -52,6 +61,8 @@ def dataset_page(
         tiles=tiles,
         width=size[1],
         table=class_table(table),
+        split=split,
+        split_tables=[] if split is None else [fold_table(split), rate_table(split)],
     )
 
 
@@ -79,6 +90,39 @@ def class_table(images: pd.DataFrame) -> Table:
             Column("images with it", counts.astype(int).tolist(), bar=True),
             Column("% of the images", (100 * counts / max(1, len(images))).tolist(), digits=1),
             Column("% of such an image that it covers", mean, digits=1, bar=True),
+        ]
+    )
+
+
+def fold_table(split: Split) -> Table:
+    """Return how many images, and groups, each fold has.
+
+    Examples
+    --------
+    >>> table = fold_table(Split([20, 22], [4, 5], {"Fish": [0.5, 0.4]}, []))
+    >>> [(column.head, column.cells) for column in table.shown]
+    [('fold', [0, 1]), ('images', [20, 22]), ('groups', [4, 5])]
+    """
+    folds = list(range(len(split.images)))
+    groups = [None] * len(folds) if split.groups is None else split.groups
+    return Table([Column("fold", folds), Column("images", split.images, bar=True), Column("groups", groups)])
+
+
+def rate_table(split: Split) -> Table:
+    """Return how far the rate of each class differs between folds.
+
+    Examples
+    --------
+    >>> [column.cells for column in rate_table(Split([20, 22], None, {"Fish": [0.5, 0.4]}, [])).columns]
+    [['Fish'], [40.0], [50.0], [10.0]]
+    """
+    percent = {name: [100 * rate for rate in rates] for name, rates in split.rates.items()}
+    return Table(
+        [
+            Column("class", list(percent)),
+            Column("lowest % of a fold", [min(rates) for rates in percent.values()], digits=1),
+            Column("highest %", [max(rates) for rates in percent.values()], digits=1),
+            Column("difference", [round(max(rates) - min(rates), 6) for rates in percent.values()], digits=1, bar=True),
         ]
     )
 

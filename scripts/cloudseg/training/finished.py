@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
+from cloudseg.training.all_images import SET_BY_FOLDS
 from cloudseg.training.record import NOT_TRAINED_BY, RunRecord
 
 FOLDER = "finished"
@@ -29,7 +31,8 @@ class FinishedTraining:
 
     Parameters
     ----------
-    outputs : paths of ``best``, ``last``, ``history`` and ``run``, all in the folder of the run.
+    outputs : paths of ``best``, ``last``, ``history`` and ``run``, all in the folder of the run, and of ``average`` if
+        the recipe has one.
     decides : what decides the result, as :func:`decisive` returns it.
 
     Examples
@@ -86,7 +89,7 @@ def decisive(
     *,
     encoder: str,
     decoder: str,
-    fold: int,
+    fold: Fold,
     recipe: Recipe,
     seed: int,
     threads: int,
@@ -165,7 +168,7 @@ def differences(record: RunRecord, wanted: Mapping[str, Any]) -> list[str]:
     ----------
     record : of the training.
     wanted : the `recipe` (with or without its defaults), `seed`, `threads`, `code`, and `start`, the name of the file
-        of initial weights.
+        of initial weights. Of a training on all images the folds say for how many epochs, not the recipe.
 
     Returns
     -------
@@ -174,6 +177,8 @@ def differences(record: RunRecord, wanted: Mapping[str, Any]) -> list[str]:
     was = _flat(record.recipe) | {"seed": record.seed, "threads": record.threads, "code": record.code}
     was["start"] = Path(record.weights.path).stem
     now = _flat(wanted["recipe"]) | {name: wanted[name] for name in ("seed", "threads", "code", "start")}
+    if record.fold == ALL:
+        now |= {name: was.get(name) for name in SET_BY_FOLDS}
     return [f"{name} {was.get(name)} -> {now.get(name)}" for name in now if was.get(name) != now.get(name)]
 
 

@@ -7,8 +7,10 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cloudseg.config.decoders import DECODERS
+from cloudseg.config.image_tables import read_column, read_names, read_split
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
@@ -16,6 +18,7 @@ from cloudseg.config.smoke import smoke_size
 from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
 from cloudseg.dataset.contest import ContestFolder
+from cloudseg.storage import files
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 
@@ -64,10 +67,11 @@ class DatasetPlan:
 
     @property
     def demo(self) -> dict[str, float]:
-        """How many demo images of each split to make, and how far the test images are shifted, if they are."""
+        """How many demo images of each split to make, how far those of test are shifted, what all are cut out of."""
         dataset = self.config.dataset
         shift = {"shift": dataset.shift} if dataset.shift else {}
-        return self.expected | shift
+        scenes = {"scenes": dataset.scenes} if dataset.scenes else {}
+        return self.expected | shift | scenes
 
     @property
     def expected(self) -> dict[str, int]:
@@ -82,13 +86,20 @@ class DatasetPlan:
             expected = self.expected[split]
             folder = ContestFolder(Path(self.config.dataset.root))
             found = 0 if self.source == "demo" else len(folder.list_images(split))
-            counts[split] = min(found, expected) if found and self.config.smoke else found or expected
+            left = max(0, (found or expected) - (len(self.excluded) if split == "train" else 0))
+            counts[split] = min(left, expected) if self.config.smoke else left
         return counts
+
+    @functools.cached_property
+    def excluded(self) -> list[str]:
+        """The training images that are left out, sorted."""
+        path = self.config.dataset.exclude
+        return [] if path is None else sorted(read_names(path))
 
     @property
     def digests(self) -> list[str]:
         """A digest of the images and the table of each split, of which a smoke run takes a sample."""
-        return [self.digest(split) for split in SPLITS]
+        return [self.digest(split) for split in SPLITS] + ([files.digest(self.excluded)] if self.excluded else [])
 
     def digest(self, split: str) -> str:
         """Return a digest of the images and the table of a split, where they lie before the workflow runs."""
@@ -107,9 +118,45 @@ class DatasetPlan:
         return sorted({*(row.size for row in self.experiments), *self.canvases})
 
     @property
+    def trained_test_sizes(self) -> set[str]:
+        """The sizes at which test images train, too."""
+        recipes = self.config.recipes
+        rows = [(row, recipes[row.recipe]) for row in self.experiments]
+        return {
+            str(recipe.canvas or row.size)
+            for row, recipe in rows
+            if recipe.brightness is not None or recipe.pseudo is not None
+        }
+
+    @property
     def smallest_size(self) -> str:
         """The size at which adversarial validation looks at the images."""
         return min(self.sizes, key=estimated_pixels)
+
+    @functools.cached_property
+    def split_params(self) -> dict[str, Any]:
+        """What the split is made from beside the labels, as params; nothing where there is nothing else.
+
+        What the user's tables say decides, not when they were written.
+        """
+        folds = self.config.folds
+        said = {} if folds.groups is None else {"groups": folds.groups}
+        if folds.table is not None:
+            said["table"] = files.digest(read_column(folds.table, folds.groups))
+        if folds.file is not None:
+            said["file"] = files.digest(read_split(folds.file, folds.count))
+        return said
+
+    @property
+    def split_tables(self) -> dict[str, str]:
+        """The user's tables that it is made from, as inputs."""
+        folds = self.config.folds
+        return {name: path for name, path in (("table", folds.table), ("file", folds.file)) if path is not None}
+
+    @property
+    def split_facts(self) -> dict[str, str]:
+        """The file that says how even the split is, where more than the labels decide it, as an output or an input."""
+        return {"split": paths.SPLIT_FACTS} if self.split_params else {}
 
     @property
     def fold_weights(self) -> str | list[str]:
@@ -162,9 +209,16 @@ class Images:
         Snakemake asks again before the job runs, when a contest's files have been fetched. The demo's are described by
         what they are made from.
         """
-        if self.dataset.source == "demo":
-            return json.dumps(self.dataset.demo)
-        return self.dataset.digest(self.split)
+        dataset = self.dataset
+        contents = json.dumps(dataset.demo) if dataset.source == "demo" else dataset.digest(self.split)
+        left_out = self.exclude and self.split == "train"
+        return f"{contents} without {files.digest(dataset.excluded)}" if left_out else contents
+
+    @property
+    def exclude(self) -> list[str]:
+        """The user's list of training images to leave out; a smoke run's are chosen among the others."""
+        config = self.dataset.config
+        return [] if config.dataset.exclude is None or config.smoke else [config.dataset.exclude]
 
     @property
     def work(self) -> Work:

@@ -80,6 +80,8 @@ def _presence(decision: DecisionEntry, dataset: DatasetPlan, sharpen: float | No
         )
     scores = [_score(score, decision, pixels, sharpen) for score in entry.score]
     presence = {"scores": scores, "thresholds": thresholds, "pixels": pixels}
+    if entry.classifiers is not None:
+        presence["classifiers"] = str(Fraction(str(entry.classifiers)))
     return {"presence": presence, **({"best": decision.best} if decision.best not in (None, "never") else {})}
 
 

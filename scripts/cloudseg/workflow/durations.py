@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloudseg.config.encoder_work import NetworkWork, encoder_work
+from cloudseg.config.fold_names import ALL
 from cloudseg.runtime.job_progress import progress_path, read_progress
+from cloudseg.training.all_images import epochs_on_all_images
 from cloudseg.training.finished import FOLDER, STATE
 from cloudseg.training.history import FILE, read_history
 from cloudseg.workflow.dataset import estimated_pixels
@@ -48,6 +50,7 @@ DECODER_WORK = {
 # Each with its seconds, and the seconds from which on the next one is read more easily
 UNITS = (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600), ("days", 86_400, math.inf))
 FORWARD = 1 / 3  # of the seconds of a training step
+FOLDS = "fold[0-9]*"  # the folders of the runs of an experiment and of its replicates, but for those on all images
 
 
 class Speed(NamedTuple):
@@ -145,8 +148,19 @@ class Durations:
     def training(self, run: Run) -> Expected:
         """Return what is left of a training: one that was stopped goes on after its last epoch."""
         pace = self.pace(run)
-        left = max(0.0, pace.epochs - self._finished_epochs(run))
-        return Expected(pace.start + left * pace.seconds_per_epoch, pace.source)
+        epochs, seconds = pace.epochs, pace.seconds_per_epoch
+        if run.key.fold == ALL:
+            epochs, seconds = self.total_epochs(run), seconds * self._longer_on_all
+        left = max(0.0, epochs - self._finished_epochs(run))
+        return Expected(pace.start + left * seconds, pace.source)
+
+    def total_epochs(self, run: Run) -> int:
+        """Return how many epochs a training may take: of one on all images as its folds say, once they do."""
+        try:
+            records = [self.folder(self.plan.run(**key.wildcards)) / "run.json" for key in run.folds_before]
+            return epochs_on_all_images(run.recipe, records) if records else run.recipe.epochs
+        except (OSError, ValueError):
+            return run.recipe.epochs
 
     def prediction(self, prediction: Prediction) -> Expected:
         """Return what a prediction takes: by those of other folds, else by how fast its network trains."""
@@ -164,8 +178,8 @@ class Durations:
         return Expected(start + seconds, pace.source)
 
     def pace(self, run: Run) -> Pace:
-        """Return how fast an experiment trains, by the best source."""
-        experiment = run.key.experiment
+        """Return how fast an experiment and its replicates train, by the best source."""
+        experiment = run.key[:4]
         if experiment not in self._paces:
             self._paces[experiment] = self._by_epochs(run) or self._by_probe(run) or self._by_size(run)
         return self._paces[experiment]
@@ -181,6 +195,12 @@ class Durations:
         images = dataset.counts["train"]
         return images - images / dataset.folds, images / dataset.folds
 
+    @property
+    def _longer_on_all(self) -> float:
+        """How many times as long an epoch on all images takes, which has none to validate on."""
+        trained, validated = self._images
+        return self.plan.dataset.counts["train"] / (trained + FORWARD * validated)
+
     def _finished_epochs(self, run: Run) -> float:
         """Return after which epoch a training that was stopped, or runs, goes on."""
         folder = self.folder(run)
@@ -192,7 +212,7 @@ class Durations:
     def _by_epochs(self, run: Run) -> Pace | None:
         """Return the median of all epochs of all folds."""
         experiment = self.folder(run).parent
-        paths = sorted(experiment.glob(f"fold*/{FILE}")) or sorted(experiment.glob(f"fold*/{FOLDER}/*/{FILE}"))
+        paths = sorted(experiment.glob(f"{FOLDS}/{FILE}")) or sorted(experiment.glob(f"{FOLDS}/{FOLDER}/*/{FILE}"))
         folds = [read_history(path) for path in paths]
         seconds = [epoch.seconds for fold in folds for epoch in fold]
         if not seconds:
@@ -205,7 +225,7 @@ class Durations:
 
     def _by_probe(self, run: Run) -> Pace | None:
         """Return what the steps of the recipe took that the rule `probe` measured."""
-        path = self.results / "probe" / f"{'/'.join(run.key.experiment)}.tsv"
+        path = self.results / "probe" / f"{'/'.join(run.key[:4])}.tsv"
         summary = next((row for row in _rows(path) if row["what"] == "summary"), {})
         try:
             per_step = float(summary["recipe_seconds_per_step"])
@@ -236,7 +256,8 @@ class Durations:
 
     def _measured(self, run: Run, split: str) -> float | None:
         """Return the seconds for each image that a prediction of this experiment and split took, if there is one."""
-        images = self.plan.prediction(split=split, **run.key.wildcards).images
+        fold = run.key._replace(fold=0)  # a run on all images has no images to validate on
+        images = self.plan.prediction(split=split, **fold.wildcards).images
         benchmarks = sorted(self.folder(run).parent.glob(f"fold*/predict-{split}.benchmark.tsv"))
         seconds = [found for path in benchmarks if (found := _benchmark(path))]
         if not seconds:
@@ -324,8 +345,16 @@ def _sources(sources: Iterable[str]) -> str:
 
 
 def _has_stopped(epochs: Sequence[Any], patience: int) -> bool:
-    """Return whether so many epochs were no better than the best by Dice, which most recipes stop by."""
-    best = max(range(len(epochs)), key=lambda index: epochs[index].dice, default=0)
+    """Return whether so many epochs were no better than the best by Dice, which most recipes stop by.
+
+    Networks without masks have none, and stop by their loss.
+    """
+
+    def value(index: int) -> float:
+        dice = epochs[index].dice
+        return -epochs[index].values["valid_loss"] if math.isnan(dice) else dice
+
+    best = max(range(len(epochs)), key=value, default=0)
     return len(epochs) - 1 - best >= patience
 
 

@@ -1,16 +1,18 @@
 """What the rule `leaderboard` is told of a plan: the rows of the sheet and the ensembles of the config."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.model import Config, EnsembleEntry
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY, experiment_name, read_public_scores
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
-from cloudseg.workflow.ensemble import CHECKPOINTS
+from cloudseg.workflow.ensemble import Ensemble
 from cloudseg.workflow.sheet import RunKey, Sheet
 
 LOSSES = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
@@ -19,19 +21,31 @@ LOSSES = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversk
 def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
     """Return the sheet's rows, with their names, losses in words, scored checkpoints and runs (by number)."""
     number = {folder: index for index, folder in enumerate(sheet.folders)}
+    order = [*KEY, *(["seed"] if "seed" in sheet.experiments else []), "folds"]
     rows = []
-    for cells in sheet.experiments.sort_values([*KEY, "folds"], kind="stable").to_dict("records"):
-        experiment, folds = tuple(cells[name] for name in KEY), cells["folds"]
+    for cells in sheet.experiments.sort_values(order, kind="stable", na_position="first").to_dict("records"):
+        if "seed" in cells:
+            cells["seed"] = None if math.isnan(cells["seed"]) else int(cells["seed"])
+        key, folds, seed = [cells[name] for name in KEY], cells["folds"], cells.get("seed")
+        experiment = experiment_words(*key, seed)
         names = {"name": experiment_name(experiment, folds), "loss": loss_in_words(recipes[cells["recipe"]].loss.terms)}
-        names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in CHECKPOINTS}
-        rows.append(cells | names | {"runs": [number[RunKey(*experiment, fold).folder] for fold in range(folds)]})
+        checkpoints = recipes[cells["recipe"]].checkpoints
+        names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in checkpoints}
+        runs = [number[RunKey(*key, fold, seed).folder] for fold in range(folds)]
+        rows.append(cells | names | {"runs": runs})
     return rows
 
 
-def leaderboard_ensembles(entries: Mapping[str, EnsembleEntry]) -> dict[str, dict[str, Any]]:
-    """Return what the leaderboard tells of each ensemble: its note, its reference, and whether it holds `best`."""
+def leaderboard_ensembles(
+    entries: Mapping[str, EnsembleEntry], ensembles: Mapping[str, Ensemble]
+) -> dict[str, dict[str, Any]]:
+    """Return what the leaderboard tells of each ensemble: its note, its reference, and whether it holds `best`.
+
+    And, of those that have any, how many of the members on test images have no out-of-fold score.
+    """
     return {
         name: {"note": entry.note, "reference": entry.reference, "holds_best": "best" in entry.checkpoints}
+        | ({"unscored": unscored} if (unscored := ensembles[name].unscored) else {})
         for name, entry in sorted(entries.items())
     }
 

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from cloudseg.config.fold_names import ALL
 from cloudseg.config.messages import refuse
 from cloudseg.config.recipe import Recipe
 from cloudseg.errors import ConfigError
@@ -15,6 +16,7 @@ from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import Estimates, megabytes
 from cloudseg.workflow.plan import Plan
 from cloudseg.workflow.run import Run
+from cloudseg.workflow.sheet import RunKey
 
 
 def refuse_values(plan: Plan, marks: Path = Path(".snakemake/cloudseg")) -> None:
@@ -53,7 +55,7 @@ def refuse_targets(plan: Plan, targets: Iterable[str]) -> None:
 def random_starts(plan: Plan) -> list[str]:
     """Return the encoders that start from random weights in a smoke run because no file of theirs is at hand."""
     asked = {key.encoder for key in plan.sheet.keys if plan.config.recipes[key.recipe].start == "none"}
-    starts = {encoder for encoder, start in plan.starts if start == "none"}
+    starts = {encoder for (encoder, _), weights in plan.starts.items() if weights.kind == "none"}
     return sorted(starts - asked) if plan.smoke else []
 
 
@@ -71,7 +73,20 @@ def warnings(plan: Plan) -> list[str]:
             f"{results}: the stores take about {plan.megabytes} MB, and the disk has {free:.0f} MB free; "
             "run in a folder on a larger disk, or with fewer or smaller experiments"
         )
-    return lines
+    return lines + _unused_full(plan)
+
+
+def _unused_full(plan: Plan) -> list[str]:
+    """Say which trainings on all images nothing takes: they have no score of their own."""
+    full = {key for key in plan.sheet.keys if key.fold == ALL}
+    taken = {member.key for name in plan.submitted for member in plan.ensembles[name].all_members} if full else set()
+    starts = {plan.run(**key.wildcards).start_run for key in full}
+    unused = [" ".join(key.experiment) for key in sorted(full - taken - starts, key=RunKey.order)]
+    if not unused:
+        return []
+    return [
+        f"full: nothing takes the training on all images of {_some(unused)}; let an ensemble select `fold == 'all'`"
+    ]
 
 
 def too_large_trainings(plan: Plan, estimates: Estimates, limit: int) -> list[str]:
@@ -125,7 +140,7 @@ def replaced_trainings(plan: Plan, results: str) -> list[str]:
 def recipe_differences(plan: Plan, run: Run, record: RunRecord) -> list[str]:
     """Say how a finished training differs from what the config asks for now, a text per key."""
     wanted = {"recipe": run.recipe.canonical(), "start": run.start}
-    wanted |= {"seed": plan.seed, "threads": plan.threads, "code": CODE["training"]}
+    wanted |= {"seed": run.seed, "threads": plan.threads, "code": CODE["training"]}
     return differences(record, wanted)
 
 

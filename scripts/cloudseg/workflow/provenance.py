@@ -13,7 +13,7 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.ensemble import Blend, Ensemble
 from cloudseg.workflow.run import Run
-from cloudseg.workflow.sheet import RunKey
+from cloudseg.workflow.sheet import RunKey, key_of
 
 WORKFLOW_CORES = 8  # that the rules before the trainings make use of
 # Keys that say how jobs run, or what one rule is told; none of them changes a submission
@@ -49,9 +49,13 @@ class Chain:
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """The runs of its members of any role, once each."""
-        keys = sorted({member.key for member in self.ensemble.all_members})
-        return [Run(self.ensemble.dataset, key) for key in keys]
+        """The runs of its members of any role, once each, and the folds that say how long others trained on all."""
+        taken = {member.key for member in self.ensemble.all_members}
+        folds = {key for each in taken for key in self._run(each).folds_before}
+        return [self._run(key) for key in sorted(taken | folds, key=RunKey.order)]
+
+    def _run(self, key: RunKey) -> Run:
+        return Run(self.ensemble.dataset, key)
 
     @functools.cached_property
     def blends(self) -> dict[str, Blend]:
@@ -145,17 +149,18 @@ class Chain:
         config = self.ensemble.dataset.config
         return [
             {
-                "name": run.key.folder.removeprefix("<results>/runs/"),
+                "name": _name_of(run.key),
                 "size": run.key.size,
                 "recipe": run.key.recipe,
                 "wanted": {
                     "recipe": run.training_recipe,
-                    "seed": config.seed,
+                    "seed": run.seed,
                     "threads": config.threads,
                     "code": CODE["training"],
                     "start": run.start,
                 },
                 "prediction": run.prediction_recipe,
+                **({"folds_before": names} if (names := [_name_of(key) for key in run.folds_before]) else {}),
             }
             for run in self.runs
         ]
@@ -189,17 +194,11 @@ class Chain:
         wanted = {run.key.experiment for run in self.runs}
         left = sorted(wanted)
         while left:
-            start = self._start_of(left.pop())
-            if start and start not in wanted:
-                wanted.add(start)
-                left.append(start)
-        return [without_places(row.model_dump(mode="json")) for key in sorted(wanted) for row in rows[key]]
-
-    def _start_of(self, experiment: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the experiment that the initial weights of another one come from."""
-        run = Run(self.ensemble.dataset, RunKey(*experiment, 0))
-        kind, _, source = run.recipe.start.partition(":")
-        return (run.key.encoder, *source.split("/")) if kind == "run" else None
+            start = self._run(key_of(rows[left.pop()][0], 0)).start_run
+            if start and start.experiment not in wanted:
+                wanted.add(start.experiment)
+                left.append(start.experiment)
+        return [without_places(row.cells) for key in sorted(wanted) for row in rows[key]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +232,11 @@ class Reproduction:
     def plain_config(self) -> dict[str, Any]:
         """The config as provenance has it."""
         return plain_config(self.config)
+
+
+def _name_of(key: RunKey) -> str:
+    """Return the name of a run: its folder in the folder of runs."""
+    return key.folder.removeprefix("<results>/runs/")
 
 
 def plain_config(config: Config) -> dict[str, Any]:

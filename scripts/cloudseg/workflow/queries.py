@@ -1,6 +1,7 @@
 """Choose runs by a query: Python reads the text, and only comparisons of columns are ever evaluated."""
 
 import ast
+import math
 import operator
 import warnings
 from collections.abc import Callable, Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cloudseg.config.fold_names import ALL
 from cloudseg.config.names import nearest
 from cloudseg.errors import ConfigError
 
@@ -26,6 +28,7 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
     ----------
     table : columns (n,) of numbers or text by name, such as a DataFrame; a query may use these names. A cell without
         a number is NaN: it equals the empty text ``''`` and nothing else, and is neither less nor more than anything.
+        In the column ``fold``, the run on all images is infinity, behind every fold; a query says ``'all'``.
     query : comparisons joined by ``and``, ``or``, ``not``, such as ``decoder == 'fpn' and fold < 2``.
 
     Returns
@@ -42,6 +45,9 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
     >>> runs = {"decoder": ["fpn", "unet"], "fold": [0, 0]}
     >>> select(runs, "decoder == 'fpn'")
     array([ True, False])
+    >>> folds = {"fold": [0, 1, 2, math.inf]}
+    >>> [select(folds, query).tolist() for query in ("fold < 2", "fold >= 0", "fold != 'all'")]
+    [[True, True, False, False], [True, True, True, True], [True, True, True, False]]
     >>> select(runs, "decoder == fpn")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     cloudseg.errors.ConfigError: query `decoder == fpn`: no column 'fpn'; text needs quotes: 'fpn'. ...
@@ -66,8 +72,17 @@ def select(table: Mapping[str, Any], query: str) -> np.ndarray:
 
 def _values(column: Any) -> str:
     """Return the different values of a column in words."""
-    words = sorted({"''" if value != value else str(value) for value in column})  # NaN differs from itself
+    words = sorted(set(map(_word, column)))
     return ", ".join(words[:20]) + ", ..." * (len(words) > 20)
+
+
+def _word(value: Any) -> str:
+    """Return a value of a column as a query writes it."""
+    if value != value:  # NaN differs from itself
+        return "''"
+    if value == math.inf:
+        return f"'{ALL}'"
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _parsed(query: str) -> ast.expr:
@@ -105,6 +120,8 @@ def _comparison(left: ast.expr, op: ast.cmpop, right: ast.expr, table: Mapping[s
         raise ConfigError("behind `in` a list must stand, such as decoder in ['fpn', 'unet']")
     value = _operand(left, table)
     others = [_operand(part, table) for part in right.elts] if listed else [_operand(right, table)]
+    if any(isinstance(side, ast.Name) and side.id == "fold" for side in (left, right)):
+        value, *others = [math.inf if isinstance(each, str) and each == ALL else each for each in (value, *others)]
     if listed and type(op) in ORDER:
         raise ConfigError("a list can stand behind `in` only, such as decoder in ['fpn', 'unet']")
     if listed and any(map(np.ndim, others)):

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.batching import micro_batch_size
+from cloudseg.config.fold_names import ALL, seed_words
 from cloudseg.config.packaged_weights import is_packaged
 from cloudseg.config.recipe import Recipe
+from cloudseg.config.sheet import starting_seed
 from cloudseg.dataset.contents import digest_files
+from cloudseg.errors import ConfigError
+from cloudseg.storage.class_values import values_path
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import (
@@ -19,14 +23,12 @@ from cloudseg.workflow.dataset import (
     estimated_pixels,
     scales,
 )
-from cloudseg.workflow.sheet import RunKey
-
-CHECKPOINTS = 2  # best and last
+from cloudseg.workflow.sheet import RunKey, gives_masks, gives_values, keys_of_row
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A network trained on one fold.
+    """A network trained on all folds but one, or on all.
 
     Parameters
     ----------
@@ -42,23 +44,74 @@ class Run:
         """The recipe that it is trained by."""
         return self.dataset.config.recipes[self.key.recipe]
 
+    @property
+    def seed(self) -> int:
+        """The seed of all that its training draws."""
+        return self.dataset.config.seed if self.key.seed is None else self.key.seed
+
     # Training
 
     @property
-    def start(self) -> str:
-        """The file name, without ending, of the initial weights of the encoder."""
-        kind, _, source = self.recipe.start.partition(":")
-        if kind == "file":
-            return f"file-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
-        if kind == "run":
-            return f"run-{source.replace('/', '-')}-fold{self.key.fold}"
+    def folds_before(self) -> list[RunKey]:
+        """The runs of the folds, where it is trained on all images for as many epochs as these say."""
+        if self.key.fold != ALL:
+            return []
+        rows = self.dataset.experiments
+        return keys_of_row(next(row for row in rows if row.full and row.experiment == self.key.experiment))
+
+    @property
+    def further_inputs(self) -> dict[str, list[str]]:
+        """Inputs of its training that most trainings have not.
+
+        `fold_runs`, the records of the folds before it; `test` or `test_canvas`, test images that train, too, and
+        `pseudo`, their labels.
+        """
+        inputs = {"fold_runs": [f"{key.folder}/run.json" for key in self.folds_before]}
+        canvas, pseudo = self.recipe.canvas, self.recipe.pseudo
+        size = str(canvas or self.key.size)
+        if self.trains_on_test:
+            inputs["test_canvas" if canvas else "test"] = [paths.pixel_store("test", size)]
+        if pseudo is not None:
+            inputs["pseudo"] = [paths.pseudo_labels(pseudo.ensemble, self.key.recipe, size, self.key.fold)]
+        return {name: files for name, files in inputs.items() if files}
+
+    @property
+    def trains_on_test(self) -> bool:
+        """Whether test images train, too."""
+        return self.recipe.brightness is not None or self.recipe.pseudo is not None
+
+    @property
+    def start_kind(self) -> str:
+        """Where its initial weights come from: imagenet, none, file, run or network."""
+        kind, _, _ = self.recipe.start.partition(":")
         if self.dataset.config.smoke and kind == "imagenet" and not is_packaged(self.key.encoder):
             return "none"
         return kind
 
     @property
+    def start_run(self) -> RunKey | None:
+        """The run that its initial weights come from, if they do: of the same fold or, of all images, likewise."""
+        if self.start_kind not in ("run", "network"):
+            return None
+        encoder, source = self.key.encoder, self.recipe.start.partition(":")[2]
+        trained = {row.experiment for row in self.dataset.experiments}
+        return RunKey(
+            encoder, *source.split("/"), self.key.fold, starting_seed(encoder, source, self.key.seed, trained)
+        )
+
+    @property
+    def start(self) -> str:
+        """The file name, without ending, of the initial weights."""
+        kind, source = self.start_kind, self.recipe.start.partition(":")[2]
+        if kind == "file":
+            return f"file-{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        if run := self.start_run:
+            return f"{kind}-{source.replace('/', '-')}-fold{run.fold_name}"
+        return "-".join([kind, *seed_words(self.key.seed)]) if kind == "none" else kind
+
+    @property
     def initial_weights(self) -> str:
-        """The file of the initial weights of the encoder."""
+        """The file of the initial weights."""
         return paths.weights_file(self.key.encoder, self.start)
 
     @property
@@ -100,6 +153,8 @@ class Run:
     def training_work(self) -> Work:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
+        if self.trains_on_test:
+            images += round(self.dataset.counts["test"] * (recipe.pseudo.share if recipe.pseudo else 1))
         megapixels = estimated_megapixels(self.key.size)
         at_once = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
         return Work(
@@ -121,15 +176,33 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The probabilities of both checkpoints of a run for a split: valid (its own fold) or test."""
+    """The probabilities of both checkpoints of a run for a split: valid (its own fold) or test.
+
+    Raises
+    ------
+    ConfigError : for the validation images of a run that trained on all.
+    """
 
     run: Run
     split: str
+
+    def __post_init__(self) -> None:
+        if self.run.key.fold == ALL and self.split == "valid":
+            raise ConfigError(f"{self.run.key.folder}: trained on all images, so there are none for it to validate on")
 
     @property
     def pixels(self) -> str:
         """The store of the images: validation images are training images."""
         return paths.pixel_store("test" if self.split == "test" else "train", self.run.key.size)
+
+    @property
+    def stores(self) -> list[str]:
+        """The stores that it makes of the checkpoints, in the folder of the run: of planes, and of values."""
+        run = self.run
+        planes = [f"{checkpoint}-{self.split}.zarr" for checkpoint in run.recipe.checkpoints]
+        masks = planes if gives_masks(run.key, run.recipe) else []
+        values = [values_path(path).name for path in planes] if gives_values(run.key, run.recipe) else []
+        return [*masks, *values]
 
     @property
     def folds(self) -> str | list[str]:
@@ -149,46 +222,51 @@ class Prediction:
 
     @property
     def megabytes(self) -> int:
-        """About how many MB the stores of both checkpoints take."""
-        return self.run.dataset.probability_megabytes(CHECKPOINTS * self.images)
+        """About how many MB the stores of its checkpoints take."""
+        return self.run.dataset.probability_megabytes(len(self.run.recipe.checkpoints) * self.images)
 
     @property
     def work(self) -> Work:
-        """What the prediction has to do: both checkpoints see every view of every image."""
+        """What the prediction has to do: its checkpoints see every view of every image."""
         recipe = self.run.recipe
         megapixels = estimated_megapixels(self.run.key.size)
         areas = [scale**2 for scale in scales(recipe)]
         return Work(
             images=self.images,
-            masks=CHECKPOINTS * self.images * len(self.run.dataset.classes),
-            megapixels=CHECKPOINTS * self.images * sum(areas) * megapixels,
+            masks=len(recipe.checkpoints) * self.images * len(self.run.dataset.classes),
+            megapixels=len(recipe.checkpoints) * self.images * sum(areas) * megapixels,
             megapixels_at_once=micro_batch_size(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class InitialWeights:
-    """The initial weights of an encoder, and what they are made from: imagenet, none, file or run."""
+    """The initial weights of an encoder, or of a whole network, and what they are made from.
+
+    Parameters
+    ----------
+    kind : imagenet, none, file, run or network.
+    path : the user's file, or another run's checkpoint; empty for what needs neither.
+    seed : of random ones.
+    """
 
     kind: str
-    path: str  # the user's file, or another run's checkpoint; empty for what needs neither
+    path: str
+    seed: int
 
     @classmethod
     def of(cls, run: Run) -> "InitialWeights":
         """Return the initial weights that a run asks for."""
-        kind, _, source = run.recipe.start.partition(":")
-        if kind == "file":
-            return cls(kind, source)
-        if kind == "run":
-            decoder, size, recipe = source.split("/")
-            folder = paths.run_folder(run.key.encoder, decoder, size, recipe, run.key.fold)
-            return cls(kind, f"{folder}/last.safetensors")
-        return cls(run.start, "")
+        path = run.recipe.start.partition(":")[2] if run.start_kind == "file" else ""
+        if key := run.start_run:
+            path = f"{key.folder}/last.safetensors"
+        # One file for all seeds where nothing is drawn
+        return cls(run.start_kind, path, run.seed if run.start_kind == "none" else run.dataset.config.seed)
 
     @property
     def source(self) -> str:
-        """What the job is told: imagenet, none, or file, which is its input."""
-        return "file" if self.path else self.kind
+        """What the job is told: imagenet, none, or file or network, which is its input."""
+        return "file" if self.kind == "run" else self.kind
 
     @property
     def file(self) -> list[str]:
@@ -198,7 +276,7 @@ class InitialWeights:
     @property
     def checkpoint(self) -> list[str]:
         """The checkpoint of another run that they are taken from, if it is one."""
-        return [self.path] if self.kind == "run" else []
+        return [self.path] if self.kind in ("run", "network") else []
 
     @property
     def contents(self) -> list[str]:

@@ -3,11 +3,13 @@
 All of it is safe beside a call of Snakemake that runs, and on another machine that sees the files.
 """
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudseg.config.fold_names import ALL
 from cloudseg.runtime.job_progress import SUFFIX
 from cloudseg.runtime.job_state import Job, State, read_job
 from cloudseg.training.finished import STATE
@@ -16,10 +18,8 @@ from cloudseg.training.record import RunRecord
 from cloudseg.workflow.durations import Durations
 from cloudseg.workflow.notices import recipe_differences
 from cloudseg.workflow.plan import Plan
-from cloudseg.workflow.run import Run
+from cloudseg.workflow.run import Prediction, Run
 from cloudseg.workflow.sheet import RunKey
-
-CHECKPOINTS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,14 @@ class RunStatus:
 
     @property
     def last_dice(self) -> float | None:
-        """Dice of the last epoch."""
-        return self.epochs[-1].dice if self.epochs else self._fact("dice")
+        """Dice of the last epoch; None where none is counted."""
+        return _known(self.epochs[-1].dice) if self.epochs else self._fact("dice")
 
     @property
     def best(self) -> Epoch | None:
         """The epoch of the best Dice."""
-        return max(self.epochs, key=lambda epoch: epoch.dice, default=None)
+        counted = [epoch for epoch in self.epochs if _known(epoch.dice) is not None]
+        return max(counted, key=lambda epoch: epoch.dice, default=None)
 
     @property
     def best_dice(self) -> float | None:
@@ -119,7 +120,7 @@ def read_status(plan: Plan, durations: Durations, logs: Path, now: float | None 
     """
     now = time.time() if now is None else now
     splits: dict[RunKey, list[str]] = {}
-    for job in plan.jobs["predict"]:
+    for job in plan.predictions:
         run = {name: value for name, value in job.items() if name != "split"}
         splits.setdefault(plan.run(**run).key, []).append(job["split"])
     runs = [_run_status(plan, durations, key, splits.get(key, []), now) for key in plan.sheet.keys]
@@ -138,13 +139,20 @@ def _run_status(plan: Plan, durations: Durations, key: RunKey, splits: list[str]
         key=key,
         training=training,
         epochs=epochs,
-        total_epochs=len(epochs) if done else run.recipe.epochs,
-        images_per_second=record.images_per_second if done and record else _speed(plan, training, epochs),
+        total_epochs=len(epochs) if done else durations.total_epochs(run),
+        images_per_second=record.images_per_second if done and record else _speed(plan, key, training, epochs),
         seconds=record.seconds if done and record else _seconds_left(durations, run, training, now),
-        predictions={split: _prediction(folder, split, outdated=replaced, now=now) for split in splits},
+        predictions={
+            split: _prediction(folder, Prediction(run, split), outdated=replaced, now=now) for split in splits
+        },
         resumes=not done and (folder / STATE).is_file(),
         replaced=replaced,
     )
+
+
+def _known(dice: float) -> float | None:
+    """Return a Dice; None of a training on all images, which has none to validate on."""
+    return None if math.isnan(dice) else dice
 
 
 def _record(folder: Path) -> RunRecord | None:
@@ -155,20 +163,21 @@ def _record(folder: Path) -> RunRecord | None:
         return None
 
 
-def _prediction(folder: Path, split: str, *, outdated: bool, now: float) -> Job:
+def _prediction(folder: Path, prediction: Prediction, *, outdated: bool, now: float) -> Job:
     """Return what has become of a prediction: its stores get their names when they are whole."""
-    there = all((folder / f"{checkpoint}-{split}.zarr").is_dir() for checkpoint in CHECKPOINTS)
-    return read_job(folder / f"predict-{split}.log", done=there and not outdated, now=now)
+    there = all((folder / store).is_dir() for store in prediction.stores)
+    return read_job(folder / f"predict-{prediction.split}.log", done=there and not outdated, now=now)
 
 
-def _speed(plan: Plan, training: Job, epochs: list[Epoch]) -> float | None:
+def _speed(plan: Plan, key: RunKey, training: Job, epochs: list[Epoch]) -> float | None:
     """Return the images per second of a training that runs: as it says, or by its last epoch, validation included."""
     if training.progress and (told := training.progress.facts.get("images_per_second")):
         return told
     if training.state != State.RUNNING or not epochs or not epochs[-1].seconds:
         return None
     dataset = plan.dataset
-    return dataset.counts["train"] * (1 - 1 / dataset.folds) / epochs[-1].seconds
+    share = 1 if key.fold == ALL else 1 - 1 / dataset.folds
+    return dataset.counts["train"] * share / epochs[-1].seconds
 
 
 def _seconds_left(durations: Durations, run: Run, training: Job, now: float) -> float | None:

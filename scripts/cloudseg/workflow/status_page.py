@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from cloudseg.config.fold_names import ALL
 from cloudseg.runtime.job_state import Job, State
 from cloudseg.texts import printable, shorten
 from cloudseg.workflow.durations import Durations, hours, roughly
@@ -59,7 +60,7 @@ def _rank(run: RunStatus) -> int:
 
 def name_of(run: RunStatus) -> str:
     """Return the words that name a run."""
-    return " ".join([*run.key.experiment, f"fold {run.key.fold}"])
+    return " ".join([*run.key[:4], f"fold {run.key.fold_name}"])
 
 
 def shorten_name(name: str, width: int) -> str:
@@ -142,7 +143,7 @@ def _experiment_row(folds: list[RunStatus]) -> Row:
     seconds = [run.seconds for run in folds if run.seconds is not None]
     return [
         " ".join(folds[0].key.experiment),
-        f"{_count([run.training for run in folds])} folds",
+        f"{_count([run.training for run in folds])} {'runs' if any(run.key.fold == ALL for run in folds) else 'folds'}",
         mean(lambda run: run.done_epochs, ".3g"),
         mean(lambda run: run.last_dice, ".4f"),
         mean(lambda run: run.best_dice, ".4f"),

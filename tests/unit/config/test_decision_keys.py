@@ -113,6 +113,15 @@ def test_roles_that_do_not_fit_are_refused_at_their_key(keys, words):
     assert words in complaints(with_fpn({"how": "tune"}, **keys))
 
 
+def test_heads_weigh_where_members_say_whether_a_class_is_there():
+    decision = {"how": "tune", "presence": {**TOP, "classifiers": 3}}
+    roles = {"members": None, "where": "fold >= 0", "whether": "fold == 0"}
+    assert read_config(with_fpn(decision, **roles)).ensembles["fpn"].decision.presence.classifiers == 3
+    assert "fpn.decision.presence.classifiers: expected `whether` beside it" in complaints(with_fpn(decision))
+    told = complaints(with_fpn({"how": "tune"}) | {"decision": decision})
+    assert "decision.presence.classifiers: expected in the `decision` of an ensemble with `whether`" in told
+
+
 def test_members_that_are_decided_plane_by_plane_have_no_level_to_vote_at():
     config = with_fpn({"how": "fixed"}, blend="vote")
     config["decision"] = {"how": "expected", "presence": TOP}

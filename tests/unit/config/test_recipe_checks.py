@@ -49,6 +49,10 @@ def problems_of(**recipe):
         ),
         ({"loss": {"bce": 1}, "dice_smooth": 10}, "quick.dice_smooth: expected the term `dice` in `loss` beside it"),
         ({"loss": {"bce": 1}, "dice_over": "plane"}, "quick.dice_over: expected the term `dice` in `loss` beside it"),
+        (
+            {"stages": [{"epochs": 2, "loss": {"bce": 1}}, {"epochs": 2, "loss": {"focal": 1}}], "dice_smooth": 10},
+            "quick.dice_smooth: expected the term `dice` in `loss` beside it, got bce, focal",
+        ),
         ({"loss": {"dice": 1}, "dice_over": "plane"}, "quick.loss: dice alone says nothing about a class"),
         ({"loss_planes": "positive"}, "quick.loss_planes: expected `dice_over: plane` beside it, got class"),
         ({"loss_planes": "positive", "loss": {"lovasz": 1}}, "quick.loss_planes: lovasz counts over more than a plane"),
@@ -83,6 +87,8 @@ def test_what_would_do_nothing_or_contradicts_is_refused(recipe, complaint):
     [
         {"loss": {"dice": 1}, "dice_over": "plane", "loss_planes": "positive", "best_by": "dice_nonempty"},
         {"loss": {"dice": 1}, "dice_over": "plane", "dice_smooth": 10},
+        {"loss": {"dice": 1}, "dice_smooth": 10},
+        {"stages": [{"epochs": 2}, {"epochs": 2, "loss": {"symmetric_lovasz": 1}}], "dice_smooth": 10},
         {"stages": [{"epochs": 2}, {"epochs": 2, "learning_rate": 0.1, "schedule": "one_cycle"}], "pct_start": 0.1},
         {"cutmix": {}, "mixup": {"p": 0.5}},
         {"freeze_encoder": 1, "encoder_learning_rate": 1e-4, "layer_decay": 0.9, "optimiser": "sgd", "momentum": 0.95},

@@ -118,6 +118,54 @@ def test_no_shift_leaves_the_images_of_version_0_1(tmp_path):
     assert files_of(tmp_path / "demo") == files_of(tmp_path / "plain")
 
 
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo") / "crops"
+    make_demo(root, train=7, test=3, height=HEIGHT, width=WIDTH, scenes=3)
+    return root
+
+
+def test_crops_carry_their_scene_in_their_names_and_no_scene_is_in_both_splits(crops):
+    train, test = ([path.name for path in sorted((crops / f"{split}_images").iterdir())] for split in ("train", "test"))
+    assert train == [f"scene{n:03}_{k:02}.jpg" for n, k in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0), (2, 1))]
+    assert test == ["scene003_00.jpg", "scene004_00.jpg", "scene005_00.jpg"]
+
+
+def test_crops_of_a_scene_overlap_in_what_is_seen_and_in_what_was_drawn(crops):
+    scene, masks = demo._make_image(2019, "train", 0, round(1.5 * HEIGHT), round(1.5 * WIDTH))
+    rows = dict(read_rows(crops / "train.csv"))
+    covered = np.zeros(scene.shape[:2], int)
+    for number in range(3):
+        name = f"scene000_{number:02}.jpg"
+        seen = cv2.imread(str(crops / "train_images" / name))
+        place = cv2.matchTemplate(scene, seen, cv2.TM_SQDIFF)
+        top, left = np.unravel_index(place.argmin(), place.shape)
+        part = slice(top, top + HEIGHT), slice(left, left + WIDTH)
+        assert np.abs(scene[part].astype(int) - seen).mean() < 5  # what JPEG loses
+        for label, mask in zip(CLASSES, masks, strict=True):
+            assert np.array_equal(paint(rows[f"{name}_{label}"]), mask[part])
+        covered[part] += 1
+    assert (covered > 1).any()
+
+
+def test_crops_depend_neither_on_workers_nor_on_how_many_there_are(crops, tmp_path):
+    make_demo(tmp_path / "fewer", train=5, test=1, height=HEIGHT, width=WIDTH, scenes=3, workers=4)
+    fewer, all_files = files_of(tmp_path / "fewer"), files_of(crops)
+    images = {name for name in fewer if name.endswith(".jpg")}
+    assert len(images) == 6
+    assert all(fewer[name] == all_files[name] for name in images)
+    make_demo(tmp_path / "other", train=7, test=3, height=HEIGHT, width=WIDTH, scenes=3, seed=1)
+    assert not set(files_of(tmp_path / "other").values()) & {all_files[name] for name in images}
+
+
+def test_scenes_are_shifted_as_images_are(crops, tmp_path):
+    make_demo(tmp_path / "shifted", train=7, test=3, height=HEIGHT, width=WIDTH, scenes=3, shift=0.4)
+    plain, shifted = files_of(crops), files_of(tmp_path / "shifted")
+    assert plain.keys() == shifted.keys()
+    changed = {name for name in plain if plain[name] != shifted[name]}
+    assert changed == {name for name in plain if name.startswith("test_images/")}
+
+
 def test_names_stay_unique_in_large_sets():
     names = {demo._image_name(2019, split, index) for split in ("train", "test") for index in range(20_000)}
     assert len(names) == 40_000
@@ -171,7 +219,9 @@ def test_a_root_with_files_is_refused_and_kept(tmp_path):
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
-@pytest.mark.parametrize("wrong", [{"train": 0}, {"test": 0}, {"workers": 0}, {"height": 8}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"train": 0}, {"test": 0}, {"workers": 0}, {"scenes": 0}, {"height": 8}, {"seed": -1}]
+)
 def test_numbers_out_of_range_are_named(tmp_path, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected at least"):
         make_demo(tmp_path / "demo", **wrong)

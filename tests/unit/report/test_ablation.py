@@ -8,8 +8,9 @@ import pytest
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.masking import ImageRule
 from cloudseg.postprocess import Cut
-from cloudseg.report.ablation import Decided, ablation, verdict
+from cloudseg.report.ablation import Decided, ablation, ablation_page, verdict
 
+COLUMNS_OF_REPLICATES = ["ensemble", "decided", "Dice", "seeds", "sd", "over plain"]
 RULE = ImageRule.of_cuts({"Fish": Cut(128, 0)})
 
 
@@ -54,3 +55,25 @@ def test_an_ensemble_alone_is_a_row():
     found, told = gains(decided("a", "fixed", 0.5, [0, 1]))
     assert list(found) == ["a"]
     assert told.startswith("Nothing is compared")
+
+
+def test_replicates_are_one_row_with_the_mean_and_the_spread_of_their_scores():
+    plain = [decided(f"plain-seed{seed}", "tune", dice, [0, 1]) for seed, dice in ((1, 0.50), (2, 0.54))]
+    mixed = [decided(f"mixed-seed{seed}", "tune", dice, [0, 1]) for seed, dice in ((1, 0.60), (2, 0.70), (7, 0.80))]
+    alone = decided("alone", "tune", 0.40, [0, 1])
+    table = ablation([*plain, *mixed, alone], "plain", seed=1).set_index("ensemble")
+    assert table["seeds"].to_dict() == {"plain": 2, "mixed": 3, "alone": 1}
+    assert table["dice"].to_dict() == pytest.approx({"plain": 0.52, "mixed": 0.70, "alone": 0.40})
+    assert table.loc["mixed", "spread"] == pytest.approx(0.1)
+    assert math.isnan(table.loc["alone", "spread"])
+    assert table.loc["mixed", "gain"] == pytest.approx(0.18)
+    assert table.loc["alone", "gain"] == pytest.approx(-0.12)
+    page = ablation_page(table.reset_index(), "plain", 4)
+    header = next(line for line in page.splitlines() if line.startswith("| ensemble"))
+    assert [cell.strip() for cell in header.strip("|").split("|")] == COLUMNS_OF_REPLICATES
+
+
+def test_a_table_without_replicates_has_no_columns_of_them():
+    table = ablation([decided("a", "tune", 0.5, [0, 1]), decided("b", "tune", 0.6, [0, 1])], "a", seed=1)
+    assert "seeds" not in table
+    assert "in sample" in ablation_page(table, "a", 4)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.dataset.images_table import read_images
+from cloudseg.dataset.split import Split
 from cloudseg.report.pictures import dataset_page
 from cloudseg.report.study_pages import loading_html, quantising_html
 from cloudseg.storage import stores
@@ -33,6 +34,27 @@ def test_a_class_that_never_occurs_and_a_hostile_name_stand_in_the_page_of_the_i
     assert "3 of 12 training images" in text
     assert text.count("data:image/jpeg") == 3
     assert ">10.0<" in text  # % of an image that it covers
+
+
+def test_the_page_shows_how_even_the_folds_are(small_images, tmp_path):
+    ids = sorted(path.name for path in (small_images / "train_images").iterdir())
+    writer = stores.Writer(
+        tmp_path / "truth.zarr",
+        {"": stores.Spec((len(ids), 1, 35, 52), "uint8", ("image", "class", "y", "x"))},
+        {"ids": ids, "classes": ["Fish"]},
+    )
+    writer.write(slice(0, len(ids)), np.ones((len(ids), 1, 35, 52), np.uint8))
+    writer.finish()
+    table = pd.DataFrame({"image": ids, "split": "train", "height": 140, "width": 210, "digest": "", "labels": ""})
+    table["Fish"] = 2940
+    pages = {}
+    for name, split in (("with", Split([5, 7], [2, 3], {"Fish": [0.25, 0.5]}, [ODD])), ("without", None)):
+        dataset_page(tmp_path / "truth.zarr", table, small_images, tmp_path / "page.html", images=1, split=split)
+        pages[name] = (tmp_path / "page.html").read_text()
+    assert "2 folds of 5 to 7 images; class rates differ by up to 0.250" in pages["with"]
+    assert '<p class="verdict bad">&lt;b&gt;雲&lt;/b&gt;' in pages["with"]
+    assert [text for text in (">25.0<", ">50.0<", "groups") if text not in pages["with"]] == []
+    assert "folds" not in pages["without"].partition("<main")[2]
 
 
 def test_a_study_shows_its_verdict_and_keeps_its_chart(tmp_path):

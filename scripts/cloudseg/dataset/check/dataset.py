@@ -4,13 +4,15 @@ import contextlib
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 
-from cloudseg.config.classes import IMAGE_COLUMNS, MOST_CLASSES
+from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS, MOST_CLASSES
+from cloudseg.config.image_tables import read_names
+from cloudseg.config.names import nearest
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.images import CheckedImage, check_image
 from cloudseg.dataset.check.report import Finding, Report
@@ -31,6 +33,7 @@ def check_dataset(
     workers: int = 1,
     memory: int | None = None,
     min_sizes: Mapping[str, Mapping[str, int]] | None = None,
+    exclude: str | Path | None = None,
 ) -> tuple[pd.DataFrame, Report]:
     """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
@@ -48,12 +51,15 @@ def check_dataset(
         the same time; one that takes more than all of it is an error.
     min_sizes : for each decision, by its key in the config, the smallest component that it leaves of each class, in
         pixels of the submission grid: true masks that it would remove get a warning.
+    exclude : the user's list of training images to leave out, as :func:`~cloudseg.config.image_tables.read_names`
+        reads it. Neither they nor their labels are looked at, so they may be what the check would refuse.
 
     Returns
     -------
     images : DataFrame, one row per image that could be read, training images first, sorted by name: image,
         split ("train" or "test"), height, width, digest (SHA-256 of the file), labels (a digest of its
         run-length texts; empty for test images), and per class its area in pixels (missing for test images).
+        Last those that are left out, of split "excluded", of which nothing else is known.
     report : Report of all errors and warnings. Nothing is raised for them here: print it, then call its
         ``raise_for_errors()``.
     """
@@ -61,7 +67,8 @@ def check_dataset(
     report = Report(folder.root)
     classes = _check_classes(classes, report)
     names = {split: _list_images(folder, split, report) for split in SPLITS if split in splits}
-    for name in sorted(set(folder.list_images("train")) & set(folder.list_images("test"))):
+    listed = {} if exclude is None else read_names(exclude)
+    for name in sorted((set(folder.list_images("train")) - listed.keys()) & set(folder.list_images("test"))):
         report.findings.append(Finding(rules.SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
 
     rows = None
@@ -69,6 +76,12 @@ def check_dataset(
         rows = check_table(folder.train_table, names["train"], classes, report, unite=True)
     if "test" in names:
         check_sample(folder, names["test"], classes, report)
+    left_out = []
+    if exclude is not None and "train" in names:
+        _check_list(exclude, listed, names["train"], report)
+        left_out = [name for name in names["train"] if name in listed]
+        names["train"] = [name for name in names["train"] if name not in listed]
+        rows = rows and {name: found for name, found in rows.items() if name not in listed}
     labels = Labels(folder.train_table, rows or {})
 
     files = [(split, name) for split in names for name in names[split]]
@@ -83,10 +96,10 @@ def check_dataset(
     if rows is not None:
         _check_labels(images, rows, classes, report)
     _check_min_sizes(checked, min_sizes or {}, report)
-    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"])
+    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"], listed)
     _check_pictures(images, size_of_submission, elsewhere, report)
     report.seen += _sum_up(images, classes, list(names))
-    return images, report
+    return _with_left_out(images, left_out), report
 
 
 def _check_classes(classes: Sequence[str], report: Report) -> list[str]:
@@ -118,6 +131,20 @@ def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[st
     return names
 
 
+def _check_list(exclude: str | Path, listed: Mapping[str, int], names: Sequence[str], report: Report) -> None:
+    """Check that the images that a list leaves out are there, and that it leaves some."""
+    known = set(names)
+    for name, line in listed.items():
+        if name not in known:
+            got = f"{name!r:.80}{nearest(name, names)}"
+            report.findings.append(Finding(rules.NO_SUCH_EXCLUDED, f"{exclude} (dataset.exclude)", got, line))
+    if known and known <= listed.keys():
+        report.findings.append(Finding(rules.NO_IMAGES, "train_images", f"{exclude} leaves all of them out"))
+    report.seen.append(
+        f"{number_of(len(known & listed.keys()), 'train image')} left out by {exclude} (dataset.exclude)"
+    )
+
+
 def _check_labels(
     images: pd.DataFrame, rows: Mapping[str, Mapping[str, Sequence[Row]]], classes: Sequence[str], report: Report
 ) -> None:
@@ -138,10 +165,10 @@ def _check_labels(
             report.findings.append(Finding(rules.NEVER, "train.csv", label))
 
 
-def _train_images_like(folder: ContestFolder, names: Sequence[str]) -> dict[str, str]:
-    """Return digest to file of those training images that are as many bytes long as a test image."""
+def _train_images_like(folder: ContestFolder, names: Sequence[str], listed: Collection[str]) -> dict[str, str]:
+    """Return digest to file of those training images, but the listed, that are as many bytes long as a test image."""
     sizes = {_size(folder.images("test") / name) for name in names}
-    files = [folder.images("train") / name for name in folder.list_images("train")]
+    files = [folder.images("train") / name for name in folder.list_images("train") if name not in listed]
     alike = [file for file in files if (size := _size(file)) and size in sizes]
     return {sha256(file): f"train_images/{file.name}" for file in reversed(alike)}
 
@@ -191,6 +218,13 @@ def _tabulate(checked: Sequence[CheckedImage], classes: Sequence[str]) -> pd.Dat
             row.update({label: row.get(label, 0) for label in classes})
     images = pd.DataFrame(rows, columns=[*IMAGE_COLUMNS, *classes])
     return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
+
+
+def _with_left_out(images: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the table with a row for each image that is left out."""
+    nothing = {"split": EXCLUDED, "height": 0, "width": 0, "digest": "", "labels": ""}
+    rows = pd.DataFrame([{"image": name, **nothing} for name in names], columns=images.columns)
+    return pd.concat([images, rows.astype(images.dtypes)], ignore_index=True) if names else images
 
 
 def _sum_up(images: pd.DataFrame, classes: Sequence[str], splits: Sequence[Split]) -> list[str]:

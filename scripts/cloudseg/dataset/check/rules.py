@@ -85,6 +85,11 @@ NO_SUCH_IMAGE = CheckRule(
     "<image>_<class>, with an image of train_images/ (train.csv) or test_images/ (sample_submission.csv)",
     "correct the name, put the image there, or remove the row",
 )
+NO_SUCH_EXCLUDED = CheckRule(
+    "images to leave out that are not there",
+    "a name of train_images/ per line, with its suffix",
+    "correct or remove the line; `#` begins a comment",
+)
 NO_SUCH_CLASS = CheckRule(
     "rows that name an unknown class",
     "a class of the config",

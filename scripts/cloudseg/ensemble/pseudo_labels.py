@@ -1,0 +1,167 @@
+"""Labels for test images, made by the networks of one fold alone, so that they may train further ones of that fold.
+
+A network of fold f has seen no label of the images of fold f. Neither has anything that is made here for fold f: its
+labels come from members of fold f, at their last epoch, by numbers of the recipe. So the networks that are trained on
+them may be scored on the images of fold f, as those that made them are.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cloudseg.config.recipe_parts import Pseudo
+from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.ensemble.blending import StoreBlend, blend_digest, fill
+from cloudseg.ensemble.plane_scores import PlaneScore
+from cloudseg.errors import DatasetError, StoreError
+from cloudseg.postprocess import Cut, level, plane_histograms
+from cloudseg.storage import files, stores
+
+PRESENCE = 0.095  # of the pixels of a plane, as the contest's first place had it
+LOOKED_AT = 16  # images that are blended at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Certainty:
+    """How sure the members are of each of some images.
+
+    Parameters
+    ----------
+    pixels : float64 (N,), share of an image's pixels, of all classes, that are certain.
+    presence : bool (N,), whether each of its classes is surely absent or surely present.
+    """
+
+    pixels: np.ndarray
+    presence: np.ndarray
+
+    @classmethod
+    def of(cls, histograms: np.ndarray, pseudo: Pseudo) -> "Certainty":
+        """Return that of images whose planes have such histograms, (N, C, 256).
+
+        Examples
+        --------
+        >>> sure, torn = np.bincount([0, 0, 255, 255], minlength=256), np.bincount([0, 100, 128, 255], minlength=256)
+        >>> certainty = Certainty.of(np.array([[sure], [torn]]), Pseudo(ensemble="all", presence=(0.05, 0.95)))
+        >>> certainty.pixels, certainty.presence
+        (array([1. , 0.5]), array([ True,  True]))
+        """
+        low, high = (level(bound) for bound in pseudo.certain)
+        certain = histograms[..., :low].sum(-1) + histograms[..., high:].sum(-1)
+        pixels = histograms.sum(axis=(1, 2))
+        sure = np.ones(len(histograms), bool) if pseudo.presence is None else _sure(histograms, *pseudo.presence)
+        return cls(certain.sum(axis=1) / pixels, sure)
+
+    def best(self, share: float) -> np.ndarray:
+        """Return which images to take, in their order: those of sure presence with the most certain pixels.
+
+        Parameters
+        ----------
+        share : of all images, 0 to 1, that are taken at most. Of images that are alike the first are taken.
+        """
+        order = np.argsort(-self.pixels, kind="stable")
+        return np.sort(order[self.presence[order]][: round(share * len(order))])
+
+
+def _sure(histograms: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return (N,) whether the score of presence of every class lies outside of (low, high)."""
+    plane = int(histograms[0, 0].sum()) if len(histograms) else 1
+    score = PlaneScore("top", max(1, round(PRESENCE * plane)))
+    values = score.numerators(histograms)
+    outside = (values < score.at_least(low, plane)) | (values >= score.at_least(high, plane))
+    return outside.all(axis=1)
+
+
+def write_pseudo_labels(
+    paths: Sequence[str | Path],
+    members: Sequence[Mapping[str, Any]],
+    out: str | Path,
+    *,
+    pseudo: Pseudo,
+    classes: Sequence[str],
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    min_area: float = 0.0,
+    threads: int = 1,
+    code: int = 0,
+) -> None:
+    """Write masks of the test images that the members are surest of; a killed call is gone on with.
+
+    Parameters
+    ----------
+    paths : one test store (image, class, y, x) uint8 per member; all members are of one fold.
+    members : name, fold and `weight` of each.
+    out : the store to write, a group of one array `mask`: (image, y, x), the smallest unsigned integer with a bit for
+        each class, as in a pixel store; where labels are soft, (image, y, x, class) uint8, 255 for certainty. Its
+        attributes hold `ids` of the images that were taken, `classes`, and `run`, a digest of what made it.
+    pseudo : how they are chosen and made.
+    classes, grid : names of the classes and (height, width) of the submission grid, which every store must have.
+    size : (height, width) of the masks in pixels: that of the images that will train.
+    min_area : smallest area of a component that stays, as a share of the image, unless `pseudo` has its own.
+    threads, code : as for `cloudseg.ensemble.blending.blend_stores`.
+
+    Raises
+    ------
+    DatasetError : if there is no image that the members are sure enough of.
+    StoreError : as `blend_stores`, and for members of several folds.
+    """
+    blended = StoreBlend.of(paths, members, folds=None, classes=classes, size=grid, threads=threads)
+    if len(folds := {member["fold"] for member in members}) > 1:
+        raise StoreError(f"{out}: expected members of one fold, got those of the folds {sorted(folds)}")
+    cut = Cut.of_share(pseudo.threshold, min_area if pseudo.min_area is None else pseudo.min_area, grid)
+    chosen = _chosen(blended, pseudo, threads)
+    if not len(chosen):
+        raise DatasetError(
+            f"{out}: none of the {len(blended.ids)} test images is sure enough to train on; widen `pseudo.certain` or "
+            "`pseudo.presence`, or raise `pseudo.share`"
+        )
+    attrs = {
+        "ids": [blended.ids[row] for row in chosen],
+        "classes": list(classes),
+        "run": _digest(paths, members, pseudo, cut),
+    }
+    spec = _spec(len(chosen), len(classes), size, soft=pseudo.soft)
+    writer = stores.Writer(out, {"mask": spec}, attrs, made_with=stores.made_with(code, np, cv2))
+
+    def masks(rows: slice) -> np.ndarray:
+        planes = [blended.images(slice(row, row + 1))[0] for row in chosen[rows]]
+        made = [_soft(each, size) if pseudo.soft else _packed(each, cut, size) for each in planes]
+        return np.stack(made).astype(spec.dtype, copy=False)
+
+    fill(writer, masks, "mask")
+    writer.finish()
+
+
+def _chosen(blended: StoreBlend, pseudo: Pseudo, threads: int) -> np.ndarray:
+    """Return the rows of the images that are taken."""
+    rows = range(0, len(blended.ids), LOOKED_AT)
+    blocks = (blended.images(slice(row, min(row + LOOKED_AT, len(blended.ids)))) for row in rows)
+    histograms = np.concatenate([plane_histograms(block, threads=threads) for block in blocks])
+    return Certainty.of(histograms, pseudo).best(pseudo.share)
+
+
+def _spec(images: int, classes: int, size: tuple[int, int], *, soft: bool) -> stores.Spec:
+    if soft:
+        return stores.Spec((images, *size, classes), "uint8", ("image", "y", "x", "class"))
+    return stores.Spec((images, *size), str(np.min_scalar_type(2**classes - 1)), ("image", "y", "x"))
+
+
+def _packed(planes: np.ndarray, cut: Cut, size: tuple[int, int]) -> np.ndarray:
+    """Return the masks of an image at a size, (height, width) with a bit for each class."""
+    masks = [resize_mask(cut.mask(plane).astype(np.uint8), size).astype(np.uint64) for plane in planes]
+    return np.bitwise_or.reduce([mask << np.uint64(bit) for bit, mask in enumerate(masks)])
+
+
+def _soft(planes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the probabilities of an image at a size, uint8 (height, width, classes)."""
+    return np.stack([resize_image(plane, size) for plane in planes], axis=-1)
+
+
+def _digest(paths: Sequence[str | Path], members: Sequence[Mapping[str, Any]], pseudo: Pseudo, cut: Cut) -> str:
+    """Return a digest of what decides the labels: the blend, what it was predicted by, and how it was cut."""
+    settings = [stores.read(path).attrs.get("settings") for path in paths]
+    made_of = {"blend": blend_digest(paths, members), "settings": settings, "cut": [cut.level, cut.min_size]}
+    return files.digest(made_of | {"pseudo": pseudo.model_dump(mode="json")})
