@@ -150,7 +150,7 @@ def parse_metadata(text: str, path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict : those of the keys ``encoder``, ``decoder``, ``classes``, ``channels``, ``options``, ``head``, ``epoch``,
-        ``start`` and ``checksum`` that are there, as they were written.
+        ``averaged``, ``start`` and ``checksum`` that are there, as they were written.
 
     Raises
     ------
@@ -195,6 +195,8 @@ def _require_sound(name: str, value: Any) -> None:
             raise ValueError(f"{name}: expected a whole number from 0, got {value!r:.60}")
         case "start" if not isinstance(value, str):
             raise ValueError(f"start: expected text, got {value!r:.60}")
+        case "averaged" if not isinstance(value, list) or not all(type(epoch) is int for epoch in value):
+            raise ValueError(f"averaged: expected the numbers of epochs, got {value!r:.60}")
         case "head":
             _require_head(value)
 

@@ -41,6 +41,8 @@ def test_states_have_the_same_bytes_and_say_when_they_are_cut(tmp_path):
         ({"checksum": 1e999}, "checksum: expected a whole number"),
         ({"checksum": {}}, "checksum: expected a whole number"),
         ({"start": 3}, "start: expected text, got 3"),
+        ({"averaged": 3}, "averaged: expected the numbers of epochs, got 3"),
+        ({"averaged": [[3]]}, "averaged: expected the numbers of epochs, got [[3]]"),
         ({"options": {"finest_level": False}}, "options: expected some options of a decoder"),
         ({"decoder": "fpn", "options": {}}, "options: expected some options of a decoder, got {}"),
         ({"decoder": "fpn", "options": [["finest_level", False]]}, "options: expected some options of a decoder"),
