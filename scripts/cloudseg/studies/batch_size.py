@@ -296,14 +296,20 @@ def trial(
     try:
         with memory_limit(device, memory):
             torch.manual_seed(0)
+<<<<<<< HEAD
             names = [""] * classes
             model = model_of(NetworkHeader.of_recipe(encoder, decoder, names, recipe))
+=======
+            classes = 1 if recipe.brightness is not None else classes
+            model = model_of(NetworkHeader.of_recipe(encoder, decoder, [""] * classes, recipe))
+>>>>>>> 7a34b55 (training: build the network that the recipe asks for)
             grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
             # Weights of classes take no memory, and here they have no names
             timed = recipe.model_copy(update={"compile": False, "class_weights": None})
             trainer = Trainer(model, timed, names, ProcessGroup(0, 1, device), grid, size)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
-            mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
+            mask_bytes = classes if recipe.soft_targets else -(-classes // 8)
+            mask = torch.randint(256, (images, *size, mask_bytes), dtype=torch.uint8)
             step = functools.partial(
                 trainer.train_step, image, mask, learning_rate=recipe.learning_rate, accumulation_steps=steps
             )
