@@ -33,7 +33,7 @@ from cloudseg.workflow.leaderboard import (
     leaderboard_rows,
     leaderboard_work,
 )
-from cloudseg.workflow.plan import Plan
+from cloudseg.workflow.plan import VARIANTS, Plan
 from cloudseg.workflow.status import read_status
 from cloudseg.workflow.status_page import status_page
 from cloudseg.workflow.targets import (
@@ -87,6 +87,7 @@ of_blend = ask(PLAN.blend)
 of_whether = ask(PLAN.whether)
 of_valid_blend = ask(PLAN.valid_blend)
 of_black_store = ask(PLAN.black_store)
+of_pseudo_labels = ask(PLAN.pseudo_labels)
 of_chain = ask(PLAN.chain)
 
 
@@ -114,14 +115,15 @@ def expected_seconds(rule, wildcards):
 TARGETS = ["all", "tensorboard", "mlflow", "wandb"]
 # What our rules are called here: as a module of another workflow, which has rules of its own
 OUR_RULES = {
-    workflow.modifier.modify_rulename(name): name for name in [*COSTS, *TARGETS]
+    workflow.modifier.modify_rulename(name): VARIANTS.get(name, name)
+    for name in [*COSTS, *TARGETS, *VARIANTS]
 }
 # An encoder that all share tells nothing about a job
 terminal.register(
     expected_seconds,
     PLAN.sheet.constant_columns & {"encoder"},
     # `use rule train from cloudseg as mine` calls them all alike
-    OUR_RULES if len(OUR_RULES) > 1 else {},
+    OUR_RULES if len(OUR_RULES) > 1 else VARIANTS,
 )
 
 if workflow.is_main_process:
@@ -213,7 +215,10 @@ def verified(wildcards):
 
 def hours_to_come():
     """Return how long the jobs that are to be made will take."""
-    jobs = [(job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()]
+    jobs = [
+        (OUR_RULES.get(job.rule.name, job.rule.name), job.wildcards_dict)
+        for job in workflow.dag.needrun_jobs()
+    ]
     cores = workflow.resource_settings.cores  # none where other machines run the jobs
     if ESTIMATES.on_cpu:
         return hours(DURATIONS, jobs, cores and ("cores", cores))

@@ -38,6 +38,7 @@ rule blend:
 rule whether:
     """Average what the members say that tell whether a class is there: of each plane, a histogram is kept."""
     input:
+        unpack(of_whether("further_inputs")),
         stores=of_whether("stores"),
         black=of_whether("black"),
         folds="<results>/dataset/folds.tsv",

@@ -4,6 +4,7 @@
 rule submission_page:
     """Show the config's submission beside training: presence, areas and components of its masks, and what is odd."""
     input:
+        **PLAN.told_by_provenance,
         submission=f"<ensembles>/{PLAN.config.submission}/submission.csv",
         decision=f"<ensembles>/{PLAN.config.submission}/decision.yaml",
         images="<results>/dataset/train.tsv",

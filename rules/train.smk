@@ -30,6 +30,33 @@ rule weights:
         "../scripts/weights.py"
 
 
+rule pseudo_labels:
+    """Label the test images that the networks of one fold are surest of, to train others of that fold."""
+    input:
+        stores=of_pseudo_labels("stores"),
+        pixels=of_pseudo_labels("pixels"),
+    output:
+        labels=directory("<ensembles>/{ensemble}/pseudo/{recipe}/{size}-fold{fold}.zarr"),
+    log:
+        "<logs>/pseudo/{ensemble}-{recipe}-{size}-fold{fold}.log",
+    benchmark:
+        "<logs>/pseudo/{ensemble}-{recipe}-{size}-fold{fold}.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: 2
+    resources:
+        **ESTIMATES.of("pseudo_labels", of_pseudo_labels("work")),
+    params:
+        members=of_pseudo_labels("named_members"),
+        pseudo=of_pseudo_labels("settings"),
+        min_area=of_pseudo_labels("min_area"),
+        classes=PLAN.dataset.classes,
+        submission_size=PLAN.dataset.submission_size,
+        code=CODE["ensemble"],
+    script:
+        "../scripts/pseudo_labels.py"
+
+
 rule train:
     """Train one network on all folds but one, or on all."""
     input:
@@ -40,10 +67,10 @@ rule train:
         folds="<results>/dataset/folds.tsv",
         weights=of_run("initial_weights"),
     output:
-        best="<run>/best.safetensors",
-        last="<run>/last.safetensors",
-        history="<run>/history.tsv",
-        run="<run>/run.json",
+        best="<run_without_average>/best.safetensors",
+        last="<run_without_average>/last.safetensors",
+        history="<run_without_average>/history.tsv",
+        run="<run_without_average>/run.json",
     log:
         "<run>/train.log",
     benchmark:
@@ -62,6 +89,15 @@ rule train:
         code=CODE["training"],
     script:
         "../scripts/train.py"
+
+
+use rule train as train_average with:
+    output:
+        best="<run_with_average>/best.safetensors",
+        last="<run_with_average>/last.safetensors",
+        average="<run_with_average>/average.safetensors",
+        history="<run_with_average>/history.tsv",
+        run="<run_with_average>/run.json",
 
 
 rule probe_one:

@@ -5,10 +5,13 @@ from cloudseg.ensemble.whether import write_whether
 if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
+        heads = [member for member in params.members if "gives" in member]
         write_whether(
             files.stores,
-            params.members,
+            [member for member in params.members if "gives" not in member],
             snakemake.output.presence,
+            value_paths=files.get("values", []),
+            value_members=heads,
             folds=params.folds if snakemake.wildcards.split == "valid" else None,
             classes=params.classes,
             size=tuple(params.submission_size),

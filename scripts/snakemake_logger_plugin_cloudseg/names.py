@@ -23,6 +23,7 @@ NAMES = {
     "train": f"train {RUN} fold {{fold}}",
     "predict": f"predict {RUN} fold {{fold}} {{split}}",
     "probe_one": f"probe {RUN}",
+    "pseudo_labels": "labels of test images for {recipe} {size} fold {fold}",
     "blend": "blend {ensemble} {split}",
     "whether": "presence {ensemble} {split}",
     "search": "search for {ensemble}",
@@ -78,8 +79,9 @@ def result(rule: str, outputs: Sequence[str]) -> str:
 def _trained(outputs: Sequence[str]) -> str:
     history = next(path for path in outputs if Path(path).name == "history.tsv")
     with Path(history).open(encoding="utf-8", newline="") as file:
-        dice = [float(row["valid_dice"]) for row in csv.DictReader(file, delimiter="\t")]
-    return f"{len(dice)} epochs, best Dice {max(dice):.4f}"
+        dice = [row["valid_dice"] for row in csv.DictReader(file, delimiter="\t")]
+    counted = [float(cell) for cell in dice if cell != ""]  # none of a training on all images
+    return ", ".join([f"{len(dice)} epochs", *([f"best Dice {max(counted):.4f}"] if counted else [])])
 
 
 RESULTS: dict[str, Callable[[Sequence[str]], str]] = {"train": _trained}

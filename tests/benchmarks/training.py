@@ -31,6 +31,7 @@ from cloudseg.runtime import devices
 from cloudseg.storage import files, stores
 from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, bits_to_planes
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.losses import build_loss
@@ -84,7 +85,8 @@ def write_inputs(folder: Path, size: tuple[int, int], images: int = IMAGES, fold
 
 
 def compare_step(model: torch.nn.Module, folder: Path, repeats: int) -> bool:
-    samples = SegmentationDataset(folder / "pixels.zarr", range(IMAGES), transform=build_transform(STEPS), seed=1)
+    images = LabelledImages(folder / "pixels.zarr", range(IMAGES))
+    samples = SegmentationDataset(images, transform=build_transform(STEPS), seed=1)
     loader = Loader(samples, BatchSampler(IMAGES, BATCH, shuffle_seed=1), 0, "cpu")
     loss_of = build_loss({"bce": 1, "dice": 1})
     optimiser = torch.optim.AdamW(model.parameters(), fused=True)

@@ -17,6 +17,9 @@ class Decoder:
     """Stages of the encoder in use; a file of initial weights holds all five, the rest is left out."""
 
 
+CLASSIFIER = "classifier"
+"""What the sheet calls a network without decoder, which says only whether a class is there."""
+
 DECODERS = {
     "unet": Decoder(stride=1),
     "unetplusplus": Decoder(stride=32),

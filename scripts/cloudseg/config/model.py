@@ -138,7 +138,7 @@ class Query(Model):
     """Runs of an ensemble, and what each of their experiments weighs; in a config also the query alone."""
 
     query: QueryText
-    """Comparisons of the sheet's columns and `fold`."""
+    """Comparisons of the sheet's columns and `fold`; the run on all images has the fold 'all', behind every number."""
     weight: Positive = 1
     """Weight of each experiment selected; its folds and checkpoints share it."""
 
@@ -194,7 +194,7 @@ class EnsembleEntry(Model):
     """In place of `members`, beside `whether`: the runs that say where a class is. Their blend becomes masks."""
     whether: Queries | None = None
     """The runs that say whether a class is there: the score of `decision.presence` is that of their blend."""
-    seeds: Annotated[tuple[Annotated[int, Scalar(ge=0, le=2**32 - 1)], ...], Field(min_length=1), *UNIQUE] | None = None
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), *UNIQUE] | None = None
     """Make an ensemble for each of these seeds, `NAME-seed7`, of those members alone that were trained with it (column
     `seed`); rule `ablation` shows how far they spread.
     """
@@ -202,8 +202,8 @@ class EnsembleEntry(Model):
     """Choose among `members` and `checkpoints`, and their weights, by what they say out of fold; nothing is trained.
     Each fold is blended as the other folds choose, so that its score is honest.
     """
-    checkpoints: Annotated[tuple[Literal["best", "last"], ...], Field(min_length=1), *UNIQUE] = ("best",)
-    """Which checkpoints of each run take part."""
+    checkpoints: Annotated[tuple[Literal["best", "last", "average"], ...], Field(min_length=1), *UNIQUE] = ("best",)
+    """Which checkpoints of each run take part; `average` of recipes that keep one."""
     allow_squeezed: Bool = False
     """Blend stores, too, whose probabilities look like a sigmoid of a sigmoid."""
     sharpen: Positive | None = None
@@ -255,7 +255,7 @@ class Config(JobConfig):
     folds: Folds = Folds()
     recipes: Annotated[FrozenDict[RecipeName, Recipe], Field(min_length=1)]
     """Training recipes by name; the sheet's `recipe` picks one. Whatever tells two runs apart, besides encoder,
-    decoder, size and fold, is in here.
+    decoder, size, fold and seed, is in here.
     """
     experiments: Annotated[str, Field(min_length=1)]
     """The experiment sheet (TSV), looked for in the working directory, then beside the Snakefile."""

@@ -231,6 +231,11 @@ class Recipe(Model):
         return self.model_dump(mode="json", include={"augmentation"})["augmentation"]
 
     @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The names of the checkpoints that its trainings keep."""
+        return ("best", "last", "average") if self.average else ("best", "last")
+
+    @property
     def soft_targets(self) -> bool:
         """Whether targets lie between 0 and 1: blended masks, or probabilities."""
         return self.mixup is not None or (self.pseudo is not None and self.pseudo.soft)

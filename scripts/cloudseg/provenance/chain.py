@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 import cloudseg
+from cloudseg.config.fold_names import ALL
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.black import Black
 from cloudseg.ensemble.blended import Blended
@@ -23,6 +24,7 @@ from cloudseg.provenance import links
 from cloudseg.provenance.content import Content, read_content
 from cloudseg.provenance.record import (
     FURTHER_VERSION,
+    RUNS_VERSION,
     SCHEMA_VERSION,
     BlackFacts,
     BlendFacts,
@@ -39,6 +41,7 @@ from cloudseg.provenance.record import (
 )
 from cloudseg.runtime import checkout
 from cloudseg.storage import files, records, stores
+from cloudseg.training.all_images import median_of_best
 from cloudseg.training.finished import differences
 from cloudseg.training.record import RunRecord
 
@@ -78,7 +81,8 @@ class Ensemble:
     whether : by split, what the members say that are asked for presence alone; empty where there are none.
     selection : what a search chose; None where none was asked for.
     runs : per run its `name`, `folder`, `size`, recipe name (`recipe`), what the config asks of its training
-        (`wanted`), what prediction needs of its recipe (`prediction`), and its pixel store by split (`pixels`).
+        (`wanted`), what prediction needs of its recipe (`prediction`), its pixel store by split (`pixels`) and, of one
+        that has seen all images, the names of the runs that say for how many epochs (`folds_before`).
     folds : the table of folds.
     logs : the folder of the logs.
     facts : of the plan: `config_name`, `ensemble`, `smoke`, `rule`, `min_sizes`, `sharpen`, `allow_squeezed`,
@@ -140,8 +144,9 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
     facts, found = ensemble.facts, _found(ensemble)
     chain = _Chain(ensemble, found.blended)
     members = list(chain.members())
+    trainings = [chain.training(run) for run in chain.runs.values()]
     return Provenance(
-        schema_version=FURTHER_VERSION if _says_more(ensemble) else SCHEMA_VERSION,
+        schema_version=_version(ensemble, trainings),
         config_name=facts["config_name"],
         ensemble=facts["ensemble"],
         smoke=facts["smoke"],
@@ -157,7 +162,7 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
         allow_squeezed=facts["allow_squeezed"],
         blends=found.facts_of("where"),
         members=members,
-        trainings=[chain.training(run) for run in chain.runs.values()],
+        trainings=trainings,
         prediction_threads=facts["threads"],
         images=chain.images(),
         config=facts["config"],
@@ -171,6 +176,13 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
         search=_search_facts(ensemble, found.selection),
         black=_black_facts(ensemble),
     )
+
+
+def _version(ensemble: Ensemble, trainings: Sequence[Training]) -> int:
+    """Return the first version whose code understands the record."""
+    if any(training.fold == ALL or training.is_replicate for training in trainings):
+        return RUNS_VERSION
+    return FURTHER_VERSION if _says_more(ensemble) else SCHEMA_VERSION
 
 
 def _says_more(ensemble: Ensemble) -> bool:
@@ -405,6 +417,7 @@ class _Chain:
         otherwise = differences(record, run["wanted"])
         if record.data != self.data[run["size"]]:
             otherwise.append("images, labels or folds: others than those that are there now")
+        otherwise += self._other_epochs(run, record)
         return Training(
             run=run["name"],
             encoder=record.encoder,
@@ -433,6 +446,13 @@ class _Chain:
             otherwise=otherwise,
             prediction_recipe=run["prediction"],
         )
+
+    def _other_epochs(self, run: Mapping[str, Any], record: RunRecord) -> list[str]:
+        """Say that a training on all images took another number of epochs than its folds ask for now, if it did."""
+        folders = {each["name"]: each["folder"] for each in self.ensemble.runs}
+        best = [links.read_run(folders[name]).epochs.best for name in run.get("folds_before", ())]
+        epochs = median_of_best(Recipe(**run["wanted"]["recipe"]), best) if best else record.epochs.run
+        return [f"epochs {record.epochs.run} -> {epochs}"] if record.epochs.run != epochs else []
 
 
 def _candidates(record: RunRecord, recipe: Recipe) -> Iterator[tuple[str, str, int]]:

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from cloudseg.config.fields import Model, Pattern
+from cloudseg.config.fold_names import ALL, Fold, fold_name
 from cloudseg.config.model import ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
 from cloudseg.storage import files
 
@@ -29,6 +30,9 @@ SCHEMA_VERSION = 1
 FURTHER_VERSION = 2
 """Of a submission of more than a mean, a level and a minimum size: of roles, votes, a search, black, presence. Code
 that knows version 1 alone would take no notice of these, and make other bytes.
+"""
+RUNS_VERSION = 3
+"""Of a submission with replicates, or with networks that have seen all images: runs that older code has no names for.
 """
 
 Plain = dict[str, Any]
@@ -86,12 +90,12 @@ class Training(_Part):
     """A training, as its ``run.json`` has it."""
 
     run: str
-    """encoder/decoder/size/recipe/fold"""
+    """encoder/decoder/size/recipe/fold, with the seed of a replicate behind it"""
     encoder: EncoderName
     decoder: DecoderName
     size: TrainingSize
     recipe_name: RecipeName
-    fold: int
+    fold: Fold
     recipe: Plain
     """What it went by, with all defaults; without `start` and `tta`."""
     start: str
@@ -122,10 +126,16 @@ class Training(_Part):
 
     @model_validator(mode="after")
     def _has_the_name_of_its_parts(self) -> Self:
-        parts = f"{self.encoder}/{self.decoder}/{self.size}/{self.recipe_name}/fold{self.fold}"
-        if self.run != parts:
-            raise ValueError(f"expected the run {parts}, got {self.run}")
+        experiment = f"{self.encoder}/{self.decoder}/{self.size}/{self.recipe_name}"
+        plain, replicate = (f"{experiment}/fold{fold_name(self.fold, seed)}" for seed in (None, self.seed))
+        if self.run not in (plain, replicate):
+            raise ValueError(f"expected the run {plain}, got {self.run}")
         return self
+
+    @property
+    def is_replicate(self) -> bool:
+        """Whether it has a seed of its own."""
+        return self.run.endswith(f"/fold{fold_name(self.fold, self.seed)}")
 
 
 class Prediction(_Part):
@@ -145,7 +155,7 @@ class Member(_Part):
     """One store of probabilities that is blended."""
 
     run: str
-    fold: int
+    fold: Fold
     checkpoint: Literal["best", "last"]
     sha256: str
     """Of the checkpoint, as it was when it predicted."""
@@ -242,11 +252,11 @@ class Provenance(_Part):
     --------
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
-    ...     files.write_text(f"{folder}/provenance.json", '{"schema_version": 3}\\n')
+    ...     files.write_text(f"{folder}/provenance.json", '{"schema_version": 4}\\n')
     ...     Provenance.read(f"{folder}/provenance.json")
     Traceback (most recent call last):
     ...
-    cloudseg.errors.DamagedFileError: ...provenance.json: written by a later version of this code (schema_version 3, ...
+    cloudseg.errors.DamagedFileError: ...provenance.json: written by a later version of this code (schema_version 4, ...
     """
 
     schema_version: int
@@ -295,8 +305,8 @@ class Provenance(_Part):
         """
         plain = files.read_json(path)
         version = plain.get("schema_version") if isinstance(plain, dict) else None
-        if isinstance(version, int) and version > FURTHER_VERSION:
-            reason = f"written by a later version of this code (schema_version {version}, known: {FURTHER_VERSION})"
+        if isinstance(version, int) and version > RUNS_VERSION:
+            reason = f"written by a later version of this code (schema_version {version}, known: {RUNS_VERSION})"
             raise files.damaged(path, reason)
         try:
             return cls.model_validate(plain)
@@ -318,6 +328,13 @@ class Provenance(_Part):
     def run_names(self) -> list[str]:
         """The runs, in the order of the trainings."""
         return [training.run for training in self.trainings]
+
+    @property
+    def unscored(self) -> str | None:
+        """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
+        tested = {(member.run, member.checkpoint): member.fold for member in self.predicted("test")}  # of any role
+        unscored = sum(fold == ALL for fold in tested.values())
+        return f"{unscored} of {len(tested)}" if unscored else None
 
     def predicted(self, split: str) -> list[Member]:
         """Return the members that predict a split."""

@@ -110,6 +110,7 @@ class Question:
 def _of(provenance: Provenance, path: Path) -> list[str]:
     score = provenance.score
     dice = "no score" if score.dice is None else f"Dice {score.dice:.4f} out of fold ({score.how})"
+    dice += f" without {provenance.unscored} members, trained on all images" if provenance.unscored else ""
     commits = sorted({here._short(each.commit) for each in provenance.trainings})
     made_of = f"{number_of(len(provenance.members), 'member')} of {number_of(len(provenance.trainings), 'network')}"
     return [

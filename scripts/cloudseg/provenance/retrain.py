@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from cloudseg.config.fold_names import experiment_words, parse_fold_name
 from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
@@ -151,13 +152,22 @@ def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
 
 
 def _runs_of(known: Known) -> list[str]:
-    """Return the runs of a submission; where members were searched for, also those in the results that it chose from.
+    """Return the runs that a submission needs: its own, and what may lie in the results of those that it chose from.
 
-    Those are looked for on the disk, since no text of a strange record may lead out of the results.
+    These are, where members were searched for, all candidates and, of trainings on all images, their folds. They are
+    looked for on the disk, since no text of a strange record may lead out of the results.
     """
     provenance, runs = known.provenance, known.results / "runs"
-    if provenance.search is None:
-        return provenance.run_names
-    experiments = {tuple(row.get(key) for key in KEY) for row in provenance.sheet}
-    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))]
-    return [run.as_posix() for run in found if run.parts[:-1] in experiments]
+    rows = [row for row in provenance.sheet if provenance.search is not None or row.get("full")]
+    experiments = {experiment_words(*(row.get(key) for key in KEY), row.get("seed")) for row in rows}
+    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))] if experiments else []
+    return [*provenance.run_names, *(run.as_posix() for run in found if _experiment_of(run) in experiments)]
+
+
+def _experiment_of(run: Path) -> tuple[str, ...] | None:
+    """Return the experiment that the folder of a run belongs to; None for one that no run has."""
+    try:
+        _, seed = parse_fold_name(run.name.removeprefix("fold"))
+    except ValueError:
+        return None
+    return experiment_words(*run.parts[:-1], seed)

@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 
 from cloudseg.config.recipe import Recipe
+from cloudseg.config.recipe_parts import Stage
 from cloudseg.config.transforms import CHOICES, ODDS
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.page import Picture, write_page
 from cloudseg.report.pictures import jpeg, outlined
 from cloudseg.storage import stores
-from cloudseg.training.data.augment import build_transform
-from cloudseg.training.data.dataset import SegmentationDataset, bits_to_planes
+from cloudseg.training.data.dataset import SegmentationDataset, planes_of
+from cloudseg.training.data.images import classes_of, images_of
+from cloudseg.training.data.samples import first_epochs, training_samples
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class Samples:
     Parameters
     ----------
     names : of the images.
+    epochs : that are shown, from 1.
     classes : their names, in the order of the masks' outlines.
     tiles : per image its tiles, (H, W, 3) uint8 RGB each: the stored one, then one per epoch.
     """
 
     names: list[str]
+    epochs: list[int]
     classes: list[str]
     tiles: list[list[np.ndarray]]
 
@@ -41,13 +45,13 @@ def augmented_page(pixels: str | Path, recipe: Recipe, name: str, out: str | Pat
     Parameters
     ----------
     pixels : pixel store of the recipe's canvas, or of a training size when it has none.
-    recipe : its ``augmentation`` and ``channels``.
+    recipe : its ``augmentation``, mixes, stages, ``brightness`` and ``channels``.
     name : of the recipe.
     out : page to write.
     seed : of the draws, as in training.
     """
     samples = augmented_samples(pixels, recipe, seed=seed)
-    epochs = [f"epoch {epoch}" for epoch in range(1, len(samples.tiles[0]))]
+    epochs = [f"epoch {epoch}" for epoch in samples.epochs]
     rows = []
     for image, tiles in zip(samples.names, samples.tiles, strict=True):
         heads = [f"{image}, as stored", *(f"{image} in {epoch}" for epoch in epochs)]
@@ -60,7 +64,9 @@ def augmented_page(pixels: str | Path, recipe: Recipe, name: str, out: str | Pat
         heads=["as stored", *epochs],
         names=samples.names,
         rows=rows,
-        steps=steps_in_words(recipe.steps),
+        stages=stages_in_words(recipe),
+        mixes=mixes_in_words(recipe),
+        soft=recipe.soft_targets,
         grey=CHANNELS[recipe.channels] == 1,
     )
 
@@ -73,34 +79,62 @@ def augmented_samples(
     Parameters
     ----------
     pixels : pixel store of the recipe's canvas, or of a training size when it has none.
-    recipe : its ``augmentation`` and ``channels``.
+    recipe : its ``augmentation``, mixes, stages, ``brightness`` and ``channels``.
     seed : of the draws, as in training.
     images : how many to draw, evenly spread over the data set, with masks where there are any.
-    draws : epochs to draw each image in.
+    draws : epochs to draw each image in, those of :func:`shown_epochs`.
     width : of a tile, in pixels; samples are resized to it after augmentation, as to the training size.
     """
     group = stores.read(pixels)
-    classes, (_, height, whole) = list(group.attrs["classes"]), group["mask"].shape
+    total, height, whole = group["mask"].shape
     size = (max(1, round(height * width / whole)), width)
-    rows = _spread(group["mask"], images)
-    plain = SegmentationDataset(pixels, rows, size=size)
-    changed = SegmentationDataset(pixels, rows, transform=build_transform(recipe.steps), seed=seed, size=size)
-    grey = CHANNELS[recipe.channels] == 1
+    rows, epochs = _spread(group["mask"], images), shown_epochs(recipe, draws)
+    # Whatever is not drawn may be mixed into what is
+    others = sorted(set(range(total)) - set(rows))
+    stored = images_of(pixels, [*rows, *others], recipe.brightness)
+    classes = classes_of(group.attrs["classes"], recipe.brightness)
+    plain = SegmentationDataset(stored, size=size)
+    changed = training_samples(stored, _of_one_size(recipe), classes=len(classes), size=size, seed=seed)
     tiles = [
         [
-            _tile(*plain[0, index], len(classes), grey=False),
-            *(_tile(*changed[epoch, index], len(classes), grey=grey) for epoch in range(1, draws + 1)),
+            _tile(*plain[0, index], classes),
+            *(_tile(*changed[epoch, index], classes, recipe) for epoch in epochs),
         ]
         for index in range(len(rows))
     ]
-    return Samples([group.attrs["ids"][row] for row in rows], classes, tiles)
+    return Samples([group.attrs["ids"][row] for row in rows], epochs, classes, tiles)
 
 
-def _tile(image: Any, mask: Any, classes: int, *, grey: bool) -> np.ndarray:
+def shown_epochs(recipe: Recipe, count: int) -> list[int]:
+    """Return up to ``count`` epochs, from 1: the first ones, or as many of each stage.
+
+    Examples
+    --------
+    >>> staged = Recipe(epochs=9, stages=[{"epochs": 1}, {"epochs": 8}])
+    >>> shown_epochs(Recipe(), 6), shown_epochs(staged, 6)
+    ([1, 2, 3, 4, 5, 6], [1, 2, 3, 4])
+    """
+    if not recipe.stages:
+        return list(range(1, count + 1))
+    each = max(1, count // len(recipe.stages))
+    begun = zip(first_epochs(recipe), recipe.stages, strict=True)
+    return [first + number for first, stage in begun for number in range(min(each, stage.epochs))][:count]
+
+
+def _of_one_size(recipe: Recipe) -> Recipe:
+    """Return a recipe whose stages have no size of their own, since all tiles have one."""
+    if not recipe.stages:
+        return recipe
+    return recipe.model_copy(update={"stages": [stage.model_copy(update={"size": None}) for stage in recipe.stages]})
+
+
+def _tile(image: Any, mask: Any, classes: Sequence[str], recipe: Recipe | None = None) -> np.ndarray:
+    """Draw a sample as it is stored or, by a recipe, as the network sees it."""
     tile = image.numpy()
-    if grey:
+    if recipe and CHANNELS[recipe.channels] == 1:
         tile = cv2.cvtColor(cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return outlined(tile, bits_to_planes(mask[None], classes)[0].byte().numpy())
+    planes = planes_of(mask[None], len(classes), soft=recipe is not None and recipe.soft_targets)[0]
+    return outlined(tile, (planes >= 0.5).byte().numpy())
 
 
 def _spread(masks: Any, count: int) -> list[int]:
@@ -119,6 +153,53 @@ class StepInWords:
 
     words: str
     parts: Sequence["StepInWords"] = ()
+
+
+@dataclass(frozen=True)
+class StageInWords:
+    """The steps of the augmentation of a stage, and which epochs it has; a training without stages is one, unnamed."""
+
+    title: str
+    steps: Sequence[StepInWords]
+
+
+def stages_in_words(recipe: Recipe) -> list[StageInWords]:
+    """Say what the augmentation does in each stage of a recipe.
+
+    Examples
+    --------
+    >>> stages = [{"epochs": 2, "size": "64x96", "augmentation": []}, {"epochs": 1}]
+    >>> [(stage.title, len(stage.steps)) for stage in stages_in_words(Recipe(epochs=3, stages=stages))]
+    [('Epochs 1 to 2, at 64x96', 0), ('Epoch 3', 3)]
+    """
+    if not recipe.stages:
+        return [StageInWords("", steps_in_words(recipe.steps))]
+    begun = zip(first_epochs(recipe), recipe.stages, strict=True)
+    return [StageInWords(_title(first, stage), steps_in_words(recipe.stage_at(first).steps)) for first, stage in begun]
+
+
+def _title(first: int, stage: Stage) -> str:
+    last = first + stage.epochs - 1
+    epochs = f"Epoch {first}" if first == last else f"Epochs {first} to {last}"
+    return f"{epochs}, at {stage.size}" if stage.size else epochs
+
+
+def mixes_in_words(recipe: Recipe) -> list[str]:
+    """Say how samples are mixed with others, after the steps of the augmentation.
+
+    Examples
+    --------
+    >>> mixes_in_words(Recipe(cutmix={"p": 0.5}))
+    ['CutMix (alpha 1): in 50 % of the samples a rectangle is that of another training image, with its masks']
+    """
+    mixes = []
+    if mix := recipe.cutmix:
+        what = "a rectangle is that of another training image, with its masks"
+        mixes.append(f"CutMix (alpha {mix.alpha:g}): in {100 * mix.p:.3g} % of the samples {what}")
+    if mix := recipe.mixup:
+        what = "image and masks are blended with those of another training image"
+        mixes.append(f"MixUp (alpha {mix.alpha:g}): in {100 * mix.p:.3g} % of the samples {what}")
+    return mixes
 
 
 def steps_in_words(steps: Sequence[Mapping[str, Any]]) -> list[StepInWords]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cloudseg.config.fold_names import ALL, parse_fold_name, seed_words
 from cloudseg.report.charts import charts_script, write_svg
 from cloudseg.report.curve_charts import charts_of, whole_chart
 from cloudseg.report.leaderboard import KEYS
@@ -29,13 +30,13 @@ class Curves:
 
     Parameters
     ----------
-    fold : that it validates on.
+    fold : that it validates on; "all images" of a training on these, which validates on none.
     best : the epoch that `best` is of.
     resumed : the epochs after which earlier processes stopped.
     history : `history.tsv`, a row per epoch.
     """
 
-    fold: int
+    fold: int | str
     best: int
     resumed: Sequence[int]
     history: pd.DataFrame = field(repr=False)
@@ -76,16 +77,25 @@ def read_curves(history: str | Path, run: str | Path) -> Curves:
     """
     record = RunRecord.read(run)
     stops = [stop["after"] for stop in record.epochs.resumed]
-    return Curves(record.fold, record.epochs.best, stops, read_table(history))
+    # Not "all", which on the page is every fold
+    fold = "all images" if record.fold == ALL else record.fold
+    return Curves(fold, record.epochs.best, stops, read_table(history))
 
 
 def ranked(leaderboard: str | Path) -> list[tuple[str, ...]]:
-    """Return the experiments of a leaderboard by encoder, size, decoder and recipe, best first, each once."""
+    """Return the experiments of a leaderboard by encoder, size, decoder, recipe and seed, best first, each once."""
     table = read_table(leaderboard, dtype=str, keep_default_na=False)
     table = table[table["what"] == "experiment"]
     scores = table[["dice_common", "dice_last"]].apply(pd.to_numeric, errors="coerce")
     order = scores.sort_values(["dice_common", "dice_last"], ascending=False, kind="stable").index
-    return list(dict.fromkeys(table.loc[order, EXPERIMENT].itertuples(index=False, name=None)))
+    keys = [key for key in (*EXPERIMENT, "seed") if key in table]
+    rows = table.loc[order, keys].to_dict("records")
+    return list(dict.fromkeys(_key(**row) for row in rows))
+
+
+def _key(encoder: str, size: str, decoder: str, recipe: str, seed: str = "") -> tuple[str, ...]:
+    """Return the words by which the page names an experiment; those without a seed have the config's own."""
+    return encoder, size, decoder, recipe, *seed_words(int(seed) if seed else None)
 
 
 def write_curves(
@@ -97,6 +107,8 @@ def write_curves(
 ) -> None:
     """Write the page of the best experiments' curves, and those of each as `ENCODER/DECODER/SIZE/RECIPE.svg`.
 
+    Those of a replicate are in `RECIPE.seed7.svg`: no recipe has a full stop in its name.
+
     Parameters
     ----------
     leaderboard : `leaderboard.tsv`, which says what is best.
@@ -106,8 +118,10 @@ def write_curves(
     """
     files: dict[tuple[str, ...], list[tuple[str | Path, str | Path]]] = {}
     for history, run in zip(histories, runs, strict=True):
-        encoder, decoder, size, recipe = Path(history).parts[-6:-2]
-        files.setdefault((encoder, size, decoder, recipe), []).append((history, run))
+        encoder, decoder, size, recipe, folder = Path(history).parts[-6:-1]
+        _, seed = parse_fold_name(folder.removeprefix("fold"))
+        key = _key(encoder, size, decoder, recipe, "" if seed is None else str(seed))
+        files.setdefault(key, []).append((history, run))
     order = [key for key in ranked(leaderboard) if key in files]
     shown: dict[tuple[str, ...], list[Curves]] = {}
     values = 0
@@ -116,11 +130,13 @@ def write_curves(
         values += sum(len(one.drawn) * (5 + len(one.classes)) for one in curves)
         if shown and values > MOST_VALUES:
             break
-        shown[key] = sorted(curves, key=lambda one: one.fold)
+        shown[key] = sorted(curves, key=lambda one: (isinstance(one.fold, str), one.fold))
     Path(charts).mkdir(parents=True, exist_ok=True)
     whole = whole_chart(next(iter(shown.values()))[0].classes).specification
-    for (encoder, size, decoder, recipe), curves in shown.items():
-        write_svg({**whole, "datasets": rows_of(curves)}, Path(charts, encoder, decoder, size, f"{recipe}.svg"))
+    for (encoder, size, decoder, *words), curves in shown.items():
+        write_svg(
+            {**whole, "datasets": rows_of(curves)}, Path(charts, encoder, decoder, size, f"{'.'.join(words)}.svg")
+        )
     _write_page(shown, len(order), page)
 
 
@@ -148,7 +164,7 @@ def run_table(experiments: Mapping[str, Sequence[Curves]]) -> Table:
     last = [one.history.tail(1) for _, one in runs]
 
     def cells(rows: Sequence[pd.DataFrame], column: str) -> list[float | None]:
-        return [float(row[column].iloc[0]) if len(row) else None for row in rows]
+        return [float(row[column].iloc[0]) if len(row) and row[column].notna().all() else None for row in rows]
 
     return Table(
         [

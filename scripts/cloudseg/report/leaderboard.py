@@ -97,7 +97,8 @@ def leaderboard(
     ----------
     experiments : rows of the sheet, with the `name` of each, its `loss` in words and the names of its scored `best` and
         `last` checkpoints. Columns that the sheet has beyond its own are carried along.
-    ensembles : per name its `note`, its `reference` score, or None, and whether it `holds_best` checkpoints.
+    ensembles : per name its `note`, its `reference` score, or None, whether it `holds_best` checkpoints and, where
+        there are any, how many of its members have no out-of-fold score (`unscored`).
     scores : per name the long table of scores.
     decisions : per name its decision.
     baseline : per name its `dice` and its `dice_common`.
@@ -109,7 +110,8 @@ def leaderboard(
 
     Returns
     -------
-    DataFrame : `COLUMNS`, then the sheet's further columns. Each row has the Dice of its own folds, on `images` images,
+    DataFrame : `COLUMNS`, then the sheet's further columns and, of replicates, how many there are of an experiment and
+        the standard deviation of their `last`. Each row has the Dice of its own folds, on `images` images,
         and as `dice_common` (of an experiment's `last`) that of the common ones. `dice` of an ensemble whose decision
         was chosen is the nested one, or empty where it has too few folds for one.
     """
@@ -129,6 +131,7 @@ def leaderboard(
             | _decided(decisions[row["best"]])
             | _against(public_scores.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
         )
+    rows = _with_replicates(rows)
     for name, about in ensembles.items():
         chosen = decisions[name].how != "fixed"
         own, kind = own_folds(scores[name]), "nested" if chosen else "fixed"
@@ -139,6 +142,7 @@ def leaderboard(
             | {"dice_tuned_on_itself": mean_dice(scores[name], own, "tuned") if chosen else math.nan}
             | {"optimistic": "holds best" if about.get("holds_best") else None}
             | {key: about.get(key) for key in ("note", "reference")}
+            | {key: about[key] for key in ("unscored",) if key in about}
             | dict((gains or {}).get(name, {}))
             | _decided(decisions[name])
             | _against(public_scores.get(name, {}), dice, dice)
@@ -146,7 +150,21 @@ def leaderboard(
     rows += [{"what": "baseline", "name": name, **dice} for name, dice in baseline.items()]
     table = pd.DataFrame(rows)
     further = [name for name in table.columns if name not in COLUMNS]
-    return table.reindex(columns=[*COLUMNS, *further]).astype({"folds": "Int64", "images": "Int64"})
+    whole = ["folds", "images", *({"seed", "replicates"} & {*further})]
+    return table.reindex(columns=[*COLUMNS, *further]).astype(dict.fromkeys(whole, "Int64"))
+
+
+def _with_replicates(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each row, where others differ from it in their seed alone, how many these are and how far they spread."""
+    alike: dict[tuple[Any, ...], list[float]] = {}
+    for row in experiments:
+        alike.setdefault(tuple(row[key] for key in KEYS), []).append(row["dice_last"])
+    spreads = {
+        key: {"replicates": len(dice), "replicate_spread": float(np.std(dice, ddof=1))}
+        for key, dice in alike.items()
+        if len(dice) > 1
+    }
+    return [row | spreads.get(tuple(row[key] for key in KEYS), {}) for row in experiments]
 
 
 def expected_scores(

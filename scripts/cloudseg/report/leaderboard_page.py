@@ -13,7 +13,7 @@ from cloudseg.report.colours import INK, PALETTE, QUIET
 from cloudseg.report.glossary import terms
 from cloudseg.report.leaderboard import KEYS
 from cloudseg.report.page import Column, Table, write_page
-from cloudseg.report.pages import REFERENCE, Arranged, arrange, plain
+from cloudseg.report.pages import REFERENCE, Arranged, arrange, meanings, plain
 
 MOST = 40  # rows that a chart has room for
 FEW_TICKS = alt.Axis(tickCount=6)
@@ -44,9 +44,13 @@ CONTEST = {
 EXPERIMENTS = {
     "number": Shown("#", "Rank; charts and other tables name experiments by it"),
     **{name: Shown(name) for name in KEYS},
+    "seed": Shown("seed", "Of a replicate; the others have the config's own"),
+    "full": Shown("full", "Trained on all images, too: the scores are those of its folds"),
     "dice_best": Shown("best (*)", "Dice of the best epoch, which was chosen on these images: optimistic", best="max"),
     "dice_last": Shown("last", "Dice of the last epoch, mean over folds", best="max", bar=True),
     "fold_spread": Shown("sd of last", "Standard deviation of the Dice over the folds"),
+    "replicate_spread": Shown("sd of replicates", "Standard deviation of `last` over rows that differ in seed alone"),
+    "replicates": Shown("replicates", "How many rows these are"),
     "dice_common": Shown("on the common folds", "Dice of `last` on the folds that all rows have", best="max"),
     "images": Shown("images", "Out-of-fold images that are scored"),
     "loss": Shown("loss"),
@@ -62,6 +66,7 @@ ENSEMBLES = {
     "name": Shown("name"),
     "folds": Shown("folds"),
     "images": Shown("images", "Out-of-fold images that are scored"),
+    "unscored": Shown("trained on all", "Members on test images that have seen all images: the score is of the others"),
     "dice": Shown(
         "Dice", "Mean over images, classes and folds; of a chosen decision the nested one", best="max", bar=True
     ),
@@ -138,15 +143,23 @@ def verdict(rows: Arranged) -> list[str]:
     known = rows.experiments[rows.experiments["dice_last"].notna()]
     if len(known):
         first = known.iloc[0]
-        spread = (
-            f" (standard deviation over folds {first['fold_spread']:.4f})" if pd.notna(first["fold_spread"]) else ""
-        )
+        spread = _spread(first)
         of = f"Of {len(known)} experiments, " if len(known) > 1 else ""
         leads = "leads" if of else "scores"
-        name = " ".join(str(first[key]) for key in KEYS[:-1])
+        name = " ".join(str(first[key]) for key in KEYS[:-1]) + (f" seed {first['seed']}" if first.get("seed") else "")
         sentences.append(f"{of}{name} {leads}: Dice {first['dice_last']:.4f} out of fold{spread}.")
     sentences += map(_gained, rows.ensembles[rows.ensembles["gain"].notna()].head(3).to_dict("records"))
     return sentences or ["No image was scored out of fold: no network's own fold has been predicted."]
+
+
+def _spread(row: pd.Series) -> str:
+    """Say in brackets how far the folds of an experiment, and its replicates, are apart."""
+    told = []
+    if pd.notna(row["fold_spread"]):
+        told.append(f"over folds {row['fold_spread']:.4f}")
+    if pd.notna(row.get("replicate_spread")):
+        told.append(f"over {row['replicates']} replicates {row['replicate_spread']:.4f}")
+    return f" (standard deviation {', '.join(told)})" if told else ""
 
 
 def _gained(row: dict[str, Any]) -> str:
@@ -298,9 +311,10 @@ def gain_chart(rows: Arranged) -> Chart | None:
 
 def _labels(experiments: pd.DataFrame) -> list[str]:
     """Name experiments by their rank and by what they differ in."""
-    differ = [key for key in KEYS if experiments[key].astype(str).nunique() > 1] or ["decoder"]
-    rows = experiments[["number", *differ]].astype(str).to_dict("records")
-    return [" ".join([row["number"], *(row[key] for key in differ)]) for row in rows]
+    keys = [key for key in (*KEYS, "seed") if key in experiments]
+    differ = [key for key in keys if experiments[key].astype(str).nunique() > 1] or ["decoder"]
+    rows = experiments[["number", *differ]].to_dict("records")
+    return [" ".join(str(row[key]) for key in ["number", *differ] if row[key] is not None) for row in rows]
 
 
 def _table(part: pd.DataFrame, shown: dict[str, Shown], hidden: Sequence[str] | set[str] = ()) -> Table:
@@ -340,6 +354,7 @@ def _facts(rows: Arranged, images: int, folds: Sequence[int]) -> list[str]:
         "(*) optimistic: `best` was chosen by, and what is tuned on itself tuned on, the images it is scored on. "
         "Compare by `last`, and by the Dice of ensembles without the mark.",
         "The Dice of a tuned ensemble is nested, tuned on the other folds, and there is none with a single fold.",
+        *meanings(rows),
         "A star marks the best of a column.",
     ]
     if rows.shared:

@@ -34,7 +34,7 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
         _shown(_shortened(rows.ensembles), DECISION_HEADS),
         _shown(rows.ensembles, ENSEMBLE_CONTEST_HEADS, at_least=1),
         _shown(rows.baselines, {"name": "name", "dice": "Dice"} | shared),
-        "\n".join(_notes(table[table["what"] == "experiment"], classes, images, rows.shared, folds)),
+        "\n".join(_notes(table[table["what"] == "experiment"], classes, images, rows.shared, folds) + meanings(rows)),
         "\n".join(f"- {escaped(row.name)}: {escaped(row.note)}" for row in _noted(rows.ensembles)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -71,6 +71,8 @@ def arrange(table: pd.DataFrame, images: int) -> Arranged:
     order = ["dice_common", "dice_last"] if shared else ["dice_last"]
     experiments = parts["experiment"].sort_values(order, ascending=False, kind="stable")
     experiments = _with_their_words(experiments).assign(number=range(1, len(experiments) + 1))
+    if "seed" in experiments:  # a name, not a quantity
+        experiments = experiments.assign(seed=[None if pd.isna(seed) else str(seed) for seed in experiments["seed"]])
     order = ["dice_common", "dice"] if shared else ["dice"]
     ensembles = _with_interval(parts["ensemble"].sort_values(order, ascending=False, kind="stable"), experiments)
     return Arranged(experiments, ensembles, parts["baseline"], shared)
@@ -78,8 +80,9 @@ def arrange(table: pd.DataFrame, images: int) -> Arranged:
 
 # What the page shows of the table, in order; columns without any value are left out.
 EXPERIMENT_HEADS = {
-    **{"number": "#"} | {name: name for name in KEYS},
+    **{"number": "#"} | {name: name for name in [*KEYS, "seed", "full"]},
     **{"dice_best": "best (*)", "dice_last": "last", "fold_spread": "sd of last"},
+    **{"replicate_spread": "sd of replicates", "replicates": "replicates"},
 }
 NETWORK_HEADS = {
     **{"number": "#", "loss": "loss", "millions": "M parameters", "seconds": "s/epoch"},
@@ -95,7 +98,8 @@ NETWORK_HEADS = {
     "their_gap": f"{REFERENCE.name} Dice - LB",
 }
 ENSEMBLE_HEADS = {
-    **{"name": "name", "folds": "folds", "marked": "Dice", "dice_tuned_on_itself": "on itself (*)"},
+    **{"name": "name", "folds": "folds", "unscored": "trained on all"},
+    **{"marked": "Dice", "dice_tuned_on_itself": "on itself (*)"},
     **{
         "member": "best member",
         "best_member_dice": "its Dice",
@@ -110,6 +114,14 @@ DECISION_HEADS = {
 ENSEMBLE_CONTEST_HEADS = {
     **{"name": "name", "lb_best": "LB best", "lb_last": "LB last", "lb_single": "LB"},
     **{"dice_minus_lb": "Dice - LB", "warning": "warning", "reference": f"{REFERENCE.name}: LB"},
+}
+
+
+# Of columns that only some tables have
+MEANINGS = {
+    "replicates": "Replicates differ in their seed alone, on the same folds: the sd of their `last` is chance.",
+    "full": "An experiment that was trained on all images, too, is scored by its folds.",
+    "unscored": "Members trained on all images have no out-of-fold score: an ensemble's Dice is that of its others.",
 }
 
 
@@ -158,6 +170,13 @@ def _notes(
             1, f"Rows of different folds compare by '{shared}', the images of fold {numbers} (experiments: `last`)."
         )
     return lines
+
+
+def meanings(rows: Arranged) -> list[str]:
+    """Say what those of `MEANINGS` mean that the rows have."""
+    parts = rows.experiments, rows.ensembles
+    filled = {name for name in MEANINGS for part in parts for cell in part.get(name, ()) if plain(cell) is not None}
+    return [text for name, text in MEANINGS.items() if name in filled]
 
 
 def _shortened(ensembles: pd.DataFrame) -> pd.DataFrame:

@@ -42,6 +42,7 @@ def write_provenance_page(provenance: Provenance, out: str | Path) -> None:
         f"{csv.filled:,} of them with a mask.",
         score=score_in_words(provenance),
         optimistic=provenance.score.optimistic,
+        unscored=unscored_in_words(provenance.unscored),
         digests=_digests(provenance),
         chain=_chain(provenance),
         differences=differences(provenance),
@@ -53,6 +54,21 @@ def write_provenance_page(provenance: Provenance, out: str | Path) -> None:
         commands=commands(provenance),
         config=yaml.safe_dump(provenance.config, sort_keys=False, allow_unicode=True),
         sheet=_sheet(provenance),
+    )
+
+
+def unscored_in_words(unscored: str | None) -> str:
+    """Say that some members have no out-of-fold score; nothing where all have one.
+
+    Examples
+    --------
+    >>> unscored_in_words("2 of 6"), unscored_in_words(None)
+    ('2 of 6 members were trained on all images and have no out-of-fold score: the score is that of the others.', '')
+    """
+    if unscored is None:
+        return ""
+    return (
+        f"{unscored} members were trained on all images and have no out-of-fold score: the score is that of the others."
     )
 
 
@@ -96,7 +112,8 @@ def differences(provenance: Provenance) -> list[str]:
     }
     lines = []
     for what, value in looked_at.items():
-        values = Counter(map(value, trainings))
+        # A replicate has its own seed, as it should
+        values = Counter(value(each) for each in trainings if what != "seeds" or not each.is_replicate)
         if what == "images, labels or folds":  # each size has a store, and a digest, of its own
             sizes = Counter(key.split()[0] for key in values)
             values = Counter({key: count for key, count in values.items() if sizes[key.split()[0]] > 1})
@@ -260,6 +277,10 @@ def _about_members(provenance: Provenance) -> str:
         "One row per checkpoint whose probabilities of the test images are blended. A run's folder ends with the fold "
         "that it has not seen."
     ]
+    if provenance.unscored is not None:
+        lines.append(
+            "The run foldall has seen all images; it shares the weight of its experiment as one more fold does."
+        )
     if provenance.search is not None:
         lines.append(
             "Weights were searched for: those of test images on all folds, and those of the images of a fold, of which "

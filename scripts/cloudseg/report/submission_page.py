@@ -6,6 +6,7 @@ from pathlib import Path
 from cloudseg.report.charts import Chart, charts_script
 from cloudseg.report.decision_charts import words
 from cloudseg.report.page import Column, Table, write_page
+from cloudseg.report.provenance_page import unscored_in_words
 from cloudseg.report.submission_charts import empty_charts, submission_charts
 from cloudseg.studies.sanity.check import Sanity
 from cloudseg.studies.sanity.judging import class_areas, class_rates
@@ -24,7 +25,9 @@ GLOSSARY = {
 }
 
 
-def write_submission_page(sanity: Sanity, out: str | Path, svgs: Mapping[str, str | Path] | None = None) -> None:
+def write_submission_page(
+    sanity: Sanity, out: str | Path, svgs: Mapping[str, str | Path] | None = None, unscored: str | None = None
+) -> None:
     """Write the page, and its charts as SVG.
 
     Parameters
@@ -32,6 +35,7 @@ def write_submission_page(sanity: Sanity, out: str | Path, svgs: Mapping[str, st
     sanity : what a look at the submission found.
     out : the page.
     svgs : where each chart goes: presence, areas, components, together.
+    unscored : how many of the members, such as ``2 of 6``, were trained on all images.
     """
     charts = submission_charts(sanity.submission, sanity.training)
     empty = empty_charts(sanity.submission, sanity.training)
@@ -44,6 +48,7 @@ def write_submission_page(sanity: Sanity, out: str | Path, svgs: Mapping[str, st
         title="The submission beside training",
         lead=sanity.head,
         sanity=sanity,
+        unscored=unscored_in_words(unscored),
         groups=list(sanity.findings.groups()),
         classes=sanity.training.classes,
         charts=[] if sanity.submission.rows.empty else [chart for name, chart in charts.items() if name not in empty],

@@ -72,8 +72,12 @@ def _ranked(rows: Sequence[Row], what: str, dice: str) -> list[Row]:
 
 def _experiment(row: Row) -> dict[str, str]:
     name = " ".join(row[key] for key in ("decoder", "encoder", "size", "recipe"))
+    name += f" seed {row['seed']}" if row.get("seed") else ""
     marked = _number(row["dice_best"]) + (" *" if row["dice_best"] else "")
-    return {"experiment": name, "folds": row["folds"], "Dice": _number(row["dice_last"]), "best": marked}
+    cells = {"experiment": name, "folds": row["folds"], "Dice": _number(row["dice_last"]), "best": marked}
+    if "replicate_spread" in row:
+        cells["sd of replicates"] = _number(row["replicate_spread"])
+    return cells
 
 
 def _ensemble(row: Row) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cloudseg.runtime import devices
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import stores
 from cloudseg.training.data.dataset import SegmentationDataset
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.distributed import ProcessGroup
@@ -141,9 +142,9 @@ def loading_table(
     device = torch.device(device)
     devices.set_determinism(threads, device)
     ways = _ways(images, Path(root), Path(pixels), count, batch)
-    classes = len(stores.read(pixels).attrs["classes"])
+    classes = stores.read(pixels).attrs["classes"]
     torch.manual_seed(seed)
-    model = build_model(encoder, decoder, classes)
+    model = build_model(encoder, decoder, len(classes))
     trainer = Trainer(model, Recipe(normalise=normalisation), classes, ProcessGroup(0, 1, device))
     train_step = partial(trainer.train_step, learning_rate=LEARNING_RATE)
     jobs = {}
@@ -267,7 +268,7 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     return {
         "original": _AnyEpoch(root, rows, attrs["classes"]),
         "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
-        "resized store": SegmentationDataset(pixels, [index_of[name] for name in rows["image"]]),
+        "resized store": SegmentationDataset(LabelledImages(pixels, [index_of[name] for name in rows["image"]])),
     }
 
 

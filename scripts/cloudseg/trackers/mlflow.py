@@ -66,8 +66,8 @@ def _write_run(client: MlflowClient, experiment: str, run: TrackedRun) -> None:
         for epoch, end in zip(run.epochs, run.ends, strict=True)
         for name, value in metrics(epoch).items()
     ]
-    best = run.best
-    rows.append(Metric("best/dice", best.dice, _milliseconds(run.ends[run.epochs.index(best)]), best.number))
+    if best := run.best:
+        rows.append(Metric("best/dice", best.dice, _milliseconds(run.ends[run.epochs.index(best)]), best.number))
     for start in range(0, len(rows), AT_ONCE):
         client.log_batch(identity, metrics=rows[start : start + AT_ONCE])
     params = [Param(name, str(value)) for name, value in run.hyperparameters.items()]

@@ -1,12 +1,14 @@
 """A run as a tracker sees it: hyperparameters, metrics by epoch, and when each epoch ended."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from cloudseg.config.fold_names import parse_fold_name
 from cloudseg.storage import files
 from cloudseg.training.finished import DIGESTS, FOLDER
 from cloudseg.training.history import CLASS_PREFIX, FILE, Epoch, read_history
@@ -22,7 +24,8 @@ class TrackedRun:
     """A run whose history is there."""
 
     name: str
-    """Its folder below ``runs``: encoder/decoder/size/recipe/fold0."""
+    """Its folder below ``runs``: encoder/decoder/size/recipe/fold0; of a replicate fold0-seed7, of all images foldall.
+    """
     epochs: list[Epoch]
     ends: list[float]
     """When each epoch ended, seconds since the epoch: back from the last, by what each took. A pause of a training that
@@ -36,16 +39,22 @@ class TrackedRun:
         return self.ends[0] - self.epochs[0].seconds
 
     @property
-    def best(self) -> Epoch:
-        """The epoch of the best Dice."""
-        return max(self.epochs, key=lambda epoch: epoch.dice)
+    def best(self) -> Epoch | None:
+        """The epoch of the best Dice; None of a training on all images, which has none to validate on."""
+        counted = [epoch for epoch in self.epochs if not math.isnan(epoch.dice)]
+        return max(counted, key=lambda epoch: epoch.dice, default=None)
+
+    @property
+    def best_values(self) -> dict[str, float]:
+        """The best Dice and its epoch, by the names that trackers show."""
+        return {} if self.best is None else {"best/dice": self.best.dice, "best/epoch": self.best.number}
 
     @property
     def hyperparameters(self) -> dict[str, Plain]:
         """The recipe, and what else decides a training, as plain values; lists are written as JSON."""
         encoder, decoder, size, recipe, fold = self.name.split("/")
         words = {"encoder": encoder, "decoder": decoder, "size": size, "recipe": recipe}
-        values: dict[str, Plain] = words | {"fold": int(fold.removeprefix("fold"))}
+        values: dict[str, Plain] = words | {"fold": parse_fold_name(fold.removeprefix("fold"))[0]}
         if self.record:
             values |= {"seed": self.record.seed, "parameters": self.record.parameters}
             values |= {"precision": self.record.precision, **dict(_flat(self.record.recipe))}
@@ -53,7 +62,7 @@ class TrackedRun:
 
 
 def metrics(epoch: Epoch) -> dict[str, float]:
-    """Return the numbers of an epoch by the names that trackers show.
+    """Return the numbers of an epoch by the names that trackers show; those of a validation only if there was one.
 
     Examples
     --------
@@ -61,12 +70,13 @@ def metrics(epoch: Epoch) -> dict[str, float]:
     {'dice/mean': 0.6, 'dice/Fish': 0.7, 'loss/train': 0.9, 'seconds': 3.5}
     """
     classes = {name: value for name, value in epoch.values.items() if name.startswith(CLASS_PREFIX)}
-    return {
+    named = {
         "dice/mean": epoch.dice,
         **{f"dice/{name.removeprefix(CLASS_PREFIX)}": value for name, value in classes.items()},
         **{NAMES.get(name, name): value for name, value in epoch.values.items() if name not in classes},
         "seconds": epoch.seconds,
     }
+    return {name: value for name, value in named.items() if not math.isnan(value)}
 
 
 def find_runs(results: str | Path, *, finished: bool) -> list[TrackedRun]:

@@ -77,5 +77,4 @@ def _hparams(name: str, content: HParamsPluginData) -> Summary:
 
 def _last(run: TrackedRun) -> Event:
     """Return what is known of a run when it has finished."""
-    values = {"best/dice": run.best.dice, "best/epoch": run.best.number}
-    return Event(wall_time=run.ends[-1], step=run.epochs[-1].number, summary=events.summary_of(values))
+    return Event(wall_time=run.ends[-1], step=run.epochs[-1].number, summary=events.summary_of(run.best_values))

@@ -61,7 +61,7 @@ def _write_run(run: TrackedRun, folder: Path, project: str) -> None:
     with wandb.init(settings=settings, config=run.hyperparameters) as tracked:
         for epoch, end in zip(run.epochs, run.ends, strict=True):
             tracked.log(metrics(epoch) | {"_timestamp": end}, step=epoch.number)
-        tracked.summary.update({"best/dice": run.best.dice, "best/epoch": run.best.number})
+        tracked.summary.update(run.best_values)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from cloudseg.runtime.devices import ran_out_of_memory
 from cloudseg.runtime.job_watchdog import not_watched
 from cloudseg.runtime.processes import cpu_seconds, end_with_parent, state_of
 from cloudseg.runtime.watchdog import IDLE, STUCK_AFTER, tick_of
+from cloudseg.training.modes import evaluating
 from cloudseg.training.signals import exiting_on_signal
 
 OUT_OF_MEMORY = 12  # the exit code of a process whose device has no memory left (ENOMEM)
@@ -99,18 +100,24 @@ class ProcessGroup:
         """
         if self.size == 1:
             return model
-        model.eval()  # which changes no statistics and draws no random numbers
-        model(image).sum().backward()
-        unused = any(parameter.grad is None for parameter in model.parameters())
-        ddp_model = nn.parallel.DistributedDataParallel(
-            model, find_unused_parameters=unused, forward_sync_buffers=False
-        )
-        # The first pass decides which gradients are summed together: none of the training's may be the first, else a
-        # resumed one would add up its first step in another order
-        ddp_model(image).sum().backward()
+        with evaluating(model):  # which changes no statistics and draws no random numbers
+            _sum(model(image)).backward()
+            learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            unused = any(parameter.grad is None for parameter in learning)
+            ddp_model = nn.parallel.DistributedDataParallel(
+                model, find_unused_parameters=unused, forward_sync_buffers=False
+            )
+            # The first pass decides which gradients are summed together: none of the training's may be the first, else
+            # a resumed one would add up its first step in another order
+            _sum(ddp_model(image)).backward()
         model.zero_grad()
-        model.train()
         return ddp_model
+
+
+def _sum(outputs: Any) -> torch.Tensor:
+    """Return the sum of all that a network gives: masks, classes, or both."""
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    return sum(output.sum() for output in outputs if output is not None)
 
 
 SINGLE = ProcessGroup(0, 1, torch.device("cpu"))

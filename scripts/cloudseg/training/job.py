@@ -27,10 +27,16 @@ class TrainingJob:
     weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
         fold starts from the same network.
     recipe : a recipe of the config.
-    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
+    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON); of
+        ``average``, too, for a recipe that has one.
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
         Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
+    test_pixels : pixel store of the test images at the training size, from which a recipe with ``brightness`` or
+        ``pseudo`` trains, too.
+    test_canvas_pixels : the same at the recipe's ``canvas``, in its place where there is one.
+    pseudo : store of the labels of those test images that train, for ``pseudo``
+        (:func:`cloudseg.ensemble.pseudo_labels.write_pseudo_labels`).
     submission_size : (height, width) of the submission grid, for ``loss_grid: submission``.
     code : changes when this code means another result; a state of another number is not gone on from.
     keep_state : leave the state of the last epoch beside ``last``, so that more epochs go on from there.
@@ -39,7 +45,8 @@ class TrainingJob:
 
     Raises
     ------
-    ValueError : if the recipe needs the canvas or the submission size and there is none.
+    ValueError : if the recipe needs the canvas, the test images, the submission size or an output for its average and
+        there is none, or has no use for what there is.
     """
 
     encoder: str
@@ -52,6 +59,9 @@ class TrainingJob:
     outputs: Mapping[str, str | Path]
     seed: int
     canvas_pixels: str | Path | None = None
+    test_pixels: str | Path | None = None
+    test_canvas_pixels: str | Path | None = None
+    pseudo: str | Path | None = None
     submission_size: tuple[int, int] | None = None
     code: int = 0
     keep_state: bool = True
@@ -65,6 +75,29 @@ class TrainingJob:
             )
         if self.recipe.loss_grid == "submission" and self.submission_size is None:
             raise ValueError("loss_grid: submission needs the size of the submission grid, got none")
+        self._require_output_of_average()
+        self._require_test_images()
+
+    def _require_output_of_average(self) -> None:
+        if (self.recipe.average is None) != ("average" not in self.outputs):
+            raise ValueError(
+                f"the recipe's average is {self.recipe.average} and the outputs are {', '.join(self.outputs)}; give "
+                "both, or none of them"
+            )
+
+    def _require_test_images(self) -> None:
+        """Raise unless there are test images where they train, at the size at which all images are augmented."""
+        wanted = "none"
+        if self.recipe.brightness is not None or self.recipe.pseudo is not None:
+            wanted = "test_pixels" if self.recipe.canvas is None else "test_canvas_pixels"
+        given = [name for name in ("test_pixels", "test_canvas_pixels") if getattr(self, name) is not None]
+        if given != [wanted] * (wanted != "none"):
+            raise ValueError(
+                f"test images: expected {wanted} (brightness is {self.recipe.brightness}, canvas {self.recipe.canvas}),"
+                f" got {' and '.join(given) or 'none'}"
+            )
+        if (self.recipe.pseudo is None) != (self.pseudo is None):
+            raise ValueError(f"the recipe's pseudo is {self.recipe.pseudo} and its labels are {self.pseudo}; give both")
 
     @classmethod
     def of_rule(cls, snakemake: Any) -> Self:
@@ -85,6 +118,9 @@ class TrainingJob:
             outputs=dict(snakemake.output.items()),
             seed=params.seed,
             canvas_pixels=inputs.get("canvas") or None,
+            test_pixels=_only(inputs.get("test")),
+            test_canvas_pixels=_only(inputs.get("test_canvas")),
+            pseudo=_only(inputs.get("pseudo")),
             submission_size=submission_size and tuple(submission_size),
             code=params.code,
             keep_state=JobConfig.of(snakemake.config).keep_state,
@@ -96,6 +132,16 @@ class TrainingJob:
     def gpus(self) -> int:
         """Devices, and processes, that share each batch."""
         return self.recipe.gpus
+
+    @property
+    def train_images(self) -> str | Path:
+        """The pixel store that images train from."""
+        return self.canvas_pixels or self.pixels
+
+    @property
+    def test_images(self) -> str | Path | None:
+        """The pixel store of the test images that train, too, all or some of them."""
+        return self.test_canvas_pixels or self.test_pixels
 
     @property
     def loss_size(self) -> list[int] | None:
@@ -119,10 +165,19 @@ class TrainingJob:
             "code": self.code,
         }
 
+    def image_size(self) -> tuple[int, int]:
+        """Return the height and width of the images that validate, which is the training size."""
+        return stores.read(self.pixels)["image"].shape[1:3]
+
     def data_digest(self) -> str:
-        """Return a digest of the images, their labels and the split."""
+        """Return a digest of the images, their labels and the split, and of what else trains."""
         attributes = stores.read(self.pixels).attrs.asdict()
-        return files.digest({"pixels": attributes, "folds": Path(self.folds).read_text(encoding="utf-8")})
+        data = {"pixels": attributes, "folds": Path(self.folds).read_text(encoding="utf-8")}
+        if (test := self.test_images) is not None:
+            data["test"] = stores.read(test).attrs.asdict()
+        if self.pseudo is not None:
+            data["pseudo"] = stores.read(self.pseudo).attrs.asdict()
+        return files.digest(data)
 
     def finished(self) -> FinishedTraining:
         """Return the files that this training left if it has finished before, wherever it ran."""
@@ -134,6 +189,11 @@ class TrainingJob:
             weights=files.sha256(self.weights),
         )
         return FinishedTraining(self.outputs, decides)
+
+
+def _only(paths: Any) -> str | None:
+    """Return the one file of an input that may not be there; Snakemake has an input of one file as the file alone."""
+    return paths if isinstance(paths, str) or not paths else paths[0]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 
+from cloudseg.config.recipe import Recipe
+
+PCT_START = 0.3
+"""Share of the way up of ``one_cycle`` where a recipe does not say: that of torch's ``OneCycleLR``."""
+
 
 def cosine(step: int, steps: int, warmup: float) -> float:
     """Return the share of the peak learning rate at one step: a linear warm-up, then a cosine to zero.
@@ -44,7 +49,7 @@ def constant(step: int, steps: int, warmup: float) -> float:
 
 
 def one_cycle(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the peak learning rate at one step: up for three tenths of the training, then down.
+    """Return the share of the peak learning rate at one step: up, and then down for the rest of the training.
 
     Smith and Topin 2018 (super-convergence), in the form of torch's ``OneCycleLR``: half a cosine from 1/25 to 1,
     another down to 1/250,000. The learning rate alone; betas stay as they are.
@@ -53,16 +58,16 @@ def one_cycle(step: int, steps: int, warmup: float) -> float:
     ----------
     step : from 0.
     steps : of the whole training.
-    warmup : it changes nothing, since the way up is the warm-up.
+    warmup : steps of the way up, below ``steps``; may be a fraction.
 
     Examples
     --------
-    >>> [round(one_cycle(step, 10, 0), 2) for step in range(10)]
+    >>> [round(one_cycle(step, 10, 3), 2) for step in range(10)]
     [0.04, 0.52, 1.0, 0.95, 0.81, 0.61, 0.39, 0.19, 0.05, 0.0]
     """
     lowest, last = 1 / 25, 1 / 25 / 10_000
-    top = 0.3 * steps - 1  # where the peak is, as torch counts; it may lie between two steps
-    if step <= top:
+    top = warmup - 1  # where the peak is, as torch counts; it may lie between two steps
+    if 0 < top >= step:
         return _half_cosine(lowest, 1.0, step / top)
     return _half_cosine(1.0, last, (step - top) / (steps - 1 - top))
 
@@ -74,6 +79,25 @@ SCHEDULES: dict[str, Callable[[int, int, float], float]] = {
     "plateau": constant,
 }
 """What a recipe's ``schedule`` may name; ``plateau`` is also lowered at each of :func:`reductions`."""
+
+
+def warmup_steps(recipe: Recipe, batches: int) -> float:
+    """Return the steps in which the learning rate of a recipe rises.
+
+    Parameters
+    ----------
+    recipe : its ``epochs`` are those of the schedule.
+    batches : steps of an epoch.
+
+    Examples
+    --------
+    >>> recipe = Recipe(epochs=10, warmup=2, schedule="one_cycle", pct_start=0.1)
+    >>> warmup_steps(recipe, 5), warmup_steps(recipe.model_copy(update={"schedule": "cosine"}), 5)
+    (5.0, 10)
+    """
+    if recipe.schedule == "one_cycle":
+        return (recipe.pct_start or PCT_START) * (recipe.epochs * batches)
+    return recipe.warmup * batches
 
 
 def reductions(values: Sequence[float], patience: int) -> int:

@@ -82,6 +82,7 @@ COSTS = {
     "predict on a GPU": Cost(
         2500, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_mask=0.004, seconds_per_megapixel=0.04
     ),
+    "pseudo_labels": Cost(450, mb_per_image=0.004, seconds_per_mask=0.003),
     "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
     "whether": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
     "search": Cost(1700, mb_per_image=0.002, seconds_per_mask=0.02),

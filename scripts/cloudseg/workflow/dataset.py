@@ -118,6 +118,17 @@ class DatasetPlan:
         return sorted({*(row.size for row in self.experiments), *self.canvases})
 
     @property
+    def trained_test_sizes(self) -> set[str]:
+        """The sizes at which test images train, too."""
+        recipes = self.config.recipes
+        rows = [(row, recipes[row.recipe]) for row in self.experiments]
+        return {
+            str(recipe.canvas or row.size)
+            for row, recipe in rows
+            if recipe.brightness is not None or recipe.pseudo is not None
+        }
+
+    @property
     def smallest_size(self) -> str:
         """The size at which adversarial validation looks at the images."""
         return min(self.sizes, key=estimated_pixels)

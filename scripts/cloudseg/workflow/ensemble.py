@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import Any
+
+import pandas as pd
 
 from cloudseg.config.decision import DecisionEntry
 from cloudseg.config.defaults import GRID
@@ -16,6 +18,7 @@ from cloudseg.config.names import nearest
 from cloudseg.config.replicates import without_seed
 from cloudseg.config.sheet import experiment_name
 from cloudseg.errors import ConfigError
+from cloudseg.storage.class_values import values_path
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
@@ -23,7 +26,6 @@ from cloudseg.workflow.decision_rule import decision_rule, looks_at_images, per_
 from cloudseg.workflow.queries import select
 from cloudseg.workflow.sheet import RunKey, Sheet, keys_of_row, run_keys
 
-CHECKPOINTS = ("best", "last")
 IMAGES_OF = {"valid": "train", "test": "test"}  # by the split of a blend
 
 
@@ -32,7 +34,7 @@ class Member:
     """One probability store of an ensemble: a checkpoint of a run, and its share of the blend."""
 
     key: RunKey
-    checkpoint: str  # best or last
+    checkpoint: str  # best, last or average
     # Its experiment's weight, shared among the experiment's runs and checkpoints: one on all images counts as a fold
     test_weight: float
     valid_weight: float  # shared among the checkpoints alone: one fold of an experiment has not seen an image
@@ -51,6 +53,10 @@ class Member:
         """Return the path of the store of `split` (valid or test)."""
         return f"{self.key.folder}/{self.checkpoint}-{split}.zarr"
 
+    def values(self, split: str) -> str:
+        """Return the path of the store of what its classification head says of the images of `split`."""
+        return values_path(self.store(split)).as_posix()
+
     def weight(self, split: str) -> float:
         """Return the weight, not normalised, among the stores that are blended for an image of `split`."""
         return self.test_weight if split == "test" else self.valid_weight
@@ -62,6 +68,10 @@ class RunGroup:
 
     runs: tuple[RunKey, ...]
     weight: float
+
+    def only(self, wanted: Callable[[RunKey], bool]) -> "RunGroup":
+        """Return the group of those runs alone that are wanted."""
+        return RunGroup(tuple(filter(wanted, self.runs)), self.weight)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +114,31 @@ class Ensemble:
 
     @functools.cached_property
     def whether_members(self) -> tuple[Member, ...]:
-        """The stores that are blended to say whether a class is there; none where `members` do."""
-        return _members(self.whether, self.checkpoints)
+        """The stores that are blended to say whether a class is there; none where `members` do.
+
+        Where only classifiers say so, the planes are those of `members`, which count as one more of them.
+        """
+        if not self.whether:
+            return ()
+        return (
+            _members([group.only(self.sheet.gives_masks) for group in self.whether], self.checkpoints) or self.members
+        )
+
+    @functools.cached_property
+    def classifiers(self) -> tuple[Member, ...]:
+        """The members whose classification heads say whether a class is there, too, if they are asked."""
+        if self.decision.presence is None or self.decision.presence.classifiers is None:
+            return ()
+        return _members([group.only(self.sheet.gives_values) for group in self.whether], self.checkpoints)
 
     @property
     def all_members(self) -> tuple[Member, ...]:
-        """The stores of members of any role."""
-        return *self.members, *self.whether_members
+        """The members of any role, once each."""
+        return tuple({(member.run, member.checkpoint): member for member in self._of_all_roles}.values())
+
+    @property
+    def _of_all_roles(self) -> tuple[Member, ...]:
+        return *self.members, *self.whether_members, *self.classifiers
 
     @property
     def valid_folds(self) -> list[int]:
@@ -168,11 +196,14 @@ class Ensemble:
 
     @property
     def unscored(self) -> str | None:
-        """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
+        """How many members on test images have no out-of-fold score, having seen all images; None for none.
+
+        Of a search they are candidates: which of them it chooses, provenance knows.
+        """
         if not self.sheet.has_full:
             return None
         unscored = sum(member.fold == ALL for member in self.all_members)
-        return f"{unscored} of {len(self.all_members)}" if unscored else None
+        return f"{unscored} of {len(self.all_members)}{' candidates' if self.search else ''}" if unscored else None
 
     def decision_of(self, member: Member) -> str:
         """Return the file of the decision that a member has in its own row of the leaderboard."""
@@ -293,16 +324,28 @@ class Blend:
 
     @property
     def members(self) -> list[dict[str, Any]]:
-        """Name, fold and weight of each store, in the order of `stores`."""
-        return [
-            {
-                "store": f"{member.run}/{member.checkpoint}",
-                "fold": member.fold,
-                "weight": member.weight(self.split),
-                **({"candidate": self.ensemble.name_of(member)} if self.ensemble.search else {}),
-            }
+        """Name, fold and weight of each store, in the order of `stores`; behind them of each classification head."""
+        stores = [
+            self._named(member) | ({"candidate": self.ensemble.name_of(member)} if self.ensemble.search else {})
             for member in self.blended
         ]
+        return stores + [self._named(member) | {"gives": "values"} for member in self.classifiers]
+
+    def _named(self, member: Member) -> dict[str, Any]:
+        name = f"{member.run}/{member.checkpoint}"
+        return {"store": name, "fold": member.fold, "weight": member.weight(self.split)}
+
+    @property
+    def classifiers(self) -> list[Member]:
+        """The members whose classification heads take part."""
+        heads = self.ensemble.classifiers if self.role == "whether" else ()
+        return [member for member in heads if self.split == "test" or member.fold in self.ensemble.folds]
+
+    @property
+    def further_inputs(self) -> dict[str, list[str]]:
+        """Inputs that most blends have not: `values` of classification heads."""
+        values = [member.values(self.split) for member in self.classifiers]
+        return {"values": values} if values else {}
 
     @property
     def sharpen(self) -> float | None:
@@ -367,9 +410,11 @@ def ensembles_of(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
 
 def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
     ensembles = {}
-    for row in sheet.rows:
+    for row in sheet.predicted:
         keys = tuple(keys_of_row(row))
-        for checkpoint in CHECKPOINTS:
+        if not sheet.gives_masks(keys[0]):
+            continue
+        for checkpoint in dataset.config.recipes[row.recipe].checkpoints:
             name = experiment_name(row.experiment, row.folds, checkpoint)
             ensembles[name] = Ensemble(
                 dataset,
@@ -388,13 +433,14 @@ def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, E
 def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
     config = dataset.config
     lines, ensembles = [], {}
-    columns = {name: sheet.runs[name].to_numpy() for name in sheet.runs}
-    keys = run_keys(sheet.runs)
+    runs = sheet.runs
+    masks = runs[[sheet.gives_masks(key) for key in run_keys(runs)]]
+    columns, with_masks = _columns(runs), _columns(masks)
+    keys, keys_with_masks = run_keys(runs), run_keys(masks)
     for name, entry in config.ensembles.items():
         try:
-            chosen, whether = (
-                _groups(queries, columns, keys) for queries in (entry.members or entry.where, entry.whether)
-            )
+            chosen = _groups(entry.members or entry.where, with_masks, keys_with_masks)
+            whether = _groups(entry.whether, columns, keys)
             ensembles[name] = _ensemble(dataset, sheet, name, chosen, whether, entry)
         except ValueError as error:
             lines.append(f"ensembles.{name}: {error}")
@@ -404,6 +450,10 @@ def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemb
             lines.append(f"{key}: no ensemble {named!r}{nearest(named, names)}")
     refuse(lines)
     return ensembles
+
+
+def _columns(runs: pd.DataFrame) -> dict[str, Any]:
+    return {name: runs[name].to_numpy() for name in runs}
 
 
 def _groups(queries: Sequence[Query] | None, columns: dict[str, Any], keys: Sequence[RunKey]) -> tuple[RunGroup, ...]:
@@ -434,6 +484,8 @@ def _ensemble(
         what = "search among" if entry.search else f"{decision.how} on"
         instead = "name members that share one" if entry.search else "use `how: fixed`"
         raise ConfigError(f"nothing to {what}: no fold was trained by all members; {instead}")
+    _require_checkpoints((*groups, *whether), entry.checkpoints, sheet)
+    _require_classifiers(whether, decision, sheet)
     votes_at_choice = entry.blend == "vote" and dataset.config.decision.how != "fixed"
     if len(folds) == 1 and decision.how == "fixed" and (entry.search or votes_at_choice):
         what = "the search chooses" if entry.search else "members choose the levels of their votes"
@@ -456,6 +508,32 @@ def _ensemble(
         vote=entry.blend == "vote",
         search=entry.search,
     )
+
+
+def _require_checkpoints(groups: Sequence[RunGroup], checkpoints: Sequence[str], sheet: Sheet) -> None:
+    """Raise unless every run keeps the checkpoints that take part."""
+    for key in (key for group in groups for key in group.runs):
+        if missing := set(checkpoints) - set(sheet.recipe_of(key).checkpoints):
+            raise ConfigError(
+                f"checkpoints: recipe {key.recipe} keeps no {', '.join(sorted(missing))}; give it `average: {{}}`, or "
+                "select other runs"
+            )
+
+
+def _require_classifiers(whether: Sequence[RunGroup], decision: DecisionEntry, sheet: Sheet) -> None:
+    """Raise where classification heads are asked that are not there, or those of networks without masks are not."""
+    keys = [key for group in whether for key in group.runs]
+    weight = decision.presence and decision.presence.classifiers
+    if weight is not None and not any(map(sheet.gives_values, keys)):
+        raise ConfigError(
+            "decision.presence.classifiers: no run of `whether` has a classification head; give its recipe a `head`, "
+            "or leave the key out"
+        )
+    if weight is None and (alone := [key for key in keys if not sheet.gives_masks(key)]):
+        raise ConfigError(
+            f"whether: {'/'.join(alone[0].experiment)} has no masks, only a classification head; say how much it "
+            "weighs by decision.presence.classifiers"
+        )
 
 
 def _common_folds(*roles: Sequence[RunGroup]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY, experiment_name, read_public_scores
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
-from cloudseg.workflow.ensemble import CHECKPOINTS, Ensemble
+from cloudseg.workflow.ensemble import Ensemble
 from cloudseg.workflow.sheet import RunKey, Sheet
 
 LOSSES = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
@@ -29,7 +29,8 @@ def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[s
         key, folds, seed = [cells[name] for name in KEY], cells["folds"], cells.get("seed")
         experiment = experiment_words(*key, seed)
         names = {"name": experiment_name(experiment, folds), "loss": loss_in_words(recipes[cells["recipe"]].loss.terms)}
-        names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in CHECKPOINTS}
+        checkpoints = recipes[cells["recipe"]].checkpoints
+        names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in checkpoints}
         runs = [number[RunKey(*key, fold, seed).folder] for fold in range(folds)]
         rows.append(cells | names | {"runs": runs})
     return rows

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.checks import folder_problems
+from cloudseg.config.decoders import CLASSIFIER
 from cloudseg.config.fold_names import ALL, PATTERN
 from cloudseg.config.messages import refuse
 from cloudseg.config.model import Config, Dataset
@@ -26,9 +27,20 @@ from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, P
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.leaderboard import public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
+from cloudseg.workflow.pseudo import PseudoLabels, refuse_dishonest_labels
 from cloudseg.workflow.recipe import AugmentedRecipe
 from cloudseg.workflow.run import InitialWeights, Prediction, Run
 from cloudseg.workflow.sheet import RunKey, Sheet
+
+VARIANTS = {
+    "train_average": "train",
+    "predict_values": "predict",
+    "predict_classes": "predict",
+    "predict_average": "predict",
+    "predict_average_values": "predict",
+    "predict_average_classes": "predict",
+}
+"""Rules that are another with other outputs, and that other one, as which they are counted and shown."""
 
 
 class Plan:
@@ -56,9 +68,10 @@ class Plan:
         path = _found(config.experiments, home)
         if path is None:
             raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
-        self.sheet = Sheet(read_sheet(path, config), config.folds.count)
+        self.sheet = Sheet(read_sheet(path, config), config.folds.count, config.recipes)
         self.dataset = DatasetPlan(config, self.sheet.rows)
         self.ensembles = ensembles_of(self.dataset, self.sheet)
+        refuse_dishonest_labels(config, self.sheet, self.ensembles)
         self.public_scores = public_scores(_found(config.leaderboard, home), config, self.sheet)
 
     # The objects that wildcards name
@@ -106,6 +119,10 @@ class Plan:
         """Return the blend of an ensemble for a split."""
         return Blend(self.ensemble(ensemble), split)
 
+    def pseudo_labels(self, ensemble: str, recipe: str, size: str, fold: str | int) -> PseudoLabels:
+        """Return the labels that an ensemble makes of test images for the trainings of a recipe on a fold."""
+        return PseudoLabels(self.ensemble(ensemble), recipe, size, int(fold))
+
     def valid_blend(self, ensemble: str) -> Blend:
         """Return the blend of an ensemble for its out-of-fold images."""
         return Blend(self.ensemble(ensemble), "valid")
@@ -137,7 +154,7 @@ class Plan:
     @property
     def folders(self) -> dict[str, str]:
         """The path variables: `<results>` and what lies in it."""
-        return paths.path_variables(self.name)
+        return paths.path_variables(self.name) | self.run_folders
 
     @property
     def wildcards(self) -> dict[str, str]:
@@ -150,7 +167,7 @@ class Plan:
             "fold": PATTERN,
             # Not the names: Snakemake searches the text of a pattern for every path, and there may be thousands
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
-            "checkpoint": "best|last",
+            "checkpoint": "best|last|average",
             "split": "valid|test",
             "grey": r"0|[1-9]\d*",
         }
@@ -175,15 +192,24 @@ class Plan:
         """The minimum sizes, per class, that the config gives for its submission; a tuned decision may have others."""
         return self.ensembles[self.config.submission].fixed_min_sizes
 
+    @property
+    def told_by_provenance(self) -> dict[str, str]:
+        """The provenance of its submission where the page of that must say that some members have no score; else none.
+
+        A plan without such members must have no other inputs than it had.
+        """
+        submission = self.config.submission
+        told = self.ensembles[submission].unscored is not None
+        return {"provenance": paths.ensemble_file(submission, "provenance.json")} if told else {}
+
     @functools.cached_property
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
         wanted = list(self.config.ensembles)
         runs = [key.wildcards for key in self.sheet.keys]
         tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
-        scored = [key.wildcards for key in self.sheet.keys if key.fold != ALL]
-        tested = [key.wildcards for key in sorted(tested_keys, key=RunKey.order)]
-        sizes = {"train": self.dataset.sizes, "test": sorted({key.size for key in tested_keys})}
+        test_sizes = {key.size for key in tested_keys} | self.dataset.trained_test_sizes
+        sizes = {"train": self.dataset.sizes, "test": sorted(test_sizes)}
         once: list[dict[str, str]] = [{}]
         return {
             **({self.dataset.making_rule: once} if self.dataset.is_made else {}),
@@ -194,7 +220,7 @@ class Plan:
             "truth": once,
             "weights": [{"encoder": encoder, "start": start} for encoder, start in self.starts],
             "train": runs,
-            "predict": [run | {"split": "valid"} for run in scored] + [run | {"split": "test"} for run in tested],
+            **self._predictions(sorted(tested_keys, key=RunKey.order)),
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
             + [{"ensemble": name, "split": "test"} for name in wanted],
             **self._further_jobs(wanted),
@@ -217,6 +243,40 @@ class Plan:
             "explorer": once,
         }
 
+    @property
+    def predictions(self) -> list[dict[str, str]]:
+        """The wildcards of the predictions of best and last."""
+        return [job for rule in ("predict", "predict_values", "predict_classes") for job in self.jobs.get(rule, [])]
+
+    def _predictions(self, tested: Sequence[RunKey]) -> dict[str, list[dict[str, str]]]:
+        """Return the predictions by the rules that make them, and the trainings that keep an average.
+
+        Parameters
+        ----------
+        tested : the runs that predict test images.
+        """
+        sheet = self.sheet
+        scored = [key for key in sheet.keys if key.fold != ALL and (sheet.gives_masks(key) or sheet.gives_values(key))]
+        splits = [(key, "valid") for key in scored] + [(key, "test") for key in tested]
+
+        def jobs(*, masks: bool, values: bool, average: bool = False) -> list[dict[str, str]]:
+            return [
+                key.wildcards | {"split": split}
+                for key, split in splits
+                if (sheet.gives_masks(key), sheet.gives_values(key)) == (masks, values)
+                and (sheet.recipe_of(key).average or not average)
+            ]
+
+        made = {
+            "train_average": [key.wildcards for key in sheet.keys if sheet.recipe_of(key).average],
+            "predict_values": jobs(masks=True, values=True),
+            "predict_classes": jobs(masks=False, values=True),
+            "predict_average": jobs(masks=True, values=False, average=True),
+            "predict_average_values": jobs(masks=True, values=True, average=True),
+            "predict_average_classes": jobs(masks=False, values=True, average=True),
+        }
+        return {"predict": jobs(masks=True, values=False)} | {rule: each for rule, each in made.items() if each}
+
     def _further_jobs(self, wanted: Sequence[str]) -> dict[str, list[dict[str, str]]]:
         """Return the jobs that only some ensembles ask for, by their rules; a rule that none asks for is left out."""
         blends = [self.blend(name, "valid") for name in self.ensembles] + [self.blend(name, "test") for name in wanted]
@@ -230,8 +290,21 @@ class Plan:
                 for split in ("valid", "test")
             ],
             "search": [{"ensemble": name} for name in wanted if self.ensembles[name].search],
+            "pseudo_labels": self._pseudo_jobs,
         }
         return {rule: each for rule, each in jobs.items() if each}
+
+    @property
+    def _pseudo_jobs(self) -> list[dict[str, str]]:
+        """The labels of test images that trainings ask for, once each."""
+        jobs = {}
+        for key in self.sheet.keys:
+            recipe = self.sheet.recipe_of(key)
+            if recipe.pseudo:
+                size = str(recipe.canvas or key.size)
+                job = {"ensemble": recipe.pseudo.ensemble, "recipe": key.recipe, "size": size, "fold": str(key.fold)}
+                jobs[tuple(job.values())] = job
+        return list(jobs.values())
 
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:
@@ -241,8 +314,9 @@ class Plan:
     @functools.cached_property
     def megabytes(self) -> int:
         """About how many MB all stores of the plan take."""
-        estimated = {"pixels": self.pixel_store, "predict": self.prediction, "blend": self.blend}
-        return sum(of(**job).megabytes for rule, of in estimated.items() for job in self.jobs[rule])
+        predicted = dict.fromkeys(("predict", "predict_values"), self.prediction)
+        estimated = {"pixels": self.pixel_store, **predicted, "blend": self.blend}
+        return sum(of(**job).megabytes for rule, of in estimated.items() for job in self.jobs.get(rule, []))
 
     @property
     def submitted(self) -> list[str]:
@@ -283,6 +357,25 @@ class Plan:
         members = self.ensembles[self.config.submission].member_names
         last = [name for name in members if name.endswith("-last")]
         return list(dict.fromkeys([self.config.submission, *self.submitted, *(last or members)]))
+
+    @property
+    def run_folders(self) -> dict[str, str]:
+        """The path variables of the folders of runs by what they leave: rules that differ in outputs share no file."""
+        recipes = self.config.recipes
+        averages = [name for name, recipe in recipes.items() if recipe.average]
+        heads = [name for name, recipe in recipes.items() if recipe.head]
+        decoders = {key.decoder for key in self.sheet.keys} - {CLASSIFIER}
+        plain, both = [name for name in recipes if name not in heads], [name for name in averages if name in heads]
+        return {
+            "run_without_average": paths.runs_of(recipes=[name for name in recipes if name not in averages]),
+            "run_with_average": paths.runs_of(recipes=averages),
+            "run_of_masks": paths.runs_of(decoders, plain),
+            "run_of_masks_and_values": paths.runs_of(decoders, heads),
+            "run_of_values": paths.runs_of([CLASSIFIER]),
+            "average_of_masks": paths.runs_of(decoders, [name for name in averages if name not in heads]),
+            "average_of_masks_and_values": paths.runs_of(decoders, both),
+            "average_of_values": paths.runs_of([CLASSIFIER], averages),
+        }
 
     # Devices
 

@@ -8,6 +8,8 @@ from cloudseg.report.params import page_params
 from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import DatasetPlan, estimated_pixels
 
+SHOWN = "augmentation", "channels", "brightness", "cutmix", "mixup", "stages"  # keys that decide the picture
+
 
 @dataclasses.dataclass(frozen=True)
 class AugmentedRecipe:
@@ -29,4 +31,4 @@ class AugmentedRecipe:
     @property
     def augmentation(self) -> dict[str, Any]:
         """What a picture of the augmentation, which Snakemake's report shows, needs of the recipe."""
-        return page_params(self._recipe.canonical("augmentation", "channels"))
+        return page_params(self._recipe.canonical(*SHOWN))

@@ -12,6 +12,7 @@ from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import starting_seed
 from cloudseg.dataset.contents import digest_files
 from cloudseg.errors import ConfigError
+from cloudseg.storage.class_values import values_path
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import (
@@ -22,9 +23,7 @@ from cloudseg.workflow.dataset import (
     estimated_pixels,
     scales,
 )
-from cloudseg.workflow.sheet import RunKey, keys_of_row
-
-CHECKPOINTS = 2  # best and last
+from cloudseg.workflow.sheet import RunKey, gives_masks, gives_values, keys_of_row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +61,24 @@ class Run:
 
     @property
     def further_inputs(self) -> dict[str, list[str]]:
-        """Inputs of its training that most trainings have not: `fold_runs`, the records of the folds before it."""
-        records = [f"{key.folder}/run.json" for key in self.folds_before]
-        return {"fold_runs": records} if records else {}
+        """Inputs of its training that most trainings have not.
+
+        `fold_runs`, the records of the folds before it; `test` or `test_canvas`, test images that train, too, and
+        `pseudo`, their labels.
+        """
+        inputs = {"fold_runs": [f"{key.folder}/run.json" for key in self.folds_before]}
+        canvas, pseudo = self.recipe.canvas, self.recipe.pseudo
+        size = str(canvas or self.key.size)
+        if self.trains_on_test:
+            inputs["test_canvas" if canvas else "test"] = [paths.pixel_store("test", size)]
+        if pseudo is not None:
+            inputs["pseudo"] = [paths.pseudo_labels(pseudo.ensemble, self.key.recipe, size, self.key.fold)]
+        return {name: files for name, files in inputs.items() if files}
+
+    @property
+    def trains_on_test(self) -> bool:
+        """Whether test images train, too."""
+        return self.recipe.brightness is not None or self.recipe.pseudo is not None
 
     @property
     def start_kind(self) -> str:
@@ -139,6 +153,8 @@ class Run:
     def training_work(self) -> Work:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
+        if self.trains_on_test:
+            images += round(self.dataset.counts["test"] * (recipe.pseudo.share if recipe.pseudo else 1))
         megapixels = estimated_megapixels(self.key.size)
         at_once = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus
         return Work(
@@ -180,6 +196,15 @@ class Prediction:
         return paths.pixel_store("test" if self.split == "test" else "train", self.run.key.size)
 
     @property
+    def stores(self) -> list[str]:
+        """The stores that it makes of the checkpoints, in the folder of the run: of planes, and of values."""
+        run = self.run
+        planes = [f"{checkpoint}-{self.split}.zarr" for checkpoint in run.recipe.checkpoints]
+        masks = planes if gives_masks(run.key, run.recipe) else []
+        values = [values_path(path).name for path in planes] if gives_values(run.key, run.recipe) else []
+        return [*masks, *values]
+
+    @property
     def folds(self) -> str | list[str]:
         """The table that says which images validate; no input where test images are predicted."""
         return [] if self.split == "test" else paths.FOLDS
@@ -197,19 +222,19 @@ class Prediction:
 
     @property
     def megabytes(self) -> int:
-        """About how many MB the stores of both checkpoints take."""
-        return self.run.dataset.probability_megabytes(CHECKPOINTS * self.images)
+        """About how many MB the stores of its checkpoints take."""
+        return self.run.dataset.probability_megabytes(len(self.run.recipe.checkpoints) * self.images)
 
     @property
     def work(self) -> Work:
-        """What the prediction has to do: both checkpoints see every view of every image."""
+        """What the prediction has to do: its checkpoints see every view of every image."""
         recipe = self.run.recipe
         megapixels = estimated_megapixels(self.run.key.size)
         areas = [scale**2 for scale in scales(recipe)]
         return Work(
             images=self.images,
-            masks=CHECKPOINTS * self.images * len(self.run.dataset.classes),
-            megapixels=CHECKPOINTS * self.images * sum(areas) * megapixels,
+            masks=len(recipe.checkpoints) * self.images * len(self.run.dataset.classes),
+            megapixels=len(recipe.checkpoints) * self.images * sum(areas) * megapixels,
             megapixels_at_once=micro_batch_size(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
 

@@ -3,12 +3,15 @@
 import functools
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import pandas as pd
 
+from cloudseg.config.decoders import CLASSIFIER
 from cloudseg.config.fold_names import ALL, Fold, experiment_words, fold_name, fold_order, parse_fold_name
 from cloudseg.config.model import ExperimentRow
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY, ExperimentSheet, experiment_name
 from cloudseg.workflow import paths
 
@@ -61,16 +64,30 @@ class Sheet:
     ----------
     sheet : its rows, checked.
     folds : number of folds of the split.
+    recipes : those of the config, by their names.
+
+    Attributes
+    ----------
+    rows : all rows.
+    predicted : the rows whose networks say something of the labels; the others only lend their weights.
+    runs : a row per predicted row and fold, which queries choose from.
     """
 
-    def __init__(self, sheet: ExperimentSheet, folds: int) -> None:
-        self.rows = sheet.rows
-        self.experiments = experiments = _table(sheet)
+    def __init__(self, sheet: ExperimentSheet, folds: int, recipes: Mapping[str, Recipe]) -> None:
+        self.rows, self._recipes = sheet.rows, recipes
+        self.predicted = [row for row in self.rows if recipes[row.recipe].brightness is None]
+        self._folds = folds
+        table = _table(sheet)
+        self.experiments = table[[row in self.predicted for row in self.rows]]
+        self.runs = self._runs_of(self.experiments, self.predicted)
+        self._all_runs = self._runs_of(table, self.rows)
+
+    def _runs_of(self, experiments: pd.DataFrame, rows: Sequence[ExperimentRow]) -> pd.DataFrame:
         # One row per row of the sheet and fold: rows that differ in `folds` alone share their runs
-        runs = [experiments.assign(fold=fold).query("fold < folds") for fold in range(folds)]
+        runs = [experiments.assign(fold=fold).query("fold < folds") for fold in range(self._folds)]
         if self.has_full:
-            runs.append(experiments[[row.full for row in self.rows]].assign(fold=math.inf))  # behind every fold
-        self.runs = pd.concat(runs, ignore_index=True)
+            runs.append(experiments[[row.full for row in rows]].assign(fold=math.inf))  # behind every fold
+        return pd.concat(runs, ignore_index=True)
 
     @property
     def has_full(self) -> bool:
@@ -80,7 +97,19 @@ class Sheet:
     @functools.cached_property
     def keys(self) -> list[RunKey]:
         """Every run, once."""
-        return list(dict.fromkeys(run_keys(self.runs)))
+        return list(dict.fromkeys(run_keys(self._all_runs)))
+
+    def recipe_of(self, key: RunKey) -> Recipe:
+        """Return the recipe that a run is trained by."""
+        return self._recipes[key.recipe]
+
+    def gives_masks(self, key: RunKey) -> bool:
+        """Whether a run says where a class is."""
+        return gives_masks(key, self.recipe_of(key))
+
+    def gives_values(self, key: RunKey) -> bool:
+        """Whether a run has a classification head, which says whether a class is there."""
+        return gives_values(key, self.recipe_of(key))
 
     @functools.cached_property
     def folders(self) -> list[str]:
@@ -100,7 +129,7 @@ class Sheet:
     @functools.cached_property
     def constant_columns(self) -> set[str]:
         """The columns of the key, but for the fold, that have one value in all rows."""
-        return {name for name in KEY if self.experiments[name].nunique() == 1}
+        return {name for name in KEY if len({getattr(row, name) for row in self.rows}) == 1}
 
     @functools.cached_property
     def rows_by_experiment(self) -> dict[tuple[str, ...], list[ExperimentRow]]:
@@ -122,7 +151,17 @@ class Sheet:
 
     def alternatives(self, name: str, *others: str) -> str:
         """Return a regular expression of the values of a column, and of others."""
-        return "|".join(map(re.escape, sorted({*self.experiments[name], *others})))
+        return "|".join(map(re.escape, sorted({*(getattr(row, name) for row in self.rows), *others})))
+
+
+def gives_masks(key: RunKey, recipe: Recipe) -> bool:
+    """Return whether a run by a recipe says where a class is."""
+    return key.decoder != CLASSIFIER and recipe.brightness is None
+
+
+def gives_values(key: RunKey, recipe: Recipe) -> bool:
+    """Return whether a run by a recipe has a classification head, which says whether a class is there."""
+    return key.decoder == CLASSIFIER or recipe.head is not None
 
 
 def key_of(row: ExperimentRow, fold: Fold) -> RunKey:

@@ -18,10 +18,8 @@ from cloudseg.training.record import RunRecord
 from cloudseg.workflow.durations import Durations
 from cloudseg.workflow.notices import recipe_differences
 from cloudseg.workflow.plan import Plan
-from cloudseg.workflow.run import Run
+from cloudseg.workflow.run import Prediction, Run
 from cloudseg.workflow.sheet import RunKey
-
-CHECKPOINTS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def read_status(plan: Plan, durations: Durations, logs: Path, now: float | None 
     """
     now = time.time() if now is None else now
     splits: dict[RunKey, list[str]] = {}
-    for job in plan.jobs["predict"]:
+    for job in plan.predictions:
         run = {name: value for name, value in job.items() if name != "split"}
         splits.setdefault(plan.run(**run).key, []).append(job["split"])
     runs = [_run_status(plan, durations, key, splits.get(key, []), now) for key in plan.sheet.keys]
@@ -144,7 +142,9 @@ def _run_status(plan: Plan, durations: Durations, key: RunKey, splits: list[str]
         total_epochs=len(epochs) if done else durations.total_epochs(run),
         images_per_second=record.images_per_second if done and record else _speed(plan, key, training, epochs),
         seconds=record.seconds if done and record else _seconds_left(durations, run, training, now),
-        predictions={split: _prediction(folder, split, outdated=replaced, now=now) for split in splits},
+        predictions={
+            split: _prediction(folder, Prediction(run, split), outdated=replaced, now=now) for split in splits
+        },
         resumes=not done and (folder / STATE).is_file(),
         replaced=replaced,
     )
@@ -163,10 +163,10 @@ def _record(folder: Path) -> RunRecord | None:
         return None
 
 
-def _prediction(folder: Path, split: str, *, outdated: bool, now: float) -> Job:
+def _prediction(folder: Path, prediction: Prediction, *, outdated: bool, now: float) -> Job:
     """Return what has become of a prediction: its stores get their names when they are whole."""
-    there = all((folder / f"{checkpoint}-{split}.zarr").is_dir() for checkpoint in CHECKPOINTS)
-    return read_job(folder / f"predict-{split}.log", done=there and not outdated, now=now)
+    there = all((folder / store).is_dir() for store in prediction.stores)
+    return read_job(folder / f"predict-{prediction.split}.log", done=there and not outdated, now=now)
 
 
 def _speed(plan: Plan, key: RunKey, training: Job, epochs: list[Epoch]) -> float | None:

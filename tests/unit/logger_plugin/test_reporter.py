@@ -242,6 +242,13 @@ def test_no_text_gives_the_terminal_orders_before_the_first_job_is_known(monkeyp
     assert run.lines == ["a.csv: no class 0;title  "]
 
 
+def test_a_training_without_validation_leaves_its_epochs(run, tmp_path):
+    (tmp_path / "history.tsv").write_text("epoch\tvalid_dice\tseconds\n1\t\t2\n2\t\t2\n")
+    run.start(1, "train", log=[tmp_path / "train.log"], output=[tmp_path / "history.tsv"], **(TRAIN | {"fold": "all"}))
+    run.finish(1)
+    assert run.lines[-1] == "[1/3] train fpn resnet34 96x144 quick fold all: 2 epochs, 0 s"
+
+
 def test_a_history_that_no_training_wrote_leaves_the_line_of_its_job(run, tmp_path):
     (tmp_path / "history.tsv").write_text(f"epoch\tvalid_dice\n{'9' * 200_000}\t0.7\n2\n")
     run.start(1, "train", log=[tmp_path / "train.log"], output=[tmp_path / "history.tsv"], **TRAIN)

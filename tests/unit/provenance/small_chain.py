@@ -67,6 +67,7 @@ class Asked:
     vote, search : as in a config.
     black : whether it counts that images are black.
     sharpen : the power of p that is averaged.
+    full : whether the decoder fpn is trained on all images, too.
     """
 
     rule: dict = dataclasses.field(default_factory=lambda: RULE)
@@ -75,6 +76,11 @@ class Asked:
     search: bool = False
     black: bool = False
     sharpen: float | None = None
+    full: bool = False
+
+    def folds(self, decoder, split="test") -> tuple[int | str, ...]:
+        """The folds whose runs say something of a split."""
+        return (0, 1, "all") if self.full and (decoder, split) == ("fpn", "test") else (0, 1)
 
     @property
     def where(self) -> tuple[str, ...]:
@@ -86,8 +92,8 @@ def make(asked):
     """Make the chain in the working directory."""
     _make_images()
     for number, decoder in enumerate(("fpn", "unet")):
-        for fold in (0, 1):
-            _make_run(decoder, fold, 10 * number + fold)
+        for place, fold in enumerate(asked.folds(decoder)):
+            _make_run(decoder, fold, 10 * number + place)
     ensemble = _ensemble(asked)
     _blend(ensemble, asked)
     _decide(ensemble, asked)
@@ -145,8 +151,10 @@ def _make_run(decoder, fold, seed):
     for number, checkpoint in enumerate(("best", "last")):
         files.write_text(folder / f"{checkpoint}.safetensors", f"{decoder} {fold} {checkpoint}\n")
         digests[checkpoint] = files.sha256(folder / f"{checkpoint}.safetensors")
-        own = slice(3 * fold, 3 * fold + 3)
-        seen = {"valid": (TRAIN_IDS[own], CLOUDY["train"][own]), "test": (TEST_IDS, CLOUDY["test"])}
+        seen = {"test": (TEST_IDS, CLOUDY["test"])}
+        if fold != "all":
+            own = slice(3 * fold, 3 * fold + 3)
+            seen["valid"] = TRAIN_IDS[own], CLOUDY["train"][own]
         for split, (names, cloudy) in seen.items():
             noise = planes([seed, number, len(split)], len(names))
             block = (0.6 * cloudy + 0.4 * noise).astype(np.uint8)
@@ -154,6 +162,8 @@ def _make_run(decoder, fold, seed):
     write_run(folder, {"epochs": 4, "batch": 4})
     record = json.loads((folder / "run.json").read_text())
     record |= {"encoder": "resnet", "decoder": decoder, "fold": fold, "sha256": digests}
+    if fold == "all":  # for as many epochs as the best of its folds
+        record |= {"epochs": {"run": 3, "best": 3, "resumed": []}, "recipe": {"epochs": 3, "batch": 4}}
     files.write_text(folder / "run.json", json.dumps(record) + "\n")
 
 
@@ -162,11 +172,11 @@ def _members(asked, decoders, split):
         {
             "store": f"{run_name(decoder, fold)}/best",
             "fold": fold,
-            "weight": {"fpn": 2.0, "unet": 1.0}[decoder] / (2 if split == "test" else 1),
+            "weight": {"fpn": 2.0, "unet": 1.0}[decoder] / (len(asked.folds(decoder)) if split == "test" else 1),
             **({"candidate": decoder} if asked.search else {}),
         }
         for decoder in decoders
-        for fold in (0, 1)
+        for fold in asked.folds(decoder, split)
     ]
 
 
@@ -216,9 +226,10 @@ def _ensemble(asked):
             "wanted": wanted,
             "prediction": {"batch": 4},
             "pixels": pixels,
+            **({"folds_before": [run_name(decoder, each) for each in (0, 1)]} if fold == "all" else {}),
         }
         for decoder in ("fpn", "unet")
-        for fold in (0, 1)
+        for fold in asked.folds(decoder)
     ]
     splits = ("valid", "test")
     names = {

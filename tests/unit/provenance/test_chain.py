@@ -61,6 +61,9 @@ ASKED = {
     "black": Asked(TUNED, black=True),
     "an expected Dice": Asked(RULE | {"how": "expected", "presence": PRESENCE | {"thresholds": None}}),
     "rates": Asked(RULE | {"how": "rate", "rates": "training"}),
+    "all images": Asked(TUNED, full=True),
+    "all images in a search": Asked(TUNED, full=True, search=True),
+    "all images in a vote": Asked(RULE | {"presence": PRESENCE}, full=True, whether=("unet",), vote=True),
 }
 NEW_KEYS = {"whether", "search", "black"}
 
@@ -154,11 +157,40 @@ def test_a_record_is_read_as_it_was_written_and_is_the_same_text_again(chain, ki
     known.provenance.write("again.json")
     assert Path("again.json").read_bytes() == text
     is_plain = kind in ("a mean", "a fixed decision")
-    assert known.provenance.schema_version == (1 if is_plain else 2)
+    has_seen_all = kind.startswith("all images")
+    assert known.provenance.schema_version == (1 if is_plain else 3 if has_seen_all else 2)
     plain = json.loads(text)
     if is_plain:
         assert not NEW_KEYS & plain.keys()
         assert not any({"role", "levels"} & member.keys() for member in plain["members"])
+
+
+def test_a_member_that_has_seen_all_images_is_of_the_test_blend_alone_and_said_to_have_no_score(chain):
+    provenance = known_of(chain("all images")).provenance
+    weights = {member.run.split("/", 1)[1]: (member.weight, member.valid_weight) for member in provenance.members}
+    assert weights["fpn/64x96/quick/foldall"] == (pytest.approx(2 / 3), None)
+    assert weights["fpn/64x96/quick/fold1"] == (pytest.approx(2 / 3), 2)
+    assert provenance.unscored == "1 of 5"
+    assert known_of(chain("a mean")).provenance.unscored is None
+
+
+def test_a_training_on_all_images_of_another_length_than_its_folds_say_is_told(chain):
+    ensemble = chain("all images")
+    assert otherwise_of_all(ensemble) == []  # though the recipe says 4 epochs
+    for fold in (0, 1):
+        path = RESULTS / "runs" / run_name("fpn", fold) / "run.json"
+        record = json.loads(path.read_text())
+        record["epochs"]["best"] = 2 + 2 * fold
+        files.write_text(path, json.dumps(record) + "\n")
+    assert otherwise_of_all(ensemble) == []  # 2 and 4: the median is the same
+    record["epochs"]["best"] = 2
+    files.write_text(path, json.dumps(record) + "\n")
+    assert otherwise_of_all(ensemble) == ["epochs 3 -> 2"]
+
+
+def otherwise_of_all(ensemble):
+    trainings = provenance_of(ensemble, CODES).trainings
+    return [line for each in trainings if each.fold == "all" for line in each.otherwise if "images" not in line]
 
 
 def test_members_of_each_role_are_recorded_with_their_weights(chain):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from demo_plan import REPO, plan
-from small_provenance import member, provenance, training, write_csv
+from small_provenance import member, prediction, provenance, training, write_csv
 
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
@@ -48,6 +48,19 @@ def test_the_config_of_then_asks_for_the_same_jobs(tmp_path, monkeypatch):
     assert again.config.device == "cpu"
 
 
+def test_replicates_and_trainings_on_all_images_are_asked_for_as_they_were(tmp_path, monkeypatch):
+    head, *rows = SHEET.splitlines()
+    sheet = [f"{head}\tseed\tfull", *(f"{row}\t{more}" for row in rows for more in ("\ttrue", "7\t", "0\ttrue"))]
+    then = plan(recipes, "\n".join(sheet) + "\n", tmp_path)
+    write_config(tmp_path / "again", record_of(then, tmp_path), {}, "data/clouds")
+    monkeypatch.chdir(tmp_path / "again")
+    again = Plan(yaml.safe_load(Path("config.yaml").read_text()), REPO)
+    assert again.chain("all").asked == then.chain("all").asked
+    assert again.chain("all").members == then.chain("all").members
+    # 1st and 2nd recipe of decoder fpn: plain, with seed 7, and with seed 0
+    assert len(again.chain("all").sheet_rows) == 6
+
+
 def test_files_of_the_user_are_where_the_config_here_has_them(tmp_path):
     then = plan(recipes, SHEET, tmp_path)
     record = record_of(then, tmp_path)
@@ -87,6 +100,20 @@ def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(t
     with workplace(folder):
         assert (folder / "half").is_file()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_training_on_all_images_its_folds_are_taken_too(tmp_path):
+    results, scratch = tmp_path / "results/tiny", tmp_path / "scratch"
+    runs = [f"resnet/fpn/64x96/quick/fold{fold}" for fold in ("0", "0-seed7", "1", "all", "x")]
+    for run in runs:
+        files.write_text(results / "runs" / run / FOLDER / "a/best.safetensors", "best\n")
+    full = training(0) | {"run": runs[3], "fold": "all"}
+    on_all = member(0, "best") | {"run": runs[3], "fold": "all", "predictions": {"test": prediction()}}
+    record = provenance(write_csv(tmp_path / "s.csv"), members=[on_all], trainings=[full])
+    record = record.model_copy(update={"sheet": [record.sheet[0] | {"full": True}]})
+    _copy_finished(Known(tmp_path / "provenance.json", record, results), Lacking({}, []), scratch)
+    found = sorted(path.parent.name for path in (scratch / "results/tiny/runs").glob("*/*/*/*/*/finished"))
+    assert found == ["fold0", "fold1", "foldall"]
 
 
 def test_of_a_search_the_finished_trainings_that_it_did_not_choose_are_taken_too(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -48,6 +49,33 @@ def write_runs(folder, experiments):
 def test_experiments_stand_in_the_order_of_the_leaderboard(tmp_path):
     files = write_runs(tmp_path, {("a", "fpn"): {0: (history(1), 1, [])}, ("b", "unet"): {0: (history(1), 1, [])}})
     assert ranked(files[0]) == [("a", "x4", "fpn", "quick"), ("b", "x4", "unet", "quick")]
+
+
+def test_replicates_and_a_training_on_all_images_have_curves_of_their_own(tmp_path):
+    unvalidated = history(2).assign(valid_loss=np.nan, valid_dice=np.nan, **dict.fromkeys(map("dice_{}".format, ODD)))
+    runs = {0: (history(3), 2, []), "all": (unvalidated, 2, []), "0-seed7": (history(4), 1, []), 1: (history(3), 3, [])}
+    leaderboard, histories, records = write_runs(tmp_path, {("e", "fpn"): runs})
+    for record in records:
+        told = json.loads(record.read_text())
+        record.write_text(
+            json.dumps(told | {"fold": "all" if told["fold"] == "all" else int(str(told["fold"])[0])}) + "\n"
+        )
+    rows = pd.read_csv(leaderboard, sep="\t")
+    pd.concat([rows.assign(seed=7), rows.assign(seed=None)]).astype({"seed": "Int64"}).to_csv(leaderboard, sep="\t")
+    plain, replicate = ("e", "x4", "fpn", "quick"), ("e", "x4", "fpn", "quick", "seed7")
+    assert set(ranked(leaderboard)) == {plain, replicate}
+    write_curves(leaderboard, histories, records, tmp_path / "curves.html", tmp_path / "charts")
+    drawn = sorted(path.relative_to(tmp_path / "charts/e/fpn/x4").name for path in tmp_path.rglob("*.svg"))
+    assert drawn == ["quick.seed7.svg", "quick.svg"]
+    text = (tmp_path / "curves.html").read_text()
+    assert "e x4 fpn quick seed7" in text
+    _, plain_runs = json.loads(re.search(r'id="curves-data"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
+    assert [run["fold"] for run in plain_runs] == [0, 1, "all images"]
+    assert plain_runs[2]["dice"] == [None, None]  # NaN is no JSON of a browser
+    on_all = curves.read_curves(histories[1], records[1])
+    table = run_table({"one": [on_all]})
+    cells = {column.head: column.cells[0] for column in table.columns}
+    assert (cells["fold"], cells["epochs"], cells["last validation Dice"]) == ("all images", 2, None)
 
 
 def test_rows_are_those_of_the_history():

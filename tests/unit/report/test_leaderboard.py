@@ -212,3 +212,34 @@ def test_text_that_looks_like_a_number_stays_as_it_is():
     assert "1e5" in markdown_table({"name": ["1e5", "007"]})
     assert "007" in markdown_table({"name": ["1e5", "007"]})
     assert escaped("tu-tf_efficientnet_lite0") == "tu-tf_efficientnet_lite0"
+
+
+def replicates(lasts):
+    """A leaderboard of replicates of one experiment, by seed, of another with one seed, and an ensemble of them."""
+    rows = [ROW | {"name": f"r{seed}", "best": "b", "last": f"l{seed}", "seed": seed} for seed in lasts]
+    rows.append(ROW | {"name": "other", "recipe": "slow", "best": "b", "last": "b", "seed": None})
+    tables = {f"l{seed}": scores(dice) for seed, dice in lasts.items()} | {"b": scores(0.61), "all": scores(0.64)}
+    decisions = dict.fromkeys(tables, FIXED)
+    return leaderboard(rows, {"all": {"unscored": "2 of 6"}}, tables, decisions, {}, [0, 1])
+
+
+def test_rows_that_differ_in_their_seed_alone_are_replicates_with_a_spread():
+    lasts = {None: 0.62, 7: 0.6, 8: 0.67}
+    table = replicates(lasts).set_index("name")
+    alike = table.loc[["rNone", "r7", "r8"]]
+    assert alike["replicates"].tolist() == [3, 3, 3]
+    assert alike["replicate_spread"].tolist() == pytest.approx([np.std(list(lasts.values()), ddof=1)] * 3)
+    assert table.loc[["other", "all"], ["replicates", "replicate_spread"]].isna().all(axis=None)
+    assert [str(seed) for seed in alike["seed"]] == ["<NA>", "7", "8"]  # 7, not 7.0, in the table
+    assert not {"seed", "replicates", "replicate_spread", "unscored"} & {*made().columns}
+
+
+def test_the_page_has_the_spread_of_replicates_beside_that_of_folds_and_says_who_has_no_score():
+    text = page(replicates({None: 0.62, 7: 0.6}), ["Fish"], 6, [0, 1])
+    [header] = [line for line in text.splitlines() if line.startswith("|   # |") and "sd of last" in line]
+    cells = [cell.strip() for cell in header.strip("|").split("|")]
+    assert cells[cells.index("sd of last") :] == ["sd of last", "sd of replicates", "replicates"]
+    assert "| 2 of 6 " in text
+    assert "Replicates differ in their seed alone" in text
+    assert "have no out-of-fold score" in text
+    assert "Replicates" not in page(made(), ["Fish", "Flower"], 6, [0, 1])

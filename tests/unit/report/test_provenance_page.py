@@ -194,3 +194,24 @@ def test_what_is_not_asked_for_has_no_column(shown, path):
         assert cells("members", head) is None
     for head in ("counts from", "and pixels of the top level", "with a pixel of level", "holes"):
         assert cells("decision", head) is None
+
+
+def test_replicates_differ_in_their_seed_as_they_should(path):
+    replicate = training(1, run="resnet/fpn/64x96/quick/fold1-seed7", seed=7)
+    members = [member(0, "best"), member(1, "best", run=replicate["run"])]
+    assert differences(provenance(path, trainings=[training(0), replicate], members=members)) == []
+    strange = training(1, seed=7)
+    assert differences(provenance(path, trainings=[training(0), strange]))[0].startswith("2 seeds among the trainings:")
+    with pytest.raises(ValueError, match="expected the run resnet/fpn/64x96/quick/fold1, got"):
+        provenance(path, trainings=[training(0), replicate | {"seed": 8}], members=members)
+
+
+def test_a_member_that_has_seen_all_images_is_said_to_have_no_score(tmp_path, path):
+    full = training(1) | {"run": "resnet/fpn/64x96/quick/foldall", "fold": "all"}
+    on_all = member(0, "best") | {"run": full["run"], "fold": "all", "predictions": {"test": prediction()}}
+    write_provenance_page(
+        provenance(path, trainings=[training(0), full], members=[member(0, "best"), on_all]), tmp_path / "page.html"
+    )
+    assert "1 of 2 members were trained on all images" in (tmp_path / "page.html").read_text()
+    write_provenance_page(provenance(path), tmp_path / "page.html")
+    assert "trained on all images" not in (tmp_path / "page.html").read_text()

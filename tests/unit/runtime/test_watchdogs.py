@@ -28,6 +28,7 @@ from cloudseg.models.segmenter import build_model
 from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.storage import stores
 from cloudseg.training.data.dataset import SegmentationDataset, sample_seed
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.signals import exiting_on_signal
@@ -56,7 +57,7 @@ def for_ever(*arguments, **more):
 
 def loader(folder, workers, happens=lambda: None):
     write_pixels(folder / "p.zarr", train=16)
-    data = SegmentationDataset(folder / "p.zarr", range(16), transform=Meets(happens))
+    data = SegmentationDataset(LabelledImages(folder / "p.zarr", range(16)), transform=Meets(happens))
     return Loader(data, BatchSampler(16, 4), workers, "cpu", stuck_after=SOON)
 
 

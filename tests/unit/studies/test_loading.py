@@ -8,6 +8,7 @@ from cloudseg.postprocess import decode_rle
 from cloudseg.storage import stores
 from cloudseg.studies import loading
 from cloudseg.training.data.dataset import SegmentationDataset
+from cloudseg.training.data.images import LabelledImages
 
 CLASSES = ["Fish", "Flower", "Gravel", "Sugar"]
 NORM = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -31,7 +32,7 @@ def test_resizing_files_gives_the_samples_of_the_store(dataset):
     rows = dataset["images"].query("split == 'train'")
     resized = loading.FileSamples(dataset["root"], rows, CLASSES, (64, 96))
     ids = stores.read(dataset["pixels"]).attrs["ids"]
-    stored = SegmentationDataset(dataset["pixels"], range(len(ids)))
+    stored = SegmentationDataset(LabelledImages(dataset["pixels"], range(len(ids))))
     assert len(resized) == len(stored) == 12
     for place, name in enumerate(rows["image"]):
         for ours, theirs in zip(resized[place], stored[0, ids.index(name)], strict=True):

@@ -8,7 +8,7 @@ from tracked import DICES, END, RUNS, TRAINED, make
 
 from cloudseg.errors import ConfigError
 from cloudseg.trackers import export
-from cloudseg.trackers.run import digest_of_finished, find_runs
+from cloudseg.trackers.run import digest_of_finished, find_runs, metrics
 
 
 def test_only_finished_runs_are_exported(tmp_path):
@@ -80,3 +80,16 @@ def test_a_tracker_that_is_not_installed_says_what_to_type(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cloudseg.trackers.wandb", None)
     with pytest.raises(ConfigError, match=r"^wandb: .*; type: pip install wandb$"):
         export.exporter("wandb")
+
+
+def test_a_training_on_all_images_has_no_numbers_of_a_validation(tmp_path):
+    results = make(tmp_path)
+    run = results / "runs" / RUNS[0]
+    run.rename(run.with_name("foldall-seed7"))
+    path = run.with_name("foldall-seed7") / "history.tsv"
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    without = [[*cells[:3], "", "", "", cells[6]] for cells in lines[1:]]
+    path.write_text("".join("\t".join(cells) + "\n" for cells in [lines[0], *without]))
+    [run] = [run for run in find_runs(results, finished=False) if run.name.endswith("foldall-seed7")]
+    assert (run.best, run.best_values, run.hyperparameters["fold"]) == (None, {}, "all")
+    assert set(metrics(run.epochs[0])) == {"loss/train", "learning_rate", "seconds"}

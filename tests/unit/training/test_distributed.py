@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections import OrderedDict
 
 import pandas as pd
 import psutil
@@ -41,7 +42,8 @@ def job(inputs, out, **recipe):
 def without_batchnorm(encoder, decoder, classes, **options):
     """Build a network in which no image has a part in another's result, and no weight a gradient near 0."""
     first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
-    return Segmenter(nn.Sequential(first, nn.SiLU(), second, nn.SiLU(), nn.Conv2d(8, classes, 1)), stride=1)
+    parts = {"encoder": nn.Sequential(first, nn.SiLU()), "decoder": nn.Sequential(second, nn.SiLU())}
+    return Segmenter(nn.Sequential(OrderedDict(parts, head=nn.Conv2d(8, classes, 1))), stride=1)
 
 
 def train_without_batchnorm(job, group=SINGLE):
@@ -52,7 +54,7 @@ def train_without_batchnorm(job, group=SINGLE):
     def keep(parameters, norm):
         parameters = list(parameters)
         if group.is_main and not path.exists():
-            torch.save([parameter.grad.clone() for parameter in parameters], path)
+            torch.save([parameter.grad.clone() for parameter in parameters if parameter.requires_grad], path)
         return clip(parameters, norm)
 
     training.build_model, nn.utils.clip_grad_norm_ = without_batchnorm, keep
@@ -74,9 +76,11 @@ def slow_train(job, group):
     training.train(job, group)
 
 
-@pytest.mark.parametrize(("batch", "micro_batch", "validates"), [(5, None, 9), (8, 2, 1)])
-def test_two_ranks_see_what_one_process_would(inputs, tmp_path, batch, micro_batch, validates):
-    recipe = {"batch": batch, "loss": {"bce": 1, "focal": 1}, "epochs": 3}
+@pytest.mark.parametrize(
+    ("batch", "micro_batch", "validates", "frozen"), [(5, None, 9, None), (8, 2, 1, None), (5, None, 9, 1)]
+)
+def test_two_ranks_see_what_one_process_would(inputs, tmp_path, batch, micro_batch, validates, frozen):
+    recipe = {"batch": batch, "loss": {"bce": 1, "focal": 1}, "epochs": 3, "freeze_encoder": frozen}
     folds = pd.read_csv(inputs / "folds.tsv", sep="\t")
     folds["fold"] = [0] * validates + [1] * (len(folds) - validates)  # of one image, the second rank has none
     folds.to_csv(tmp_path / "folds.tsv", sep="\t", index=False)
@@ -128,7 +132,8 @@ def stop_in_epoch_three(job, group):
 
 def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path, capfd):
     """BatchNorm and Dice are each rank's own, but for what they must agree on at each epoch's end."""
-    recipe = {"epochs": 4, "gpus": 2, "batch": 5, "ema": 0.9, "precision": "bf16"}
+    recipe = {"epochs": 4, "gpus": 2, "batch": 5, "ema": 0.9, "precision": "bf16", "freeze_encoder": 3}
+    recipe["average"] = {"epochs": 2}
     run_together(keep_what_differs, 2, CPU, folder=tmp_path, job=job(inputs, tmp_path / "whole", **recipe))
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -152,7 +157,7 @@ def learn_in_two_ways(group, path):
 
     def learner():
         torch.manual_seed(1)
-        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), 2, group)
+        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), "ab", group)
 
     def step(learns, seed):
         generator = torch.Generator().manual_seed(10 * seed + group.rank)
@@ -283,18 +288,18 @@ def test_a_rank_that_computes_does_not_stand_still_and_one_that_hangs_shows_its_
 
 def short_of_memory(job, group, micro_batch):
     """Train where the second rank's memory is enough for two images."""
-    real = training.Trainer._logits
+    real = training.Trainer._outputs
 
-    def logits(trainer, network, image):
+    def outputs(trainer, network, image):
         if group.rank == group.size - 1 and len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words")
         return real(trainer, network, image)
 
-    training.Trainer._logits = logits
+    training.Trainer._outputs = outputs
     try:
         training.train(job, group, micro_batch)
     finally:
-        training.Trainer._logits = real
+        training.Trainer._outputs = real
 
 
 @pytest.mark.parametrize(("gpus", "too_much"), [(1, [8, 4]), (2, [4])])

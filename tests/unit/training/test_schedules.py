@@ -4,7 +4,7 @@ import torch
 
 from cloudseg.config.json_schema import json_schema
 from cloudseg.config.recipe import Recipe
-from cloudseg.training.schedules import SCHEDULES, constant, cosine, one_cycle, reductions
+from cloudseg.training.schedules import SCHEDULES, constant, cosine, one_cycle, reductions, warmup_steps
 
 
 def torch_rates(steps, make):
@@ -44,13 +44,21 @@ def test_constant_warms_up_as_cosine_does_and_stays(warmup):
 
 
 @pytest.mark.parametrize("steps", [4, 10, 37, 100])
-def test_one_cycle_is_that_of_torch(steps):
+@pytest.mark.parametrize("pct_start", [0.033, 0.3, 0.95, None])
+def test_one_cycle_is_that_of_torch(steps, pct_start):
+    share = {} if pct_start is None else {"pct_start": pct_start}
     expected = torch_rates(
         steps - 1,
-        lambda optimiser: torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.0, steps, cycle_momentum=False),
+        lambda optimiser: torch.optim.lr_scheduler.OneCycleLR(optimiser, 1.0, steps, cycle_momentum=False, **share),
     )
-    assert [one_cycle(step, steps, 5) for step in range(steps - 1)] == pytest.approx(expected, abs=1e-12)
-    assert one_cycle(steps - 1, steps, 5) == pytest.approx(1 / 25 / 10_000)
+    warmup = warmup_steps(Recipe(epochs=1, schedule="one_cycle", **share), steps)
+    assert [one_cycle(step, steps, warmup) for step in range(steps - 1)] == pytest.approx(expected, abs=1e-12)
+    assert one_cycle(steps - 1, steps, warmup) == pytest.approx(1 / 25 / 10_000)
+
+
+def test_one_cycle_whose_way_up_is_one_step_begins_at_the_peak():
+    """Torch divides by zero there."""
+    assert [one_cycle(step, 10, 1) for step in (0, 9)] == pytest.approx([1, 1 / 25 / 10_000])
 
 
 @pytest.mark.parametrize("patience", range(4))

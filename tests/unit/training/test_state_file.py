@@ -10,12 +10,13 @@ import time
 
 import pytest
 import torch
-from network_fixtures import result, small_training, write_training_inputs
+from network_fixtures import result, small_recipe, small_training, write_training_inputs
 
 from cloudseg.errors import DiskFullError
 from cloudseg.training import state_file
 from cloudseg.training import train as training
 from cloudseg.training.finished import STATE
+from cloudseg.training.job import TrainingJob
 from cloudseg.training.state_file import StateFile
 from cloudseg.training.train import train
 
@@ -38,9 +39,23 @@ def lose_outputs(out):
 
 
 HALF = {"precision": "fp16", "ema": 0.9, "micro_batch": 2}
+# The encoder thaws in the middle of the training, and its momentum begins later than that of the rest
+FROZEN = {"freeze_encoder": 2, "optimiser": "sgd", "encoder_learning_rate": 1e-4, "layer_decay": 0.5}
+RADAM = {"optimiser": "radam", "schedule": "one_cycle", "pct_start": 0.1}
+STAGED = {
+    "epochs": 5,
+    "stages": [{"epochs": 2, "loss": {"bce": 1}}, {"epochs": 3, "learning_rate": 1e-4, "schedule": "constant"}],
+    "freeze_encoder": 1,
+    "best_by": "dice",
+}
+LAST = {"average": {"epochs": 3, "decay": 0.67}, "ema": 0.9}
+BEST = {"average": {"epochs": 3, "of": "best"}}
+STOPS = [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)]
+STOPS += [*itertools.product([1, 2, 3], [FROZEN, STAGED]), (2, RADAM)]
+STOPS += [*itertools.product([2, 4, 5], [LAST, BEST])]  # 5: while the average is validated
 
 
-@pytest.mark.parametrize(("stop", "more"), [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)])
+@pytest.mark.parametrize(("stop", "more"), STOPS)
 def test_a_training_stopped_after_any_epoch_ends_with_the_same_bits(inputs, tmp_path, monkeypatch, stop, more):
     recipe = {"epochs": 5, "best_by": "loss", "plateau_patience": 0, **more}
     whole = run(inputs, tmp_path / "whole", **recipe)
@@ -113,6 +128,25 @@ def test_more_epochs_go_on_where_the_schedule_permits(inputs, tmp_path, capsys):
     assert json.loads((tmp_path / "other/run.json").read_text())["epochs"]["resumed"] == []
 
 
+@pytest.mark.parametrize(("average", "goes_on"), [({"of": "best"}, True), ({}, False)])
+def test_more_epochs_go_on_where_the_average_permits(inputs, tmp_path, capsys, average, goes_on):
+    recipe = {"schedule": "constant", "average": {"epochs": 2, **average}}
+    whole = run(inputs, tmp_path / "whole", epochs=4, **recipe)
+    run(inputs, tmp_path / "more", epochs=3, **recipe)
+    capsys.readouterr()
+    assert run(inputs, tmp_path / "more", epochs=4, **recipe) == whole
+    said = "whose average is of other epochs; training from the beginning"
+    assert (said in capsys.readouterr().out) == (not goes_on)
+    assert bool(json.loads((tmp_path / "more/run.json").read_text())["epochs"]["resumed"]) == goes_on
+
+
+def test_more_epochs_go_on_when_all_that_are_averaged_are_to_come(inputs, tmp_path):
+    recipe = {"schedule": "constant", "average": {"epochs": 2}}
+    run(inputs, tmp_path / "more", epochs=2, **recipe)
+    assert run(inputs, tmp_path / "more", epochs=4, **recipe) == run(inputs, tmp_path / "whole", epochs=4, **recipe)
+    assert json.loads((tmp_path / "more/run.json").read_text())["epochs"]["resumed"] == [{"after": 2, "of": 2}]
+
+
 def test_a_finished_training_is_written_again_from_its_state(inputs, tmp_path):
     whole = run(inputs, tmp_path / "a", epochs=2)
     lose_outputs(tmp_path / "a")
@@ -122,7 +156,7 @@ def test_a_finished_training_is_written_again_from_its_state(inputs, tmp_path):
 def test_early_stopping_is_remembered(inputs, tmp_path):
     recipe = {"epochs": 6, "patience": 1, "learning_rate": 1e-9, "schedule": "constant"}
     whole = run(inputs, tmp_path / "a", **recipe)
-    assert len(whole[2]) < 6
+    assert len(whole[1]) < 6
     lose_outputs(tmp_path / "a")
     assert run(inputs, tmp_path / "a", **recipe) == whole
 
@@ -172,3 +206,17 @@ def test_the_copy_shares_no_memory_with_the_training(tmp_path):
     state.close()
     assert state.read()["a"].tolist() == [1, 1, 1]
     assert StateFile(tmp_path / "state", "other").read() is None
+
+
+def test_states_from_before_a_key_came_are_still_gone_on_from(monkeypatch):
+    """What the digest was when no recipe could name an optimiser, a stage or an average."""
+    recipe = small_recipe(epochs=7, learning_rate=2e-3, ema=0.9)
+    job = TrainingJob(
+        **{"encoder": "tu-test_resnet", "decoder": "linknet", "fold": 0, "seed": 3, "recipe": recipe},
+        **{"pixels": "p", "folds": "f", "weights": "w", "outputs": {"last": "a/last"}},
+    )
+    monkeypatch.setattr(TrainingJob, "data_digest", lambda self: "d")
+    monkeypatch.setattr(state_file.files, "sha256", lambda path: "w")
+    monkeypatch.setattr(torch, "__version__", "2.9")
+    digest = state_file.state_file_of(job, torch.device("cpu"))._digest
+    assert digest == "594ca19c62600fe932b2591d1814a3e8536e1689bfc9f018771376948f4c0672"

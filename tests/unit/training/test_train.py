@@ -20,7 +20,6 @@ from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices, job_progress
 from cloudseg.storage import files
 from cloudseg.training import losses, trainer
-from cloudseg.training.data import dataset, fold
 from cloudseg.training.train import train
 
 
@@ -193,19 +192,6 @@ def test_training_from_a_canvas_is_training_from_what_it_shrinks_to(inputs, tmp_
         assert plain[name].read_bytes() == large[name].read_bytes() == workers[name].read_bytes()
 
 
-def test_validation_reads_the_training_size(inputs, tmp_path, monkeypatch):
-    opened = []
-
-    class Spy(dataset.SegmentationDataset):
-        def __init__(self, store, images, **options):
-            opened.append((store.name, len(images), options.get("size")))
-            super().__init__(store, images, **options)
-
-    monkeypatch.setattr(fold, "SegmentationDataset", Spy)
-    run(inputs, tmp_path, epochs=1, canvas="64x96", canvas_pixels=inputs / "canvas.zarr")
-    assert opened == [("canvas.zarr", 9, (32, 48)), ("pixels.zarr", 9, None)]
-
-
 def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
     write_pixels(tmp_path / "canvas.zarr", train=19)
     with pytest.raises(ValueError, match=r"canvas\.zarr and .*pixels\.zarr differ in their training images"):
@@ -220,11 +206,11 @@ def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
 def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tmp_path, monkeypatch):
     seen = []
 
-    def build_loss(terms, grid, dice_over):
+    def loss_of_recipe(recipe, classes, grid):
         seen.append(grid)
-        return losses.build_loss(terms, grid, dice_over)
+        return losses.loss_of_recipe(recipe, classes, grid)
 
-    monkeypatch.setattr(trainer, "build_loss", build_loss)
+    monkeypatch.setattr(trainer, "loss_of_recipe", loss_of_recipe)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
     plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=(20, 31), **still)["history"], sep="\t")
     options = still | {"loss_grid": "submission"}

@@ -1,7 +1,5 @@
 """What the plan makes of roles, votes, searches and of the further keys of a decision."""
 
-from fractions import Fraction
-
 import pytest
 from demo_plan import plan, setting
 
@@ -115,16 +113,6 @@ def test_the_decision_page_knows_what_the_blend_is_made_of():
     assert voted.black == ["<results>/dataset/black-train-2.zarr"]
     plain = plan().ensembles["all"]
     assert (plain.voters, plain.black) == ([], [])
-
-
-def test_heads_weigh_in_the_scores_of_the_ensemble_and_not_of_its_members():
-    presence = {"score": [TOP["score"], "largest"], "classifiers": 1.5}
-    roles = {"where": "decoder == 'fpn'", "whether": "decoder == 'unet'"}
-    ensemble = with_all(**roles, decision={"how": "tune", "presence": presence}).ensembles["all"]
-    of_members = DecisionRule(**ensemble.member_decision_rule)
-    assert {score.classifiers for score in DecisionRule(**ensemble.decision_rule).scores} == {Fraction(3, 2)}
-    assert [score.kind for score in of_members.scores] == ["top", "top"]
-    assert {score.classifiers for score in of_members.scores} == {0}
 
 
 def test_members_of_fixed_levels_may_vote_on_one_fold():

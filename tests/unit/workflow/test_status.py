@@ -1,6 +1,7 @@
 """What `snakemake status` prints, of runs written by hand."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -161,3 +162,21 @@ def test_a_strange_folder_gives_the_terminal_no_orders_and_no_traceback(page, tm
     text = page(demo)
     assert "?[2Jcleared ?2J ?turned" in text
     assert text.replace("\n", "").isprintable()
+
+
+def test_a_training_on_all_images_and_a_replicate_are_told_apart_and_the_first_has_no_dice(page, tmp_path):
+    sheet = "encoder\tdecoder\tsize\trecipe\tfolds\tseed\tfull\n" + "".join(
+        f"tu-test_resnet\tfpn\t64x96\tquick\t1\t{seed}\t{full}\n" for seed, full in (("", "true"), ("7", ""))
+    )
+    made = plan(sheet=sheet, folder=tmp_path)
+    plain, replicate, on_all = made.sheet.keys
+    finish(made, tmp_path, plain)
+    write_history(folder(tmp_path, on_all), [math.nan, math.nan])
+    progress(folder(tmp_path, on_all) / "train.progress.json", done=2, total=3, seconds_left=700.0)
+    finish(made, tmp_path, replicate)
+    record = folder(tmp_path, replicate) / "run.json"
+    record.write_text(record.read_text().replace(f'"seed": {made.seed}', '"seed": 7'))
+    lines = {" ".join(line.split()[:6]): line.split()[6:] for line in page(made).splitlines() if "test_resnet" in line}
+    assert lines["tu-test_resnet fpn 64x96 quick fold 0-seed7"][:2] == ["done", "3/3"]
+    # For as many epochs as the best of its one fold
+    assert lines["tu-test_resnet fpn 64x96 quick fold all"] == ["running", "2/3", *["50", "12", "min", "left", "-"]]

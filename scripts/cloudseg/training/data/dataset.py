@@ -1,60 +1,64 @@
-"""Random access to the images and masks of a pixel store, for training and prediction."""
+"""Samples for training, by (epoch, index): images with masks, augmented, resized, and what becomes of their bits."""
 
+import bisect
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.pixels import resize_image, resize_mask
 from cloudseg.errors import ConfigError
-from cloudseg.storage import stores
 from cloudseg.training.data.augment import Augmentation
+from cloudseg.training.data.images import Images, bits_to_soft
 from cloudseg.training.data.sampler import Key
+
+Sample = tuple[torch.Tensor, torch.Tensor]
 
 
 class SegmentationDataset(Dataset):
-    """Images with masks out of a pixel store of training images, by (epoch, index).
+    """Images with masks, augmented and at one size, by (epoch, index).
 
     Samples stay in bytes, a quarter of what floats would take between processes and to the device. There
-    :func:`cloudseg.models.preprocessing.normalise` and :func:`bits_to_planes` make them into what networks and losses
+    :func:`cloudseg.models.preprocessing.normalise` and :func:`planes_of` make them into what networks and losses
     take.
 
     Parameters
     ----------
-    store : a pixel store, read when asked: nothing is kept in memory.
-    images : positions in the store of the images of this data set.
+    images : with their masks, such as :class:`cloudseg.training.data.images.LabelledImages`.
     transform : applied to each sample, or None.
     seed : of the draws of ``transform``, which depend on (seed, epoch, index) and nothing else.
     size : (height, width) that a sample is resized to after ``transform``, images as the dataset's are and masks
         by :func:`resize_bitmask`; None leaves it at the size of the store.
+    soft_classes : the number of classes, to have masks as :func:`bits_to_soft` makes them; None leaves them bits.
 
     Examples
     --------
     ``samples[epoch, index]`` is a pair of tensors: the image (H, W, 3) and the mask (H, W, B), both uint8;
-    bit ``c % 8`` of byte ``c // 8`` of a mask pixel says whether class ``c`` covers it.
+    bit ``c % 8`` of byte ``c // 8`` of a mask pixel says whether class ``c`` covers it. A soft mask is (H, W, C),
+    how much each class covers in 255ths.
     """
 
     def __init__(
         self,
-        store: str | Path,
-        images: Sequence[int],
+        images: Images,
         *,
         transform: Augmentation | None = None,
         seed: int = 0,
         size: tuple[int, int] | None = None,
+        soft_classes: int | None = None,
     ) -> None:
-        group = stores.read(store)
-        self._store, self._names = store, group.attrs.asdict()["ids"]
-        self._image, self._mask = group["image"], group["mask"]
-        self._size = size if size != self._image.shape[1:3] else None
-        self._images = list(images)
+        self._images = images
+        self._size = size if size != images.size else None
         self._transform = transform
         self._seed = seed
+        self._soft_classes = soft_classes
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -63,30 +67,63 @@ class SegmentationDataset(Dataset):
     @property
     def nbytes(self) -> int:
         """The bytes of one sample."""
-        height, width = self._size or self._image.shape[1:3]
-        return height * width * (3 + self._mask.dtype.itemsize)
+        height, width = self._size or self._images.size
+        return height * width * (3 + (self._soft_classes or self._images.mask_bytes))
 
     def name(self, index: int) -> str:
         """Return the store and the name of the image at an index, for messages."""
-        return f"{self._store}, image {self._names[self._images[index]]}"
+        return self._images.name(index)
 
-    def mask(self, index: int) -> np.ndarray:
-        """Return the mask at an index as the store has it, (H, W, B) uint8."""
-        packed = stores.read_images(self._mask, self._row(index))[0]
-        return packed.view(np.uint8).reshape(*packed.shape, -1)
-
-    def _row(self, index: int) -> slice:
-        return slice(self._images[index], self._images[index] + 1)
-
-    def __getitem__(self, key: Key) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: Key) -> Sample:
         """Return the image and mask at an index, as augmented in one epoch."""
         epoch, index = key
-        image, mask = stores.read_images(self._image, self._row(index))[0], self.mask(index)
+        image, mask = self._images[index]
         if self._transform is not None:
             image, mask = self._transform(image, mask, sample_seed(self._seed, epoch, index))
         if self._size is not None:
-            image, mask = resize_image(image, self._size), resize_bitmask(mask, self._size)
+            resize = resize_soft_mask if self._images.is_soft else resize_bitmask
+            image, mask = resize_image(image, self._size), resize(mask, self._size)
+        if self._soft_classes is not None and not self._images.is_soft:
+            mask = bits_to_soft(mask, self._soft_classes)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(mask))
+
+
+class StagedDataset(Dataset):
+    """Samples that are made in another way from some epoch on, by (epoch, index).
+
+    Parameters
+    ----------
+    stages : per first epoch of a stage its samples, of the same images; the epochs before the second stage are all the
+        first one's.
+
+    Examples
+    --------
+    >>> samples = StagedDataset({1: {(2, 0): "small"}, 3: {(3, 0): "large"}})
+    >>> samples[2, 0], samples[3, 0]
+    ('small', 'large')
+    """
+
+    def __init__(self, stages: Mapping[int, Any]) -> None:
+        _, *self._changes = sorted(stages)
+        self._stages = [stages[first] for first in sorted(stages)]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._stages[0])
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of a sample of the stage whose samples are the largest."""
+        return max(samples.nbytes for samples in self._stages)
+
+    def name(self, index: int) -> str:
+        """Return the store and the name of the image at an index, for messages."""
+        return self._stages[0].name(index)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """Return the image and mask at an index, as the stage of the epoch has them."""
+        epoch, _ = key
+        return self._stages[bisect.bisect_right(self._changes, epoch)][key]
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:
@@ -98,6 +135,27 @@ def sample_seed(seed: int, epoch: int, index: int) -> int:
     (True, False)
     """
     return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+
+
+def planes_of(mask: torch.Tensor, classes: int, *, soft: bool) -> torch.Tensor:
+    """Return the planes of masks of either form.
+
+    Parameters
+    ----------
+    mask : (N, H, W, classes) uint8 in 255ths when ``soft``, else bits as of :func:`bits_to_planes`.
+    classes : number of planes.
+    soft : which form it is; a recipe's ``soft_targets`` says so for training, and masks for validation are bits.
+
+    Returns
+    -------
+    Tensor : (N, classes, H, W) float32, 0..1.
+
+    Examples
+    --------
+    >>> planes_of(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8), classes=3, soft=True).flatten()
+    tensor([0.0000, 0.2000, 1.0000])
+    """
+    return torch.stack(mask.unbind(-1), dim=1).float() / 255 if soft else bits_to_planes(mask, classes)
 
 
 def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
@@ -148,6 +206,24 @@ def resize_bitmask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return resized
 
 
+def resize_soft_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a mask in 255ths as images are resized: by area where it shrinks.
+
+    Parameters
+    ----------
+    mask : (H, W, C) uint8.
+    size : (height, width) to make, in pixels.
+
+    Examples
+    --------
+    >>> resize_soft_mask(np.array([[[255, 0], [0, 0]]], np.uint8), (1, 1))
+    array([[[128,   0]]], dtype=uint8)
+    """
+    # OpenCV leaves out the axis of a single class, and takes up to four at once
+    planes = [resize_image(np.ascontiguousarray(mask[..., number]), size) for number in range(mask.shape[2])]
+    return np.stack(planes, axis=-1)
+
+
 def quiet_worker(worker: int) -> None:
     """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
     cv2.setNumThreads(0)
@@ -155,13 +231,13 @@ def quiet_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[int], list[int]]:
+def fold_images(folds: str | Path, fold: Fold, ids: Sequence[str]) -> tuple[list[int], list[int]]:
     """Return where the training and the validation images of a fold lie in a pixel store.
 
     Parameters
     ----------
     folds : table with the columns ``image`` and ``fold``.
-    fold : its images validate, all others train.
+    fold : its images validate, all others train; of ``"all"`` there are none, so that all images train.
     ids : the names of the store's training images, in its order.
 
     Returns
@@ -174,7 +250,7 @@ def fold_images(folds: str | Path, fold: int, ids: Sequence[str]) -> tuple[list[
     """
     table = read_folds(folds, ids)
     positions = {name: position for position, name in enumerate(ids)}
-    if fold not in set(table["fold"]):
+    if fold != ALL and fold not in set(table["fold"]):
         raise ConfigError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
     validates = table["fold"] == fold
     train = [positions[name] for name in table["image"][~validates]]

@@ -10,10 +10,11 @@ from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
 from cloudseg.texts import number_of
-from cloudseg.training.data.augment import build_transform
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
+from cloudseg.training.data.images import Images, JoinedImages, PseudoImages, SoftImages, classes_of, images_of
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
+from cloudseg.training.data.samples import training_samples
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.metrics import masks_left_out, validation_cut
@@ -25,13 +26,13 @@ class FoldData:
 
     Attributes
     ----------
-    classes : names.
+    classes : names; ``brightness`` alone where the recipe learns that in place of the labels.
     batches : of the training images; set ``epoch`` before each pass over ``train``.
     train : loader of this process's share of each batch.
     valid : loader of this process's share of the validation images.
     valid_rows : which of all validation images those are.
     cut : how the probabilities of a validation image become masks.
-    n_train, n_valid : images, of all processes together.
+    n_train, n_valid : images, of all processes together; none validate where all images train.
     """
 
     classes: list[str]
@@ -56,38 +57,55 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     """
     pixels = stores.read(job.pixels)
     attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
-    smallest = DECODERS[job.decoder].minimum
-    if min(size) < smallest:
-        raise ConfigError(
-            f"{job.pixels}: images of {size[0]}x{size[1]}; {job.decoder} takes at least {smallest}x{smallest}"
-        )
-    train_images, valid_images = fold_images(job.folds, job.fold, attributes["ids"])
-    batches = _training_batches(job, len(train_images), group, micro_batch_size)
+    _require_size_of_decoder(job, size)
+    train_positions, valid_positions = fold_images(job.folds, job.fold, attributes["ids"])
+    images = _training_images(job, train_positions, len(attributes["classes"]))
+    batches = _training_batches(job, len(images), group, micro_batch_size)
     if job.canvas_pixels is not None:
         _require_same_images(job.canvas_pixels, job.pixels)
-    train = SegmentationDataset(
-        job.canvas_pixels or job.pixels,
-        train_images,
-        transform=build_transform(job.recipe.steps),
-        seed=job.seed,
-        size=size,
-    )
-    loader = Loader(train, batches, job.workers, group.device, ranks=group.size)
+    classes = classes_of(attributes["classes"], job.recipe.brightness)
+    samples = training_samples(images, job.recipe, classes=len(classes), size=size, seed=job.seed)
+    loader = Loader(samples, batches, job.workers, group.device, ranks=group.size)
     valid_rows = slice(group.rank, None, group.size)
-    valid = SegmentationDataset(job.pixels, valid_images[valid_rows])
-    classes, validation = attributes["classes"], job.recipe.validation
+    valid = images_of(job.pixels, valid_positions[valid_rows], job.recipe.brightness)
+    validation = job.recipe.validation
     cut = validation_cut(validation.threshold, validation.min_area, size)
     _require_masks_to_stay(valid, len(classes), cut, group, job.pixels)
     return FoldData(
         classes=classes,
         batches=batches,
         train=loader,
-        valid=Loader(valid, BatchSampler(len(valid), micro_batch_size), 0, group.device),
+        valid=Loader(SegmentationDataset(valid), BatchSampler(len(valid), micro_batch_size), 0, group.device),
         valid_rows=valid_rows,
         cut=cut,
-        n_train=len(train_images),
-        n_valid=len(valid_images),
+        n_train=len(images),
+        n_valid=len(valid_positions),
     )
+
+
+def _require_size_of_decoder(job: TrainingJob, size: tuple[int, int]) -> None:
+    """Raise for images that are too small for the decoder, at the training size or that of a stage."""
+    smallest = DECODERS[job.decoder].minimum
+    sizes = [(job.pixels, size)]
+    stages = enumerate(job.recipe.stages or ())
+    sizes += [(f"stages.{number}.size", stage.size.pixels) for number, stage in stages if stage.size is not None]
+    for where, (height, width) in sizes:
+        if min(height, width) < smallest:
+            raise ConfigError(
+                f"{where}: images of {height}x{width}; {job.decoder} takes at least {smallest}x{smallest}"
+            )
+
+
+def _training_images(job: TrainingJob, positions: list[int], classes: int) -> Images:
+    """Return the images that train: for ``brightness`` those of the test, too, for ``pseudo`` those with labels."""
+    images = images_of(job.train_images, positions, job.recipe.brightness)
+    if job.test_images is None:
+        return images
+    if job.pseudo is not None:
+        labelled = SoftImages(images, classes) if job.recipe.pseudo.soft else images
+        return JoinedImages([labelled, PseudoImages(job.test_images, job.pseudo)])
+    n_test = len(stores.read(job.test_images).attrs["ids"])
+    return JoinedImages([images, images_of(job.test_images, range(n_test), job.recipe.brightness)])
 
 
 def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micro_batch_size: int) -> BatchSampler:
@@ -129,11 +147,9 @@ def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
             )
 
 
-def _require_masks_to_stay(
-    dataset: SegmentationDataset, n_classes: int, cut: Cut, group: ProcessGroup, pixels: str | Path
-) -> None:
+def _require_masks_to_stay(images: Images, n_classes: int, cut: Cut, group: ProcessGroup, pixels: str | Path) -> None:
     """Raise when the minimum size takes away more than half of the masks that are to be found."""
-    counts = [masks_left_out(dataset.mask(index), n_classes, cut.min_size) for index in range(len(dataset))]
+    counts = [masks_left_out(images.mask(index), n_classes, cut.min_size) for index in range(len(images))]
     there, left_out = group.sum(torch.tensor(counts, dtype=torch.int64).reshape(-1, 2).sum(0)).tolist()
     if left_out > there / 2:
         raise ConfigError(

@@ -10,6 +10,17 @@ from cloudseg.errors import ConfigError
 Key = tuple[int, int]  # (epoch, index in the data set)
 
 
+def epoch_order(n_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order in which an epoch of a training sees its images, (n_samples,) of their indices.
+
+    Examples
+    --------
+    >>> sorted(epoch_order(3, seed=2019, epoch=1).tolist())
+    [0, 1, 2]
+    """
+    return np.random.default_rng([seed, epoch]).permutation(n_samples)
+
+
 class BatchSampler:
     """The batches of each epoch, as lists of keys of :class:`cloudseg.training.data.dataset.SegmentationDataset`.
 
@@ -87,7 +98,7 @@ class BatchSampler:
         """Yield this device's share of each batch of ``epoch``."""
         indices = np.arange(self._n_samples)
         if self._seed is not None:
-            indices = np.random.default_rng([self._seed, self.epoch]).permutation(self._n_samples)
+            indices = epoch_order(self._n_samples, self._seed, self.epoch)
         for number in range(len(self)):
             first, n_images = number * self._batch_size, self.batch_images(number)
             start, stop = (first + n_images * rank // self._ranks for rank in (self._rank, self._rank + 1))

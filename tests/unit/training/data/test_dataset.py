@@ -9,6 +9,7 @@ from network_fixtures import write_folds, write_pixels
 
 from cloudseg.training.data import dataset
 from cloudseg.training.data.augment import build_transform
+from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
 from cloudseg.training.data.sampler import BatchSampler
 
@@ -21,7 +22,7 @@ STEPS = [
 
 def epochs_of(store, workers, count=3):
     """Return each epoch's batches, as {place: bytes of the image}."""
-    data = dataset.SegmentationDataset(store, [0] * 12, transform=build_transform(STEPS), seed=7)
+    data = dataset.SegmentationDataset(LabelledImages(store, [0] * 12), transform=build_transform(STEPS), seed=7)
     batches = BatchSampler(len(data), 5, shuffle_seed=7)
     loader = Loader(data, batches, workers, "cpu")
     for epoch in range(count):
@@ -39,7 +40,8 @@ def test_draws_are_all_different_and_do_not_depend_on_the_workers(tmp_path):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_loading_draws_nothing_from_the_state_that_dropout_uses(tmp_path, workers):
     write_pixels(tmp_path / "p.zarr", train=4)
-    loader = Loader(dataset.SegmentationDataset(tmp_path / "p.zarr", range(4)), BatchSampler(4, 2), workers, "cpu")
+    data = dataset.SegmentationDataset(LabelledImages(tmp_path / "p.zarr", range(4)))
+    loader = Loader(data, BatchSampler(4, 2), workers, "cpu")
     state = torch.get_rng_state()
     for _ in range(2):
         assert [len(image) for image, _ in loader] == [2, 2]
@@ -48,7 +50,7 @@ def test_loading_draws_nothing_from_the_state_that_dropout_uses(tmp_path, worker
 
 def test_a_sample_is_what_the_store_holds(tmp_path):
     blocks = write_pixels(tmp_path / "p.zarr")
-    data = dataset.SegmentationDataset(tmp_path / "p.zarr", [4, 9])
+    data = dataset.SegmentationDataset(LabelledImages(tmp_path / "p.zarr", [4, 9]))
     assert len(data) == 2
     image, mask = data[0, 1]
     assert data.name(1) == f"{tmp_path / 'p.zarr'}, image train9.jpg"
@@ -61,7 +63,7 @@ def test_a_sample_is_what_the_store_holds(tmp_path):
 )
 def test_masks_unpack_to_their_classes(tmp_path, dtype, classes):
     blocks = write_pixels(tmp_path / "p.zarr", train=2, classes=[f"c{i}" for i in range(classes)], dtype=dtype)
-    _, mask = dataset.SegmentationDataset(tmp_path / "p.zarr", [0, 1])[0, 1]
+    _, mask = dataset.SegmentationDataset(LabelledImages(tmp_path / "p.zarr", [0, 1]))[0, 1]
     planes = dataset.bits_to_planes(mask[None], classes)[0]
     packed = blocks["mask"][1]
     assert planes.dtype == torch.float32
@@ -82,7 +84,8 @@ def test_a_canvas_is_resized_after_augmentation(tmp_path, dtype, classes):
         shapes.append(image.shape)
         return image[:, ::-1], mask[:, ::-1]
 
-    data = dataset.SegmentationDataset(tmp_path / "canvas.zarr", [0, 1], transform=mirror, size=(32, 48))
+    images = LabelledImages(tmp_path / "canvas.zarr", [0, 1])
+    data = dataset.SegmentationDataset(images, transform=mirror, size=(32, 48))
     image, mask = data[0, 1]
     assert shapes == [(64, 96, 3)]
     assert np.array_equal(image.numpy(), plain["image"][1][:, ::-1])

@@ -74,10 +74,11 @@ def test_samples_know_their_bytes(tmp_path):
     from network_fixtures import write_pixels
 
     from cloudseg.training.data.dataset import SegmentationDataset
+    from cloudseg.training.data.images import LabelledImages
 
     write_pixels(tmp_path / "p.zarr", train=2)
     for size in (None, (8, 12)):
-        samples = SegmentationDataset(tmp_path / "p.zarr", range(2), size=size)
+        samples = SegmentationDataset(LabelledImages(tmp_path / "p.zarr", range(2)), size=size)
         assert samples.nbytes == sum(part.nbytes for part in samples[0, 0])
 
 
