@@ -1,7 +1,7 @@
 """A network with everything that changes in a training step: weights, optimiser, gradient scaler, moving average."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
 from cloudseg.training.data.dataset import bits_to_planes
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.losses import Loss, build_loss
+from cloudseg.training.losses import Loss, loss_of_recipe
 from cloudseg.training.modes import Freezable
 from cloudseg.training.optimisers import build_optimiser, parameter_groups
 
@@ -29,7 +29,7 @@ class Trainer:
     ----------
     model : on the CPU; moved to the group's device.
     recipe : by which the network is trained.
-    classes : number of planes.
+    class_names : of the planes, in their order.
     group : this process's rank among those that train together.
     loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
     image_size : (height, width) of the images; a recipe with ``layer_decay`` needs it.
@@ -47,13 +47,15 @@ class Trainer:
         self,
         model: Segmenter,
         recipe: Recipe,
-        classes: int,
+        class_names: Sequence[str],
         group: ProcessGroup,
         loss_grid: tuple[int, int] | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> None:
-        self._recipe, self.classes, self._group = recipe, classes, group
-        self._part, self._stage = (0, False), recipe.stage_at(1)  # what the epochs of a stage have in common
+        self._recipe, self._class_names, self._group = recipe, class_names, group
+        self.classes = len(class_names)
+        self._stage, self._frozen = recipe.stage_at(1), False
+        self._part = 0, self._frozen  # epochs before the stage, and whether the encoder is frozen
         self.dtype = devices.compute_dtype(recipe.precision, group.device)
         self.busy = devices.BusyClock(group.device)
         self._loss_grid = loss_grid
@@ -79,12 +81,18 @@ class Trainer:
         frozen = epoch <= (self._recipe.freeze_encoder or 0)
         part = self._recipe.stage_start(epoch), frozen
         if part != self._part:
-            self._part, self._stage = part, self._recipe.stage_at(epoch)
+            self._part, self._stage, self._frozen = part, self._recipe.stage_at(epoch), frozen
             self.loss_of = self._build_loss()
             self._unwrap()
-        self.model.train()
         if self._encoder:
             self._encoder.set_frozen(frozen)
+        self.set_training(self.model)
+
+    def set_training(self, model: Segmenter) -> None:
+        """Put a network into training mode, but for an encoder that is frozen in this epoch."""
+        model.train()
+        if self._frozen:
+            model.network.encoder.eval()
 
     def train_step(
         self,
@@ -144,6 +152,14 @@ class Trainer:
             logits, target = self._logits(self.eval_model, self._to_network(image)), self._to_target(mask)
             return self.loss_of(logits, target), logits, target
 
+    @torch.no_grad()
+    def show(self, image: torch.Tensor, accumulation_steps: int) -> None:
+        """Let the norms of ``eval_model`` see images, in as many micro-batches as :meth:`train_step` cuts them into."""
+        with self.busy.working():
+            for micro_batch in image.tensor_split(accumulation_steps):
+                self._group.count_step()
+                self._logits(self.eval_model, self._to_network(micro_batch))
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
         return {
@@ -166,7 +182,7 @@ class Trainer:
         return contextlib.nullcontext() if last or self._group.size == 1 else self._ddp_model.no_sync()
 
     def _build_loss(self) -> Loss:
-        return build_loss(self._stage.loss.terms, self._loss_grid, self._stage.dice_over)
+        return loss_of_recipe(self._stage, self._class_names, self._loss_grid)
 
     def _unwrap(self) -> None:
         """Forget what was made for the epochs before: another size or other weights that learn need it anew."""

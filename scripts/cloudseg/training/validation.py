@@ -1,5 +1,6 @@
 """One pass over the validation images."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ class Validated(NamedTuple):
     """What a pass over the validation images found."""
 
     loss: float
-    """Mean over the images."""
+    """Mean over the images; NaN, as the Dice, where none validate."""
     dice: np.ndarray
     """(classes,), of each class the mean over the images; 1 for one absent from both mask and prediction."""
     dice_nonempty: float | None
@@ -42,6 +43,8 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     ------
     DatasetError : if ``dice_nonempty`` is asked for and no validation image holds a mask.
     """
+    if not data.n_valid:
+        return Validated(math.nan, np.full(trainer.classes, math.nan), None)
     trainer.eval_model.eval()
     total = torch.zeros((), dtype=torch.float64)
     nothing = torch.zeros(0, trainer.classes, dtype=torch.float64)  # a process may have no image

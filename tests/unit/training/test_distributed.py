@@ -133,6 +133,7 @@ def stop_in_epoch_three(job, group):
 def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path, capfd):
     """BatchNorm and Dice are each rank's own, but for what they must agree on at each epoch's end."""
     recipe = {"epochs": 4, "gpus": 2, "batch": 5, "ema": 0.9, "precision": "bf16", "freeze_encoder": 3}
+    recipe["average"] = {"epochs": 2}
     run_together(keep_what_differs, 2, CPU, folder=tmp_path, job=job(inputs, tmp_path / "whole", **recipe))
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -156,7 +157,7 @@ def learn_in_two_ways(group, path):
 
     def learner():
         torch.manual_seed(1)
-        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), 2, group)
+        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), "ab", group)
 
     def step(learns, seed):
         generator = torch.Generator().manual_seed(10 * seed + group.rank)
