@@ -92,6 +92,7 @@ rule leaderboard:
     resources:
         **ESTIMATES.of("leaderboard", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
     params:
+        **page_params(leaderboard_left_out(PLAN.sheet)),
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
         experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),

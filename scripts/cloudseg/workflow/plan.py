@@ -353,8 +353,11 @@ class Plan:
 
     @property
     def explored(self) -> list[str]:
-        """The ensembles whose masks the explorer may show: the submission's, the config's others, and its members."""
-        members = self.ensembles[self.config.submission].member_names
+        """The ensembles whose masks the explorer may show: the submission's, the config's others, and its members.
+
+        A member that says where only is none of them: no threshold makes its masks worth looking at alone.
+        """
+        members = self.ensembles[self.config.submission].compared_names
         last = [name for name in members if name.endswith("-last")]
         return list(dict.fromkeys([self.config.submission, *self.submitted, *(last or members)]))
 
