@@ -106,6 +106,39 @@ rule leaderboard:
         "../scripts/leaderboard.py"
 
 
+if PLAN.heads.members:
+
+    rule classifiers:
+        """Measure how well classification heads say whether a class is there, beside planes of the same networks."""
+        input:
+            heads=PLAN.heads.values,
+            planes=PLAN.heads.planes,
+            truth="<results>/dataset/truth.zarr",
+        output:
+            table="<results>/report/classifiers.tsv",
+            page=report(
+                "<results>/report/classifiers.html",
+                caption="captions/classifiers.rst",
+                category="3 Ensembles",
+                labels={"page": "Classification heads"},
+            ),
+            chart="<results>/report/classifiers.svg",
+        log:
+            "<logs>/classifiers.log",
+        benchmark:
+            "<logs>/classifiers.benchmark.tsv"
+        conda:
+            "../envs/workflow.yaml"
+        threads: 2
+        resources:
+            **ESTIMATES.of("classifiers", PLAN.heads.work),
+        params:
+            rows=page_params(PLAN.heads.rows),
+            code=CODE["report"],
+        script:
+            "../scripts/classifiers.py"
+
+
 rule curves:
     """Draw the learning curves of the best experiments, to choose from on one page and as SVG."""
     input:

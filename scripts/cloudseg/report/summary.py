@@ -13,8 +13,8 @@ LONGEST_DECISION = 40  # columns
 GAP = "  "
 MOST_ROWS = 15  # of a table; the page has all
 WITHOUT_DICE = (
-    "not ranked: {} of the experiments, which say where, not whether: `where` members of an ensemble, without a Dice of "
-    "their own"
+    "not ranked: {} of the experiments, which say where, not whether: `where` members of an ensemble, without a Dice "
+    "of their own"
 )
 STUDIES = ("loading.md", "quantising.md", "ablation.md")
 
