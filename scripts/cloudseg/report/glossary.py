@@ -46,10 +46,6 @@ TERMS = {
         "A third checkpoint, where the recipe has `average`: the mean of the weights of its last, or its best, epochs, "
         "with the statistics of norms anew."
     ),
-    "replicate": (
-        "A run that differs from another in its seed alone, on the same fold (column `seed` of the sheet). How far "
-        "replicates are apart is chance."
-    ),
     "positive planes": (
         "Planes with a pixel of truth. `loss_planes: positive` trains on these alone: such a network says where a "
         "class is and not whether it is there, so it has no Dice of its own and is a `where` member."

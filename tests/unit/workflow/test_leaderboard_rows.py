@@ -2,7 +2,11 @@
 
 from demo_plan import plan
 
+from cloudseg.config.model import ExperimentRow
+from cloudseg.config.recipe import Recipe
+from cloudseg.config.sheet import ExperimentSheet
 from cloudseg.workflow.leaderboard import leaderboard_ensembles, leaderboard_left_out, leaderboard_rows
+from cloudseg.workflow.sheet import Sheet
 
 SHEET = "encoder\tdecoder\tsize\trecipe\tfolds\n"
 POSITIVE = {"loss": {"bce": 1}, "loss_planes": "positive"}
@@ -42,6 +46,28 @@ def test_what_ends_on_planes_with_truth_says_where_only(tmp_path):
     says = {recipe: "says_where_only" in told for (_, recipe), told in rows_of(planned).items()}
     assert says == {"quick": False, "where": True, "then-all": False, "then-positive": True}
     assert leaderboard_left_out(planned.sheet) == {}
+
+
+def with_classifiers(count):
+    """A sheet of a network with masks and of so many without, which no plan looks at."""
+    rows = [ExperimentRow(encoder="e", decoder="classifier", size="x4", recipe=f"r{n}", folds=2) for n in range(count)]
+    rows.append(ExperimentRow(encoder="e", decoder="fpn", size="x4", recipe="r0", folds=2))
+    recipes = {f"r{number}": Recipe() for number in range(max(count, 1))}
+    return Sheet(ExperimentSheet(("encoder", "decoder", "size", "recipe", "folds"), tuple(rows)), 2, recipes), recipes
+
+
+def test_rows_without_masks_are_left_out_and_named():
+    sheet, recipes = with_classifiers(2)
+    assert [row["decoder"] for row in leaderboard_rows(sheet, recipes)] == ["fpn"]
+    told = "e classifier x4 r0, e classifier x4 r1: they say whether a class is there, not where"
+    assert leaderboard_left_out(sheet) == {"left_out": [told]}
+
+
+def test_of_very_many_rows_without_masks_some_are_named():
+    [line] = leaderboard_left_out(with_classifiers(30)[0])["left_out"]
+    assert "r9" in line
+    assert "r10" not in line
+    assert "and 20 more: they say" in line
 
 
 def test_what_learned_brightness_is_left_out_and_named(tmp_path):
