@@ -21,6 +21,7 @@ WORDS = [
     *("Dice", "out of fold", "fold", "experiment", "recipe", "`best`, `last`", "ensemble", "blend", "decision"),
     *("minimum size", "tuned on itself (*)", "nested", "all empty", "everywhere or nowhere", "views, TTA", "sharpen"),
 ]
+FURTHER_WORDS = {"dice_average": "`average`", "says_where_only": "positive planes"}  # of tables with these columns
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def write_leaderboard(
         ensembles=_table(rows.ensembles.assign(mark=_marked(rows.ensembles)), ENSEMBLES, hidden),
         decisions=_table(decisions(rows.ensembles, classes), DECISIONS),
         baselines=_table(rows.baselines, BASELINES, hidden),
-        terms=terms(WORDS),
+        terms=terms([*WORDS, *(word for name, word in FURTHER_WORDS.items() if name in table)]),
         charts_script=charts_script(),
     )
 
