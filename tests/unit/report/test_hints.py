@@ -17,7 +17,7 @@ def hints(monkeypatch, tmp_path):
         settings = {"typed": typed or {}, "smoke": smoke, "own_images": own_images, "heads": heads}
         text = next_commands("page.md", home=home, configfiles=paths, **settings)
         lines = text.splitlines()
-        return {"look": lines[0]} | {line[2:22].strip(): line[23:] for line in lines[1:]}
+        return {line[2:22].strip(): line[23:] for line in lines[1:]} | {"look": lines[0]}
 
     return hints
 
@@ -50,7 +50,7 @@ def test_nothing_is_copied_over_a_persons_config(hints, tmp_path):
 
 def test_after_a_smoke_run_the_first_is_the_same_at_full_size(hints):
     found = hints("mine.yaml", typed={"smoke": "true", "device": "cpu"}, smoke=True)
-    assert list(found.values())[1] == "snakemake --configfile mine.yaml --config device=cpu"
+    assert next(iter(found.values())) == "snakemake --configfile mine.yaml --config device=cpu"
     of_this_run = "snakemake --report report.html --configfile mine.yaml --config smoke=true device=cpu"
     assert found["one page of it all"] == of_this_run
     found = hints("mine.yaml", smoke=True)
