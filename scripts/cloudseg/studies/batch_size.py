@@ -296,13 +296,9 @@ def trial(
     try:
         with memory_limit(device, memory):
             torch.manual_seed(0)
-<<<<<<< HEAD
+            classes = 1 if recipe.brightness is not None else classes
             names = [""] * classes
             model = model_of(NetworkHeader.of_recipe(encoder, decoder, names, recipe))
-=======
-            classes = 1 if recipe.brightness is not None else classes
-            model = model_of(NetworkHeader.of_recipe(encoder, decoder, [""] * classes, recipe))
->>>>>>> 7a34b55 (training: build the network that the recipe asks for)
             grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
             # Weights of classes take no memory, and here they have no names
             timed = recipe.model_copy(update={"compile": False, "class_weights": None})
