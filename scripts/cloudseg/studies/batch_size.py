@@ -302,7 +302,8 @@ def trial(
             timed = recipe.model_copy(update={"compile": False, "class_weights": None})
             trainer = Trainer(model, timed, [""] * classes, ProcessGroup(0, 1, device), grid, size)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
-            mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
+            mask_bytes = classes if recipe.soft_targets else -(-classes // 8)
+            mask = torch.randint(256, (images, *size, mask_bytes), dtype=torch.uint8)
             step = functools.partial(
                 trainer.train_step, image, mask, learning_rate=recipe.learning_rate, accumulation_steps=steps
             )
