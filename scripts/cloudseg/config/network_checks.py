@@ -10,7 +10,7 @@ from cloudseg.config.size import CONTEST_IMAGE, Size
 # Keys that mean nothing to a network without masks
 OF_MASKS = (
     *("loss", "loss_planes", "dice_over", "dice_smooth", "class_weights", "loss_grid"),
-    *("decoder_options", "brightness", "pseudo"),
+    *("decoder_options", "brightness"),
 )
 
 
