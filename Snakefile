@@ -93,6 +93,7 @@ onsuccess:
                 typed=workflow.config_settings.config,
                 smoke=PLAN.smoke,
                 own_images=PLAN.config.dataset.source == "path",
+                heads=bool(PLAN.heads.members),
             )
         )
 

@@ -32,6 +32,7 @@ from cloudseg.workflow.leaderboard import (
     leaderboard_ensembles,
     leaderboard_rows,
     leaderboard_work,
+    leaderboard_left_out,
 )
 from cloudseg.workflow.plan import VARIANTS, Plan
 from cloudseg.workflow.status import read_status

@@ -157,8 +157,8 @@ rule compare:
     input:
         images="<ensembles>/{ensemble}/images.tsv",
         decision="<ensembles>/{ensemble}/decision.yaml",
-        members=of_ensemble("member_blends"),
-        voters=of_ensemble("voters"),
+        members=of_ensemble("compared_blends"),
+        voters=of_ensemble("compared_voters"),
         truth="<results>/dataset/truth.zarr",
     output:
         comparison="<ensembles>/{ensemble}/comparison.json",
@@ -172,7 +172,7 @@ rule compare:
     resources:
         **ESTIMATES.of("compare", of_ensemble("comparison_work")),
     params:
-        members=of_ensemble("member_names"),
+        members=of_ensemble("compared_names"),
         folds=of_ensemble("valid_folds"),
         classes=PLAN.dataset.classes,
         decision=of_ensemble("member_decision_rule"),

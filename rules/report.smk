@@ -92,6 +92,7 @@ rule leaderboard:
     resources:
         **ESTIMATES.of("leaderboard", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
     params:
+        **page_params(leaderboard_left_out(PLAN.sheet)),
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
         experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),
@@ -103,6 +104,39 @@ rule leaderboard:
         code=CODE["report"],
     script:
         "../scripts/leaderboard.py"
+
+
+if PLAN.heads.members:
+
+    rule classifiers:
+        """Measure how well classification heads say whether a class is there, beside planes of the same networks."""
+        input:
+            heads=PLAN.heads.values,
+            planes=PLAN.heads.planes,
+            truth="<results>/dataset/truth.zarr",
+        output:
+            table="<results>/report/classifiers.tsv",
+            page=report(
+                "<results>/report/classifiers.html",
+                caption="captions/classifiers.rst",
+                category="3 Ensembles",
+                labels={"page": "Classification heads"},
+            ),
+            chart="<results>/report/classifiers.svg",
+        log:
+            "<logs>/classifiers.log",
+        benchmark:
+            "<logs>/classifiers.benchmark.tsv"
+        conda:
+            "../envs/workflow.yaml"
+        threads: 2
+        resources:
+            **ESTIMATES.of("classifiers", PLAN.heads.work),
+        params:
+            rows=page_params(PLAN.heads.rows),
+            code=CODE["report"],
+        script:
+            "../scripts/classifiers.py"
 
 
 rule curves:

@@ -6,6 +6,7 @@ from cloudseg.report.leaderboard import (
     baselines,
     common_folds,
     expected_scores,
+    has_dice,
     leaderboard,
     own_folds,
     runs_by_experiment,
@@ -35,7 +36,8 @@ if __name__ == "__main__":
         records = [RunRecord.read(path) for path in files.runs]
         histories = [read_table(path) for path in files.histories]
         split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
-        experiments = [scores[row[checkpoint]] for row in params.experiments for checkpoint in ("best", "last")]
+        scored = [row for row in params.experiments if has_dice(row)]
+        experiments = [scores[row[checkpoint]] for row in scored for checkpoint in ("best", "last")]
         common = common_folds(experiments, [scores[name] for name in params.ensembles])
         everything = sorted({fold for table in scores.values() for fold in own_folds(table)})
         own, fair = (baselines(files.truth, split, folds) for folds in (everything, common))
@@ -51,9 +53,18 @@ if __name__ == "__main__":
             gains=gains,
         )
         compared = int(split["fold"].isin(common).sum())
-        text = page(table, params.classes, compared, common)
+        left_out = params.get("left_out", [])
+        text = page(table, params.classes, compared, common, left_out=left_out)
         write_table(table, snakemake.output.table)
         write_text(snakemake.output.page, text)
         write_text(snakemake.output.diary, diary_page(table))
-        write_leaderboard(table, params.classes, compared, common, snakemake.output.html, snakemake.output.charts)
+        write_leaderboard(
+            table,
+            params.classes,
+            compared,
+            common,
+            snakemake.output.html,
+            snakemake.output.charts,
+            left_out=left_out,
+        )
         print(text)

@@ -40,6 +40,7 @@ NAMES = {
     "labels": "page of doubtful labels",
     "submission_page": "page of the submission",
     "leaderboard": "leaderboard",
+    "classifiers": "page of classification heads",
     "curves": "learning curves",
     "job_times": "page of times and memory",
     "shift": "train against test",

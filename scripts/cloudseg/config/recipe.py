@@ -244,6 +244,18 @@ class Recipe(Model):
         """Whether targets lie between 0 and 1: blended masks, or probabilities."""
         return self.mixup is not None or (self.pseudo is not None and self.pseudo.soft)
 
+    @property
+    def says_where_only(self) -> bool:
+        """Whether its trainings end on planes with truth alone: such a network has not learned to leave one empty.
+
+        Examples
+        --------
+        >>> stages = [{"epochs": 1, "loss_planes": "positive"}, {"epochs": 1}]
+        >>> [Recipe(epochs=2, stages=each).says_where_only for each in (None, stages, stages[::-1])]
+        [False, False, True]
+        """
+        return self.stage_at(self.epochs).loss_planes == "positive"
+
     def stage_at(self, epoch: int) -> "Recipe":
         """Return what an epoch, from 1, goes by: the recipe with the numbers of its stage.
 

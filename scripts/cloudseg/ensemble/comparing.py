@@ -29,7 +29,8 @@ def compare(
     Parameters
     ----------
     images : the ensemble's scores per image, as :func:`cloudseg.ensemble.scores.image_scores` returns them.
-    members : per member its out-of-fold probabilities, a store as `image_scores` reads it.
+    members : per member its out-of-fold probabilities, a store as `image_scores` reads it; without those that say
+        where a class is and not whether, whose masks of their own are no measure.
     truth : store (image, class, y, x) uint8 0/1 with the attribute `ids`.
     folds : those of the ensemble; members may have more.
     classes : names, in the order of the stores.
@@ -42,9 +43,10 @@ def compare(
     Returns
     -------
     dict : `best_member`, its Dice `best_member_dice`, `gain` over it (may be negative) and the interval `gain_low`,
-        `gain_high`; empty where the ensemble has no honest score: no images, or a choice on a single fold.
+        `gain_high`; empty where the ensemble has no honest score: no images, or a choice on a single fold; or
+        where no member is compared.
     """
-    if images.empty or (rule.how != "fixed" and len(folds) < 2):
+    if not members or images.empty or (rule.how != "fixed" and len(folds) < 2):
         return {}
     best_dice, best, best_scores = -1.0, "", images
     for name, blend in sorted(members.items()):

@@ -17,17 +17,28 @@ MOST_POINTED = 12  # classes of which a page has a point per epoch
 WIDTH = 420  # of a chart among the four of a file
 
 
-def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
-    """Return the charts of an experiment, whose rows the page replaces; the legend of the classes is the page's."""
-    losses, dice, per_class, rate = (drawn.properties(width="container", height=HEIGHT) for drawn in _charts(classes))
+def charts_of(rows: Rows, classes: Sequence[str], *, staged: bool = False) -> list[Chart]:
+    """Return the charts of an experiment, whose rows the page replaces; the legend of the classes is the page's.
+
+    Parameters
+    ----------
+    rows : under the names `epochs`, `losses` and `classes`; `stages` where the experiment has some.
+    classes : names, in the order of their colours.
+    staged : whether trainings may have stages, of any experiment of the page.
+    """
+    losses, dice, per_class, rate = (
+        drawn.properties(width="container", height=HEIGHT) for drawn in _charts(classes, staged=staged)
+    )
+    stages = {"stages": rows.get("stages", [])} if staged else {}
+    begins = " A dotted line is the beginning of a stage." if staged else ""
     return [
         Chart(
             losses,
             "losses",
             "Loss",
             "A line per fold; the circle is the best epoch. A validation loss that rises while the training loss falls "
-            "is overfitting.",
-            {"losses": rows["losses"]},
+            f"is overfitting.{begins}",
+            {"losses": rows["losses"], **stages},
         ),
         Chart(
             dice,
@@ -35,31 +46,40 @@ def charts_of(rows: Rows, classes: Sequence[str]) -> list[Chart]:
             "Validation Dice of all classes",
             "At the training size, without test-time augmentation: the signal that chooses the best epoch, not the "
             "score of the leaderboard.",
-            {"epochs": rows["epochs"]},
+            {"epochs": rows["epochs"], **stages},
         ),
         Chart(
             per_class,
             "classes",
             "Validation Dice of each class",
             "A class that stays behind is rare, or labelled unsteadily.",
-            {"classes": rows["classes"]},
+            {"classes": rows["classes"], **stages},
         ),
-        Chart(rate, "rate", "Learning rate", "What the schedule of the recipe made of it.", {"epochs": rows["epochs"]}),
+        Chart(
+            rate,
+            "rate",
+            "Learning rate",
+            "What the schedule of the recipe made of it.",
+            {"epochs": rows["epochs"], **stages},
+        ),
     ]
 
 
-def whole_chart(classes: Sequence[str]) -> Chart:
-    """Return all charts of an experiment in one, for rows under the names `epochs`, `losses` and `classes`."""
+def whole_chart(classes: Sequence[str], *, staged: bool = False) -> Chart:
+    """Return all charts of an experiment in one, for rows under the names `epochs`, `losses` and `classes`.
+
+    And under `stages` where trainings are `staged`.
+    """
     titles = ["Loss", "Validation Dice of all classes", "Validation Dice of each class", "Learning rate"]
     losses, dice, per_class, rate = (
         drawn.properties(width=WIDTH, height=HEIGHT, title=title)
-        for drawn, title in zip(_charts(classes, legend=True), titles, strict=True)
+        for drawn, title in zip(_charts(classes, legend=True, staged=staged), titles, strict=True)
     )
     whole = ((losses | dice) & (per_class | rate)).resolve_scale(color="independent", strokeDash="independent")
     return Chart(whole, "curves", "")
 
 
-def _charts(classes: Sequence[str], *, legend: bool = False) -> list[Any]:
+def _charts(classes: Sequence[str], *, legend: bool = False, staged: bool = False) -> list[Any]:
     x = alt.X(
         "epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False)
     )
@@ -73,12 +93,16 @@ def _charts(classes: Sequence[str], *, legend: bool = False) -> list[Any]:
     dice = alt.Y("dice:Q", title="validation Dice", scale=alt.Scale(zero=False))
     pointed = not legend and len(classes) <= MOST_POINTED
     rate = alt.Y("rate:Q", title="learning rate", axis=alt.Axis(format="~e"))
-    return [
+    charts = [
         _lines("losses", ["set", "fold"], pointed, x=x, y=loss, color=sets, strokeDash=fold),
         _lines("epochs", ["fold"], pointed, x=x, y=dice, color=alt.value(PALETTE[1]), strokeDash=fold),
         _lines("classes", ["class", "fold"], pointed, x=x, y=dice, color=colour, strokeDash=fold),
         _lines("epochs", ["fold"], pointed, x=x, y=rate, color=alt.value(PALETTE[1]), strokeDash=fold),
     ]
+    if not staged:
+        return charts
+    begins = alt.Chart(alt.NamedData("stages")).mark_rule(color=QUIET, strokeDash=[2, 3])
+    return [alt.layer(begins.encode(x=x, tooltip="first:Q"), drawn) for drawn in charts]
 
 
 def _lines(data: str, told: Sequence[str], pointed: bool, **encoding: Any) -> Any:

@@ -1,5 +1,7 @@
 """Learning curves: losses, validation Dice and learning rate of every run, as a page to choose from and as SVG."""
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,13 +35,17 @@ class Curves:
     fold : that it validates on; "all images" of a training on these, which validates on none.
     best : the epoch that `best` is of.
     resumed : the epochs after which earlier processes stopped.
-    history : `history.tsv`, a row per epoch.
+    history : `history.tsv`, a row per epoch; what nothing validated, or a network without masks has none of, is NaN.
+    stages : the epochs that the stages begin with, but for the first.
+    average : the validation Dice of the mean of the weights of some epochs; None where there is none.
     """
 
     fold: int | str
     best: int
     resumed: Sequence[int]
     history: pd.DataFrame = field(repr=False)
+    stages: Sequence[int] = ()
+    average: float | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -65,6 +71,7 @@ class Curves:
             "epoch": drawn["epoch"].tolist(),
             **{name: list(map(_short, drawn[column])) for name, column in columns.items()},
             "classes": [list(map(_short, drawn[PREFIX + name])) for name in self.classes],
+            **({"stages": list(self.stages)} if self.stages else {}),
         }
 
 
@@ -79,7 +86,10 @@ def read_curves(history: str | Path, run: str | Path) -> Curves:
     stops = [stop["after"] for stop in record.epochs.resumed]
     # Not "all", which on the page is every fold
     fold = "all images" if record.fold == ALL else record.fold
-    return Curves(fold, record.epochs.best, stops, read_table(history))
+    ends = itertools.accumulate(stage["epochs"] for stage in record.recipe.get("stages") or ())
+    begins = [end + 1 for end in ends if end < record.epochs.run]
+    average = record.average.valid.get("valid_dice") if record.average else None
+    return Curves(fold, record.epochs.best, stops, read_table(history), begins, average)
 
 
 def ranked(leaderboard: str | Path) -> list[tuple[str, ...]]:
@@ -122,7 +132,9 @@ def write_curves(
         _, seed = parse_fold_name(folder.removeprefix("fold"))
         key = _key(encoder, size, decoder, recipe, "" if seed is None else str(seed))
         files.setdefault(key, []).append((history, run))
-    order = [key for key in ranked(leaderboard) if key in files]
+    on_leaderboard = [key for key in ranked(leaderboard) if key in files]
+    # It is of masks, which some networks do not make
+    order = on_leaderboard + sorted(set(files) - set(on_leaderboard))
     shown: dict[tuple[str, ...], list[Curves]] = {}
     values = 0
     for key in order[:MOST]:
@@ -132,12 +144,17 @@ def write_curves(
             break
         shown[key] = sorted(curves, key=lambda one: (isinstance(one.fold, str), one.fold))
     Path(charts).mkdir(parents=True, exist_ok=True)
-    whole = whole_chart(next(iter(shown.values()))[0].classes).specification
     for (encoder, size, decoder, *words), curves in shown.items():
+        whole = _whole(tuple(curves[0].classes), staged=any(one.stages for one in curves))
         write_svg(
             {**whole, "datasets": rows_of(curves)}, Path(charts, encoder, decoder, size, f"{'.'.join(words)}.svg")
         )
-    _write_page(shown, len(order), page)
+    _write_page(shown, len(order), page, unranked=len(order) > len(on_leaderboard))
+
+
+@functools.cache
+def _whole(classes: tuple[str, ...], *, staged: bool) -> dict[str, Any]:
+    return whole_chart(classes, staged=staged).specification
 
 
 def rows_of(curves: Sequence[Curves]) -> dict[str, list[dict[str, Any]]]:
@@ -154,17 +171,20 @@ def rows_of(curves: Sequence[Curves]) -> dict[str, list[dict[str, Any]]]:
                 at | {"class": name, "dice": values[number]}
                 for name, values in zip(one.classes, packed["classes"], strict=True)
             ]
-    return {"epochs": epochs, "losses": losses, "classes": classes}
+    begins = sorted({epoch for one in curves for epoch in one.stages})
+    stages = {"stages": [{"epoch": epoch - 0.5, "first": epoch} for epoch in begins]} if begins else {}
+    return {"epochs": epochs, "losses": losses, "classes": classes, **stages}
 
 
 def run_table(experiments: Mapping[str, Sequence[Curves]]) -> Table:
     """Return a row per run: how long it went, and where it ended."""
     runs = [(name, one) for name, curves in experiments.items() for one in curves]
+    most = "max" if len({tuple(one.classes) for _, one in runs}) == 1 else None  # brightness is another task
     best = [one.history[one.history["epoch"] == one.best].head(1) for _, one in runs]
     last = [one.history.tail(1) for _, one in runs]
 
     def cells(rows: Sequence[pd.DataFrame], column: str) -> list[float | None]:
-        return [float(row[column].iloc[0]) if len(row) and row[column].notna().all() else None for row in rows]
+        return [float(row[column].iloc[0]) if column in row and row[column].notna().any() else None for row in rows]
 
     return Table(
         [
@@ -172,8 +192,18 @@ def run_table(experiments: Mapping[str, Sequence[Curves]]) -> Table:
             Column("fold", [one.fold for _, one in runs]),
             Column("epochs", [len(one.history) for _, one in runs]),
             Column("best epoch", [one.best for _, one in runs]),
-            Column("its validation Dice", cells(best, "valid_dice"), best="max"),
-            Column("last validation Dice", cells(last, "valid_dice"), best="max"),
+            Column("its validation Dice", cells(best, "valid_dice"), best=most),
+            Column(
+                "of planes with truth",
+                cells(best, "valid_dice_nonempty"),
+                help="Mean over the validation planes that hold truth, by which the epoch was chosen",
+            ),
+            Column("last validation Dice", cells(last, "valid_dice"), best=most),
+            Column(
+                "average's Dice",
+                [one.average for _, one in runs],
+                help="Validation Dice of the mean of the weights of some epochs, the third checkpoint",
+            ),
             Column("last train loss", cells(last, "train_loss")),
             Column("last valid loss", cells(last, "valid_loss")),
             Column("s/epoch", [float(one.history["seconds"].median()) for _, one in runs], digits=1),
@@ -182,10 +212,12 @@ def run_table(experiments: Mapping[str, Sequence[Curves]]) -> Table:
     )
 
 
-def _write_page(shown: Mapping[tuple[str, ...], Sequence[Curves]], count: int, page: str | Path) -> None:
+def _write_page(
+    shown: Mapping[tuple[str, ...], Sequence[Curves]], count: int, page: str | Path, *, unranked: bool
+) -> None:
     names = {f"{rank}. {' '.join(key)}": curves for rank, (key, curves) in enumerate(shown.items(), start=1)}
     first = next(iter(shown.values()))
-    classes = first[0].classes
+    classes = list(dict.fromkeys(name for curves in shown.values() for one in curves for name in one.classes))
     thinned = any(len(one.drawn) < len(one.history) for curves in shown.values() for one in curves)
     write_page(
         page,
@@ -193,13 +225,21 @@ def _write_page(shown: Mapping[tuple[str, ...], Sequence[Curves]], count: int, p
         title="Learning curves",
         names=list(names),
         count=count,
+        unranked=unranked,
         thinned=thinned,
         classes=classes,
-        data=[[one.packed() for one in curves] for curves in names.values()],
-        charts=charts_of(rows_of(first), classes),
+        data=[[_packed(one, classes) for one in curves] for curves in names.values()],
+        charts=charts_of(
+            rows_of(first), classes, staged=any(one.stages for curves in shown.values() for one in curves)
+        ),
         runs=run_table(names),
         charts_script=charts_script(),
     )
+
+
+def _packed(one: Curves, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the curves of a run, with its classes where they are not the page's: brightness is one of its own."""
+    return one.packed() | ({} if one.classes == classes else {"names": one.classes})
 
 
 def _short(value: float) -> float | None:

@@ -42,6 +42,18 @@ TERMS = {
         "chosen on the fold that it is scored on, so its out-of-fold Dice is optimistic; tables mark it with "
         "(*)."
     ),
+    "`average`": (
+        "A third checkpoint, where the recipe has `average`: the mean of the weights of its last, or its best, epochs, "
+        "with the statistics of norms anew."
+    ),
+    "positive planes": (
+        "Planes with a pixel of truth. `loss_planes: positive` trains on these alone: such a network says where a "
+        "class is and not whether it is there, so it has no Dice of its own and is a `where` member."
+    ),
+    "pseudo-label": (
+        "A mask of a test image that networks predict and others train on (recipe key `pseudo`), made by networks that "
+        "have not seen the fold that is validated."
+    ),
     "ensemble": "Checkpoints whose probabilities are averaged (blended), and a decision.",
     "blend": (
         "The weighted mean of the members' probabilities, rounded once to a byte. An experiment has the same "
@@ -57,6 +69,19 @@ TERMS = {
         "(mean of its largest pixels, one of its pixels, its area from a level on); a plane below the threshold of "
         "presence is empty."
     ),
+    "classification head": (
+        "A part of a network that says whether a class is in an image at all, one value per class, beside its planes; "
+        "a network of the decoder `classifier` has nothing else."
+    ),
+    "AUC": (
+        "Area under the ROC curve: the share of pairs of an image with the class and one without in which the first "
+        "scores more; 0.5 is chance, 1 is perfect."
+    ),
+    "average precision": (
+        "AP: the mean, over the images that have a class, of the share of right ones among those that score as much or "
+        "more; by chance it is the prevalence."
+    ),
+    "prevalence": "The share of images that have a class.",
     "best class": "The class with the highest score of presence in an image, which may count as present for that.",
     "top level, `plane_min`": (
         "A plane with fewer pixels from the top level on than an area is empty. The area is that of the plane, a "

@@ -15,6 +15,7 @@ def next_commands(
     typed: Mapping[str, Any],
     smoke: bool,
     own_images: bool,
+    heads: bool = False,
 ) -> str:
     """Return where the pages are and the commands that follow, each with the config that ran.
 
@@ -26,6 +27,7 @@ def next_commands(
     typed : what was given by `--config`.
     smoke : whether this was a smoke run.
     own_images : whether the config reads images of the user's own.
+    heads : whether there is a page of classification heads.
     """
     here = Path().resolve() == home.resolve()
     command = "snakemake" if here else f"snakemake --snakefile {shlex.quote(str(home / 'Snakefile'))}"
@@ -47,7 +49,8 @@ def next_commands(
         lines.append(("the contest's data", f"{command} submission.csv --configfile {config}/kaggle.yaml"))
     if not own_images:
         lines.append(("your own images", _own_images(command, home, here)))
-    looks = f"Look at {page}, and at masks/, decision/ and explorer.html beside it. Next:"
+    beside = f"masks/, decision/{', classifiers.html' if heads else ''} and explorer.html"
+    looks = f"Look at {page}, and at {beside} beside it. Next:"
     return "\n".join([looks, *(f"  {what:<20} {words}" for what, words in lines)])
 
 

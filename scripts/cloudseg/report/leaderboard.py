@@ -16,12 +16,14 @@ from cloudseg.training.record import RunRecord
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
 PUBLIC_SCORES = ("best", "last", "single")  # the contest's scores: of both checkpoints, or of one file made from both
 COLUMNS = [
-    *("what", "name", *KEYS, "loss", "images", "dice_best", "dice_last", "fold_spread", "dice_common"),
+    *("what", "name", *KEYS, "loss", "images", "dice_best", "dice_last", "dice_average", "fold_spread", "dice_common"),
     *("parameters", "seconds_per_epoch", "dice", "dice_tuned_on_itself", "optimistic", "expected_lb"),
     *("best_member", "best_member_dice", "gain", "gain_low", "gain_high"),
     *("how", "threshold", "sharpened_threshold", "sharpen", "min_size"),
-    *(*(f"lb_{which}" for which in PUBLIC_SCORES), "reference", "dice_minus_lb", "warning", "note"),
+    *(*(f"lb_{which}" for which in PUBLIC_SCORES), "reference", "dice_minus_lb", "warning", "says_where_only", "note"),
 ]
+IF_ANY = {"dice_average", "says_where_only"}  # columns of tables alone in which a row has something there
+CHECKPOINTS = ("best", "last", "average")
 LEAKAGE = 0.03  # local score minus leaderboard score from which leakage is suspected
 
 
@@ -96,9 +98,11 @@ def leaderboard(
     Parameters
     ----------
     experiments : rows of the sheet, with the `name` of each, its `loss` in words and the names of its scored `best` and
-        `last` checkpoints. Columns that the sheet has beyond its own are carried along.
+        `last` checkpoints, and `average` if it has one. Columns that the sheet has beyond its own are carried along.
+        `says_where_only` tells, in words, of a row that has no Dice of its own: its networks leave no plane empty.
     ensembles : per name its `note`, its `reference` score, or None, whether it `holds_best` checkpoints and, where
-        there are any, how many of its members have no out-of-fold score (`unscored`).
+        there are any, how many of its members have no out-of-fold score (`unscored`), and that all of them say where
+        only (`says_where_only`).
     scores : per name the long table of scores.
     decisions : per name its decision.
     baseline : per name its `dice` and its `dice_common`.
@@ -110,23 +114,19 @@ def leaderboard(
 
     Returns
     -------
-    DataFrame : `COLUMNS`, then the sheet's further columns and, of replicates, how many there are of an experiment and
-        the standard deviation of their `last`. Each row has the Dice of its own folds, on `images` images,
-        and as `dice_common` (of an experiment's `last`) that of the common ones. `dice` of an ensemble whose decision
-        was chosen is the nested one, or empty where it has too few folds for one.
+    DataFrame : `COLUMNS`, those of `IF_ANY` where there is any, then the sheet's further columns and, of replicates,
+        how many there are of an experiment and the standard deviation of their `last`. Each row has the Dice of its own
+        folds, on `images` images, and as `dice_common` (of an experiment's `last`) that of the common ones. `dice` of
+        an ensemble whose decision was chosen is the nested one, or empty where it has too few folds for one.
     """
     public_scores = public_scores or {}
     rows = []
     for row in experiments:
-        own = own_folds(scores[row["last"]])
-        dice = {
-            f"dice_{checkpoint}": mean_dice(scores[row[checkpoint]], own, "fixed") for checkpoint in ("best", "last")
-        }
+        dice = _dice_of(row, scores, common)
         rows.append(
-            {"what": "experiment", **{key: value for key, value in row.items() if key not in ("best", "last", "runs")}}
+            {"what": "experiment", **{key: cell for key, cell in row.items() if key not in (*CHECKPOINTS, "runs")}}
             | dice
-            | {"dice_common": mean_dice(scores[row["last"]], common, "fixed")}
-            | {"fold_spread": fold_spread(scores[row["last"]], own), "images": decisions[row["last"]].n_images}
+            | {"images": decisions[row["last"]].n_images}
             | dict((runs or {}).get(row["name"], {}))
             | _decided(decisions[row["best"]])
             | _against(public_scores.get(row["name"], {}), dice["dice_best"], dice["dice_last"])
@@ -142,16 +142,31 @@ def leaderboard(
             | {"dice_tuned_on_itself": mean_dice(scores[name], own, "tuned") if chosen else math.nan}
             | {"optimistic": "holds best" if about.get("holds_best") else None}
             | {key: about.get(key) for key in ("note", "reference")}
-            | {key: about[key] for key in ("unscored",) if key in about}
+            | {key: about[key] for key in ("unscored", "says_where_only") if key in about}
             | dict((gains or {}).get(name, {}))
             | _decided(decisions[name])
             | _against(public_scores.get(name, {}), dice, dice)
         )
     rows += [{"what": "baseline", "name": name, **dice} for name, dice in baseline.items()]
     table = pd.DataFrame(rows)
+    known = [name for name in COLUMNS if name in table or name not in IF_ANY]
     further = [name for name in table.columns if name not in COLUMNS]
     whole = ["folds", "images", *({"seed", "replicates"} & {*further})]
-    return table.reindex(columns=[*COLUMNS, *further]).astype(dict.fromkeys(whole, "Int64"))
+    return table.reindex(columns=[*known, *further]).astype(dict.fromkeys(whole, "Int64"))
+
+
+def has_dice(experiment: Mapping[str, Any]) -> bool:
+    """Return whether the masks of an experiment are a measure of it: not of networks that leave no plane empty."""
+    return not experiment.get("says_where_only")
+
+
+def _dice_of(row: Mapping[str, Any], scores: Mapping[str, pd.DataFrame], common: Sequence[int]) -> dict[str, float]:
+    """Return the Dice of each checkpoint of an experiment, and of `last` that of the common folds and the spread."""
+    last = scores[row["last"]]
+    own = own_folds(last)
+    dice = {f"dice_{name}": mean_dice(scores[row[name]], own, "fixed") for name in CHECKPOINTS if name in row}
+    dice |= {"dice_common": mean_dice(last, common, "fixed"), "fold_spread": fold_spread(last, own)}
+    return dice if has_dice(row) else dict.fromkeys(dice, math.nan)
 
 
 def _with_replicates(experiments: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

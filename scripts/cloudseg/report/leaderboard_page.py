@@ -13,7 +13,7 @@ from cloudseg.report.colours import INK, PALETTE, QUIET
 from cloudseg.report.glossary import terms
 from cloudseg.report.leaderboard import KEYS
 from cloudseg.report.page import Column, Table, write_page
-from cloudseg.report.pages import REFERENCE, Arranged, arrange, meanings, plain
+from cloudseg.report.pages import MEANINGS, REFERENCE, Arranged, arrange, meanings, plain, without_masks
 
 MOST = 40  # rows that a chart has room for
 FEW_TICKS = alt.Axis(tickCount=6)
@@ -21,6 +21,7 @@ WORDS = [
     *("Dice", "out of fold", "fold", "experiment", "recipe", "`best`, `last`", "ensemble", "blend", "decision"),
     *("minimum size", "tuned on itself (*)", "nested", "all empty", "everywhere or nowhere", "views, TTA", "sharpen"),
 ]
+FURTHER_WORDS = {"dice_average": "`average`", "says_where_only": "positive planes"}  # of tables with these columns
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ EXPERIMENTS = {
     "full": Shown("full", "Trained on all images, too: the scores are those of its folds"),
     "dice_best": Shown("best (*)", "Dice of the best epoch, which was chosen on these images: optimistic", best="max"),
     "dice_last": Shown("last", "Dice of the last epoch, mean over folds", best="max", bar=True),
+    "dice_average": Shown("average", "Dice of the mean of the weights of some epochs, mean over folds", best="max"),
     "fold_spread": Shown("sd of last", "Standard deviation of the Dice over the folds"),
     "replicate_spread": Shown("sd of replicates", "Standard deviation of `last` over rows that differ in seed alone"),
     "replicates": Shown("replicates", "How many rows these are"),
@@ -57,6 +59,7 @@ EXPERIMENTS = {
     "millions": Shown("M parameters", "Parameters of the network, in millions", digits=1, best="min"),
     "seconds_per_epoch": Shown("s/epoch", "Median seconds of an epoch", digits=1, best="min"),
     **CONTEST,
+    "says_where_only": Shown("says", "Trained on planes with truth alone: its own masks are no measure of it"),
     "theirs": Shown(f"{REFERENCE.name} Dice"),
     "their_lb": Shown(f"{REFERENCE.name} LB"),
     "their_gap": Shown(f"{REFERENCE.name} Dice - LB"),
@@ -82,6 +85,7 @@ ENSEMBLES = {
         "expected LB", "Score to expect where classes are as frequent as `class_rates` says", best="max"
     ),
     **CONTEST,
+    "says_where_only": Shown("say", "Its members are compared with it only where their own masks are a measure"),
     "reference": Shown(f"{REFERENCE.name}: LB"),
     "note": Shown("note"),
 }
@@ -102,7 +106,14 @@ BASELINES = {
 
 
 def write_leaderboard(
-    table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequence[int], out: str | Path, charts: str | Path
+    table: pd.DataFrame,
+    classes: Sequence[str],
+    images: int,
+    folds: Sequence[int],
+    out: str | Path,
+    charts: str | Path,
+    *,
+    left_out: Sequence[str] = (),
 ) -> None:
     """Write the page, and its charts as SVG.
 
@@ -114,6 +125,7 @@ def write_leaderboard(
     folds : the folds they lie in.
     out : page to write.
     charts : folder for the charts.
+    left_out : which rows of the sheet have no masks to score, and why.
     """
     rows = arrange(table, images)
     drawn = [chart for chart in (dice_chart(rows), gain_chart(rows)) if chart]
@@ -126,13 +138,14 @@ def write_leaderboard(
         "leaderboard.html",
         title="Leaderboard",
         verdict=verdict(rows),
+        below=_below(rows, left_out),
         facts=_facts(rows, images, folds),
         charts=drawn,
         experiments=_table(rows.experiments.assign(millions=rows.experiments["parameters"] / 1e6), EXPERIMENTS, hidden),
         ensembles=_table(rows.ensembles.assign(mark=_marked(rows.ensembles)), ENSEMBLES, hidden),
         decisions=_table(decisions(rows.ensembles, classes), DECISIONS),
         baselines=_table(rows.baselines, BASELINES, hidden),
-        terms=terms(WORDS),
+        terms=terms([*WORDS, *(word for name, word in FURTHER_WORDS.items() if name in table)]),
         charts_script=charts_script(),
     )
 
@@ -148,7 +161,8 @@ def verdict(rows: Arranged) -> list[str]:
         leads = "leads" if of else "scores"
         name = " ".join(str(first[key]) for key in KEYS[:-1]) + (f" seed {first['seed']}" if first.get("seed") else "")
         sentences.append(f"{of}{name} {leads}: Dice {first['dice_last']:.4f} out of fold{spread}.")
-    sentences += map(_gained, rows.ensembles[rows.ensembles["gain"].notna()].head(3).to_dict("records"))
+    ensembles = rows.ensembles[rows.ensembles["gain"].notna() | _uncompared(rows.ensembles)]
+    sentences += map(_gained, ensembles.head(3).to_dict("records"))
     return sentences or ["No image was scored out of fold: no network's own fold has been predicted."]
 
 
@@ -166,6 +180,8 @@ def _gained(row: dict[str, Any]) -> str:
     """Say in a sentence whether an ensemble scores more than its best member."""
     if pd.isna(row["dice"]):
         return f"Ensemble {row['name']} has no honest Dice: its decision was tuned on all images there are."
+    if pd.isna(row["gain"]):
+        return f"Ensemble {row['name']} scores {row['dice']:.4f}; its members say where, not whether, so none compares."
     if row["gain_low"] == row["gain_high"] == 0:
         return f"Ensemble {row['name']} scores {row['dice']:.4f}, on every image as much as its best member."
     told = "more than" if row["gain_low"] > 0 else "less than" if row["gain_high"] < 0 else "not told apart from"
@@ -173,6 +189,18 @@ def _gained(row: dict[str, Any]) -> str:
         f"Ensemble {row['name']} scores {row['dice']:.4f}, {told} its best member ({row['gain']:+z.4f}, "
         f"95 % interval {row['gain_low']:+z.4f} to {row['gain_high']:+z.4f})."
     )
+
+
+def _uncompared(ensembles: pd.DataFrame) -> pd.Series:
+    """Return which ensembles have a Dice and no member that it is compared with."""
+    told = ensembles.get("says_where_only", pd.Series(index=ensembles.index, dtype=object))
+    return told.notna() & ensembles["dice"].notna()
+
+
+def _below(rows: Arranged, left_out: Sequence[str]) -> list[str]:
+    """Say below the experiments which of them have no Dice, and which rows of the sheet are not among them."""
+    only = rows.experiments.get("says_where_only", pd.Series(dtype=object)).notna().any()
+    return [*([MEANINGS["says_where_only"]] if only else []), *without_masks(left_out)]
 
 
 def _marked(ensembles: pd.DataFrame) -> pd.Series:
@@ -354,7 +382,7 @@ def _facts(rows: Arranged, images: int, folds: Sequence[int]) -> list[str]:
         "(*) optimistic: `best` was chosen by, and what is tuned on itself tuned on, the images it is scored on. "
         "Compare by `last`, and by the Dice of ensembles without the mark.",
         "The Dice of a tuned ensemble is nested, tuned on the other folds, and there is none with a single fold.",
-        *meanings(rows),
+        *(meaning for meaning in meanings(rows) if meaning != MEANINGS["says_where_only"]),
         "A star marks the best of a column.",
     ]
     if rows.shared:

@@ -15,7 +15,9 @@ REFERENCE = Reference.read()
 MOST_CLASSES = 6  # whose thresholds a table has room for; of more it says from where to where they go
 
 
-def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequence[int]) -> str:
+def page(
+    table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequence[int], *, left_out: Sequence[str] = ()
+) -> str:
     """Write the leaderboard as Markdown: a table each of experiments, ensembles and baselines, best first.
 
     Parameters
@@ -24,6 +26,7 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
     classes : names, in the order in which thresholds and minimum sizes are given.
     images : how many out-of-fold images all rows have in common.
     folds : the folds they lie in.
+    left_out : which rows of the sheet have no masks to score, and why.
     """
     rows = arrange(table, images)
     shared = {"dice_common": rows.shared} if rows.shared else {}
@@ -34,7 +37,13 @@ def page(table: pd.DataFrame, classes: Sequence[str], images: int, folds: Sequen
         _shown(_shortened(rows.ensembles), DECISION_HEADS),
         _shown(rows.ensembles, ENSEMBLE_CONTEST_HEADS, at_least=1),
         _shown(rows.baselines, {"name": "name", "dice": "Dice"} | shared),
-        "\n".join(_notes(table[table["what"] == "experiment"], classes, images, rows.shared, folds) + meanings(rows)),
+        "\n".join(
+            [
+                *_notes(table[table["what"] == "experiment"], classes, images, rows.shared, folds),
+                *meanings(rows),
+                *map(escaped, without_masks(left_out)),
+            ]
+        ),
         "\n".join(f"- {escaped(row.name)}: {escaped(row.note)}" for row in _noted(rows.ensembles)),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -46,7 +55,7 @@ class Arranged:
 
     Parameters
     ----------
-    experiments : numbered from 1.
+    experiments : numbered from 1, those that have a Dice of their own.
     ensembles : best members are named by the number of their experiment.
     baselines : what needs no network.
     shared : head of the Dice that rows of different folds compare by; empty where each row's own Dice does.
@@ -70,7 +79,7 @@ def arrange(table: pd.DataFrame, images: int) -> Arranged:
     shared = f"on {images}" if images and _unequal(table) else ""
     order = ["dice_common", "dice_last"] if shared else ["dice_last"]
     experiments = parts["experiment"].sort_values(order, ascending=False, kind="stable")
-    experiments = _with_their_words(experiments).assign(number=range(1, len(experiments) + 1))
+    experiments = _with_their_words(experiments).assign(number=_ranks(experiments))
     if "seed" in experiments:  # a name, not a quantity
         experiments = experiments.assign(seed=[None if pd.isna(seed) else str(seed) for seed in experiments["seed"]])
     order = ["dice_common", "dice"] if shared else ["dice"]
@@ -78,11 +87,19 @@ def arrange(table: pd.DataFrame, images: int) -> Arranged:
     return Arranged(experiments, ensembles, parts["baseline"], shared)
 
 
+def _ranks(experiments: pd.DataFrame) -> Any:
+    """Return the rank of each experiment, the best first; those without a Dice of their own, behind them, have none."""
+    if "says_where_only" not in experiments or experiments["says_where_only"].isna().all():
+        return range(1, len(experiments) + 1)
+    ranked = experiments["says_where_only"].isna()
+    return ranked.cumsum().where(ranked).astype("Int64")
+
+
 # What the page shows of the table, in order; columns without any value are left out.
 EXPERIMENT_HEADS = {
     **{"number": "#"} | {name: name for name in [*KEYS, "seed", "full"]},
-    **{"dice_best": "best (*)", "dice_last": "last", "fold_spread": "sd of last"},
-    **{"replicate_spread": "sd of replicates", "replicates": "replicates"},
+    **{"dice_best": "best (*)", "dice_last": "last", "dice_average": "average", "fold_spread": "sd of last"},
+    **{"replicate_spread": "sd of replicates", "replicates": "replicates", "says_where_only": "says"},
 }
 NETWORK_HEADS = {
     **{"number": "#", "loss": "loss", "millions": "M parameters", "seconds": "s/epoch"},
@@ -105,6 +122,7 @@ ENSEMBLE_HEADS = {
         "best_member_dice": "its Dice",
         "interval": "gain over it",
         "expected_lb": "expected LB",
+        "says_where_only": "say",
     },
 }
 DECISION_HEADS = {
@@ -120,6 +138,11 @@ ENSEMBLE_CONTEST_HEADS = {
 # Of columns that only some tables have
 MEANINGS = {
     "replicates": "Replicates differ in their seed alone, on the same folds: the sd of their `last` is chance.",
+    "dice_average": "average: a third checkpoint, the mean of the weights of some epochs.",
+    "says_where_only": (
+        "What says where, not whether, trained on planes with truth alone (`loss_planes: positive`) and leaves none "
+        "empty, so its own Dice would mislead and it has no rank: make it a `where` member of an ensemble."
+    ),
     "full": "An experiment that was trained on all images, too, is scored by its folds.",
     "unscored": "Members trained on all images have no out-of-fold score: an ensemble's Dice is that of its others.",
 }
@@ -179,6 +202,13 @@ def meanings(rows: Arranged) -> list[str]:
     return [text for name, text in MEANINGS.items() if name in filled]
 
 
+def without_masks(left_out: Sequence[str]) -> list[str]:
+    """Say which rows of the sheet are not in the leaderboard, and where to look for those that say whether."""
+    if not left_out:
+        return []
+    return [f"Not in these tables: {'; '.join(left_out)}. What classification heads are worth is in classifiers.html."]
+
+
 def _shortened(ensembles: pd.DataFrame) -> pd.DataFrame:
     """Say of many classes from where to where their numbers go, and name the power beside sharpened thresholds."""
     short = ensembles.assign(sharpened=None)
@@ -198,7 +228,7 @@ def _range(cell: Any) -> Any:
 
 def _with_interval(ensembles: pd.DataFrame, experiments: pd.DataFrame) -> pd.DataFrame:
     """Write gains with their interval, members by the number of their experiment, and mark what holds `best`."""
-    numbers = dict(zip(experiments["name"], experiments["number"], strict=True))
+    numbers = dict(experiments.dropna(subset=["number"])[["name", "number"]].itertuples(index=False, name=None))
     low, high = ensembles["gain_low"].astype(float), ensembles["gain_high"].astype(float)
     gain = ensembles["gain"].astype(float)
     words = [f"{a:+.4f} ({b:+.4f}..{c:+.4f})" for a, b, c in zip(gain, low, high, strict=True)]

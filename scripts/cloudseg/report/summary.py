@@ -12,6 +12,10 @@ COLUMNS = 120
 LONGEST_DECISION = 40  # columns
 GAP = "  "
 MOST_ROWS = 15  # of a table; the page has all
+WITHOUT_DICE = (
+    "not ranked: {} of the experiments, which say where, not whether: `where` members of an ensemble, without a Dice "
+    "of their own"
+)
 STUDIES = ("loading.md", "quantising.md", "ablation.md")
 
 Row = Mapping[str, str]
@@ -27,11 +31,13 @@ def leaderboard_summary(table: str | Path) -> str:
     with Path(table).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     parts = {
-        "experiment": [_experiment(row) for row in _ranked(rows, "experiment", "dice_last")],
+        "experiment": [_experiment(row) for row in _ranked(rows, "experiment", "dice_last") if not _says_where(row)],
         "ensemble": [_ensemble(row) for row in _ranked(rows, "ensemble", "dice")],
     }
     lines = [line for cells in parts.values() if cells for line in [*_table(cells), ""]]
     marked = any("*" in line for line in lines)
+    if unranked := sum(map(_says_where, rows)):
+        lines += textwrap.wrap(WITHOUT_DICE.format(unranked), COLUMNS)
     return "\n".join([*lines, *(["* optimistic: chosen by the images that it is scored on"] if marked else [])])
 
 
@@ -70,11 +76,18 @@ def _ranked(rows: Sequence[Row], what: str, dice: str) -> list[Row]:
     return sorted(own, key=lambda row: [_or_least(row[name]) for name in order], reverse=True)
 
 
+def _says_where(row: Row) -> bool:
+    """Return whether a row is of an experiment whose own masks are no measure of it."""
+    return row["what"] == "experiment" and bool(row.get("says_where_only"))
+
+
 def _experiment(row: Row) -> dict[str, str]:
     name = " ".join(row[key] for key in ("decoder", "encoder", "size", "recipe"))
     name += f" seed {row['seed']}" if row.get("seed") else ""
     marked = _number(row["dice_best"]) + (" *" if row["dice_best"] else "")
     cells = {"experiment": name, "folds": row["folds"], "Dice": _number(row["dice_last"]), "best": marked}
+    if "dice_average" in row:
+        cells["average"] = _number(row["dice_average"])
     if "replicate_spread" in row:
         cells["sd of replicates"] = _number(row["replicate_spread"])
     return cells

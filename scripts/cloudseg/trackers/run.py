@@ -15,7 +15,10 @@ from cloudseg.training.history import CLASS_PREFIX, FILE, Epoch, read_history
 from cloudseg.training.record import RunRecord
 
 # Columns of the history under names that trackers show in groups
-NAMES = {"learning_rate": "learning_rate", "train_loss": "loss/train", "valid_loss": "loss/valid"}
+NAMES = {
+    **{"learning_rate": "learning_rate", "train_loss": "loss/train", "valid_loss": "loss/valid"},
+    "valid_dice_nonempty": "dice_nonempty/mean",
+}
 Plain = str | float | bool
 
 

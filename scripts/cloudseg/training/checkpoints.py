@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cloudseg.config.checkpoint_header import NetworkHeader
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.errors import MachineError
 from cloudseg.models.checkpoint_file import write_state
-from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.storage import files
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
@@ -102,15 +102,8 @@ class Checkpoints:
 
     def _metadata(self, epoch: int) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
-        metadata = {
-            "encoder": self._job.encoder,
-            "decoder": self._job.decoder,
-            "classes": self._classes,
-            "epoch": epoch,
-        }
-        channels = CHANNELS[self._job.recipe.channels]
-        # Absent means RGB: older checkpoints lack the key
-        return metadata if channels == 3 else metadata | {"channels": channels}
+        job = self._job
+        return NetworkHeader.of_recipe(job.encoder, job.decoder, self._classes, job.recipe).metadata | {"epoch": epoch}
 
     def _why_not_resumed(self, state: dict[str, Any], progress: Progress) -> str | None:
         """Return why the training begins anew though there is a state of it."""

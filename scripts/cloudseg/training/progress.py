@@ -143,7 +143,9 @@ class Progress:
             last, best = self.history[-1], self.history[self.best_epoch - 1]
             facts |= {"dice": last["valid_dice"], "best_dice": best["valid_dice"], "best_epoch": self.best_epoch}
             facts |= {"loss": last["train_loss"], "valid_loss": last["valid_loss"]}
-        job_progress.report(self.epoch + part, self._recipe.epochs, "epochs", **facts)
+        # A network without masks has no Dice, and one on all images nothing to validate on
+        known = {name: value for name, value in facts.items() if math.isfinite(value)}
+        job_progress.report(self.epoch + part, self._recipe.epochs, "epochs", **known)
 
     def when_stopped(self) -> str:
         """Return what becomes of a training that is stopped now."""

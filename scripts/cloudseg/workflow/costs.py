@@ -103,6 +103,7 @@ COSTS = {
     "submission_page": Cost(420, mb_per_mask=0.004, seconds_per_mask=0.001),
     "sanity": Cost(420, mb_per_mask=0.004, seconds_per_mask=0.001),
     "leaderboard": Cost(400, mb_per_mask=0.001, seconds_per_mask=0.001),
+    "classifiers": Cost(450, mb_per_image=0.01, seconds_per_mask=0.001),
     "explorer": Cost(450, mb_per_image=0.01, mb_for_images=300, seconds=10),
     "tracker": Cost(500),
     "curves": Cost(500),

@@ -215,6 +215,21 @@ class Ensemble:
         return sorted(self.named_members)
 
     @property
+    def compared_names(self) -> list[str]:
+        """The names of the members that it is compared with: what says where only has no Dice of its own."""
+        return sorted(name for name, member in self.named_members.items() if not self.sheet.says_where_only(member.key))
+
+    @property
+    def compared_blends(self) -> list[str]:
+        """The out-of-fold probabilities of these, in their order."""
+        return [paths.ensemble_file(name, "valid.zarr") for name in self.compared_names]
+
+    @property
+    def compared_voters(self) -> list[str]:
+        """Where members vote, the decision of each of these in their order; else none."""
+        return [paths.ensemble_file(name, "decision.yaml") for name in self.compared_names] if self.vote else []
+
+    @property
     def blended_members(self) -> list[dict[str, Any]]:
         """Name, experiment and weight among the out-of-fold stores of each member, in the order of the blend."""
         return [

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,23 @@ from cloudseg.config.sheet import KEY, experiment_name, read_public_scores
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.ensemble import Ensemble
-from cloudseg.workflow.sheet import RunKey, Sheet
+from cloudseg.workflow.sheet import RunKey, Sheet, key_of
 
-LOSSES = {"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "tversky": "Tversky", "dice": "Dice"}
+LOSSES = {
+    **{"bce": "BCE", "focal": "Focal", "lovasz": "Lovasz", "symmetric_lovasz": "SymmetricLovasz"},
+    **{"tversky": "Tversky", "dice": "Dice"},
+}
+WHERE_ONLY = "where, not whether"
+MEMBERS_WHERE_ONLY = "its members where, not whether"
+MOST_NAMED = 10  # of the rows that the leaderboard leaves out
 
 
 def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
-    """Return the sheet's rows, with their names, losses in words, scored checkpoints and runs (by number)."""
+    """Return the sheet's rows whose networks make masks, as the leaderboard takes them.
+
+    Each has its name, its loss in words, the names of its scored checkpoints and its runs (by number); and
+    `says_where_only` where its networks have not learned to leave a plane empty.
+    """
     number = {folder: index for index, folder in enumerate(sheet.folders)}
     order = [*KEY, *(["seed"] if "seed" in sheet.experiments else []), "folds"]
     rows = []
@@ -27,10 +37,13 @@ def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[s
         if "seed" in cells:
             cells["seed"] = None if math.isnan(cells["seed"]) else int(cells["seed"])
         key, folds, seed = [cells[name] for name in KEY], cells["folds"], cells.get("seed")
+        if not sheet.gives_masks(RunKey(*key, 0, seed)):
+            continue
         experiment = experiment_words(*key, seed)
         names = {"name": experiment_name(experiment, folds), "loss": loss_in_words(recipes[cells["recipe"]].loss.terms)}
         checkpoints = recipes[cells["recipe"]].checkpoints
         names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in checkpoints}
+        names |= {"says_where_only": WHERE_ONLY} if sheet.says_where_only(RunKey(*key, 0, seed)) else {}
         runs = [number[RunKey(*key, fold, seed).folder] for fold in range(folds)]
         rows.append(cells | names | {"runs": runs})
     return rows
@@ -41,13 +54,40 @@ def leaderboard_ensembles(
 ) -> dict[str, dict[str, Any]]:
     """Return what the leaderboard tells of each ensemble: its note, its reference, and whether it holds `best`.
 
-    And, of those that have any, how many of the members on test images have no out-of-fold score.
+    And, of those that have any, how many of the members on test images have no out-of-fold score; and why it is
+    compared with no member, where all of them say where only.
     """
     return {
         name: {"note": entry.note, "reference": entry.reference, "holds_best": "best" in entry.checkpoints}
         | ({"unscored": unscored} if (unscored := ensembles[name].unscored) else {})
+        | ({} if ensembles[name].compared_names else {"says_where_only": MEMBERS_WHERE_ONLY})
         for name, entry in sorted(entries.items())
     }
+
+
+def leaderboard_left_out(sheet: Sheet) -> dict[str, list[str]]:
+    """Return as a param what says which rows of the sheet the leaderboard of masks leaves out, and why; none for none.
+
+    A leaderboard that leaves none out must have no other params than it had.
+    """
+    keys = [key_of(row, 0) for row in sheet.rows]
+    kinds = {
+        "say whether a class is there, not where": [
+            key for key in keys if sheet.gives_values(key) and not sheet.gives_masks(key)
+        ],
+        "learned brightness in place of the labels": [
+            key for key in keys if sheet.recipe_of(key).brightness is not None
+        ],
+    }
+    lines = [f"{_named(each)}: they {why}" for why, each in kinds.items() if each]
+    return {"left_out": lines} if lines else {}
+
+
+def _named(keys: Sequence[RunKey]) -> str:
+    """Name the experiments of some runs, each once, and of many some."""
+    names = list(dict.fromkeys(" ".join(key.experiment) for key in keys))
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return ", ".join([*names[:MOST_NAMED], *more])
 
 
 def leaderboard_work(dataset: DatasetPlan, ensembles: Collection[str]) -> Work:

@@ -25,6 +25,7 @@ from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
+from cloudseg.workflow.heads import Heads
 from cloudseg.workflow.leaderboard import public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
 from cloudseg.workflow.pseudo import PseudoLabels, refuse_dishonest_labels
@@ -144,6 +145,11 @@ class Plan:
         """What rule `reproduce` asks for."""
         return Reproduction(self._as_read, [Run(self.dataset, key) for key in self.sheet.keys], self.gpus)
 
+    @functools.cached_property
+    def heads(self) -> Heads:
+        """What rule `classifiers` measures."""
+        return Heads.of(self.dataset, self.sheet)
+
     @property
     def study_run(self) -> Run:
         """The run that the rules `loading` and `quantising` measure."""
@@ -238,6 +244,7 @@ class Plan:
             "labels": once,
             "submission_page": once,
             "leaderboard": once,
+            **({"classifiers": once} if self.heads.members else {}),
             "curves": once,
             "job_times": once,
             "explorer": once,
@@ -353,8 +360,11 @@ class Plan:
 
     @property
     def explored(self) -> list[str]:
-        """The ensembles whose masks the explorer may show: the submission's, the config's others, and its members."""
-        members = self.ensembles[self.config.submission].member_names
+        """The ensembles whose masks the explorer may show: the submission's, the config's others, and its members.
+
+        A member that says where only is none of them: no threshold makes its masks worth looking at alone.
+        """
+        members = self.ensembles[self.config.submission].compared_names
         last = [name for name in members if name.endswith("-last")]
         return list(dict.fromkeys([self.config.submission, *self.submitted, *(last or members)]))
 

@@ -111,6 +111,10 @@ class Sheet:
         """Whether a run has a classification head, which says whether a class is there."""
         return gives_values(key, self.recipe_of(key))
 
+    def says_where_only(self, key: RunKey) -> bool:
+        """Whether a run says where a class is, and has not learned to say that it is not there."""
+        return self.gives_masks(key) and self.recipe_of(key).says_where_only
+
     @functools.cached_property
     def folders(self) -> list[str]:
         """The folders of all runs."""

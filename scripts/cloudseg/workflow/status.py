@@ -164,9 +164,17 @@ def _record(folder: Path) -> RunRecord | None:
 
 
 def _prediction(folder: Path, prediction: Prediction, *, outdated: bool, now: float) -> Job:
-    """Return what has become of a prediction: its stores get their names when they are whole."""
-    there = all((folder / store).is_dir() for store in prediction.stores)
-    return read_job(folder / f"predict-{prediction.split}.log", done=there and not outdated, now=now)
+    """Return what has become of a prediction: its stores get their names when they are whole.
+
+    The average of epochs is predicted by a job of its own; of the two the one that tells more.
+    """
+    of_average = {store: store.startswith("average-") for store in prediction.stores}
+    jobs = []
+    for average in sorted(set(of_average.values())):
+        there = all((folder / store).is_dir() for store, is_its in of_average.items() if is_its == average)
+        log = folder / f"predict-{'average-' if average else ''}{prediction.split}.log"
+        jobs.append(read_job(log, done=there and not outdated, now=now))
+    return min(jobs, key=lambda job: (job.state == State.DONE, job.state == State.NOT_BEGUN))
 
 
 def _speed(plan: Plan, key: RunKey, training: Job, epochs: list[Epoch]) -> float | None:

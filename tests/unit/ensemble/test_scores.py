@@ -260,6 +260,11 @@ def test_a_choice_on_a_single_fold_is_not_compared(inputs):
     assert compare(scores_of(inputs, folds=[0]), {"one": blend}, truth, seed=1, **options) == {}
 
 
+def test_without_members_there_is_no_best_one(inputs):
+    options = {"folds": [0, 1, 2], "classes": CLASSES, "rule": WISHES["tune"]}
+    assert compare(scores_of(inputs, folds=[0, 1, 2]), {}, inputs / "truth.zarr", seed=1, **options) == {}
+
+
 def test_an_image_without_truth_is_refused(inputs):
     write(inputs / "other.zarr", np.zeros((1, 3, *SIZE), np.uint8), ["x.jpg"])
     with pytest.raises(ValueError, match=r"other\.zarr: has no truth for 0\.jpg \(12 of 12 images"):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -166,3 +167,87 @@ def test_the_browser_draws_the_same_rows_for_each_choice(tmp_path):
         assert legend == ODD
     words = ElementTree.parse(tmp_path / "curves/b/unet/x4/quick.svg").getroot().itertext()  # noqa: S314
     assert set(ODD) <= set(words)
+
+
+def write_unlike(folder):
+    """Write runs with stages and an average, of a classifier, of brightness and of all images.
+
+    Returns what `write_curves` reads; the leaderboard holds the first alone.
+    """
+    names = ["Fish", "Flower"]
+    none = dict.fromkeys(("valid_dice", *map("dice_{}".format, names)))
+    staged = history(9, names).assign(valid_dice_nonempty=np.linspace(0.3, 0.5, 9))
+    runs = {
+        ("e", "fpn"): {0: (staged, 7, []), 1: (history(9, names, 1).assign(valid_dice_nonempty=0.4), 9, [])},
+        ("e", "classifier"): {
+            0: (history(5, names).assign(**none), 4, []),
+            1: (history(5, names).assign(**none), 5, []),
+        },
+        ("e", "unet"): {
+            0: (history(4, ["brightness"]), 2, []),
+            "all": (history(4, names).assign(valid_loss=None, **none), 4, []),
+        },
+    }
+    leaderboard, histories, records = write_runs(folder, runs)
+    for record in records[:2]:
+        told = json.loads(record.read_text())
+        stages = [{"epochs": epochs} for epochs in (4, 3, 2)]
+        average = {"epochs": [8, 9], "valid": {"valid_loss": 0.2, "valid_dice": 0.6543}}
+        record.write_text(json.dumps(told | {"recipe": {"stages": stages}, "average": average}) + "\n")
+    rows = pd.read_csv(leaderboard, sep="\t", dtype=str)
+    rows[rows["decoder"] == "fpn"].to_csv(leaderboard, sep="\t", index=False)
+    return leaderboard, histories, records
+
+
+def test_what_has_no_dice_comes_behind_the_leaderboard_with_classes_of_its_own(tmp_path):
+    write_curves(*write_unlike(tmp_path), tmp_path / "curves.html", tmp_path / "charts")
+    text = (tmp_path / "curves.html").read_text()
+    order = re.findall(r"<option value=\"\d\">\d\. (.*?)</option>", text)
+    assert order == ["e x4 fpn quick", "e x4 classifier quick", "e x4 unet quick"]
+    assert json.loads(re.search(r'id="classes-data"[^>]*>(.*?)</script>', text, re.DOTALL)[1]) == [
+        *("Fish", "Flower", "brightness")
+    ]
+    staged, classifier, unet = json.loads(re.search(r'id="curves-data"[^>]*>(.*?)</script>', text, re.DOTALL)[1])
+    assert [run["stages"] for run in staged] == [[5, 8], [5, 8]]
+    assert [run["dice"] for run in classifier] == [[None] * 5] * 2
+    assert [run["names"] for run in unet] == [["brightness"], ["Fish", "Flower"]]
+    assert len(list((tmp_path / "charts").rglob("*.svg"))) == 3
+
+
+def test_stages_an_average_and_the_planes_with_truth_are_told(tmp_path):
+    _, histories, records = write_unlike(tmp_path)
+    made = [curves.read_curves(*pair) for pair in zip(histories, records, strict=True)]
+    assert rows_of(made[:2])["stages"] == [{"epoch": 4.5, "first": 5}, {"epoch": 7.5, "first": 8}]
+    assert "stages" not in rows_of(made[2:])
+    cells = {column.head: column.cells for column in run_table({"one": made[:1], "other": made[2:3]}).columns}
+    assert cells["of planes with truth"] == [pytest.approx(0.45), None]
+    assert cells["average's Dice"] == [0.6543, None]
+    assert cells["last validation Dice"][1] is None
+
+
+def test_a_training_that_ended_before_a_stage_has_no_line_for_it(tmp_path):
+    _, histories, records = write_unlike(tmp_path)
+    told = json.loads(records[0].read_text())
+    records[0].write_text(json.dumps(told | {"epochs": told["epochs"] | {"run": 7}}) + "\n")
+    assert curves.read_curves(histories[0], records[0]).stages == [5]
+
+
+@pytest.mark.skipif(not CHROMIUM, reason=MISSING)
+def test_a_browser_shows_what_has_no_dice_without_a_complaint(tmp_path):
+    write_curves(*write_unlike(tmp_path), tmp_path / "curves.html", tmp_path / "charts")
+    with browser() as driver:
+        show(driver, tmp_path / "curves.html")
+        for experiment in ("1", "2", "0"):
+            driver.execute_script(
+                "const select = document.getElementById('experiment'); select.value = arguments[0];"
+                "select.dispatchEvent(new Event('change'))",
+                experiment,
+            )
+            time.sleep(0.5)
+            assert errors(driver) == []
+            assert (
+                driver.execute_script(
+                    "return [...document.querySelectorAll('.chart')].some(place => place.innerHTML.includes('NaN'))"
+                )
+                is False
+            )

@@ -11,13 +11,13 @@ HOME = Path(__file__).parents[3]
 
 @pytest.fixture
 def hints(monkeypatch, tmp_path):
-    def hints(*configfiles, home=tmp_path, typed=None, smoke=False, own_images=False):
+    def hints(*configfiles, home=tmp_path, typed=None, smoke=False, own_images=False, heads=False):
         monkeypatch.chdir(tmp_path)
         paths = [str(tmp_path / name) for name in configfiles]
-        text = next_commands(
-            "page.md", home=home, configfiles=paths, typed=typed or {}, smoke=smoke, own_images=own_images
-        )
-        return {line[2:22].strip(): line[23:] for line in text.splitlines()[1:]}
+        settings = {"typed": typed or {}, "smoke": smoke, "own_images": own_images, "heads": heads}
+        text = next_commands("page.md", home=home, configfiles=paths, **settings)
+        lines = text.splitlines()
+        return {line[2:22].strip(): line[23:] for line in lines[1:]} | {"look": lines[0]}
 
     return hints
 
@@ -27,7 +27,12 @@ def test_they_are_for_the_config_that_ran(hints):
     assert found["four GPUs"] == "snakemake --cores 8 --resources gpu=4 --configfile config/mine.yaml"
     assert "your own images" not in found
     assert "the contest's data" not in found
-    assert all(line.endswith("--configfile config/mine.yaml") for line in found.values())
+    assert all(line.endswith("--configfile config/mine.yaml") for name, line in found.items() if name != "look")
+
+
+def test_the_page_of_heads_is_named_where_there_is_one(hints):
+    assert "classifiers.html" not in hints()["look"]
+    assert hints(heads=True)["look"].endswith("masks/, decision/, classifiers.html and explorer.html beside it. Next:")
 
 
 def test_of_the_demo_they_lead_to_data(hints):

@@ -243,3 +243,41 @@ def test_the_page_has_the_spread_of_replicates_beside_that_of_folds_and_says_who
     assert "Replicates differ in their seed alone" in text
     assert "have no out-of-fold score" in text
     assert "Replicates" not in page(made(), ["Fish", "Flower"], 6, [0, 1])
+
+
+def with_where_only():
+    """Two networks on planes with truth alone beside another, whose best member has a Dice."""
+    tables = {name: scores(dice) for name, dice in zip("abcdef", (0.61, 0.62, 0.3, 0.31, 0.63, 0.7), strict=True)}
+    rows = [
+        ROW | {"name": "w-1", "recipe": "where", "best": "c", "last": "d", "says_where_only": "where, not whether"},
+        ROW | {"best": "a", "last": "b", "average": "e"},
+    ]
+    gains = {"all": {"best_member": "w-1-last", "gain": 0.1, "gain_low": 0.0, "gain_high": 0.2}}
+    decisions = dict.fromkeys(tables, FIXED)
+    return leaderboard(
+        rows, {"all": {}}, tables | {"all": scores(0.7)}, decisions | {"all": FIXED}, {}, [0], gains=gains
+    )
+
+
+def test_networks_that_say_where_only_have_neither_a_dice_nor_a_rank():
+    table = with_where_only().set_index("name")
+    dice = ["dice_best", "dice_last", "dice_average", "dice_common", "fold_spread"]
+    assert table.loc["w-1", dice].isna().all()
+    assert table.loc["r", dice[:4]].tolist() == [0.61, 0.62, 0.63, 0.62]
+    assert "average" not in table  # the name of a store
+    text = page(with_where_only(), ["Fish"], 6, [0, 1], left_out=["e classifier x4 r: they say whether"])
+    ours, theirs = (line for line in text.splitlines() if "| resnet34" in line and "| fpn" in line)
+    assert ours.split("|")[1].strip() == "1"
+    assert theirs.split("|")[1].strip() == ""
+    assert "where, not whether" in theirs
+    assert "0.3" not in theirs
+    assert "w-1-last" in text  # the best member by its name, having no number
+    assert "loss_planes: positive" in text
+    assert "Not in these tables: e classifier x4 r: they say whether. " in text
+
+
+def test_a_table_has_an_average_only_where_a_row_has():
+    assert not {"dice_average", "says_where_only"} & set(made().columns)
+    with_average = made(row={"average": "plain"})
+    assert list(with_average.columns).index("dice_average") == list(with_average.columns).index("dice_last") + 1
+    assert with_average.loc[0, "dice_average"] == 0.63

@@ -148,3 +148,24 @@ def test_the_glossary_of_the_page_and_of_the_documentation_are_one(repo):
 
     assert DOCUMENT.read_text(encoding="utf-8").endswith(glossary_table())
     assert set(WORDS) <= TERMS.keys()
+
+
+def test_networks_that_say_where_only_lead_nothing_and_are_explained_below_their_table(tmp_path):
+    none = dict.fromkeys(("dice_best", "dice_last", "dice_common", "fold_spread"), math.nan)
+    rows = [experiment(1, says_where_only="where, not whether", **none), experiment(2, dice_last=0.4)]
+    alone = ensemble("all", gain=math.nan, best_member=None, says_where_only="its members where, not whether")
+    text = written([*rows, alone], tmp_path)
+    assert "encoder2 96x144 fpn quick scores: Dice 0.4000" in text
+    assert "Ensemble all scores 0.6500; its members say where, not whether, so none compares." in text
+    below = text.split("<h2>Experiments</h2>")[1].split("<h2>Ensembles</h2>")[0]
+    assert "its own Dice would mislead" in below
+    names = ElementTree.parse(tmp_path / "charts/dice.svg").getroot().itertext()  # noqa: S314
+    assert "1 fpn" in set(names)
+
+
+def test_rows_without_masks_are_named_below_the_experiments(tmp_path):
+    args = table([experiment(1)]), ["Fish"], 51, [0, 1], tmp_path / "page.html", tmp_path / "charts"
+    write_leaderboard(*args, left_out=[f"{HOSTILE} classifier: they say whether"])
+    below = (tmp_path / "page.html").read_text().split("<h2>Experiments</h2>")[1].split("<h2>Ensembles</h2>")[0]
+    assert "classifier: they say whether. What classification heads are worth is in classifiers.html." in below
+    assert HOSTILE not in below

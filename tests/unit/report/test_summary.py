@@ -82,3 +82,24 @@ def test_a_shortened_text_fits_and_moves_no_cursor(text, columns):
     assert short.isprintable()
     if columns == 100 and text.isprintable():
         assert short == text
+
+
+def test_what_says_where_only_is_not_ranked(tmp_path):
+    lines = write(
+        tmp_path / "a.tsv",
+        row("experiment", "a", recipe="where", says_where_only="where, not whether"),
+        row("experiment", "b", recipe="mean", dice_last=0.5, dice_average=0.625),
+        row(
+            "ensemble",
+            "all",
+            dice=0.7,
+            says_where_only="its members where, not whether",
+            how="fixed",
+            threshold="0.5",
+            min_size="1",
+        ),
+    )
+    assert [line.split()[0] for line in lines if "tu-a" in line] == ["1"]
+    assert "0.6250" in lines[1]
+    assert lines[-1].startswith("not ranked: 1 of the experiments, which say where, not whether")
+    assert max(map(columns_of, lines)) <= 120

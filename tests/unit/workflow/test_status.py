@@ -180,3 +180,23 @@ def test_a_training_on_all_images_and_a_replicate_are_told_apart_and_the_first_h
     assert lines["tu-test_resnet fpn 64x96 quick fold 0-seed7"][:2] == ["done", "3/3"]
     # For as many epochs as the best of its one fold
     assert lines["tu-test_resnet fpn 64x96 quick fold all"] == ["running", "2/3", *["50", "12", "min", "left", "-"]]
+
+
+def test_a_prediction_is_done_when_that_of_the_average_is_and_fails_with_it(page, tmp_path):
+    def change(config):
+        config["recipes"]["quick"]["average"] = {"epochs": 2}
+
+    made = plan(change)
+    for key in made.sheet.keys:
+        finish(made, tmp_path, key)
+    assert "predictions: 0 of 8 done" in page(made)
+    for key in made.sheet.keys:
+        for split in ("valid", "test"):
+            (folder(tmp_path, key) / f"average-{split}.zarr").mkdir()
+    assert "predictions: 8 of 8 done" in page(made)
+    one = folder(tmp_path, made.sheet.keys[0])
+    shutil.rmtree(one / "average-test.zarr")
+    progress(one / "predict-average-test.progress.json", error="Error: no room for the average", unit="images")
+    text = page(made)
+    assert "predictions: 7 of 8 done" in text
+    assert "no room for the average" in text

@@ -11,10 +11,12 @@
         const at = { fold: `fold ${run.fold}`, epoch, best: epoch === run.best };
         made.epochs.push({ ...at, rate: run.rate[number], dice: run.dice[number] });
         for (const set of ["train", "valid"]) made.losses.push({ ...at, set, loss: run[set][number] });
-        run.classes.forEach((dice, place) => made.classes.push({ ...at, class: classes[place], dice: dice[number] }));
+        const names = run.names ?? classes;
+        run.classes.forEach((dice, place) => made.classes.push({ ...at, class: names[place], dice: dice[number] }));
       });
     }
-    return made;
+    const begins = [...new Set(runs.flatMap((run) => run.stages ?? []))].sort((one, other) => one - other);
+    return { ...made, stages: begins.map((first) => ({ epoch: first - 0.5, first })) };
   };
 
   document.addEventListener("charts", ({ detail: views }) => {
@@ -22,7 +24,11 @@
     const show = () => {
       const runs = experiments[experiment.value];
       const made = rows(fold.value === "all" ? runs : runs.filter((run) => String(run.fold) === fold.value));
-      for (const [name, rowsName] of Object.entries(data)) views[name].data(rowsName, made[rowsName]).runAsync();
+      const staged = experiments.some((each) => each.some((run) => run.stages));
+      for (const [name, rowsName] of Object.entries(data)) {
+        const view = views[name].data(rowsName, made[rowsName]);
+        (staged ? view.data("stages", made.stages) : view).runAsync();
+      }
     };
     const choose = () => {
       const folds = experiments[experiment.value].map((run) => String(run.fold));
