@@ -136,7 +136,7 @@ def _write_average(
     """Write the mean of the networks of some epochs, which takes the place of the last one; say what it is worth."""
     mean = progress.average.mean()
     load_average(mean, trainer, data, group, seed=job.seed, epoch=progress.epoch)
-    checkpoints.write_average(trainer, progress, mean.epochs)
+    checkpoints.write_average(trainer, mean.epochs)
     valid = validate(trainer, data, group, job.recipe.best_by)
     columns = {"valid_loss": round(valid.loss, 6), **progress.dice_columns(valid)}
     found = {name: value for name, value in columns.items() if math.isfinite(value)}
