@@ -148,6 +148,12 @@ class DatasetPlan:
         return said
 
     @property
+    def tables(self) -> dict[str, str]:
+        """Digests of the user's tables that decide which images train: `exclude`, and `table` and `file` of folds."""
+        said = {name: digest for name, digest in self.split_params.items() if name != "groups"}
+        return ({"exclude": files.digest(self.excluded)} if self.excluded else {}) | said
+
+    @property
     def split_tables(self) -> dict[str, str]:
         """The user's tables that it is made from, as inputs."""
         folds = self.config.folds
