@@ -114,6 +114,7 @@ BUDGET = {
     "kills and damage": 5,
     "submissions and status": 2,
     "decisions": 2,
+    "splits": 3,
 }
 PARTS = {
     "Slurm": ["test_slurm.py", "test_generic.py"],
@@ -121,6 +122,7 @@ PARTS = {
     "kills and damage": ["test_damage.py", "test_kills.py", "test_two_ranks.py"],
     "submissions and status": ["test_provenance.py", "test_sanity_rule.py", "test_status_call.py"],
     "decisions": ["test_decisions.py", "test_decide_blend.py"],
+    "splits": ["test_split_rule.py"],
     "smoke and bad input": [
         *("test_own_data.py", "test_smoke.py", "test_bad_input.py", "test_contest_folder.py", "test_module.py"),
         *("test_real_data.py", "test_report_page.py"),

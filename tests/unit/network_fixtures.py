@@ -29,12 +29,13 @@ def small_training(inputs, out, *, job=None, **recipe):
     """Return a training of the files that :func:`write_training_inputs` wrote; `job` has other arguments of it."""
     out.mkdir(exist_ok=True)
     usual = {"encoder": "tu-test_resnet", "decoder": "linknet", "fold": 0, "seed": 3}
+    outputs = TRAINED | ({"average": "average.safetensors"} if recipe.get("average") else {})
     return TrainingJob(
         pixels=inputs / "pixels.zarr",
         folds=inputs / "folds.tsv",
         weights=inputs / "weights.safetensors",
         recipe=small_recipe(**recipe),
-        outputs={name: out / file for name, file in TRAINED.items()},
+        outputs={name: out / file for name, file in outputs.items()},
         **usual | (job or {}),
     )
 
@@ -113,8 +114,9 @@ def write_training_inputs(folder, *, train=10):
 
 def result(out):
     """Return what must be the same when a training was stopped: its weights, and its history without times."""
-    history = pd.read_csv(out / "history.tsv", sep="\t").drop(columns="seconds").to_dict("records")
-    return files.sha256(out / "best.safetensors"), files.sha256(out / "last.safetensors"), history
+    history = pd.read_csv(out / "history.tsv", sep="\t", dtype=str, keep_default_na=False)
+    history = history.drop(columns="seconds").to_dict("records")
+    return [files.sha256(path) for path in sorted(out.glob("*.safetensors"))], history
 
 
 def write_folds(path, count=10, folds=2):

@@ -138,7 +138,7 @@ class Query(Model):
     """Runs of an ensemble, and what each of their experiments weighs; in a config also the query alone."""
 
     query: QueryText
-    """Comparisons of the sheet's columns and `fold`."""
+    """Comparisons of the sheet's columns and `fold`; the run on all images has the fold 'all', behind every number."""
     weight: Positive = 1
     """Weight of each experiment selected; its folds and checkpoints share it."""
 
@@ -255,7 +255,7 @@ class Config(JobConfig):
     folds: Folds = Folds()
     recipes: Annotated[FrozenDict[RecipeName, Recipe], Field(min_length=1)]
     """Training recipes by name; the sheet's `recipe` picks one. Whatever tells two runs apart, besides encoder,
-    decoder, size and fold, is in here.
+    decoder, size, fold and seed, is in here.
     """
     experiments: Annotated[str, Field(min_length=1)]
     """The experiment sheet (TSV), looked for in the working directory, then beside the Snakefile."""

@@ -150,6 +150,8 @@ def _optimiser_problems(recipe: Recipe) -> Iterator[str]:
 def _average_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.average and (many := recipe.average.epochs) > recipe.epochs:
         yield f"average.epochs: expected at most the {recipe.epochs} epochs of the training, got {many}"
+    if recipe.average and recipe.average.of == "last" and recipe.patience:
+        yield "average.of: nobody knows which epochs are the last where `patience` stops a training; take `of: best`"
 
 
 def _pseudo_problems(recipe: Recipe, config: Config) -> Iterator[str]:

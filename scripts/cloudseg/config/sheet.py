@@ -16,6 +16,7 @@ from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.messages import problems, refuse
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.names import nearest
+from cloudseg.config.network_checks import network_problems
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import size_problem
@@ -171,6 +172,8 @@ def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
         yield f"no decoder {row.decoder!r}{nearest(row.decoder, DECODERS)}; known: {', '.join(DECODERS)}"
     else:
         yield from _decoder_problems(row, config)
+        if row.recipe in config.recipes:
+            yield from network_problems(row, config.recipes[row.recipe], config)
     if row.folds > config.folds.count:
         yield f"folds: expected at most {config.folds.count} (folds.count), got {row.folds}"
     if row.seed == config.seed:

@@ -32,7 +32,9 @@ TERMS = {
         "One part of the training images. The network of fold k is trained on all other folds and validated on fold k."
     ),
     "out of fold": "Predicted by networks that were not trained on the image. All our scores are out of fold.",
-    "run": "One training: encoder, decoder, size, recipe and fold.",
+    "run": "One training: encoder, decoder, size, recipe and fold, and the seed of a replicate.",
+    "replicate": "An experiment that differs from another in its seed alone, on the same folds.",
+    "fold all": "A training on all images: it validates on none, and joins its folds where test images are blended.",
     "experiment": "A row of the sheet: the runs of its folds.",
     "recipe": "Everything about a training except encoder, decoder, size and fold, under a name in the config.",
     "`best`, `last`": (
@@ -100,7 +102,7 @@ def terms(words: Sequence[str]) -> dict[str, str]:
     Examples
     --------
     >>> terms(["run"])
-    {'run': 'One training: encoder, decoder, size, recipe and fold.'}
+    {'run': 'One training: encoder, decoder, size, recipe and fold, and the seed of a replicate.'}
     """
     return {word: TERMS[word] for word in words}
 

@@ -298,8 +298,9 @@ def trial(
             torch.manual_seed(0)
             model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe.channels])
             grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
-            uncompiled = recipe.model_copy(update={"compile": False})
-            trainer = Trainer(model, uncompiled, classes, ProcessGroup(0, 1, device), grid, size)
+            # Weights of classes take no memory, and here they have no names
+            timed = recipe.model_copy(update={"compile": False, "class_weights": None})
+            trainer = Trainer(model, timed, [""] * classes, ProcessGroup(0, 1, device), grid, size)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
             mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
             step = functools.partial(

@@ -142,9 +142,9 @@ def loading_table(
     device = torch.device(device)
     devices.set_determinism(threads, device)
     ways = _ways(images, Path(root), Path(pixels), count, batch)
-    classes = len(stores.read(pixels).attrs["classes"])
+    classes = stores.read(pixels).attrs["classes"]
     torch.manual_seed(seed)
-    model = build_model(encoder, decoder, classes)
+    model = build_model(encoder, decoder, len(classes))
     trainer = Trainer(model, Recipe(normalise=normalisation), classes, ProcessGroup(0, 1, device))
     train_step = partial(trainer.train_step, learning_rate=LEARNING_RATE)
     jobs = {}

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from cloudseg.config.recipe import FOR_ALL_EPOCHS
+from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.errors import MachineError
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.preprocessing import CHANNELS
@@ -44,7 +44,7 @@ class Checkpoints:
             for left in (*self._job.outputs.values(), path):
                 files.remove_leftovers(left)
         state = self._state_file.read(self._group.print_main)
-        if state is not None and (why := self._why_not_resumed(state)):
+        if state is not None and (why := self._why_not_resumed(state, progress)):
             self._group.print_main(f"{path}: {why}")
             state = None
         if state is not None:
@@ -71,12 +71,16 @@ class Checkpoints:
                 "too_much": list(self._micro_batch.oom_sizes),
                 "learner": trainer.state_dict(),
             },
-            unchanging={"best_network": progress.best_network},
+            unchanging=progress.networks(),
         )
 
     def write_last(self, trainer: Trainer, progress: Progress) -> None:
         """Write the network of the last epoch."""
-        write_state(trainer.eval_model.network.state_dict(), self._job.outputs["last"], self._metadata(progress.epoch))
+        self._write_network("last", trainer, self._metadata(progress.epoch))
+
+    def write_average(self, trainer: Trainer, progress: Progress, epochs: list[int]) -> None:
+        """Write the mean of the networks of some epochs, which is now the trainer's ``eval_model``."""
+        self._write_network("average", trainer, self._metadata(progress.epoch) | {"averaged": epochs})
 
     def close(self) -> None:
         """Finish the last write of the state, whatever signals come."""
@@ -88,6 +92,10 @@ class Checkpoints:
 
     def _write_history(self, progress: Progress) -> None:
         files.write_table(pd.DataFrame(progress.history), self._job.outputs["history"])
+
+    def _write_network(self, name: str, trainer: Trainer, metadata: dict[str, Any]) -> None:
+        if self._group.is_main:
+            write_state(trainer.eval_model.network.state_dict(), self._job.outputs[name], metadata)
 
     def _write_best(self, progress: Progress) -> None:
         write_state(progress.best_network, self._job.outputs["best"], self._metadata(progress.best_epoch))
@@ -104,13 +112,25 @@ class Checkpoints:
         # Absent means RGB: older checkpoints lack the key
         return metadata if channels == 3 else metadata | {"channels": channels}
 
-    def _why_not_resumed(self, state: dict[str, Any]) -> str | None:
+    def _why_not_resumed(self, state: dict[str, Any], progress: Progress) -> str | None:
         """Return why the training begins anew though there is a state of it."""
-        epochs, schedule, done = self._job.recipe.epochs, self._job.recipe.schedule, len(state["history"])
-        if state["epochs"] != epochs and schedule in FOR_ALL_EPOCHS:
-            return f"of {state['epochs']} epochs, and {schedule} depends on their number"
+        recipe, done = self._job.recipe, len(state["history"])
+        before = Recipe(**recipe.canonical() | {"epochs": state["epochs"], "stages": state.get("stages")})
+        if any(_epoch_goes_by(before, epoch) != _epoch_goes_by(recipe, epoch) for epoch in range(1, done + 1)):
+            if before.stages or recipe.stages:
+                return "of epochs that other stages went by; training from the beginning"
+            return f"of {before.epochs} epochs, and {recipe.schedule} depends on their number"
         if state["at_once"] != self._micro_batch.size:
             return f"of {state['at_once']} images at once; training from the beginning"
-        if done > epochs:
+        if done > recipe.epochs:
             return f"of {done} epochs already; training from the beginning"
+        if progress.average:
+            return progress.average.why_not_resumed(state["averaged"], done)
         return None
+
+
+def _epoch_goes_by(recipe: Recipe, epoch: int) -> tuple[Any, ...]:
+    """Return what decides an epoch, from 1; more epochs of its stage do not where the schedule does without them."""
+    stage = recipe.stage_at(epoch)
+    left_out = set() if stage.schedule in FOR_ALL_EPOCHS else {"epochs"}
+    return recipe.stage_start(epoch), recipe.stage_size(epoch), stage.model_dump(mode="json", exclude=left_out)

@@ -31,7 +31,8 @@ class FinishedTraining:
 
     Parameters
     ----------
-    outputs : paths of ``best``, ``last``, ``history`` and ``run``, all in the folder of the run.
+    outputs : paths of ``best``, ``last``, ``history`` and ``run``, all in the folder of the run, and of ``average`` if
+        the recipe has one.
     decides : what decides the result, as :func:`decisive` returns it.
 
     Examples

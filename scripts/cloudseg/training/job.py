@@ -28,7 +28,8 @@ class TrainingJob:
     weights : initial weights of the encoder. The rest of the network is drawn from ``seed`` alone, so every
         fold starts from the same network.
     recipe : a recipe of the config.
-    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON).
+    outputs : paths of ``best`` and ``last`` (safetensors), ``history`` (a line per epoch) and ``run`` (JSON); of
+        ``average``, too, for a recipe that has one.
     seed : of the decoder's first weights, the order of the batches, the augmentation and dropout.
     canvas_pixels : pixel store of the recipe's ``canvas``, from which images train; None trains from ``pixels``.
         Images are resized to the training size after augmentation. Validation reads ``pixels`` whatever this is.
@@ -45,8 +46,8 @@ class TrainingJob:
 
     Raises
     ------
-    ValueError : if the recipe needs the canvas, the test images or the submission size and there is none, or has no
-        use for what there is.
+    ValueError : if the recipe needs the canvas, the test images, the submission size or an output for its average and
+        there is none, or has no use for what there is.
     """
 
     encoder: str
@@ -75,7 +76,15 @@ class TrainingJob:
             )
         if self.recipe.loss_grid == "submission" and self.submission_size is None:
             raise ValueError("loss_grid: submission needs the size of the submission grid, got none")
+        self._require_output_of_average()
         self._require_test_images()
+
+    def _require_output_of_average(self) -> None:
+        if (self.recipe.average is None) != ("average" not in self.outputs):
+            raise ValueError(
+                f"the recipe's average is {self.recipe.average} and the outputs are {', '.join(self.outputs)}; give "
+                "both, or none of them"
+            )
 
     def _require_test_images(self) -> None:
         """Raise unless there are test images where they train, at the size at which all images are augmented."""

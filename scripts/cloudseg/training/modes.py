@@ -29,9 +29,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class Freezable:
-    """A part of a network that can stop learning for some time, its norms' statistics and dropout included.
+    """A part of a network whose weights can stop learning for some time.
 
-    Weights that never learn, such as fixed positions, stay as they are.
+    Those that never learn, such as fixed positions, stay as they are.
 
     Parameters
     ----------
@@ -39,22 +39,17 @@ class Freezable:
 
     Examples
     --------
-    >>> model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
-    >>> encoder = Freezable(model[:2])
-    >>> encoder.set_frozen(True)
-    >>> [weight.requires_grad for weight in model.parameters()], [layer.training for layer in model]
-    ([False, False, False, False, True, True], [False, False, True])
-    >>> encoder.set_frozen(False)
-    >>> all(weight.requires_grad for weight in model.parameters()), model[1].training
-    (True, True)
+    >>> layer = nn.Conv2d(3, 8, 1)
+    >>> part = Freezable(layer)
+    >>> part.set_frozen(True)
+    >>> [weight.requires_grad for weight in layer.parameters()]
+    [False, False]
     """
 
     def __init__(self, part: nn.Module) -> None:
-        self._part = part
         self._weights = [weight for weight in part.parameters() if weight.requires_grad]
 
     def set_frozen(self, frozen: bool) -> None:
-        """Let it stay as it is, or learn."""
-        self._part.train(not frozen)
+        """Let them stay as they are, or learn."""
         for weight in self._weights:
             weight.requires_grad_(not frozen)

@@ -58,6 +58,15 @@ class Epochs(_Part):
     """After which epoch, of how many, earlier processes stopped."""
 
 
+class Averaged(_Part):
+    """The mean of the networks of some epochs."""
+
+    epochs: list[int]
+    """Those that take part, from 1."""
+    valid: dict[str, float]
+    """What it is worth on the validation fold, by the columns of ``history.tsv``."""
+
+
 class Device(_Part):
     """One of the devices."""
 
@@ -107,8 +116,10 @@ class RunRecord(_Part):
     precision: str
     batch: Batch
     epochs: Epochs
+    average: Averaged | None = None
+    """None where the recipe averages no epochs."""
     sha256: dict[str, str]
-    """Of the checkpoints ``best`` and ``last``."""
+    """Of the checkpoints: ``best``, ``last`` and, where the recipe has one, ``average``."""
     seconds: float
     images_per_second: float | None
     """Training images; None where the process that finished the training trained none."""
@@ -136,5 +147,6 @@ class RunRecord(_Part):
             raise files.damaged(path, f"not the record of a training ({reason})") from error
 
     def write(self, path: str | Path) -> None:
-        """Write the record."""
-        files.write_text(path, json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+        """Write the record; what came later and is not there is left out."""
+        plain = self.model_dump(mode="json", exclude={"average"} if self.average is None else None)
+        files.write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")

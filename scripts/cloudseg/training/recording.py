@@ -15,9 +15,10 @@ from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
-from cloudseg.training.record import NOT_TRAINED_BY, Batch, Device, Epochs, Images, RunRecord, Weights
+from cloudseg.training.record import NOT_TRAINED_BY, Averaged, Batch, Device, Epochs, Images, RunRecord, Weights
 from cloudseg.training.trainer import Trainer
 
+CHECKPOINTS = "best", "last", "average"
 PACKAGES = "torch", "segmentation-models-pytorch", "timm", "albumentations", "numpy"
 
 
@@ -53,8 +54,9 @@ def write_record(
     stopwatch: Stopwatch,
     micro_batch: MicroBatch,
     machines: list[Device],
+    averaged: Averaged | None = None,
 ) -> None:
-    """Write ``run.json``, when ``best`` and ``last`` are there."""
+    """Write ``run.json``, when the checkpoints are there."""
     RunRecord(
         **job.identity,
         recipe=_plain(job.recipe),
@@ -76,7 +78,8 @@ def write_record(
             too_much=list(micro_batch.oom_sizes),
         ),
         epochs=Epochs(run=progress.epoch, best=progress.best_epoch, resumed=progress.resumed),
-        sha256={name: files.sha256(job.outputs[name]) for name in ("best", "last")},
+        average=averaged,
+        sha256={name: files.sha256(job.outputs[name]) for name in CHECKPOINTS if name in job.outputs},
         seconds=round(time.perf_counter() - stopwatch.started, 1),
         images_per_second=stopwatch.images_per_second,
         devices=machines,

@@ -94,9 +94,10 @@ def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:
 
     Parameters
     ----------
-    device : its type counts, and the precision that it computes in. Of the recipe all but ``epochs`` counts.
+    device : its type counts, and the precision that it computes in. Of the recipe all but ``epochs`` and ``stages``
+        counts, which a state knows by itself: later epochs may be others.
     """
-    decides = job.identity | {"recipe": job.recipe.model_dump(mode="json", exclude={"epochs"})}
+    decides = job.identity | {"recipe": job.recipe.model_dump(mode="json", exclude={"epochs", "stages"})}
     decides |= {"data": job.data_digest(), "weights": files.sha256(job.weights)}
     decides |= {"loss_size": job.loss_size, "device": device.type}
     decides |= {"precision": str(compute_dtype(job.recipe.precision, device)), "torch": torch.__version__}

@@ -1,6 +1,7 @@
 """Train one network on one fold: `train` is the order in which it happens."""
 
 import contextlib
+import math
 import time
 
 import torch
@@ -9,12 +10,14 @@ from tqdm import tqdm
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
+from cloudseg.training.average import load_average
 from cloudseg.training.checkpoints import Checkpoints
 from cloudseg.training.data.dataset import sample_seed
 from cloudseg.training.data.fold import FoldData, load_fold
 from cloudseg.training.distributed import SINGLE, ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
 from cloudseg.training.progress import Progress
+from cloudseg.training.record import Averaged
 from cloudseg.training.recording import Stopwatch, describe_devices, write_record
 from cloudseg.training.signals import exiting_on_signal
 from cloudseg.training.trainer import Trainer
@@ -22,7 +25,7 @@ from cloudseg.training.validation import validate
 
 
 def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatch | None = None) -> None:
-    """Train a network on all folds but one and keep its best and its last epoch.
+    """Train a network on all folds but one and keep its best and its last epoch, and an average if the recipe has one.
 
     This is what one process does, be it alone or one of several; what begins it is
     :func:`cloudseg.training.oom_retry.train_with_oom_retry`.
@@ -51,7 +54,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     devices.set_determinism(job.threads, group.device)
     micro_batch = micro_batch or MicroBatch.of(job.recipe)
     data = load_fold(job, group, micro_batch.size)
-    trainer = _build_trainer(job, len(data.classes), group)
+    trainer = _build_trainer(job, data.classes, group)
     progress = Progress(job.recipe, data.classes, len(data.batches))
     checkpoints = Checkpoints(job, micro_batch, data.classes, group)
     checkpoints.restore(trainer, progress)
@@ -63,12 +66,13 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
             train_loss, learning_rate = _train_epoch(job, group, data, trainer, progress)
             stopwatch.training.append(time.perf_counter() - started)
             valid = validate(trainer, data, group, job.recipe.best_by)
+            if data.n_valid:
+                progress.require_finite(valid.loss, "validation")
             progress.add(
                 trainer.eval_model.network,
                 learning_rate=learning_rate,
                 train_loss=train_loss,
-                valid_loss=progress.require_finite(valid.loss, "validation"),
-                dice=valid.dice,
+                valid=valid,
                 seconds=time.perf_counter() - started,
             )
             stopwatch.epochs.append(time.perf_counter() - started)
@@ -77,23 +81,24 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
             checkpoints.save(trainer, progress)
             if group.is_main:
                 progress.report(images_per_second=round(data.batches.n_images / stopwatch.training[-1], 2))
+        if progress.stopped_early:
+            group.print_main(f"stopped: no better epoch in {job.recipe.patience}")
+        checkpoints.write_last(trainer, progress)
+        averaged = _write_average(job, group, data, trainer, progress, checkpoints) if progress.average else None
     stopwatch.n_images = data.batches.n_images
     machines = describe_devices(group, stopwatch)
     if not group.is_main:
         return
-    if progress.stopped_early:
-        print(f"stopped: no better epoch in {job.recipe.patience}")
-    checkpoints.write_last(trainer, progress)
-    write_record(job, data, trainer, progress, stopwatch, micro_batch, machines)
+    write_record(job, data, trainer, progress, stopwatch, micro_batch, machines, averaged)
     if not job.keep_state:
         checkpoints.remove_state()
 
 
-def _build_trainer(job: TrainingJob, n_classes: int, group: ProcessGroup) -> Trainer:
+def _build_trainer(job: TrainingJob, class_names: list[str], group: ProcessGroup) -> Trainer:
     torch.manual_seed(job.seed)
     channels = CHANNELS[job.recipe.channels]
-    model = build_model(job.encoder, job.decoder, n_classes, weights=job.weights, channels=channels)
-    return Trainer(model, job.recipe, n_classes, group, job.loss_grid, job.image_size())
+    model = build_model(job.encoder, job.decoder, len(class_names), weights=job.weights, channels=channels)
+    return Trainer(model, job.recipe, class_names, group, job.loss_grid, job.image_size())
 
 
 def _train_epoch(
@@ -118,3 +123,23 @@ def _train_epoch(
     if trainer.eval_model is not trainer.model:
         group.average_buffers(trainer.eval_model)
     return loss, rate
+
+
+def _write_average(
+    job: TrainingJob,
+    group: ProcessGroup,
+    data: FoldData,
+    trainer: Trainer,
+    progress: Progress,
+    checkpoints: Checkpoints,
+) -> Averaged:
+    """Write the mean of the networks of some epochs, which takes the place of the last one; say what it is worth."""
+    mean = progress.average.mean()
+    load_average(mean, trainer, data, group, seed=job.seed, epoch=progress.epoch)
+    checkpoints.write_average(trainer, progress, mean.epochs)
+    valid = validate(trainer, data, group, job.recipe.best_by)
+    columns = {"valid_loss": round(valid.loss, 6), **progress.dice_columns(valid)}
+    found = {name: value for name, value in columns.items() if math.isfinite(value)}
+    worth = "".join(f", {name} {found[name]:.4f}" for name in ("valid_loss", "valid_dice") if name in found)
+    group.print_main(f"average of epochs {', '.join(map(str, mean.epochs))}{worth}")
+    return Averaged(epochs=mean.epochs, valid=found)

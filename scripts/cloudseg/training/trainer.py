@@ -1,8 +1,8 @@
 """A network with everything that changes in a training step: weights, optimiser, gradient scaler, moving average."""
 
 import contextlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from timm.layers import convert_sync_batchnorm
@@ -15,11 +15,31 @@ from cloudseg.models.mixed_precision import autocast, keep_slow_layers_in_float3
 from cloudseg.models.preprocessing import CHANNELS, normalise
 from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training.data.dataset import bits_to_planes
+from cloudseg.training.data.dataset import planes_of
 from cloudseg.training.distributed import ProcessGroup
-from cloudseg.training.losses import Loss, build_loss
+from cloudseg.training.losses import Loss, head_loss, loss_of_recipe
 from cloudseg.training.modes import Freezable
 from cloudseg.training.optimisers import build_optimiser, parameter_groups
+
+
+class Outputs(NamedTuple):
+    """The logits that a network gives of some images."""
+
+    masks: torch.Tensor | None
+    """(N, C, H, W); None of a classifier."""
+    classes: torch.Tensor | None
+    """(N, C), whether each class is in the image; None without a classification head."""
+
+
+class Evaluated(NamedTuple):
+    """What a network makes of some images with masks."""
+
+    loss: torch.Tensor
+    """float32 scalar."""
+    logits: torch.Tensor | None
+    """Of masks, (N, C, H, W); None of a classifier."""
+    target: torch.Tensor
+    """(N, C, H, W) float32, 0 or 1."""
 
 
 class Trainer:
@@ -29,7 +49,7 @@ class Trainer:
     ----------
     model : on the CPU; moved to the group's device.
     recipe : by which the network is trained.
-    classes : number of planes.
+    class_names : of the planes, in their order.
     group : this process's rank among those that train together.
     loss_grid : (height, width) that the loss is computed at; None computes it at the size of the images.
     image_size : (height, width) of the images; a recipe with ``layer_decay`` needs it.
@@ -47,13 +67,15 @@ class Trainer:
         self,
         model: Segmenter,
         recipe: Recipe,
-        classes: int,
+        class_names: Sequence[str],
         group: ProcessGroup,
         loss_grid: tuple[int, int] | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> None:
-        self._recipe, self.classes, self._group = recipe, classes, group
-        self._part, self._stage = (0, False), recipe.stage_at(1)  # what the epochs of a stage have in common
+        self._recipe, self._class_names, self._group = recipe, class_names, group
+        self.classes = len(class_names)
+        self._stage, self._frozen = recipe.stage_at(1), False
+        self._part = 0, self._frozen  # epochs before the stage, and whether the encoder is frozen
         self.dtype = devices.compute_dtype(recipe.precision, group.device)
         self.busy = devices.BusyClock(group.device)
         self._loss_grid = loss_grid
@@ -79,12 +101,18 @@ class Trainer:
         frozen = epoch <= (self._recipe.freeze_encoder or 0)
         part = self._recipe.stage_start(epoch), frozen
         if part != self._part:
-            self._part, self._stage = part, self._recipe.stage_at(epoch)
+            self._part, self._stage, self._frozen = part, self._recipe.stage_at(epoch), frozen
             self.loss_of = self._build_loss()
             self._unwrap()
-        self.model.train()
         if self._encoder:
             self._encoder.set_frozen(frozen)
+        self.set_training(self.model)
+
+    def set_training(self, model: Segmenter) -> None:
+        """Put a network into training mode, but for an encoder that is frozen in this epoch."""
+        model.train()
+        if self._frozen:
+            model.network.encoder.eval()
 
     def train_step(
         self,
@@ -100,7 +128,7 @@ class Trainer:
         Parameters
         ----------
         image : (N, H, W, 3) uint8, this process's share of the batch.
-        mask : (N, H, W, B) uint8, as of :func:`cloudseg.training.data.dataset.bits_to_planes`.
+        mask : as of :func:`cloudseg.training.data.dataset.planes_of`, soft where the recipe has ``soft_targets``.
         learning_rate : of this step; that of the encoder follows from it where the recipe has another.
         n_images : in the whole batch, over all processes; N when None. Shares need not be equally large: the gradient
             is that of the mean over all images.
@@ -123,7 +151,7 @@ class Trainer:
             for number, micro_batch in enumerate(zip(*parts, strict=True), start=1):
                 self._group.count_step()
                 with self._syncing_gradients(number == accumulation_steps):
-                    loss, count = self._loss(*micro_batch), len(micro_batch[0])
+                    loss, count = self._training_loss(*micro_batch), len(micro_batch[0])
                     # DistributedDataParallel divides the sum of the gradients by the number of processes
                     self._scaler.scale(loss * (count * self._group.size / n_images)).backward()
                 total += loss.detach() * count
@@ -137,12 +165,20 @@ class Trainer:
         return total
 
     @torch.no_grad()
-    def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the loss of some images, their logits and their targets; the network must be in evaluation mode."""
+    def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> Evaluated:
+        """Look at some images with ``eval_model``, which must be in evaluation mode; their masks are bits."""
         self._group.count_step()
         with self.busy.working():
-            logits, target = self._logits(self.eval_model, self._to_network(image)), self._to_target(mask)
-            return self.loss_of(logits, target), logits, target
+            outputs, target = self._outputs(self.eval_model, image), self._to_target(mask, soft=False)
+            return Evaluated(self._loss(outputs, target), outputs.masks, target)
+
+    @torch.no_grad()
+    def show(self, image: torch.Tensor, accumulation_steps: int) -> None:
+        """Let the norms of ``eval_model`` see images, in as many micro-batches as :meth:`train_step` cuts them into."""
+        with self.busy.working():
+            for micro_batch in image.tensor_split(accumulation_steps):
+                self._group.count_step()
+                self._outputs(self.eval_model, micro_batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
@@ -166,7 +202,7 @@ class Trainer:
         return contextlib.nullcontext() if last or self._group.size == 1 else self._ddp_model.no_sync()
 
     def _build_loss(self) -> Loss:
-        return build_loss(self._stage.loss.terms, self._loss_grid, self._stage.dice_over)
+        return loss_of_recipe(self._stage, self._class_names, self._loss_grid)
 
     def _unwrap(self) -> None:
         """Forget what was made for the epochs before: another size or other weights that learn need it anew."""
@@ -179,12 +215,21 @@ class Trainer:
         # Never dynamic: the last batch would change what computes the next epochs, and a resumed run has not seen it
         self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe.compile else self._ddp_model
 
-    def _loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self.loss_of(self._logits(self._forward, self._to_network(image)), self._to_target(mask))
+    def _training_loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self._loss(self._outputs(self._forward, image), self._to_target(mask, soft=self._recipe.soft_targets))
 
-    def _logits(self, network: nn.Module, image: torch.Tensor) -> torch.Tensor:
+    def _loss(self, outputs: Outputs, target: torch.Tensor) -> torch.Tensor:
+        if outputs.classes is None:
+            return self.loss_of(outputs.masks, target)
+        if outputs.masks is None:
+            return head_loss(outputs.classes, target)
+        return self.loss_of(outputs.masks, target) + self._recipe.head.weight * head_loss(outputs.classes, target)
+
+    def _outputs(self, network: nn.Module, image: torch.Tensor) -> Outputs:
+        image = self._to_network(image)
         with autocast(self._group.device, self.dtype):
-            return network(image)
+            outputs = network(image)
+        return Outputs(*outputs) if isinstance(outputs, tuple) else Outputs(outputs, None)
 
     def _to_network(self, image: torch.Tensor) -> torch.Tensor:
         recipe = self._recipe
@@ -195,8 +240,8 @@ class Trainer:
         """Return an image of one grey, as the network takes it."""
         return torch.zeros(1, CHANNELS[self._recipe.channels], *size, device=self._group.device)
 
-    def _to_target(self, mask: torch.Tensor) -> torch.Tensor:
-        return bits_to_planes(mask.to(self._group.device, non_blocking=True), self.classes)
+    def _to_target(self, mask: torch.Tensor, *, soft: bool) -> torch.Tensor:
+        return planes_of(mask.to(self._group.device, non_blocking=True), self.classes, soft=soft)
 
 
 def _moving_average(model: nn.Module, decay: float) -> AveragedModel:

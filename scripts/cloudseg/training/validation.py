@@ -1,11 +1,13 @@
 """One pass over the validation images."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from cloudseg.errors import DatasetError
+from cloudseg.postprocess import Cut
 from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import holds_truth
@@ -17,9 +19,10 @@ class Validated(NamedTuple):
     """What a pass over the validation images found."""
 
     loss: float
-    """Mean over the images."""
+    """Mean over the images; NaN, as the Dice, where none validate."""
     dice: np.ndarray
-    """(classes,), of each class the mean over the images; 1 for one absent from both mask and prediction."""
+    """(classes,), of each class the mean over the images; 1 for one absent from both mask and prediction, NaN where a
+    network gives no masks."""
     dice_nonempty: float | None
     """Mean over the planes, of all images and classes, that hold truth; None where ``best_by`` does not ask for it."""
 
@@ -42,6 +45,8 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     ------
     DatasetError : if ``dice_nonempty`` is asked for and no validation image holds a mask.
     """
+    if not data.n_valid:
+        return Validated(math.nan, np.full(trainer.classes, math.nan), None)
     trainer.eval_model.eval()
     total = torch.zeros((), dtype=torch.float64)
     nothing = torch.zeros(0, trainer.classes, dtype=torch.float64)  # a process may have no image
@@ -49,7 +54,7 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     for image, mask in data.valid:
         loss, logits, target = trainer.eval_step(image, mask)
         total += loss.item() * len(image)
-        dice.append(dice_per_class(logits, target, data.cut))
+        dice.append(_dice(logits, target, data.cut))
         if best_by == "dice_nonempty":
             truth.append(holds_truth(target).double().cpu())
 
@@ -59,6 +64,13 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     all_dice = gather(dice)
     nonempty = _mean_of_nonempty(all_dice, gather(truth)) if best_by == "dice_nonempty" else None
     return Validated(group.sum(total).item() / data.n_valid, all_dice.mean(axis=0), nonempty)
+
+
+def _dice(logits: torch.Tensor | None, target: torch.Tensor, cut: Cut) -> torch.Tensor:
+    """Return the Dice of every image and class; NaN of a network that gives no masks."""
+    if logits is None:
+        return torch.full(target.shape[:2], math.nan, dtype=torch.float64)
+    return dice_per_class(logits, target, cut)
 
 
 def _mean_of_nonempty(dice: np.ndarray, truth: np.ndarray) -> float:

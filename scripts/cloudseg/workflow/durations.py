@@ -344,8 +344,16 @@ def _sources(sources: Iterable[str]) -> str:
 
 
 def _has_stopped(epochs: Sequence[Any], patience: int) -> bool:
-    """Return whether so many epochs were no better than the best by Dice, which most recipes stop by."""
-    best = max(range(len(epochs)), key=lambda index: epochs[index].dice, default=0)
+    """Return whether so many epochs were no better than the best by Dice, which most recipes stop by.
+
+    Networks without masks have none, and stop by their loss.
+    """
+
+    def value(index: int) -> float:
+        dice = epochs[index].dice
+        return -epochs[index].values["valid_loss"] if math.isnan(dice) else dice
+
+    best = max(range(len(epochs)), key=value, default=0)
     return len(epochs) - 1 - best >= patience
 
 

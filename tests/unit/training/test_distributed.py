@@ -133,6 +133,7 @@ def stop_in_epoch_three(job, group):
 def test_ranks_do_not_drift_apart_and_go_on_where_they_stopped(inputs, tmp_path, capfd):
     """BatchNorm and Dice are each rank's own, but for what they must agree on at each epoch's end."""
     recipe = {"epochs": 4, "gpus": 2, "batch": 5, "ema": 0.9, "precision": "bf16", "freeze_encoder": 3}
+    recipe["average"] = {"epochs": 2}
     run_together(keep_what_differs, 2, CPU, folder=tmp_path, job=job(inputs, tmp_path / "whole", **recipe))
     for rank in (0, 1):
         seen = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -156,7 +157,7 @@ def learn_in_two_ways(group, path):
 
     def learner():
         torch.manual_seed(1)
-        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), 2, group)
+        return Trainer(build_model("resnet18", "linknet", 2), small_recipe(gpus=3), "ab", group)
 
     def step(learns, seed):
         generator = torch.Generator().manual_seed(10 * seed + group.rank)
@@ -287,18 +288,18 @@ def test_a_rank_that_computes_does_not_stand_still_and_one_that_hangs_shows_its_
 
 def short_of_memory(job, group, micro_batch):
     """Train where the second rank's memory is enough for two images."""
-    real = training.Trainer._logits
+    real = training.Trainer._outputs
 
-    def logits(trainer, network, image):
+    def outputs(trainer, network, image):
         if group.rank == group.size - 1 and len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore words")
         return real(trainer, network, image)
 
-    training.Trainer._logits = logits
+    training.Trainer._outputs = outputs
     try:
         training.train(job, group, micro_batch)
     finally:
-        training.Trainer._logits = real
+        training.Trainer._outputs = real
 
 
 @pytest.mark.parametrize(("gpus", "too_much"), [(1, [8, 4]), (2, [4])])

@@ -47,7 +47,7 @@ class TwoParts(nn.Module):
 
 def small(**recipe):
     torch.manual_seed(1)
-    return Trainer(Segmenter(TwoParts(), stride=1), small_recipe(**recipe), 2, SINGLE)
+    return Trainer(Segmenter(TwoParts(), stride=1), small_recipe(**recipe), "ab", SINGLE)
 
 
 def state_of(module):
@@ -163,7 +163,7 @@ def test_each_stage_of_the_encoder_learns_at_its_rate():
     recipe = small_recipe(optimiser="sgd", momentum=0, weight_decay=0, clip=1e9, **rates)
     torch.manual_seed(1)
     model = build_model("tu-resnet18", "fpn", 2)
-    trained = Trainer(model, recipe, 2, SINGLE, image_size=(32, 64))
+    trained = Trainer(model, recipe, "ab", SINGLE, image_size=(32, 64))
     gradients = {}
     for name, weight in model.named_parameters():
         weight.register_hook(lambda gradient, name=name: gradients.__setitem__(name, gradient.clone()))
@@ -208,7 +208,7 @@ def test_weights_that_never_learn_stay_so_when_the_encoder_thaws():
     torch.manual_seed(1)
     network = TwoParts()
     network.encoder[1].bias.requires_grad_(False)
-    trained = Trainer(Segmenter(network, stride=1), small_recipe(freeze_encoder=1), 2, SINGLE)
+    trained = Trainer(Segmenter(network, stride=1), small_recipe(freeze_encoder=1), "ab", SINGLE)
     for epoch in (1, 2):
         trained.begin_epoch(epoch)
         assert not network.encoder[1].bias.requires_grad

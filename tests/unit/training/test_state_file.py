@@ -42,8 +42,17 @@ HALF = {"precision": "fp16", "ema": 0.9, "micro_batch": 2}
 # The encoder thaws in the middle of the training, and its momentum begins later than that of the rest
 FROZEN = {"freeze_encoder": 2, "optimiser": "sgd", "encoder_learning_rate": 1e-4, "layer_decay": 0.5}
 RADAM = {"optimiser": "radam", "schedule": "one_cycle", "pct_start": 0.1}
+STAGED = {
+    "epochs": 5,
+    "stages": [{"epochs": 2, "loss": {"bce": 1}}, {"epochs": 3, "learning_rate": 1e-4, "schedule": "constant"}],
+    "freeze_encoder": 1,
+    "best_by": "dice",
+}
+LAST = {"average": {"epochs": 3, "decay": 0.67}, "ema": 0.9}
+BEST = {"average": {"epochs": 3, "of": "best"}}
 STOPS = [*itertools.product([1, 2, 4], [{}, {"schedule": "plateau"}]), (2, HALF)]
-STOPS += [*itertools.product([1, 2, 3], [FROZEN]), (2, RADAM)]
+STOPS += [*itertools.product([1, 2, 3], [FROZEN, STAGED]), (2, RADAM)]
+STOPS += [*itertools.product([2, 4, 5], [LAST, BEST])]  # 5: while the average is validated
 
 
 @pytest.mark.parametrize(("stop", "more"), STOPS)
@@ -119,6 +128,25 @@ def test_more_epochs_go_on_where_the_schedule_permits(inputs, tmp_path, capsys):
     assert json.loads((tmp_path / "other/run.json").read_text())["epochs"]["resumed"] == []
 
 
+@pytest.mark.parametrize(("average", "goes_on"), [({"of": "best"}, True), ({}, False)])
+def test_more_epochs_go_on_where_the_average_permits(inputs, tmp_path, capsys, average, goes_on):
+    recipe = {"schedule": "constant", "average": {"epochs": 2, **average}}
+    whole = run(inputs, tmp_path / "whole", epochs=4, **recipe)
+    run(inputs, tmp_path / "more", epochs=3, **recipe)
+    capsys.readouterr()
+    assert run(inputs, tmp_path / "more", epochs=4, **recipe) == whole
+    said = "whose average is of other epochs; training from the beginning"
+    assert (said in capsys.readouterr().out) == (not goes_on)
+    assert bool(json.loads((tmp_path / "more/run.json").read_text())["epochs"]["resumed"]) == goes_on
+
+
+def test_more_epochs_go_on_when_all_that_are_averaged_are_to_come(inputs, tmp_path):
+    recipe = {"schedule": "constant", "average": {"epochs": 2}}
+    run(inputs, tmp_path / "more", epochs=2, **recipe)
+    assert run(inputs, tmp_path / "more", epochs=4, **recipe) == run(inputs, tmp_path / "whole", epochs=4, **recipe)
+    assert json.loads((tmp_path / "more/run.json").read_text())["epochs"]["resumed"] == [{"after": 2, "of": 2}]
+
+
 def test_a_finished_training_is_written_again_from_its_state(inputs, tmp_path):
     whole = run(inputs, tmp_path / "a", epochs=2)
     lose_outputs(tmp_path / "a")
@@ -128,7 +156,7 @@ def test_a_finished_training_is_written_again_from_its_state(inputs, tmp_path):
 def test_early_stopping_is_remembered(inputs, tmp_path):
     recipe = {"epochs": 6, "patience": 1, "learning_rate": 1e-9, "schedule": "constant"}
     whole = run(inputs, tmp_path / "a", **recipe)
-    assert len(whole[2]) < 6
+    assert len(whole[1]) < 6
     lose_outputs(tmp_path / "a")
     assert run(inputs, tmp_path / "a", **recipe) == whole
 

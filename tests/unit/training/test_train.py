@@ -206,11 +206,11 @@ def test_a_canvas_of_other_images_is_refused(inputs, tmp_path):
 def test_the_loss_is_taken_on_the_submission_grid_and_the_dice_is_not(inputs, tmp_path, monkeypatch):
     seen = []
 
-    def build_loss(terms, grid, dice_over):
+    def loss_of_recipe(recipe, classes, grid):
         seen.append(grid)
-        return losses.build_loss(terms, grid, dice_over)
+        return losses.loss_of_recipe(recipe, classes, grid)
 
-    monkeypatch.setattr(trainer, "build_loss", build_loss)
+    monkeypatch.setattr(trainer, "loss_of_recipe", loss_of_recipe)
     still = {"epochs": 1, "learning_rate": 1e-30, "weight_decay": 0}
     plain = pd.read_csv(run(inputs, tmp_path / "plain", submission_size=(20, 31), **still)["history"], sep="\t")
     options = still | {"loss_grid": "submission"}

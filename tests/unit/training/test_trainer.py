@@ -33,7 +33,7 @@ def small(norm=True):
 
 
 def trainer(model=None, **recipe):
-    return Trainer(model or small(), small_recipe(**recipe), 2, SINGLE)
+    return Trainer(model or small(), small_recipe(**recipe), "ab", SINGLE)
 
 
 def steps(trained, count=5):
