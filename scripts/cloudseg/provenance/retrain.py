@@ -18,6 +18,7 @@ import yaml
 
 from cloudseg.config.fold_names import experiment_words, parse_fold_name
 from cloudseg.config.sheet import KEY
+from cloudseg.dataset.tables import table_digests
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.here import Lacking
@@ -93,9 +94,11 @@ def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any
     dataset = _tables_at_hand("dataset", then["dataset"], config)
     if dataset["source"] != "demo":
         dataset["root"] = str(Path(root).resolve())
+    folds = _tables_at_hand("folds", then.get("folds", {}), config)
+    _refuse_other_tables(provenance.images.tables or {}, dataset, folds)
     plain = then | {
         "dataset": dataset,
-        "folds": _tables_at_hand("folds", then.get("folds", {}), config),
+        "folds": folds,
         "recipes": recipes,
         "ensembles": {name: then["ensembles"][name] for name in _ensembles(provenance.ensemble, recipes)},
         "submission": provenance.ensemble,
@@ -134,6 +137,20 @@ def _tables_at_hand(key: str, section: Mapping[str, Any], config: Mapping[str, A
     here = config.get(key, {})
     places = {name: _place(f"{key}.{name}", section[name], here.get(name) or "") for name in TABLES if name in section}
     return {**section, **places}
+
+
+def _refuse_other_tables(then: Mapping[str, str], dataset: Mapping[str, Any], folds: Mapping[str, Any]) -> None:
+    """Raise where a table of the user's says something else than it did then."""
+    if not then:
+        return
+    now = table_digests(dataset, folds)
+    for name, digest in then.items():
+        if now.get(name) != digest:
+            key, section = ("dataset", dataset) if name == "exclude" else ("folds", folds)
+            raise ConfigError(
+                f"{key}.{name}: {section.get(name)} says something else than it did when the submission was made "
+                f"(digest {digest[:12]}); put the file of then there"
+            )
 
 
 def _place(key: str, then: str, here: str) -> str:

@@ -268,7 +268,7 @@ class Chain:
             **({} if ensemble.decision.black is None else {"black": ensemble.decision.black}),
             **({"earlier": [self._asked(run) for run in self.earlier]} if self.earlier else {}),
             **({"pseudo": [self._labelled(each) for each in self.labels]} if self.labels else {}),
-            **({"tables": dataset.tables} if dataset.tables else {}),
+            **({"tables": dataset.table_digests} if dataset.table_digests else {}),
         }
 
     @property
