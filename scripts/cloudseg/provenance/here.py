@@ -107,7 +107,8 @@ def _given(provenance: Provenance) -> dict[tuple[str, str], str]:
     starts = [(each.start_run, "last") for each in trained.values() if each.start_run]
     teachers = [(teacher.run, teacher.checkpoint) for labels in provenance.pseudo or () for teacher in labels.members]
     earlier = [(each.run, checkpoint) for each in provenance.earlier or () for checkpoint in each.checkpoints]
-    return {key: trained[key[0]].checkpoints[key[1]] for key in (*starts, *teachers, *earlier)}
+    # A strange record may not have the digest that its own names ask for
+    return {(run, name): trained[run].checkpoints.get(name, "") for run, name in (*starts, *teachers, *earlier)}
 
 
 def _without(known: Known, checkpoints: Mapping[tuple[str, str], str]) -> dict[str, str]:

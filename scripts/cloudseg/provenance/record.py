@@ -123,7 +123,7 @@ class Training(_Part):
     epochs: int
     best_epoch: int
     seconds: float
-    checkpoints: dict[str, str]
+    checkpoints: dict[Checkpoint, str]
     """SHA-256 of ``best``, ``last`` and, where its recipe has one, ``average``."""
     otherwise: list[str]
     """How it differs from what the config asks for now; empty, where it is what the config asks for."""
