@@ -179,9 +179,9 @@ class Chain:
         """Files that most chains have not.
 
         `valid_values` and `test_values`, of classification heads; `earlier`, the records of the runs that its runs go
-        back to, and `earlier_pixels`, their training images; `weights`, the initial weights that are of another run;
-        `test_images`, those that train, or that are labelled; `pseudo`, their labels, and `pseudo_stores`, what these
-        are made of.
+        back to, and `earlier_pixels`, their training images; `weights`, the initial weights that are of another run,
+        and `starts`, the checkpoints that they are from; `test_images`, those that train, or that are labelled;
+        `pseudo`, their labels, and `pseudo_stores`, what these are made of.
         """
         runs, labels = self._all_runs, self.labels
         teachers = [member.key for each in labels for member in each.members]
@@ -192,6 +192,7 @@ class Chain:
             "earlier": [f"{run.key.folder}/run.json" for run in self.earlier],
             "earlier_pixels": [paths.pixel_store("train", run.key.size) for run in self.earlier],
             "weights": sorted({run.initial_weights for run in runs if run.start_run}),
+            "starts": sorted({f"{run.start_run.folder}/last.safetensors" for run in runs if run.start_run}),
             "test_images": [paths.pixel_store("test", size) for size in sorted(test_sizes)],
             "pseudo": [each.store for each in labels],
             "pseudo_stores": [store for each in labels for store in each.stores],
