@@ -4,6 +4,7 @@
 rule provenance:
     """Write down what a submission was made from, after checking each link."""
     input:
+        unpack(of_chain("further_inputs")),
         submission="<ensembles>/{ensemble}/submission.csv",
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/scores.tsv",

@@ -8,7 +8,7 @@ if __name__ == "__main__":
         source = snakemake.params.source
         initial_weights(
             snakemake.wildcards.encoder,
-            f"file:{snakemake.input[0]}" if source == "file" else source,
+            f"{source}:{snakemake.input[0]}" if source in ("file", "network") else source,
             Path(snakemake.output.weights),
             seed=snakemake.params.seed,
         )

@@ -110,6 +110,7 @@ BUDGET = {
     "lint and unit": 8,
     "smoke and bad input": 5,
     "diary subset": 4,
+    "winners subset": 4,
     "Slurm": 4,
     "kills and damage": 5,
     "submissions and status": 2,
@@ -119,6 +120,7 @@ BUDGET = {
 PARTS = {
     "Slurm": ["test_slurm.py", "test_generic.py"],
     "diary subset": ["test_diary.py"],
+    "winners subset": ["test_winners.py"],
     "kills and damage": ["test_damage.py", "test_kills.py", "test_two_ranks.py"],
     "submissions and status": ["test_provenance.py", "test_sanity_rule.py", "test_status_call.py"],
     "decisions": ["test_decisions.py", "test_decide_blend.py"],

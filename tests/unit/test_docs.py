@@ -20,10 +20,14 @@ PATTERNS = ["*.md", "docs/*.md", "config/README.md", "profiles/README.md", ".git
 PAGES = [path for pattern in PATTERNS for path in sorted(REPO.glob(pattern))]
 NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
 # Files that a person makes, and what a job leaves beside the outputs that it declares
-OWN = {"config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"}
-CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv", "scene003_01.jpg"}
+OWN = {
+    *("config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"),
+    *("groups.csv", "splits.tsv", "doubtful.txt"),
+}
+CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
 BESIDE = {
     "training.state",
+    "split.json",
     "finished/",
     "train.log",
     "train.asked.json",

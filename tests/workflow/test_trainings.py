@@ -24,7 +24,7 @@ RECIPES = {
         "start": "network:fpn/64x96/bright",
         "stages": [
             {"epochs": 2, "size": "32x48", "loss": {"bce": 1}},
-            {"epochs": 2, "learning_rate": 0.0005, "schedule": "constant"},
+            {"epochs": 2, "learning_rate": 5e-4, "encoder_learning_rate": 5e-5, "schedule": "constant"},
         ],
         "optimiser": "sgd",
         "encoder_learning_rate": 0.0001,

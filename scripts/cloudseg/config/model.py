@@ -99,8 +99,8 @@ class Dataset(Model):
     find.
     """
     scenes: Annotated[int, Scalar(ge=2)] | None = None
-    """Cut the `demo`'s images out of so many larger scenes for each split, several of a scene, which overlap:
-    `scene003_01.jpg` is a crop of scene 3. Null draws a scene for each image.
+    """Cut the `demo`'s images out of so many larger scenes for each split, several of a scene, which overlap; in
+    their names, `scene003_01` is crop 1 of scene 3. Null draws a scene for each image.
     """
     exclude: ImagesFile | None = None
     """Text file of training images to leave out, a name per line, `#` before a comment: they are neither trained on nor

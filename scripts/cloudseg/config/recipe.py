@@ -159,7 +159,9 @@ class Recipe(Model):
     optimiser: Literal[
         "adamw", "adam", "adamax", "nadam", "radam", "rmsprop", "sgd", "adagrad", "adadelta", "adafactor"
     ] = "adamw"
-    """Optimiser of torch; where it can, it decays weights apart from the gradient, as AdamW does."""
+    """Optimiser of torch. `adamw`, `nadam`, `radam` and `adafactor` decay weights apart from the gradient; the others add
+    the decay to it.
+    """
     momentum: Annotated[float, Scalar(ge=0, lt=1)] | None = None
     """Momentum of `sgd` (null is 0.9, with Nesterov's step) and `rmsprop` (null is 0)."""
     learning_rate: Positive = 0.001
@@ -167,7 +169,9 @@ class Recipe(Model):
     encoder_learning_rate: Positive | None = None
     """Peak learning rate of the encoder; null is `learning_rate`."""
     layer_decay: Fraction | None = None
-    """What the learning rate is multiplied by from each stage of the encoder to the one before, from the last on."""
+    """Share of the encoder's learning rate that its last stage learns at; the stage before learns at the square of it, and
+    so on to the first. A stage is what a feature map needs that no finer one does; of a vision transformer, some blocks.
+    """
     freeze_encoder: Epochs | None = None
     """Epochs, from the first on, in which the encoder does not change, its norms' statistics included."""
     weight_decay: Annotated[float, Scalar(ge=0)] = 0.01

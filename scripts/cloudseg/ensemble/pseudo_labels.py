@@ -6,9 +6,9 @@ them may be scored on the images of fold f, as those that made them are.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -108,31 +108,66 @@ def write_pseudo_labels(
     DatasetError : if there is no image that the members are sure enough of.
     StoreError : as `blend_stores`, and for members of several folds.
     """
-    blended = StoreBlend.of(paths, members, folds=None, classes=classes, size=grid, threads=threads)
+    made = Labels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area, threads=threads)
     if len(folds := {member["fold"] for member in members}) > 1:
         raise StoreError(f"{out}: expected members of one fold, got those of the folds {sorted(folds)}")
-    cut = Cut.of_share(pseudo.threshold, min_area if pseudo.min_area is None else pseudo.min_area, grid)
-    chosen = _chosen(blended, pseudo, threads)
+    ids = made.blended.ids
+    chosen = _chosen(made.blended, pseudo, threads)
     if not len(chosen):
         raise DatasetError(
-            f"{out}: none of the {len(blended.ids)} test images is sure enough to train on; widen `pseudo.certain` or "
+            f"{out}: none of the {len(ids)} test images is sure enough to train on; widen `pseudo.certain` or "
             "`pseudo.presence`, or raise `pseudo.share`"
         )
-    attrs = {
-        "ids": [blended.ids[row] for row in chosen],
-        "classes": list(classes),
-        "run": _digest(paths, members, pseudo, cut),
-    }
+    attrs = {"ids": [ids[row] for row in chosen], "classes": list(classes), "run": made.run}
     spec = _spec(len(chosen), len(classes), size, soft=pseudo.soft)
     writer = stores.Writer(out, {"mask": spec}, attrs, made_with=stores.made_with(code, np, cv2))
-
-    def masks(rows: slice) -> np.ndarray:
-        planes = [blended.images(slice(row, row + 1))[0] for row in chosen[rows]]
-        made = [_soft(each, size) if pseudo.soft else _packed(each, cut, size) for each in planes]
-        return np.stack(made).astype(spec.dtype, copy=False)
-
-    fill(writer, masks, "mask")
+    fill(writer, lambda rows: made.masks(chosen[rows]).astype(spec.dtype, copy=False), "mask")
     writer.finish()
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labels of any test images, made when they are asked for.
+
+    Parameters
+    ----------
+    blended : what the members say of the test images.
+    cut : how masks are made of that, where they are not soft.
+    size : (height, width) of the masks in pixels.
+    soft : whether they are probabilities.
+    run : a digest of what decides them: the blend, what it was predicted by, and how it is cut.
+    """
+
+    blended: StoreBlend
+    cut: Cut
+    size: tuple[int, int]
+    soft: bool
+    run: str
+
+    @classmethod
+    def of(
+        cls,
+        paths: Sequence[str | Path],
+        members: Sequence[Mapping[str, Any]],
+        pseudo: Pseudo,
+        *,
+        classes: Sequence[str],
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        min_area: float = 0.0,
+        threads: int = 1,
+    ) -> Self:
+        """Return the labels by some members; all as for :func:`write_pseudo_labels`."""
+        blended = StoreBlend.of(paths, members, folds=None, classes=classes, size=grid, threads=threads)
+        cut = Cut.of_share(pseudo.threshold, min_area if pseudo.min_area is None else pseudo.min_area, grid)
+        return cls(blended, cut, size, pseudo.soft, _digest(paths, members, pseudo, cut))
+
+    def masks(self, rows: Iterable[int]) -> np.ndarray:
+        """Return the labels of the images in some rows of the blend, as their store has them but for the type."""
+        planes = [self.blended.images(slice(row, row + 1))[0] for row in rows]
+        return np.stack(
+            [_soft(each, self.size) if self.soft else _packed(each, self.cut, self.size) for each in planes]
+        )
 
 
 def _chosen(blended: StoreBlend, pseudo: Pseudo, threads: int) -> np.ndarray:

@@ -11,8 +11,10 @@ import segmentation_models_pytorch as smp
 import timm
 import torch
 
+from cloudseg.config.checkpoint_header import NetworkHeader
 from cloudseg.config.fold_names import Fold, parse_fold_name
 from cloudseg.config.recipe import Recipe
+from cloudseg.errors import DamagedFileError
 from cloudseg.inference.images import StoredImages
 from cloudseg.inference.predictor import Predictor
 from cloudseg.inference.settings import prediction_settings, settings_digest
@@ -21,9 +23,10 @@ from cloudseg.runtime.background import BackgroundWriter
 from cloudseg.runtime.job_progress import report
 from cloudseg.storage import class_values, files, stores
 
+CHECKPOINTS = ("best", "last", "average")  # by the names that a rule has for them
 QUEUED = 2  # shards that may wait to be written while the device computes
 
-Block = np.ndarray | tuple[np.ndarray, np.ndarray]  # of a shard: planes, or planes and values
+Block = np.ndarray | tuple[np.ndarray, np.ndarray]  # of a shard: planes or values, or both
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,13 @@ class PredictionJob:
 
     Parameters
     ----------
-    checkpoints : name (``best``, ``last``) to safetensors file, as written by
+    checkpoints : name (``best``, ``last``, ``average``) to safetensors file, as written by
         :func:`cloudseg.training.train.train`.
     pixels : pixel store of the size that the network was trained at.
-    outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8. The values (image, class) of a
-        network with a classification head go into a store beside it
-        (:func:`cloudseg.storage.class_values.values_path`).
+    outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8, and its name with ``_values``
+        to the store of the values (image, class) of its classification head. Where a network has a head and no such
+        store is named, it lies beside that of the planes (:func:`cloudseg.storage.class_values.values_path`). A
+        classifier alone has the store of values and no other.
     recipe : ``tta``, ``normalise`` and ``precision`` count, and ``batch`` or ``micro_batch``: images that the network
         takes at once. Other batches give other last bits.
     size : height and width of the submission grid.
@@ -66,7 +70,7 @@ class PredictionJob:
         """Return the prediction that a job of the rule ``predict`` asks for."""
         wildcards, inputs, params = snakemake.wildcards, snakemake.input, snakemake.params
         return cls(
-            checkpoints={"best": inputs.best, "last": inputs.last},
+            checkpoints={name: inputs[name] for name in CHECKPOINTS if name in inputs.keys()},  # noqa: SIM118
             pixels=inputs.pixels,
             outputs=dict(snakemake.output.items()),
             recipe=Recipe(**params.recipe),
@@ -86,7 +90,7 @@ class PredictionJob:
 
 
 def predict(job: PredictionJob, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Write a probability store for each checkpoint of a job.
+    """Write the stores of each checkpoint of a job.
 
     When a batch does not fit in the memory of the device, all stores are started over with half the batch; a later job
     that resumes such stores takes the same batch.
@@ -102,7 +106,8 @@ def predict(job: PredictionJob, device: str | torch.device = "cpu") -> dict[str,
 
     Raises
     ------
-    UserError : if a checkpoint is of other classes than the pixels or of another network, a view makes the images
+    UserError : if a checkpoint is of other classes than the pixels, or of another network than the job and its outputs
+        ask for, a view makes the images
         smaller than the decoder takes them, or an image cannot be read. An error of the writing thread ends the job,
         too, and names the store and the images that it was writing.
     """
@@ -123,13 +128,15 @@ def made_with(code: int, device: torch.device) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """The store that the probabilities of one checkpoint go to, with all that decides its bytes.
+    """The stores that the probabilities of one checkpoint go to, with all that decides their bytes.
 
     Parameters
     ----------
     name, checkpoint : of the checkpoint.
-    path : of the store.
-    spec : of its one array.
+    planes : the store of planes; None for a classifier alone.
+    values : the store of values, where it is named; a network must then have a head.
+    spec : of the one array of planes; a store of values has as many shards, and a classifier's as many as it would
+        have with planes.
     attributes : ``ids``, ``classes`` and ``run``, the digest of the checkpoint.
     settings : what else decides the bytes, without the batch. A store begun with other settings is started over.
     made_with : code, libraries and processor, likewise.
@@ -137,34 +144,53 @@ class Target:
 
     name: str
     checkpoint: str | Path
-    path: str | Path
+    planes: str | Path | None
+    values: str | Path | None
     spec: stores.Spec
     attributes: Mapping[str, Any]
     settings: Mapping[str, Any]
     made_with: Mapping[str, Any]
 
-    def writer(self, batch: int) -> stores.Writer:
-        """Return what writes the store from batches of so many images."""
-        return self._writer(self.path, self.spec, batch)
+    def require(self, header: NetworkHeader) -> None:
+        """Raise unless a network gives what the stores hold.
 
-    def values_writer(self, batch: int) -> stores.Writer:
-        """Return what writes the store of the values beside it, in as many shards."""
+        Raises
+        ------
+        DamagedFileError : naming the checkpoint.
+        """
+        wanted = "masks" if self.planes else None, "a classification head" if self.values else None
+        lacks = [
+            what for what, has in zip(wanted, (header.has_masks, header.has_head), strict=True) if what and not has
+        ]
+        if lacks or (header.has_masks and not self.planes):
+            expected = f"a network with {' and '.join(lacks)}" if lacks else "a classifier alone"
+            raise DamagedFileError(
+                f"{self.checkpoint}: expected {expected}, got {header.encoder} with the decoder {header.decoder} and "
+                f"{'a' if header.has_head else 'no'} classification head; train this run again"
+            )
+
+    def writer(self, batch: int, header: NetworkHeader) -> "stores.Writer | WriterOfBoth":
+        """Return what writes the blocks of a network, from batches of so many images."""
+        if not header.has_head:
+            return self._writer(self.planes, self.spec, batch)
+        # In as many shards as the planes
         spec = stores.Spec(self.spec.shape[:2], "uint8", class_values.DIMS, most=self.spec.shard)
-        return self._writer(class_values.values_path(self.path), spec, batch)
-
-    def _writer(self, path: str | Path, spec: stores.Spec, batch: int) -> stores.Writer:
-        return stores.Writer(path, {"": spec}, self._attributes(batch), made_with=self.made_with)
+        values = self._writer(self.values or class_values.values_path(self.planes), spec, batch)
+        return WriterOfBoth(self._writer(self.planes, self.spec, batch), values) if self.planes else values
 
     def is_begun_with(self, batch: int) -> bool:
         """Return whether a stopped job left a part of the store, made from batches of so many images."""
-        return stores.begun(self.path, self._attributes(batch), self.made_with)
+        return stores.begun(self.planes or self.values, self._attributes(batch), self.made_with)
+
+    def _writer(self, path: str | Path, spec: stores.Spec, batch: int) -> stores.Writer:
+        return stores.Writer(path, {"": spec}, self._attributes(batch), made_with=self.made_with)
 
     def _attributes(self, batch: int) -> dict[str, Any]:
         return {**self.attributes, "settings": settings_digest(self.settings, batch)}
 
 
 def targets_of(job: PredictionJob, images: StoredImages, device: torch.device) -> list[Target]:
-    """Return the stores that a job writes, in the order of its checkpoints."""
+    """Return where what a job predicts goes to, in the order of its checkpoints."""
     settings = prediction_settings(
         images.attributes,
         job.recipe,
@@ -177,9 +203,8 @@ def targets_of(job: PredictionJob, images: StoredImages, device: torch.device) -
     targets = []
     for name, checkpoint in job.checkpoints.items():
         attributes = {"ids": images.ids, "classes": images.classes, "run": files.sha256(checkpoint)}
-        targets.append(
-            Target(name, checkpoint, job.outputs[name], spec, attributes, settings, made_with(job.code, device))
-        )
+        paths = job.outputs.get(name), job.outputs.get(f"{name}_values")
+        targets.append(Target(name, checkpoint, *paths, spec, attributes, settings, made_with(job.code, device)))
     return targets
 
 
@@ -206,33 +231,33 @@ def _write_stores(
                 network=job.network,
                 previous=predictor,
             )
+            target.require(predictor.header)
             predictor.require_size(images.size, images.path)
             progress = partial(_report, number, len(targets), len(images))
-            writer = target.writer(batch)
-            if predictor.model.has_head:
-                writer = WriterOfBoth(writer, target.values_writer(batch))
+            writer = target.writer(batch, predictor.header)
             write_shards(writer, partial(_block, predictor, images, batch, progress), images.ids, writing)
             print(f"{target.name}: {len(images)} images", flush=True)
 
 
 def _report(target: int, targets: int, n_images: int, row: int) -> None:
-    """Count an image for which one of two checkpoints is done as half an image."""
+    """Count an image for which one of two checkpoints is done as half an image, and so on."""
     report((target * n_images + row) / targets, n_images, "images")
 
 
 def _block(
     predictor: Predictor, images: StoredImages, batch: int, progress: Callable[[int], None], rows: slice
 ) -> Block:
-    """Return the probabilities of a range of images, (image, class, y, x) uint8, and the values if there are any."""
+    """Return the bytes of a range of images: planes (image, class, y, x), values (image, class), or both."""
     parts = []
     for start in range(rows.start, rows.stop, batch):
         progress(start)
         parts.append(predictor.quantised(images.read(range(start, min(start + batch, rows.stop)))))
-    planes = torch.cat([part.planes for part in parts]).cpu().numpy()  # waits for the device, once per shard
+    # Waits for the device, once per shard
+    planes, values = (None if some[0] is None else torch.cat(some).cpu().numpy() for some in zip(*parts, strict=True))
     progress(rows.stop)
-    if not predictor.model.has_head:
-        return planes
-    return planes, torch.cat([part.values for part in parts]).cpu().numpy()
+    if planes is None or values is None:
+        return values if planes is None else planes
+    return planes, values
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:

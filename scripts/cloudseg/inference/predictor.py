@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cloudseg.config.checkpoint_header import NetworkHeader
-from cloudseg.config.decoders import DECODERS
+from cloudseg.config.decoders import demands
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.views import Variant, smallest_side, variants_of
 from cloudseg.errors import ConfigError
@@ -17,7 +17,7 @@ from cloudseg.models.mixed_precision import autocast
 from cloudseg.models.preprocessing import Preprocessing
 from cloudseg.models.probabilities import quantise
 from cloudseg.models.resize import resize
-from cloudseg.models.segmenter import Segmenter, build_model
+from cloudseg.models.segmenter import Segmenter, model_of
 from cloudseg.runtime import devices
 
 
@@ -57,8 +57,7 @@ class Predictor:
     >>> folder = TemporaryDirectory()
     >>> checkpoint = f"{folder.name}/best.safetensors"
     >>> header = NetworkHeader("tu-test_resnet", "fpn", classes=("Fish", "Sugar"))
-    >>> network = build_model(header.encoder, header.decoder, len(header.classes)).network
-    >>> write_state(network.state_dict(), checkpoint, header.metadata)
+    >>> write_state(model_of(header).network.state_dict(), checkpoint, header.metadata)
 
     Predict a new image, shrunk to the size that the network was trained at; level 128 is a probability of 0.5:
 
@@ -108,20 +107,26 @@ class Predictor:
 
         Raises
         ------
-        ConfigError : if a view makes the images smaller than the decoder takes them.
+        ConfigError : if a view makes the images smaller than the decoder takes them, or the network is a classifier
+            alone, whose values :meth:`quantised` gives.
         TypeError : if the images have another shape or type.
         """
+        self._require_masks()
         return self.quantised(images).planes.cpu().numpy()
 
     def quantised(self, images: np.ndarray) -> Probabilities:
         """Return what prediction stores, uint8 on the device, without waiting for the device.
 
-        The planes are what a call returns. The values of a network with a classification head are rounded likewise.
+        The planes are what a call returns, None of a classifier alone. The values of a network with a classification
+        head are rounded likewise.
         """
         mean = self._mean(images, self.variants)
+        values = None if mean.values is None else quantise(mean.values)
+        if mean.planes is None:
+            return Probabilities(None, values)
         # Rounded image by image, so that the float planes of a whole batch are never in memory at once
         planes = torch.cat([quantise(plane) for plane in self._resized(mean.planes, images)])
-        return Probabilities(planes, None if mean.values is None else quantise(mean.values))
+        return Probabilities(planes, values)
 
     def probabilities(self, images: np.ndarray, variants: Sequence[Variant] | None = None) -> torch.Tensor:
         """Return the probabilities of images before they are rounded.
@@ -134,7 +139,12 @@ class Predictor:
         Returns
         -------
         Tensor : (N, classes, height, width) float32, 0 to 1, on the device.
+
+        Raises
+        ------
+        ConfigError : as of a call.
         """
+        self._require_masks()
         mean = self._mean(images, self.variants if variants is None else variants)
         return torch.cat(list(self._resized(mean.planes, images)))
 
@@ -146,12 +156,16 @@ class Predictor:
         size : height and width of the images.
         source : where they come from, for the message.
         """
-        side, minimum = smallest_side(self.variants, size), DECODERS[self.header.decoder].minimum
+        side, minimum = smallest_side(self.variants, size), demands(self.header.decoder, self.header.options).minimum
         if side < minimum:
             raise ConfigError(
                 f"{source}: expected sides of at least {minimum} pixels in all views for {self.header.decoder}, "
                 f"got {side} from {size[0]}x{size[1]}; raise the `scale` of the view in `tta`"
             )
+
+    def _require_masks(self) -> None:
+        if not self.header.has_masks:
+            raise ConfigError(f"a {self.header.decoder} says which classes are in an image, and gives no planes")
 
     def _mean(self, images: np.ndarray, variants: Sequence[Variant]) -> Probabilities:
         """Return the mean of the views at the size of the images."""
@@ -171,9 +185,6 @@ class Predictor:
 
 def _network_like(header: NetworkHeader, previous: Predictor | None) -> Segmenter:
     """Return the network that a checkpoint is of: that of a predictor when it is of the same kind, else a new one."""
-    shape = (header.encoder, header.decoder, len(header.classes), header.channels)
-    if previous is not None:
-        other = previous.header
-        if (other.encoder, other.decoder, len(other.classes), other.channels) == shape:
-            return previous.model
-    return build_model(header.encoder, header.decoder, len(header.classes), channels=header.channels)
+    if previous is not None and header.is_like(previous.header):
+        return previous.model
+    return model_of(header)

@@ -34,11 +34,11 @@ class Probabilities(NamedTuple):
 
     Parameters
     ----------
-    planes : (N, classes, H, W) of each pixel.
+    planes : (N, classes, H, W) of each pixel; None of a classifier alone.
     values : (N, classes) of each image as a whole; None of a network without a classification head.
     """
 
-    planes: torch.Tensor
+    planes: torch.Tensor | None
     values: torch.Tensor | None = None
 
 
@@ -53,8 +53,8 @@ def mean_of_variants(
 
     Parameters
     ----------
-    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has; or to these
-        and to class logits (N, classes).
+    model : maps images (N, C, H, W) to logits (N, classes, H, W), of any height and width that a view has; or to these,
+        or None, and to class logits (N, classes).
     images : (N, C, H, W).
     variants : the views. Of their weights only ratios matter.
     intensities : what black and white are in ``images``.
@@ -76,17 +76,20 @@ def mean_of_variants(
     if not variants:
         raise ConfigError(f"tta: expected at least one view of {', '.join(FLIP_AXES)}, got none")
     total_weight = sum(variant.weight for variant in variants)
-    mean, values, covered = None, None, 0.0
+    planes, values, covered = None, None, 0.0
     for variant in variants:
         said = predict_variant(model, images, variant.operations, intensities)
-        seen = footprint(variant.operations, images)
         share = variant.weight / total_weight
-        weight = share if seen is None else seen * share
-        mean = _sum(mean, said.planes * weight)
-        values = None if said.values is None else _sum(values, said.values * share)
-        covered = covered + weight
-    mean = mean.contiguous()  # NCHW in memory, which is faster to resize than the channels-last output of a network
-    return Probabilities(_over_views_that_saw(mean, covered, variants), values)
+        if said.planes is not None:
+            seen = footprint(variant.operations, images)
+            weight = share if seen is None else seen * share
+            planes, covered = _sum(planes, said.planes * weight), covered + weight
+        if said.values is not None:
+            values = _sum(values, said.values * share)
+    if planes is None:
+        return Probabilities(None, values)
+    planes = planes.contiguous()  # NCHW in memory, faster to resize than the channels-last output of a network
+    return Probabilities(_over_views_that_saw(planes, covered, variants), values)
 
 
 def _sum(total: torch.Tensor | None, more: torch.Tensor) -> torch.Tensor:
@@ -124,10 +127,13 @@ def predict_variant(
         images = apply(operation, images, intensities)
     logits = model(images)
     masks, classes = logits if isinstance(logits, tuple) else (logits, None)
+    values = None if classes is None else probabilities_of(classes)
+    if masks is None:
+        return Probabilities(None, values)
     planes = probabilities_of(masks)
     for operation, size in zip(reversed(operations), reversed(sizes), strict=True):
         planes = invert(operation, planes, size)
-    return Probabilities(planes, None if classes is None else probabilities_of(classes))
+    return Probabilities(planes, values)
 
 
 def footprint(operations: Sequence[Operation], images: torch.Tensor) -> torch.Tensor | None:

@@ -102,7 +102,8 @@ def load_strictly(module: nn.Module, state: dict[str, torch.Tensor], source: str
         ]
         raise ConfigError(
             f"{source}: does not fit this network: {'; '.join(parts)}; "
-            "expected the file of the same encoder, decoder and channels, written by the same version of smp and timm"
+            "expected the file of the same encoder, decoder and channels, with the same `decoder_options`, written by "
+            "the same version of smp and timm"
         )
     # Some encoders of smp override load_state_dict, to read third-party files, without the argument `strict`
     nn.Module.load_state_dict(module, state, strict=True)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-CHANNELS = {"rgb": 3, "gray": 1}
-"""What a recipe's ``channels`` may name, and how many a network then sees."""
+from cloudseg.config.checkpoint_header import CHANNELS as CHANNELS
 
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in a grey picture: ITU-R BT.601, section 2.5.1, as in OpenCV and Pillow."""

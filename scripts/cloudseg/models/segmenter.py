@@ -1,17 +1,24 @@
-"""Build segmentation networks that take images of any size."""
+"""Build networks that take images of any size."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 from torch.nn import functional
 
-from cloudseg.config.decoders import DECODERS
+from cloudseg.config.checkpoint_header import NetworkHead, NetworkHeader
+from cloudseg.config.combinations import takes_any_size
+from cloudseg.config.decoders import CLASSIFIER, DECODERS, OWN_OPTIONS, decoder_option_problems, demands
 from cloudseg.config.encoders import require_encoder
 from cloudseg.config.names import require
 from cloudseg.errors import ConfigError
-from cloudseg.models.checkpoint_file import load_strictly, read_state
+from cloudseg.models.classifier import Classifier
+from cloudseg.models.encoder import build_encoder
+from cloudseg.models.pyramid import leave_out_finest_level
+from cloudseg.models.start import load_start
 
 
 class Segmenter(nn.Module):
@@ -24,7 +31,8 @@ class Segmenter(nn.Module):
     Parameters
     ----------
     network : maps (N, channels, H, W) to (N, classes, H, W) for sides that are multiples of ``stride``; with a
-        classification head (``aux_params`` of smp) to these and to class logits (N, classes).
+        classification head (``aux_params`` of smp) to these and to class logits (N, classes); a :class:`Classifier`
+        to None and to class logits.
     stride : pixels; 1 for a network that takes any size.
 
     Examples
@@ -40,13 +48,19 @@ class Segmenter(nn.Module):
 
     @property
     def has_head(self) -> bool:
-        """Whether the network gives class logits beside those of the masks."""
+        """Whether the network gives class logits of the image as a whole."""
         return getattr(self.network, "classification_head", None) is not None
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    @property
+    def has_masks(self) -> bool:
+        """Whether the network gives logits of masks."""
+        return not isinstance(self.network, Classifier)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor | None, torch.Tensor]:
         """Return logits (N, classes, H, W) of images (N, channels, H, W) that are already normalised.
 
-        With a classification head they are the first of two; the others are of the classes, (N, classes).
+        With a classification head they are the first of two; the others are of the classes, (N, classes). Of a
+        classifier alone the first is None.
         """
         height, width = image.shape[-2:]
         pad_y, pad_x = -height % self.stride, -width % self.stride
@@ -55,22 +69,60 @@ class Segmenter(nn.Module):
             image = functional.pad(image, (left, pad_x - left, top, pad_y - top), mode="reflect")
         logits = self.network(image)
         crop = (..., slice(top, top + height), slice(left, left + width))
-        return (logits[0][crop], logits[1]) if isinstance(logits, tuple) else logits[crop]
+        if not isinstance(logits, tuple):
+            return logits[crop]
+        masks, values = logits
+        return None if masks is None else masks[crop], values
+
+
+def model_of(header: NetworkHeader, *, weights: str | Path | None = None) -> Segmenter:
+    """Build the network that a header describes, as :func:`build_model` does.
+
+    Parameters
+    ----------
+    header : of a checkpoint (:meth:`NetworkHeader.of`) or of a recipe (:meth:`NetworkHeader.of_recipe`).
+    weights : safetensors file made by :func:`cloudseg.models.weights.initial_weights`, or None.
+
+    Examples
+    --------
+    >>> model = model_of(NetworkHeader("tu-test_resnet", "classifier", ("Fish", "Sugar")))
+    >>> masks, values = model(torch.zeros(2, 3, 40, 50))
+    >>> masks is None, values.shape
+    (True, torch.Size([2, 2]))
+    """
+    return build_model(
+        header.encoder,
+        header.decoder,
+        header.classes,
+        weights=weights,
+        channels=header.channels,
+        options=header.options,
+        head=header.head,
+    )
 
 
 def build_model(
-    encoder: str, decoder: str, classes: int, *, weights: str | Path | None = None, channels: int = 3
+    encoder: str,
+    decoder: str,
+    classes: int | Sequence[str],
+    *,
+    weights: str | Path | None = None,
+    channels: int = 3,
+    options: Mapping[str, Any] | None = None,
+    head: NetworkHead | None = None,
 ) -> Segmenter:
-    """Build a network, its encoder from a file and the rest from torch's random state.
+    """Build a network from torch's random state, and what a file has of it from that file.
 
     Parameters
     ----------
     encoder : name of an encoder of smp, such as ``resnet34`` or ``tu-test_resnet``.
     decoder : a key of ``DECODERS``.
-    classes : number of output planes.
-    weights : safetensors file made by :func:`cloudseg.models.weights.initial_weights`, or None for random
-        weights.
-    channels : of the images, 3 or 1; weights of three colours are summed into one, by :func:`sum_colours`.
+    classes : number of output planes, or the names of their classes.
+    weights : safetensors file made by :func:`cloudseg.models.weights.initial_weights`, of an encoder or of a whole
+        network; None for random weights.
+    channels : of the images, 3 or 1; weights of three colours are summed into one.
+    options : of the decoder, as :func:`cloudseg.config.decoders.decoder_option_problems` takes them.
+    head : a classification head beside the masks; that of a classifier alone, where None has the defaults.
 
     Returns
     -------
@@ -78,8 +130,8 @@ def build_model(
 
     Raises
     ------
-    UserError : for an unknown decoder or encoder, an encoder that smp cannot combine with it, or weights that do not
-        fit the encoder key by key.
+    UserError : for an unknown decoder or encoder, an option that the decoder does not take, an encoder that smp cannot
+        combine with it, or weights that do not fit key by key.
 
     Examples
     --------
@@ -89,45 +141,35 @@ def build_model(
     """
     require(decoder, DECODERS, "decoder")
     require_encoder(encoder)
+    options = options or {}
+    if problems := decoder_option_problems(decoder, options):
+        raise ConfigError(f"decoder_options: {problems[0]}")
+    count = classes if isinstance(classes, int) else len(classes)
     try:
-        network = smp.create_model(
-            decoder, encoder_name=encoder, encoder_weights=None, classes=classes, in_channels=channels
-        )
+        network = _network(encoder, decoder, count, channels, options, head)
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"smp cannot build {decoder} on the encoder {encoder!r}: {error}") from error
+    asked = demands(decoder, options)
     if weights is not None:
-        state, _ = read_state(weights)
-        known = network.encoder.state_dict()
-        if DECODERS[decoder].stages < 5:
-            state = {key: value for key, value in state.items() if key in known}
-        if channels == 1:
-            state = sum_colours(state, known)
-        load_strictly(network.encoder, state, weights)
-    return Segmenter(network, DECODERS[decoder].stride)
+        load_start(network, weights, decoder=decoder, stages=asked.stages, classes=classes, channels=channels)
+    return Segmenter(network, network.stride if isinstance(network, Classifier) else asked.stride)
 
 
-def sum_colours(state: dict[str, torch.Tensor], grey: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Sum the weights of the three colours that a first layer sees into one.
-
-    A grey picture is the same in all three colours, so the sum gives what the colours gave together (for the
-    normalisation of :func:`cloudseg.models.preprocessing.grey_normalisation`).
-
-    Parameters
-    ----------
-    state : key to tensor, of an encoder for colours; one that is grey already stays as it is.
-    grey : the state of the same encoder for one channel, to know its first layers by their shapes.
-
-    Returns
-    -------
-    dict : a new one; (O, 3, h, w) became (O, 1, h, w) wherever ``grey`` has that.
-
-    Examples
-    --------
-    >>> sum_colours({"a": torch.ones(2, 3, 1, 1)}, {"a": torch.zeros(2, 1, 1, 1)})["a"].flatten()
-    tensor([3., 3.])
-    """
-    summed = dict(state)
-    for key, value in state.items():
-        if value.ndim == 4 and key in grey and (value.shape[1], grey[key].shape[1]) == (3, 1):
-            summed[key] = value.sum(dim=1, keepdim=True)
-    return summed
+def _network(
+    encoder: str, decoder: str, classes: int, channels: int, options: Mapping[str, Any], head: NetworkHead | None
+) -> nn.Module:
+    any_size = {"dynamic_img_size": True} if takes_any_size(encoder) else {}
+    if decoder == CLASSIFIER:
+        head = head or NetworkHead()
+        return Classifier(build_encoder(encoder, channels=channels, **any_size), classes, head.pooling, head.dropout)
+    arguments = {name: value for name, value in options.items() if name not in OWN_OPTIONS.get(decoder, {})}
+    if head is not None:
+        arguments["aux_params"] = {"classes": classes, "pooling": head.pooling, "dropout": head.dropout}
+    if decoder == "dpt":
+        arguments |= any_size
+    network = smp.create_model(
+        decoder, encoder_name=encoder, encoder_weights=None, classes=classes, in_channels=channels, **arguments
+    )
+    if not options.get("finest_level", True):
+        leave_out_finest_level(network, classes)
+    return network

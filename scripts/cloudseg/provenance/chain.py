@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import pandas as pd
 import cloudseg
 from cloudseg.config.fold_names import ALL
 from cloudseg.config.recipe import Recipe
+from cloudseg.config.recipe_parts import Pseudo
 from cloudseg.dataset.black import Black
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.decide_blend import Stores
@@ -33,15 +34,18 @@ from cloudseg.provenance.record import (
     Member,
     Prediction,
     Provenance,
+    PseudoLabels,
     Role,
     Score,
     SearchFacts,
+    Teacher,
     Training,
     Writer,
 )
 from cloudseg.runtime import checkout
 from cloudseg.storage import files, records, stores
 from cloudseg.training.all_images import median_of_best
+from cloudseg.training.data_digest import data_digest
 from cloudseg.training.finished import differences
 from cloudseg.training.record import RunRecord
 
@@ -58,6 +62,8 @@ class Blend:
     path : its store: of the blend or, of members that are asked for presence alone, what these leave of theirs.
     stores : of the members that the config's queries select.
     members : name, fold and weight of each; of a search its `candidate`.
+    values : the stores of classification heads, where such take part.
+    value_members : name, fold and weight of each likewise.
     voters : where members vote, the decision of each, in the order of `stores`.
     black : where images are black, if that counts.
     """
@@ -65,8 +71,37 @@ class Blend:
     path: str
     stores: Sequence[str]
     members: Sequence[Mapping[str, Any]]
+    values: Sequence[str] = ()
+    value_members: Sequence[Mapping[str, Any]] = ()
     voters: Sequence[str] = ()
     black: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Labels that networks of one fold made of test images, and what the plan says of them.
+
+    Parameters
+    ----------
+    path : their store.
+    stores : of the members that made them.
+    asked : `ensemble`, `recipe`, `size` and `fold`, which name them; `settings` and `min_area`, how they are chosen and
+        made; and `members`, name, fold and weight of each store.
+    """
+
+    path: str
+    stores: Sequence[str]
+    asked: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What they are called among those of all ensembles."""
+        return "{ensemble}/{recipe}/{size}/fold{fold}".format(**self.asked)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The runs that made them, once each."""
+        return list(dict.fromkeys(member["store"].rpartition("/")[0] for member in self.asked["members"]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,12 +117,18 @@ class Ensemble:
     selection : what a search chose; None where none was asked for.
     runs : per run its `name`, `folder`, `size`, recipe name (`recipe`), what the config asks of its training
         (`wanted`), what prediction needs of its recipe (`prediction`), its pixel store by split (`pixels`) and, of one
-        that has seen all images, the names of the runs that say for how many epochs (`folds_before`).
+        that has seen all images, the names of the runs that say for how many epochs (`folds_before`). Where it starts
+        from another run, that one's name (`start_run`); where test images train, too, at which size (`test_size`), and
+        the name of their labels (`pseudo`).
+    earlier : the runs, of no member, that those go back to, likewise; their `pixels` are of training images alone.
+    labels : the labels of test images that any of the runs trains on.
+    test_images : the pixel stores, by size, of test images that train or that are labelled.
+    weights : by encoder and name, the files of initial weights that are those of another run.
     folds : the table of folds.
     logs : the folder of the logs.
     facts : of the plan: `config_name`, `ensemble`, `smoke`, `rule`, `min_sizes`, `sharpen`, `allow_squeezed`,
-        `valid_folds`, `classes`, `submission_size`, `threads`, `config`, `sheet`; and, only where asked for, `search`
-        and `black`.
+        `valid_folds`, `classes`, `submission_size`, `threads`, `config`, `sheet`; and, only where asked for, `search`,
+        `black` and `tables`.
     """
 
     submission: str
@@ -101,6 +142,10 @@ class Ensemble:
     whether: Mapping[str, Blend] = dataclasses.field(default_factory=dict)
     selection: str | None = None
     runs: Sequence[Mapping[str, Any]]
+    earlier: Sequence[Mapping[str, Any]] = ()
+    labels: Sequence[Labels] = ()
+    test_images: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     folds: str
     logs: Path
     facts: Mapping[str, Any]
@@ -145,13 +190,15 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
     chain = _Chain(ensemble, found.blended)
     members = list(chain.members())
     trainings = [chain.training(run) for run in chain.runs.values()]
+    earlier = [chain.training(run) for run in chain.earlier.values()]
+    pseudo = [chain.labelled(labels) for labels in chain.labels]
     return Provenance(
-        schema_version=_version(ensemble, trainings),
+        schema_version=_version(ensemble, members, [*trainings, *earlier]),
         config_name=facts["config_name"],
         ensemble=facts["ensemble"],
         smoke=facts["smoke"],
         csv=found.content.facts,
-        score=_score(ensemble, found, members),
+        score=_score(ensemble, found, members, chain),
         decision=DecisionFacts(
             sha256=files.sha256(ensemble.decision),
             plain=_as_json(found.decision.plain()),
@@ -175,12 +222,15 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
         whether=found.facts_of("whether") if ensemble.whether else None,
         search=_search_facts(ensemble, found.selection),
         black=_black_facts(ensemble),
+        earlier=earlier or None,
+        pseudo=pseudo or None,
     )
 
 
-def _version(ensemble: Ensemble, trainings: Sequence[Training]) -> int:
+def _version(ensemble: Ensemble, members: Sequence[Member], trainings: Sequence[Training]) -> int:
     """Return the first version whose code understands the record."""
-    if any(training.fold == ALL or training.is_replicate for training in trainings):
+    further = any(member.checkpoint == "average" or member.gives for member in members)
+    if further or any(each.fold == ALL or each.is_replicate or each.pseudo for each in trainings):
         return RUNS_VERSION
     return FURTHER_VERSION if _says_more(ensemble) else SCHEMA_VERSION
 
@@ -197,6 +247,7 @@ class _Blended(NamedTuple):
     attributes: dict[str, Any]
     made_of: Ingredients
     predicted: list[links.Predicted]  # in the order of the stores
+    values_predicted: list[links.Predicted]  # likewise, of classification heads
 
 
 class _Found(NamedTuple):
@@ -269,8 +320,12 @@ def _blended(ensemble: Ensemble, role: Role, split: str) -> _Blended:
     if blend.black is not None:
         black = Black(blend.black)
         links.require_black(black, facts["black"])
-    require = {"where": links.require_blend, "whether": links.require_whether}[role]
-    return _Blended(require(blend.path, made_of, black), made_of, links.predicted(made_of.paths))
+    if role == "where":
+        attributes = links.require_blend(blend.path, made_of, black)
+    else:
+        heads = list(blend.values), [dict(member) for member in blend.value_members]
+        attributes = links.require_whether(blend.path, made_of, black, *heads)
+    return _Blended(attributes, made_of, *map(links.predicted, (made_of.paths, blend.values)))
 
 
 def _search_facts(ensemble: Ensemble, selection: Selection | None) -> SearchFacts | None:
@@ -307,24 +362,55 @@ class _Chain:
     def __init__(self, ensemble: Ensemble, blended: Mapping[Role, Mapping[str, _Blended]]) -> None:
         self.ensemble = ensemble
         self.blended = blended
-        every = [each for by_split in blended.values() for each in by_split.values()]
-        taken = {member["store"].rpartition("/")[0] for each in every for member in each.made_of.members}
+        taken = {member["store"].rpartition("/")[0] for member in self._blended_members()}
         self.runs = {run["name"]: run for run in ensemble.runs if run["name"] in taken}  # of a search, those it chose
-        self.records = {name: links.read_run(run["folder"]) for name, run in self.runs.items()}
+        self._named = {run["name"]: run for run in (*ensemble.runs, *ensemble.earlier)}
+        self._labels = {labels.name: labels for labels in ensemble.labels}
+        self.earlier = {name: run for name, run in self._named.items() if name in self._gone_back_to()}
+        self.records = {name: links.read_run(run["folder"]) for name, run in (self.runs | self.earlier).items()}
         self._known_settings: dict[str, tuple[str, str, int]] = {}
+
+    def _blended_members(self) -> Iterator[Mapping[str, Any]]:
+        for role, by_split in self.blended.items():
+            for split, each in by_split.items():
+                yield from (*each.made_of.members, *self.ensemble.by_role[role][split].value_members)
+
+    def _gone_back_to(self) -> set[str]:
+        """Return the names of the runs that those of the members go back to, without these."""
+        found, left = set(self.runs), list(self.runs)
+        while left:
+            run = self._named[left.pop()]
+            before = {*run.get("folds_before", ()), *filter(None, [run.get("start_run")])}
+            before |= set(self._labels[run["pseudo"]].teachers if "pseudo" in run else ())
+            left += before - found
+            found |= before
+        return found - set(self.runs)
+
+    @property
+    def labels(self) -> list[Labels]:
+        """The labels that any of the runs trains on."""
+        taken = {run.get("pseudo") for run in (self.runs | self.earlier).values()}
+        return [labels for name, labels in self._labels.items() if name in taken]
 
     @functools.cached_property
     def pixels(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The attributes of each pixel store, by split and size."""
-        found = {(split, run["size"]): path for run in self.runs.values() for split, path in run["pixels"].items()}
+        runs = (self.runs | self.earlier).values()
+        found = {("test", size): path for size, path in self.ensemble.test_images.items()}
+        found |= {(split, run["size"]): path for run in runs for split, path in run["pixels"].items()}
         return {key: stores.read(path).attrs.asdict() for key, path in found.items()}
 
+    def _data(self, run: Mapping[str, Any]) -> str:
+        """Return the digest of what a run trains on, as a training records it."""
+        test = run.get("test_size") and self.ensemble.test_images[run["test_size"]]
+        pseudo = self._labels[run["pseudo"]].path if "pseudo" in run else None
+        return self._digest(run["pixels"]["train"], test, pseudo)
+
     @functools.cached_property
-    def data(self) -> dict[str, str]:
-        """By size, the digest of the training images, their labels and the split, as a training records it."""
-        folds = Path(self.ensemble.folds).read_text(encoding="utf-8")
-        attributes = {size: found for (split, size), found in self.pixels.items() if split == "train"}
-        return {size: files.digest({"pixels": found, "folds": folds}) for size, found in attributes.items()}
+    def _digest(self) -> Callable[[str, str | None, str | None], str]:
+        """Return what makes the digest of some stores, once each."""
+        folds = self.ensemble.folds
+        return functools.cache(lambda pixels, test, pseudo: data_digest(pixels, folds, test=test, pseudo=pseudo))
 
     def images(self) -> Images:
         """Return what is known of the images."""
@@ -340,40 +426,35 @@ class _Chain:
             test=digests["test"],
             counts={split: len(found["ids"]) for (split, _), found in self.pixels.items()},
             folds=files.sha256(self.ensemble.folds),
+            tables=facts.get("tables"),
         )
 
     def members(self) -> Iterator[Member]:
-        """Yield the members, role after role, in the order in which test images are blended."""
+        """Yield the members, role after role, in the order in which test images are blended; heads behind planes."""
         for role, by_split in self.ensemble.by_role.items():
+            said = role if self.ensemble.whether else None
             taken = {split: self._taken(role, split) for split in ("test", "valid")}
-            for member in by_split["test"].members:
-                if any(member["store"] in each for each in taken.values()):
-                    own = {split: each[member["store"]] for split, each in taken.items() if member["store"] in each}
-                    yield self._member(member, own, role if self.ensemble.whether else None)
-
-    def _member(self, member: Mapping[str, Any], taken: Mapping[str, _Taken], role: Role | None) -> Member:
-        run, _, checkpoint = member["store"].rpartition("/")
-        weights = {split: each.member["weight"] for split, each in taken.items()}
-        levels = {split: each.levels for split, each in taken.items() if each.levels is not None}
-        return Member(
-            run=run,
-            fold=member["fold"],
-            checkpoint=checkpoint,
-            sha256=self.records[run].sha256[checkpoint],
-            weight=weights.get("test"),
-            valid_weight=weights.get("valid"),
-            predictions={split: each.prediction for split, each in taken.items()},
-            role=role,
-            levels=levels or None,
-        )
+            yield from _members_of(by_split["test"].members, taken, self.records, said)
+            heads = {split: self._heads(role, split) for split in ("test", "valid")}
+            yield from _members_of(by_split["test"].value_members, heads, self.records, said, gives="values")
 
     def _taken(self, role: Role, split: str) -> dict[str, _Taken]:
         """Return the stores that are blended for a split, by their names."""
-        _, (paths, members, _, levels), predicted = self.blended[role][split]
-        each = zip(paths, members, predicted, levels or [None] * len(paths), strict=True)
+        blended = self.blended[role][split]
+        paths, members, _, levels = blended.made_of
+        each = zip(paths, members, blended.predicted, levels or [None] * len(paths), strict=True)
         return {
             member["store"]: _Taken(member, self._prediction(member["store"], split, path, own), votes)
             for path, member, own, votes in each
+        }
+
+    def _heads(self, role: Role, split: str) -> dict[str, _Taken]:
+        """Return the stores of classification heads that are blended for a split, by their names."""
+        blend = self.ensemble.by_role[role][split]
+        each = zip(blend.values, blend.value_members, self.blended[role][split].values_predicted, strict=True)
+        return {
+            member["store"]: _Taken(member, self._prediction(member["store"], split, path, own), None)
+            for path, member, own in each
         }
 
     def _prediction(self, store: str, split: str, path: str, predicted: links.Predicted) -> Prediction:
@@ -385,7 +466,7 @@ class _Chain:
             device=device,
             precision=precision,
             batch=batch,
-            made_with=records.read_made_with(Path(path).with_name(f"predict-{split}.log")),
+            made_with=records.read_made_with(Path(path).with_name(prediction_log(checkpoint, split))),
         )
 
     def _settings(self, run: str, split: str, digest: str) -> tuple[str, str, int] | None:
@@ -393,10 +474,11 @@ class _Chain:
 
         Its images, views and normalisation are then those that are there now. Most members share their settings.
         """
-        recipe = Recipe(**self.runs[run]["prediction"])
-        key = files.digest([split, self.runs[run]["size"], self.runs[run]["prediction"], digest])
+        asked = self._named[run]
+        recipe = Recipe(**asked["prediction"])
+        key = files.digest([split, asked["size"], asked["prediction"], digest])
         if key not in self._known_settings:
-            pixels = self.pixels["test" if split == "test" else "train", self.runs[run]["size"]]
+            pixels = self.pixels["test" if split == "test" else "train", asked["size"]]
             for device, precision, batch in _candidates(self.records[run], recipe):
                 settings = prediction_settings(
                     pixels,
@@ -414,8 +496,10 @@ class _Chain:
     def training(self, run: Mapping[str, Any]) -> Training:
         """Return the facts of a training."""
         record = self.records[run["name"]]
+        if "start_run" in run:
+            self._require_start(run, record)
         otherwise = differences(record, run["wanted"])
-        if record.data != self.data[run["size"]]:
+        if record.data != self._data(run):
             otherwise.append("images, labels or folds: others than those that are there now")
         otherwise += self._other_epochs(run, record)
         return Training(
@@ -445,14 +529,96 @@ class _Chain:
             checkpoints=record.sha256,
             otherwise=otherwise,
             prediction_recipe=run["prediction"],
+            start_run=run.get("start_run"),
+            epochs_of=run.get("folds_before"),
+            pseudo=run.get("pseudo"),
+        )
+
+    def _require_start(self, run: Mapping[str, Any], record: RunRecord) -> None:
+        """Refuse initial weights that are not those that the run trained from, nor of the run that they come from."""
+        name = f"{record.encoder}/{run['wanted']['start']}"
+        path, start = self.ensemble.weights[name], self._named[run["start_run"]]["folder"]
+        links.refuse_edited(path, self.ensemble.logs / "weights" / f"{name}.log")
+        links.require_start(path, record, Path(start) / "last.safetensors", self.records[run["start_run"]])
+
+    def labelled(self, labels: Labels) -> PseudoLabels:
+        """Return the facts of labels of test images, after some of them were made again."""
+        asked, facts = labels.asked, self.ensemble.facts
+        attributes = links.require_labels(
+            labels.path,
+            labels.stores,
+            asked["members"],
+            Pseudo(**asked["settings"]),
+            classes=facts["classes"],
+            grid=tuple(facts["submission_size"]),
+            min_area=asked["min_area"],
+        )
+        predicted = zip(asked["members"], labels.stores, links.predicted(labels.stores), strict=True)
+        return PseudoLabels(
+            **{name: asked[name] for name in ("ensemble", "recipe", "size", "fold", "settings", "min_area")},
+            run=attributes["run"],
+            images=len(attributes["ids"]),
+            members=[self._teacher(*each) for each in predicted],
+        )
+
+    def _teacher(self, member: Mapping[str, Any], path: str, predicted: links.Predicted) -> Teacher:
+        run, _, checkpoint = member["store"].rpartition("/")
+        return Teacher(
+            run=run,
+            fold=member["fold"],
+            checkpoint=checkpoint,
+            sha256=self.records[run].sha256[checkpoint],
+            weight=member["weight"],
+            prediction=self._prediction(member["store"], "test", path, predicted),
         )
 
     def _other_epochs(self, run: Mapping[str, Any], record: RunRecord) -> list[str]:
         """Say that a training on all images took another number of epochs than its folds ask for now, if it did."""
-        folders = {each["name"]: each["folder"] for each in self.ensemble.runs}
-        best = [links.read_run(folders[name]).epochs.best for name in run.get("folds_before", ())]
+        best = [self.records[name].epochs.best for name in run.get("folds_before", ())]
         epochs = median_of_best(Recipe(**run["wanted"]["recipe"]), best) if best else record.epochs.run
         return [f"epochs {record.epochs.run} -> {epochs}"] if record.epochs.run != epochs else []
+
+
+def _members_of(
+    members: Sequence[Mapping[str, Any]],
+    taken: Mapping[str, Mapping[str, _Taken]],
+    runs: Mapping[str, RunRecord],
+    role: Role | None,
+    gives: str | None = None,
+) -> Iterator[Member]:
+    """Yield the members that are blended for some split.
+
+    Parameters
+    ----------
+    members : all that the plan has, in their order.
+    taken : by split, the stores that are blended, by their names.
+    runs : the record of each run.
+    role, gives : of all of them.
+    """
+    for member in members:
+        own = {split: each[member["store"]] for split, each in taken.items() if member["store"] in each}
+        if not own:
+            continue
+        run, _, checkpoint = member["store"].rpartition("/")
+        weights = {split: each.member["weight"] for split, each in own.items()}
+        levels = {split: each.levels for split, each in own.items() if each.levels is not None}
+        yield Member(
+            run=run,
+            fold=member["fold"],
+            checkpoint=checkpoint,
+            sha256=runs[run].sha256[checkpoint],
+            weight=weights.get("test"),
+            valid_weight=weights.get("valid"),
+            predictions={split: each.prediction for split, each in own.items()},
+            role=role,
+            levels=levels or None,
+            gives=gives,
+        )
+
+
+def prediction_log(checkpoint: str, split: str) -> str:
+    """Return the name of the log of the job that predicts a split with a checkpoint, in the folder of its run."""
+    return f"predict-average-{split}.log" if checkpoint == "average" else f"predict-{split}.log"
 
 
 def _candidates(record: RunRecord, recipe: Recipe) -> Iterator[tuple[str, str, int]]:
@@ -466,7 +632,7 @@ def _candidates(record: RunRecord, recipe: Recipe) -> Iterator[tuple[str, str, i
                 yield device, precision, whole >> times
 
 
-def _score(ensemble: Ensemble, found: _Found, members: Sequence[Member]) -> Score:
+def _score(ensemble: Ensemble, found: _Found, members: Sequence[Member], chain: _Chain) -> Score:
     scores, decision = found.scores, found.decision
     whole = scores[(scores["class"] == "all") & scores["fold"].isna()]
     expected = files.read_table(ensemble.parts, dtype={"class": str, "fold": str})
@@ -481,18 +647,21 @@ def _score(ensemble: Ensemble, found: _Found, members: Sequence[Member]) -> Scor
     return Score(
         dice=None if column is None else float(whole[column].iloc[0]),
         how=how,
-        optimistic=list(_optimistic(ensemble, found, members)) if column else [],
+        optimistic=list(_optimistic(ensemble, found, members, chain)) if column else [],
         images=decision.n_images,
         folds=list(ensemble.facts["valid_folds"]),
         expected=float(expected.iloc[0]) if len(expected) and expected.notna().all() else None,
     )
 
 
-def _optimistic(ensemble: Ensemble, found: _Found, members: Sequence[Member]) -> Iterator[str]:
+def _optimistic(ensemble: Ensemble, found: _Found, members: Sequence[Member], chain: _Chain) -> Iterator[str]:
     """Say what was chosen on the very images that are scored."""
     on_them = "chosen on the images that are scored"
     if "best" in {member.checkpoint for member in members}:
         yield f"the checkpoints named best were {on_them}"
+    averaged = [chain.records[member.run].recipe["average"] for member in members if member.checkpoint == "average"]
+    if any(average["of"] == "best" for average in averaged):
+        yield f"the epochs that are averaged were {on_them}"
     if found.selection is not None:
         if not found.selection.nested:
             yield f"members and their weights were {on_them}"

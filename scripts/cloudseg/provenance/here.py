@@ -24,14 +24,22 @@ class Lacking:
     ----------
     runs : of which a checkpoint is gone or another one, with the reason.
     other : what else lacks, in words.
+    earlier : the runs that those go back to of which a checkpoint is gone or another one; they are needed only where
+        networks are trained again.
     """
 
     runs: Mapping[str, str]
     other: Sequence[str]
+    earlier: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Return whether anything lacks."""
         return bool(self.runs or self.other)
+
+    @property
+    def to_train(self) -> dict[str, str]:
+        """The runs that must be trained to make it from the images, with the reasons."""
+        return {**self.runs, **self.earlier}
 
 
 def splits_needed(provenance: Provenance) -> list[str]:
@@ -45,9 +53,9 @@ def members_needed(provenance: Provenance) -> list[Member]:
     return [member for member in provenance.members if any(split in member.predictions for split in splits)]
 
 
-def checkpoint_file(known: Known, member: Member) -> Path:
-    """Return the checkpoint of a member."""
-    return known.results / "runs" / member.run / f"{member.checkpoint}.safetensors"
+def checkpoint_file(known: Known, run: str, checkpoint: str) -> Path:
+    """Return a checkpoint of a run."""
+    return known.results / "runs" / run / f"{checkpoint}.safetensors"
 
 
 def images_of(split: str) -> Split:
@@ -85,17 +93,35 @@ def lacking(known: Known, root: str | Path = ".") -> Lacking:
     known : the provenance and its results.
     root : the folder of the images here, where they are the user's.
     """
+    provenance = known.provenance
     # Members of two roles may share a checkpoint
-    checkpoints = {str(checkpoint_file(known, member)): member for member in members_needed(known.provenance)}
-    digests = digest_files(list(checkpoints))
+    needed = {(member.run, member.checkpoint): member.sha256 for member in members_needed(provenance)}
+    runs = _without(known, needed)
+    earlier = {run: why for run, why in _without(known, _given(provenance)).items() if run not in runs}
+    return Lacking(runs, [*_lacking_images(known), *_lacking_black(known, root)], earlier)
+
+
+def _given(provenance: Provenance) -> dict[tuple[str, str], str]:
+    """Return the digests of the checkpoints that trainings go back to, and of all of the runs that are of no member."""
+    trained = {training.run: training for training in provenance.all_trainings}
+    starts = [(each.start_run, "last") for each in trained.values() if each.start_run]
+    teachers = [(teacher.run, teacher.checkpoint) for labels in provenance.pseudo or () for teacher in labels.members]
+    earlier = [(each.run, checkpoint) for each in provenance.earlier or () for checkpoint in each.checkpoints]
+    # A strange record may not have the digest that its own names ask for
+    return {(run, name): trained[run].checkpoints.get(name, "") for run, name in (*starts, *teachers, *earlier)}
+
+
+def _without(known: Known, checkpoints: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Return the runs of which a checkpoint is gone or has another digest, with the reason."""
+    paths = [str(checkpoint_file(known, *key)) for key in checkpoints]
     runs: dict[str, str] = {}
-    for (path, member), digest in zip(checkpoints.items(), digests, strict=True):
+    for path, ((run, _), then), digest in zip(paths, checkpoints.items(), digest_files(paths), strict=True):
         if not digest:
-            runs.setdefault(member.run, f"{path} is not there")
-        elif digest != member.sha256:
-            reason = f"{path} is not the file that predicted (SHA-256 {digest[:12]}, not {member.sha256[:12]})"
-            runs.setdefault(member.run, reason)
-    return Lacking(runs, [*_lacking_images(known), *_lacking_black(known, root)])
+            runs.setdefault(run, f"{path} is not there")
+        elif digest != then:
+            reason = f"{path} is not the file of then (SHA-256 {digest[:12]}, not {then[:12]})"
+            runs.setdefault(run, reason)
+    return runs
 
 
 def _lacking_images(known: Known) -> Iterator[str]:
@@ -145,7 +171,7 @@ def _lacking_black(known: Known, root: str | Path) -> Iterator[str]:
 
 def training_seconds(provenance: Provenance, runs: Mapping[str, str]) -> float:
     """Return how many seconds the trainings of some runs took."""
-    return sum(training.seconds for training in provenance.trainings if training.run in runs)
+    return sum(training.seconds for training in provenance.all_trainings if training.run in runs)
 
 
 def doubts(provenance: Provenance, here: Mapping[str, Any], codes: Mapping[str, int], device: str) -> list[str]:
@@ -198,8 +224,8 @@ def _of_trainings(trainings: Sequence[Training], name: str) -> set[str]:
 def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -> list[str]:
     """Say what was changed since, and does not count for making the same bytes from the stored models."""
     provenance = known.provenance
-    lines = []
-    for training in provenance.trainings:
+    lines = [*_other_labels(known)]
+    for training in provenance.all_trainings:
         path = known.results / "runs" / training.run / "run.json"
         try:
             differing = apart(facts_of(training), facts_of(RunRecord.read(path)))
@@ -212,6 +238,22 @@ def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -
     if commit != provenance.written_by.commit:
         lines.append(f"commit: {_short(provenance.written_by.commit)} then, {_short(commit)} here")
     return lines
+
+
+def _other_labels(known: Known) -> Iterator[str]:
+    """Say which labels of test images are there and others than then; what is gone is made anew where it is needed."""
+    for labels in known.provenance.pseudo or ():
+        file = f"{labels.recipe}/{labels.size}-fold{labels.fold}.zarr"
+        path = known.results / "ensembles" / labels.ensemble / "pseudo" / file
+        if path.exists():
+            try:
+                stores.verify(path)
+                attributes = stores.read(path).attrs
+            except UserError as error:
+                yield str(error)
+                continue
+            if (attributes["run"], len(attributes["ids"])) != (labels.run, labels.images):
+                yield f"{path}: labels of others, or by others, than then"
 
 
 def facts_of(record: Training | RunRecord) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from safetensors import safe_open
 
+from cloudseg.config.recipe_parts import Pseudo
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.blending import StoreBlend, blend_digest
 from cloudseg.ensemble.decide_blend import Stores, decision_of
@@ -108,6 +110,89 @@ def predicted(paths: Sequence[str | Path]) -> list[Predicted]:
     return [Predicted(each["run"], each.get("settings", "")) for each in attributes]
 
 
+def require_start(path: str | Path, record: RunRecord, checkpoint: str | Path, start: RunRecord) -> None:
+    """Refuse initial weights that a training did not start from, or that are not those of a run's last epoch.
+
+    Parameters
+    ----------
+    path : the file of initial weights: of a whole network, or of an encoder alone.
+    record : of the training that started from it.
+    checkpoint, start : the last epoch of the run that the weights come from, and that run's record.
+
+    Raises
+    ------
+    DamagedFileError : naming the file at fault.
+    """
+    if (found := files.sha256(path)) != record.weights.sha256:
+        raise files.damaged(
+            path, f"{found[:12]}, and the training started from {record.weights.sha256[:12]} (run.json)"
+        )
+    if (found := files.sha256(checkpoint)) != start.sha256["last"]:
+        raise files.damaged(checkpoint, f"{found[:12]}, and run.json tells of {start.sha256['last'][:12]}")
+    with safe_open(path, "numpy") as weights, safe_open(checkpoint, "numpy") as network:
+        names = set(network.keys())
+        for name in weights.keys():  # noqa: SIM118
+            source = next((each for each in (f"encoder.{name}", name) if each in names), None)
+            if source is None or not np.array_equal(weights.get_tensor(name), network.get_tensor(source)):
+                raise files.damaged(path, f"its {name} is not that of {checkpoint}, which it should come from")
+
+
+def require_labels(
+    path: str | Path,
+    paths: Sequence[str | Path],
+    members: Sequence[Mapping[str, Any]],
+    pseudo: Pseudo,
+    *,
+    classes: Sequence[str],
+    grid: tuple[int, int],
+    min_area: float,
+) -> dict[str, Any]:
+    """Return the attributes of labels of test images that must be those that some members make.
+
+    Their digest tells the members, their checkpoints and the numbers of the recipe. Every byte is read, and the labels
+    of some images, from the first to the last, are made again.
+
+    Parameters
+    ----------
+    path : the store of the labels.
+    paths, members, pseudo, classes, grid, min_area : as of
+        :func:`cloudseg.ensemble.pseudo_labels.write_pseudo_labels`.
+
+    Raises
+    ------
+    StoreError : if they are others.
+    """
+    from cloudseg.ensemble.pseudo_labels import Labels  # it brings OpenCV, which few ensembles need
+
+    stores.verify(path)
+    group = stores.read(path)
+    attributes, masks = group.attrs.asdict(), group["mask"]
+    size = masks.shape[1:3]
+    again = Labels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area)
+    if attributes["run"] != again.run:
+        raise StoreError(
+            f"{path}: made by other members, checkpoints or numbers than those that are there now; delete it and run "
+            "again"
+        )
+    row_of = {name: row for row, name in enumerate(again.blended.ids)}
+    for row in np.linspace(0, len(attributes["ids"]) - 1, SAMPLED).astype(int):
+        name = attributes["ids"][row]
+        stored = stores.read_images(masks, slice(row, row + 1))
+        if name not in row_of or not _are_same_labels(again.masks([row_of[name]]), stored, soft=pseudo.soft):
+            raise StoreError(
+                f"{path}: its labels of {name} are not those that its members' stores lead to, one of which was "
+                "changed since; delete it and run again"
+            )
+    return attributes
+
+
+def _are_same_labels(again: np.ndarray, stored: np.ndarray, *, soft: bool) -> bool:
+    """Return whether labels are the same; kinds of processors resize probabilities differently."""
+    if again.shape != stored.shape:
+        return False
+    return bool(np.abs(again.astype(np.int64) - stored.astype(np.int64)).max(initial=0) <= (1 if soft else 0))
+
+
 def require_black(black: "Black", grey: int) -> None:
     """Refuse a store of where images are black up to another level of grey.
 
@@ -152,15 +237,23 @@ def require_blend(path: str | Path, made_of: Ingredients, black: "Black | None" 
     return attributes
 
 
-def require_whether(path: str | Path, made_of: Ingredients, black: "Black | None" = None) -> dict[str, Any]:
+def require_whether(
+    path: str | Path,
+    made_of: Ingredients,
+    black: "Black | None" = None,
+    value_paths: Sequence[str | Path] = (),
+    value_members: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Return the attributes of what the members that are asked for presence alone say, and must say still.
 
     It is checked as a blend is. Its histograms hold no places, so that bytes of a plane are compared in their order.
+    What classification heads say is compared for all images.
 
     Parameters
     ----------
     path : the store.
     made_of, black : as of :func:`require_blend`.
+    value_paths, value_members : the stores of classification heads, and name, fold and weight of each.
 
     Raises
     ------
@@ -170,8 +263,10 @@ def require_whether(path: str | Path, made_of: Ingredients, black: "Black | None
     attributes = group.attrs.asdict()
     grey = black and black.grey
     paths, members, sharpen, levels = made_of
-    if attributes.get("run") != whether_digest(paths, members, sharpen=sharpen, levels=levels, grey=grey):
+    if attributes.get("run") != whether_digest(paths, members, value_paths, value_members, sharpen, levels, grey):
         raise _of_others(path, made_of)
+    if value_paths:
+        _require_values(path, group["value"], Ingredients(list(value_paths), list(value_members), sharpen), attributes)
     again = _again(path, attributes, made_of, black)
     for row in _sampled(attributes, black):
         image = slice(row, row + 1)
@@ -183,6 +278,19 @@ def require_whether(path: str | Path, made_of: Ingredients, black: "Black | None
                 f"members' stores has{_cleared(black)}; one of these was changed since: delete it and run again"
             )
     return attributes
+
+
+def _require_values(path: str | Path, values: Any, made_of: Ingredients, attributes: Mapping[str, Any]) -> None:
+    """Refuse values that are not the mean of those of the classification heads."""
+    again = _again(path, attributes, made_of, None)
+    everything = slice(0, len(attributes["ids"]))
+    if again is not None and not _is_near(
+        again.images(everything), stores.read_images(values, everything), made_of.sharpen
+    ):
+        raise StoreError(
+            f"{path}: its values are not the mean of those of the classification heads, which were predicted anew "
+            "since; delete it and run again"
+        )
 
 
 def _again(

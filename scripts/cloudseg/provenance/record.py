@@ -32,11 +32,13 @@ FURTHER_VERSION = 2
 that knows version 1 alone would take no notice of these, and make other bytes.
 """
 RUNS_VERSION = 3
-"""Of a submission with replicates, or with networks that have seen all images: runs that older code has no names for.
+"""Of a submission with replicates, networks that have seen all images, averages of epochs, classification heads, or
+labels that networks made of test images: what older code has no names for.
 """
 
 Plain = dict[str, Any]
 Role = Literal["where", "whether"]
+Checkpoint = Literal["best", "last", "average"]
 Digest = Annotated[str, Pattern("[0-9a-f]{64}", "a SHA-256 of 64 digits")]
 DecoderName = Annotated[str, Pattern("[a-z0-9_]+", "the name of a decoder, such as fpn")]
 
@@ -84,6 +86,10 @@ class Images(_Part):
     """How many images each split has."""
     folds: str
     """SHA-256 of the table of folds."""
+    tables: dict[str, Digest] | None = None
+    """Digests of what the user's own tables say that decide which images train: `exclude`, and of folds `table` and
+    `file`; missing where there are none.
+    """
 
 
 class Training(_Part):
@@ -117,12 +123,18 @@ class Training(_Part):
     epochs: int
     best_epoch: int
     seconds: float
-    checkpoints: dict[str, str]
-    """SHA-256 of ``best`` and ``last``."""
+    checkpoints: dict[Checkpoint, str]
+    """SHA-256 of ``best``, ``last`` and, where its recipe has one, ``average``."""
     otherwise: list[str]
     """How it differs from what the config asks for now; empty, where it is what the config asks for."""
     prediction_recipe: Plain
     """What prediction needs of the recipe, without what stands at its default."""
+    start_run: str | None = None
+    """The run whose last epoch it starts from; missing where it starts from none."""
+    epochs_of: list[str] | None = None
+    """The runs whose best epochs say for how many it was trained; missing where the recipe does."""
+    pseudo: str | None = None
+    """The name of the labels of test images that it was trained on, too; missing where it was on none."""
 
     @model_validator(mode="after")
     def _has_the_name_of_its_parts(self) -> Self:
@@ -156,7 +168,7 @@ class Member(_Part):
 
     run: str
     fold: Fold
-    checkpoint: Literal["best", "last"]
+    checkpoint: Checkpoint
     sha256: str
     """Of the checkpoint, as it was when it predicted."""
     weight: float | None
@@ -169,6 +181,8 @@ class Member(_Part):
     """Whether it says where a class is or whether it is there; missing where all members say both."""
     levels: dict[str, list[int]] | None = None
     """By split the level of each class that makes a vote of a probability; missing where members do not vote."""
+    gives: Literal["values"] | None = None
+    """`values` of the classification head, one per image and class; missing where it gives planes."""
 
     @model_validator(mode="after")
     def _weighs_what_it_predicts(self) -> Self:
@@ -179,6 +193,50 @@ class Member(_Part):
             if self.levels is not None and split not in self.levels:
                 raise ValueError(f"expected the levels of the votes of {split}, got none")
         return self
+
+    def in_blend(self, split: str) -> Plain:
+        """Return name, fold and weight of its store of a split, as blends are made from them."""
+        weight = self.weight if split == "test" else self.valid_weight
+        plain = {"store": f"{self.run}/{self.checkpoint}", "fold": self.fold, "weight": weight}
+        return plain if self.gives is None else plain | {"gives": self.gives}
+
+
+class Teacher(_Part):
+    """One store of probabilities that labels of test images were made of."""
+
+    run: str
+    fold: Fold
+    checkpoint: Checkpoint
+    sha256: str
+    """Of the checkpoint, as it was when it predicted."""
+    weight: float
+    """Not normalised."""
+    prediction: Prediction
+
+
+class PseudoLabels(_Part):
+    """Labels that networks of one fold made of test images, for trainings of that fold."""
+
+    ensemble: EnsembleName
+    """Whose members of that fold made them."""
+    recipe: RecipeName
+    """That asks for them."""
+    size: TrainingSize
+    fold: Annotated[int, Field(ge=0)]
+    settings: Plain
+    """How they were chosen and made, as the recipe has it."""
+    min_area: float
+    """The smallest area of a component, as a share of the image, where these do not say it."""
+    run: str
+    """Digest of what decides them, as their store has it."""
+    images: int
+    """How many test images were sure enough."""
+    members: list[Teacher]
+
+    @property
+    def name(self) -> str:
+        """What they are called among those of all ensembles."""
+        return f"{self.ensemble}/{self.recipe}/{self.size}/fold{self.fold}"
 
 
 class BlendFacts(_Part):
@@ -286,12 +344,31 @@ class Provenance(_Part):
     """Missing where all members that the config names are blended."""
     black: BlackFacts | None = None
     """Missing where it does not count whether an image is black."""
+    earlier: list[Training] | None = None
+    """The trainings, of no member, that those of the members go back to; missing where they go back to none."""
+    pseudo: list[PseudoLabels] | None = None
+    """The labels of test images that any of the trainings took; missing where none did."""
 
     @model_validator(mode="after")
     def _knows_the_runs_of_its_members(self) -> Self:
         unknown = next((each.run for each in self.members if each.run not in self.run_names), None)
         if unknown is not None:
             raise ValueError(f"expected a training of each member's run, got none of {unknown}")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_what_its_trainings_go_back_to(self) -> Self:
+        trained = {training.run for training in self.all_trainings}
+        labels = {labels.name for labels in self.pseudo or ()}
+        for training in self.all_trainings:
+            named = [*filter(None, [training.start_run]), *(training.epochs_of or ())]
+            if unknown := [run for run in named if run not in trained]:
+                raise ValueError(f"expected the training of {unknown[0]}, which {training.run} goes back to, got none")
+            if training.pseudo not in (None, *labels):
+                raise ValueError(f"expected the labels {training.pseudo}, which {training.run} took, got none")
+        for teacher in (teacher for labels in self.pseudo or () for teacher in labels.members):
+            if teacher.run not in trained:
+                raise ValueError(f"expected the training of {teacher.run}, which labels test images, got none")
         return self
 
     @classmethod
@@ -330,6 +407,11 @@ class Provenance(_Part):
         return [training.run for training in self.trainings]
 
     @property
+    def all_trainings(self) -> list[Training]:
+        """The trainings of the members, and those that these go back to."""
+        return [*self.trainings, *(self.earlier or ())]
+
+    @property
     def unscored(self) -> str | None:
         """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
         tested = {(member.run, member.checkpoint): member.fold for member in self.predicted("test")}  # of any role
@@ -341,16 +423,16 @@ class Provenance(_Part):
         return [member for member in self.members if split in member.predictions]
 
     def blended(self, split: str, role: Role = "where") -> list[Member]:
-        """Return the members that are blended for a split, in their order; without a role they say where a class is."""
-        return [member for member in self.predicted(split) if (member.role or "where") == role]
+        """Return the members whose planes are blended for a split, in their order.
 
-    def blend_members(self, split: str, role: Role = "where") -> list[dict[str, Any]]:
-        """Return name, fold and weight of each store of a split, as blends are made from them."""
-        weight = (lambda member: member.weight) if split == "test" else (lambda member: member.valid_weight)
-        return [
-            {"store": f"{member.run}/{member.checkpoint}", "fold": member.fold, "weight": weight(member)}
-            for member in self.blended(split, role)
-        ]
+        Without a role they say where a class is.
+        """
+        own = [member for member in self.predicted(split) if (member.role or "where") == role]
+        return [member for member in own if member.gives is None]
+
+    def classifiers(self, split: str) -> list[Member]:
+        """Return the members whose classification heads say of a split whether a class is there, in their order."""
+        return [member for member in self.predicted(split) if member.gives == "values"]
 
     def levels(self, split: str) -> list[list[int]] | None:
         """Return the levels by which the members that are blended for a split vote; None where they do not."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cloudseg.config.decoders import CLASSIFIER
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.black import Black, build_black
 from cloudseg.dataset.contest import split_label
@@ -24,6 +25,7 @@ from cloudseg.provenance import here
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.record import Member, Prediction, Provenance, Training
 from cloudseg.storage import files, stores
+from cloudseg.storage.class_values import values_path
 
 STAMP = "made_with.json"
 
@@ -84,16 +86,15 @@ def begin(scratch: Path, stamp: dict[str, Any]) -> None:
 
 def predict_member(known: Known, member: Member, split: str, scratch: Path, device: torch.device, code: int) -> None:
     """Predict a split with one checkpoint, unless an earlier call has done so."""
-    out = _store_file(scratch, member, split)
-    if out.is_dir():  # only finished stores have their name
-        return
     provenance = known.provenance
-    training = next(each for each in provenance.trainings if each.run == member.run)
+    if _store_file(scratch, member, split).is_dir():  # only finished stores have their name
+        return
+    training = training_of(known, member)
     print(f"{member.run}/{member.checkpoint} {split}", flush=True)
     job = PredictionJob(
-        checkpoints={member.checkpoint: here.checkpoint_file(known, member)},
+        checkpoints={member.checkpoint: here.checkpoint_file(known, member.run, member.checkpoint)},
         pixels=here.pixels_file(known, split, training.size),
-        outputs={member.checkpoint: out},
+        outputs=_outputs(known, member, split, scratch),
         recipe=recipe_of(training, member.predictions[split]),
         size=tuple(provenance.images.submission_size),
         folds=None if split == "test" else known.results / "dataset/folds.tsv",
@@ -114,8 +115,28 @@ def recipe_of(training: Training, prediction: Prediction) -> Recipe:
     return recipe.model_copy(update={"precision": words[prediction.precision], "micro_batch": prediction.batch})
 
 
-def _store_file(scratch: Path, member: Member, split: str) -> Path:
+def _outputs(known: Known, member: Member, split: str, scratch: Path) -> dict[str, Path]:
+    """Return the stores that a checkpoint predicts: a head says its values at once with the planes, if there are any.
+
+    Those that no member asks for cost nothing more, and lie there.
+    """
+    planes = _planes_file(scratch, member, split)
+    outputs = {member.checkpoint: planes} if training_of(known, member).decoder != CLASSIFIER else {}
+    return outputs | ({f"{member.checkpoint}_values": values_path(planes)} if member.gives == "values" else {})
+
+
+def training_of(known: Known, member: Member) -> Training:
+    """Return the training of a member's run."""
+    return next(each for each in known.provenance.trainings if each.run == member.run)
+
+
+def _planes_file(scratch: Path, member: Member, split: str) -> Path:
     return scratch / "runs" / member.run / f"{member.checkpoint}-{split}.zarr"
+
+
+def _store_file(scratch: Path, member: Member, split: str) -> Path:
+    planes = _planes_file(scratch, member, split)
+    return values_path(planes) if member.gives == "values" else planes
 
 
 def _stores(known: Known, scratch: Path, split: str) -> Stores:
@@ -157,12 +178,17 @@ def _blend(known: Known, split: str, scratch: Path, black: Black | None, threads
         "threads": threads,
         "code": code,
     }
-    paths = [_store_file(scratch, member, split) for member in provenance.blended(split)]
-    levels = provenance.levels(split)
-    blend_stores(paths, provenance.blend_members(split), out.blend, levels=levels, **options)
+    planes = _to_blend(provenance.blended(split), scratch, split)
+    blend_stores(*planes, out.blend, levels=provenance.levels(split), **options)
     if out.whether is not None:
-        paths = [_store_file(scratch, member, split) for member in provenance.blended(split, "whether")]
-        write_whether(paths, provenance.blend_members(split, "whether"), out.whether, **options)
+        planes = _to_blend(provenance.blended(split, "whether"), scratch, split)
+        value_paths, value_members = _to_blend(provenance.classifiers(split), scratch, split)
+        write_whether(*planes, out.whether, value_paths=value_paths, value_members=value_members, **options)
+
+
+def _to_blend(members: Sequence[Member], scratch: Path, split: str) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Return the stores of some members, and name, fold and weight of each."""
+    return [_store_file(scratch, member, split) for member in members], [member.in_blend(split) for member in members]
 
 
 def _decision(known: Known, scratch: Path, threads: int) -> Decision:

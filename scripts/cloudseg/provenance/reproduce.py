@@ -95,11 +95,15 @@ class Question:
         """Say what lacks for making it from the stored models."""
         provenance, lacking = self.match.known.provenance, self.lacking
         lines = [f"lacking: {reason}" for reason in [*lacking.runs.values(), *lacking.other][:MOST_LINES]]
-        if lacking.runs:
-            seconds = here.training_seconds(provenance, lacking.runs)
-            kinds = sorted({name for each in provenance.trainings if each.run in lacking.runs for name in each.devices})
+        # Of a submission that is made from its members' checkpoints, nothing asks for what those go back to
+        word = "lacking" if lacking else "changed since"
+        lines += [f"{word}: {reason}" for reason in [*lacking.earlier.values()][:MOST_LINES]]
+        if lacking and lacking.to_train:
+            trainings = [each for each in provenance.all_trainings if each.run in lacking.to_train]
+            seconds = here.training_seconds(provenance, lacking.to_train)
+            kinds = sorted({name for each in trainings for name in each.devices})
             lines.append(
-                f"{len(lacking.runs)} of {len(provenance.trainings)} networks must be trained again, which took "
+                f"{len(trainings)} of {len(provenance.all_trainings)} networks must be trained again, which took "
                 f"{in_words(seconds)} on {', '.join(kinds)}"
             )
         if self.names is None:
@@ -111,8 +115,9 @@ def _of(provenance: Provenance, path: Path) -> list[str]:
     score = provenance.score
     dice = "no score" if score.dice is None else f"Dice {score.dice:.4f} out of fold ({score.how})"
     dice += f" without {provenance.unscored} members, trained on all images" if provenance.unscored else ""
-    commits = sorted({here._short(each.commit) for each in provenance.trainings})
+    commits = sorted({here._short(each.commit) for each in provenance.all_trainings})
     made_of = f"{number_of(len(provenance.members), 'member')} of {number_of(len(provenance.trainings), 'network')}"
+    made_of += f", which go back to {len(provenance.earlier)} more," if provenance.earlier else ""
     return [
         f"ensemble {provenance.ensemble} of config {provenance.results_name} ({path}): {dice}, "
         f"{made_of} trained by commit {', '.join(commits)}"
@@ -122,7 +127,7 @@ def _of(provenance: Provenance, path: Path) -> list[str]:
 def how_to_go_on(submission: Path, lacking: Lacking) -> list[str]:
     """Return what to type where something lacks."""
     words = command("reproduce", settings=[f"csv={submission}", "train=true"])
-    what = "train what lacks" if lacking.runs else "make it from the images"
+    what = "train what lacks" if lacking.to_train else "make it from the images"
     return [f"To {what}, in a folder of its own, and compare, type:", f"  {words}"]
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from cloudseg.config.fold_names import experiment_words, parse_fold_name
 from cloudseg.config.sheet import KEY
+from cloudseg.dataset.tables import table_digests
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.here import Lacking
@@ -93,11 +94,13 @@ def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any
     dataset = _tables_at_hand("dataset", then["dataset"], config)
     if dataset["source"] != "demo":
         dataset["root"] = str(Path(root).resolve())
+    folds = _tables_at_hand("folds", then.get("folds", {}), config)
+    _refuse_other_tables(provenance.images.tables or {}, dataset, folds)
     plain = then | {
         "dataset": dataset,
-        "folds": _tables_at_hand("folds", then.get("folds", {}), config),
+        "folds": folds,
         "recipes": recipes,
-        "ensembles": {provenance.ensemble: then["ensembles"][provenance.ensemble]},
+        "ensembles": {name: then["ensembles"][name] for name in _ensembles(provenance.ensemble, recipes)},
         "submission": provenance.ensemble,
         "experiments": SHEET,
         "smoke": provenance.smoke,
@@ -111,6 +114,12 @@ def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any
         )
         table.writeheader()
         table.writerows(provenance.sheet)
+
+
+def _ensembles(name: str, recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names of an ensemble and of those that label test images for the recipes that it needs."""
+    teachers = [recipe["pseudo"]["ensemble"] for recipe in recipes.values() if recipe.get("pseudo")]
+    return list(dict.fromkeys([name, *teachers]))
 
 
 def _at_hand(name: str, recipe: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +139,20 @@ def _tables_at_hand(key: str, section: Mapping[str, Any], config: Mapping[str, A
     return {**section, **places}
 
 
+def _refuse_other_tables(then: Mapping[str, str], dataset: Mapping[str, Any], folds: Mapping[str, Any]) -> None:
+    """Raise where a table of the user's says something else than it did then."""
+    if not then:
+        return
+    now = table_digests(dataset, folds)
+    for name, digest in then.items():
+        if now.get(name) != digest:
+            key, section = ("dataset", dataset) if name == "exclude" else ("folds", folds)
+            raise ConfigError(
+                f"{key}.{name}: {section.get(name)} says something else than it did when the submission was made "
+                f"(digest {digest[:12]}); put the file of then there"
+            )
+
+
 def _place(key: str, then: str, here: str) -> str:
     """Return the place of a file of the user's, which has the same name here as it had then."""
     if not here or Path(here).name != Path(then).name:
@@ -144,7 +167,7 @@ def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
     for run in _runs_of(known):
         source = known.results / "runs" / run / FOLDER
         target = scratch / "results" / known.provenance.results_name / "runs" / run / FOLDER
-        if run not in lacking.runs and source.is_dir() and not target.exists():
+        if run not in lacking.to_train and source.is_dir() and not target.exists():
             part = target.with_name(f".{FOLDER}.part")
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(source, part)
@@ -152,16 +175,18 @@ def _copy_finished(known: Known, lacking: Lacking, scratch: Path) -> None:
 
 
 def _runs_of(known: Known) -> list[str]:
-    """Return the runs that a submission needs: its own, and what may lie in the results of those that it chose from.
+    """Return the runs that a submission needs: its own, those that these go back to, and all that it chose from.
 
-    These are, where members were searched for, all candidates and, of trainings on all images, their folds. They are
-    looked for on the disk, since no text of a strange record may lead out of the results.
+    The candidates of a search, and what those go back to, are looked for on the disk, since no text of a strange record
+    may lead out of the results.
     """
     provenance, runs = known.provenance, known.results / "runs"
-    rows = [row for row in provenance.sheet if provenance.search is not None or row.get("full")]
-    experiments = {experiment_words(*(row.get(key) for key in KEY), row.get("seed")) for row in rows}
-    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))] if experiments else []
-    return [*provenance.run_names, *(run.as_posix() for run in found if _experiment_of(run) in experiments)]
+    own = [training.run for training in provenance.all_trainings]
+    if provenance.search is None:
+        return own
+    experiments = {experiment_words(*(row.get(key) for key in KEY), row.get("seed")) for row in provenance.sheet}
+    found = [path.relative_to(runs) for path in sorted(runs.glob("*/*/*/*/fold*"))]
+    return [*own, *(run.as_posix() for run in found if _experiment_of(run) in experiments)]
 
 
 def _experiment_of(run: Path) -> tuple[str, ...] | None:

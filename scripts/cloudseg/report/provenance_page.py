@@ -23,6 +23,7 @@ HOW = {
     "none": "no image is out of fold",
 }
 ROLES = {"where": "where a class is", "whether": "whether it is there"}
+BY_HEAD = "whether it is there, by its classification head"
 
 
 def write_provenance_page(provenance: Provenance, out: str | Path) -> None:
@@ -97,7 +98,7 @@ def differences(provenance: Provenance) -> list[str]:
     -------
     list of str : empty where all trainings are alike in what should not differ.
     """
-    trainings = provenance.trainings
+    trainings = provenance.all_trainings
     looked_at: dict[str, Callable[[Training], str]] = {
         "commits": lambda each: each.commit or UNKNOWN,
         "numbers of the training's code": lambda each: str(each.code),
@@ -114,7 +115,9 @@ def differences(provenance: Provenance) -> list[str]:
     for what, value in looked_at.items():
         # A replicate has its own seed, as it should
         values = Counter(value(each) for each in trainings if what != "seeds" or not each.is_replicate)
-        if what == "images, labels or folds":  # each size has a store, and a digest, of its own
+        if what == "images, labels or folds":
+            values = Counter(value(each) for each in trainings if not _trains_on_test(each))
+            # Each size has a store, and a digest, of its own
             sizes = Counter(key.split()[0] for key in values)
             values = Counter({key: count for key, count in values.items() if sizes[key.split()[0]] > 1})
         if len(values) > 1:
@@ -137,12 +140,17 @@ def differences(provenance: Provenance) -> list[str]:
     return lines
 
 
+def _trains_on_test(training: Training) -> bool:
+    """Return whether test images train, too, so that its images and labels are others than those of the rest."""
+    return training.pseudo is not None or training.recipe.get("brightness") is not None
+
+
 def unrecorded(provenance: Provenance) -> list[str]:
     """Say what jobs of earlier code did not record."""
-    silent = sum(each.processor is None for each in provenance.trainings)
+    silent = sum(each.processor is None for each in provenance.all_trainings)
     predictions = [each for member in provenance.members for each in member.predictions.values()]
     unknown = sum(each.made_with is None for each in predictions)
-    lines = [f"the kind of processor of {silent} of {len(provenance.trainings)} trainings"] if silent else []
+    lines = [f"the kind of processor of {silent} of {len(provenance.all_trainings)} trainings"] if silent else []
     return lines + ([f"what made {unknown} of {len(predictions)} predictions"] if unknown else [])
 
 
@@ -187,14 +195,15 @@ def _chain(provenance: Provenance) -> Table:
     predicted = Counter(
         _made_by(each.made_with) for member in provenance.members for each in member.predictions.values()
     )
-    trained = Counter(f"code {each.code}" for each in provenance.trainings)
+    trained = Counter(f"code {each.code}" for each in provenance.all_trainings)
     ensemble = f"code {provenance.written_by.codes['ensemble']}"
     height, width = images.submission_size
     rows = [
         ("training images and labels", number_of(images.counts["train"], "image"), ", ".join(images.train), ""),
         ("test images", number_of(images.counts["test"], "image"), ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
-        ("networks", f"{len(provenance.trainings)} trained", "", _most(trained)),
+        *((f"your {name}", "digest of what it says", digest, "") for name, digest in (images.tables or {}).items()),
+        ("networks", _trained(provenance), "", _most(trained)),
         ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
         *_further_links(provenance, ensemble),
         ("blend, out of fold", _images_of(blends["valid"], provenance), blends["valid"].run, ensemble),
@@ -211,6 +220,12 @@ def _chain(provenance: Provenance) -> Table:
     )
 
 
+def _trained(provenance: Provenance) -> str:
+    """Return how many networks were trained, and how many of them for the others alone."""
+    earlier = len(provenance.earlier or ())
+    return f"{len(provenance.all_trainings)} trained{f', {earlier} of them for the others' if earlier else ''}"
+
+
 def _images_of(blend: BlendFacts, provenance: Provenance) -> str:
     """Return how many images a blend has, and what it is where it is no mean."""
     images = number_of(blend.images, "image")
@@ -219,6 +234,9 @@ def _images_of(blend: BlendFacts, provenance: Provenance) -> str:
 
 def _further_links(provenance: Provenance, ensemble: str) -> Iterator[tuple[str, str, str, str]]:
     """Yield the links that only some ensembles have."""
+    for labels in provenance.pseudo or ():
+        made_by = f"{number_of(labels.images, 'test image')}, by {number_of(len(labels.members), 'checkpoint')}"
+        yield f"labels {labels.name}", f"{made_by} of {labels.ensemble} that have not seen its fold", labels.run, ""
     if provenance.black is not None:
         what = f"0 where all bands of an image are at most {provenance.black.grey}"
         yield "black", what, ", ".join(sorted(provenance.black.data.values())), ""
@@ -254,7 +272,7 @@ def _members(provenance: Provenance) -> Table:
         [
             Column("network", [member.run for member in members]),
             Column("checkpoint", [member.checkpoint for member in members]),
-            Column("says", [ROLES.get(member.role) for member in members]),
+            Column("says", [BY_HEAD if member.gives else ROLES.get(member.role) for member in members]),
             Column("% of the blend", _shares(members, "test"), digits=2, bar=True),
             # A search weighs members otherwise for each fold; else the column above says it all
             Column(
@@ -292,6 +310,8 @@ def _about_members(provenance: Provenance) -> str:
         lines.append(
             "Members say where a class is or whether it is there; shares are of the members that say the same."
         )
+    if provenance.classifiers("test"):
+        lines.append("Classification heads have shares among themselves; the decision says what they weigh together.")
     return " ".join(lines)
 
 
@@ -299,7 +319,7 @@ def _shares(members: Sequence[Member], split: str) -> list[float | None]:
     """Return what each member weighs, in percent: of the members that say the same of a test image, or of a fold's."""
 
     def group(member: Member) -> tuple[Any, ...]:
-        return member.role, None if split == "test" else member.fold
+        return member.role, member.gives, None if split == "test" else member.fold
 
     weights = [member.weight if split == "test" else member.valid_weight for member in members]
     totals: Counter[tuple[Any, ...]] = Counter()
@@ -317,12 +337,15 @@ def _votes(member: Member, split: str) -> str | None:
 
 
 def _trainings(provenance: Provenance) -> Table:
-    trainings = provenance.trainings
+    trainings = provenance.all_trainings
     seconds = sum(each.seconds for each in trainings)
     return Table(
         [
             Column("network", [each.run for each in trainings]),
             Column("fold", [each.fold for each in trainings]),
+            Column("taken for", [_taken_for(each, provenance) for each in trainings]),
+            Column("starts from", [each.start_run for each in trainings]),
+            Column("labels of test images", [each.pseudo for each in trainings]),
             Column("epochs", [each.epochs for each in trainings]),
             Column("best epoch", [each.best_epoch for each in trainings]),
             Column("seconds", [each.seconds for each in trainings], digits=1, bar=True),
@@ -341,6 +364,18 @@ def _trainings(provenance: Provenance) -> Table:
         ],
         f"{number_of(len(trainings), 'training')} took {in_words(seconds)} in all.",
     )
+
+
+def _taken_for(training: Training, provenance: Provenance) -> str | None:
+    """Return what a network gave where it is of no member; None where it is of one."""
+    if training.run in provenance.run_names:
+        return None
+    gives = {
+        "weights": [each.start_run for each in provenance.all_trainings],
+        "labels": [teacher.run for labels in provenance.pseudo or () for teacher in labels.members],
+        "epochs": [run for each in provenance.all_trainings for run in each.epochs_of or ()],
+    }
+    return ", ".join(name for name, runs in gives.items() if training.run in runs)
 
 
 def _counted(names: Sequence[str]) -> str:
@@ -400,7 +435,7 @@ def _best(plain: dict[str, Any]) -> Iterator[str]:
 
 def _versions(provenance: Provenance) -> Table:
     found: dict[tuple[str, str, str], int] = Counter()
-    for training in provenance.trainings:
+    for training in provenance.all_trainings:
         found.update(("trainings", name, version) for name, version in training.versions.items())
     for member in provenance.members:
         for each in member.predictions.values():

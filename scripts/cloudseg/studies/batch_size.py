@@ -17,11 +17,11 @@ import tabulate
 import torch
 
 from cloudseg.config.batching import MIN_MICRO_BATCH, accumulation_steps, micro_batch_size
+from cloudseg.config.checkpoint_header import NetworkHeader
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY
 from cloudseg.errors import ConfigError, OutOfMemoryError
-from cloudseg.models.preprocessing import CHANNELS
-from cloudseg.models.segmenter import build_model
+from cloudseg.models.segmenter import model_of
 from cloudseg.runtime import devices
 from cloudseg.runtime.isolation import available_memory, isolated, memory_limit
 from cloudseg.training.data.sampler import BatchSampler
@@ -296,13 +296,16 @@ def trial(
     try:
         with memory_limit(device, memory):
             torch.manual_seed(0)
-            model = build_model(encoder, decoder, classes, channels=CHANNELS[recipe.channels])
+            classes = 1 if recipe.brightness is not None else classes
+            names = [""] * classes
+            model = model_of(NetworkHeader.of_recipe(encoder, decoder, names, recipe))
             grid = tuple(submission_size) if recipe.loss_grid == "submission" else None
             # Weights of classes take no memory, and here they have no names
             timed = recipe.model_copy(update={"compile": False, "class_weights": None})
-            trainer = Trainer(model, timed, [""] * classes, ProcessGroup(0, 1, device), grid, size)
+            trainer = Trainer(model, timed, names, ProcessGroup(0, 1, device), grid, size)
             image = torch.randint(256, (images, *size, 3), dtype=torch.uint8)
-            mask = torch.randint(256, (images, *size, -(-classes // 8)), dtype=torch.uint8)
+            mask_bytes = classes if recipe.soft_targets else -(-classes // 8)
+            mask = torch.randint(256, (images, *size, mask_bytes), dtype=torch.uint8)
             step = functools.partial(
                 trainer.train_step, image, mask, learning_rate=recipe.learning_rate, accumulation_steps=steps
             )

@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cloudseg.config.checkpoint_header import NetworkHeader
 from cloudseg.config.recipe import FOR_ALL_EPOCHS, Recipe
 from cloudseg.errors import MachineError
 from cloudseg.models.checkpoint_file import write_state
-from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.storage import files
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import MicroBatch, TrainingJob
@@ -76,11 +76,11 @@ class Checkpoints:
 
     def write_last(self, trainer: Trainer, progress: Progress) -> None:
         """Write the network of the last epoch."""
-        self._write_network("last", trainer, self._metadata(progress.epoch))
+        self._write_network("last", trainer, progress.epoch)
 
-    def write_average(self, trainer: Trainer, progress: Progress, epochs: list[int]) -> None:
+    def write_average(self, trainer: Trainer, epochs: list[int]) -> None:
         """Write the mean of the networks of some epochs, which is now the trainer's ``eval_model``."""
-        self._write_network("average", trainer, self._metadata(progress.epoch) | {"averaged": epochs})
+        self._write_network("average", trainer, epochs[-1])
 
     def close(self) -> None:
         """Finish the last write of the state, whatever signals come."""
@@ -93,24 +93,17 @@ class Checkpoints:
     def _write_history(self, progress: Progress) -> None:
         files.write_table(pd.DataFrame(progress.history), self._job.outputs["history"])
 
-    def _write_network(self, name: str, trainer: Trainer, metadata: dict[str, Any]) -> None:
+    def _write_network(self, name: str, trainer: Trainer, epoch: int) -> None:
         if self._group.is_main:
-            write_state(trainer.eval_model.network.state_dict(), self._job.outputs[name], metadata)
+            write_state(trainer.eval_model.network.state_dict(), self._job.outputs[name], self._metadata(epoch))
 
     def _write_best(self, progress: Progress) -> None:
         write_state(progress.best_network, self._job.outputs["best"], self._metadata(progress.best_epoch))
 
     def _metadata(self, epoch: int) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""
-        metadata = {
-            "encoder": self._job.encoder,
-            "decoder": self._job.decoder,
-            "classes": self._classes,
-            "epoch": epoch,
-        }
-        channels = CHANNELS[self._job.recipe.channels]
-        # Absent means RGB: older checkpoints lack the key
-        return metadata if channels == 3 else metadata | {"channels": channels}
+        job = self._job
+        return NetworkHeader.of_recipe(job.encoder, job.decoder, self._classes, job.recipe).metadata | {"epoch": epoch}
 
     def _why_not_resumed(self, state: dict[str, Any], progress: Progress) -> str | None:
         """Return why the training begins anew though there is a state of it."""

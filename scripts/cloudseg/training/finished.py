@@ -147,10 +147,12 @@ def keep_finished(run: Path) -> None:
     }
     if (run / FOLDER).is_dir() or not all(path.is_file() for path in outputs.values()):
         return
-    if not _is_whole(run, outputs):  # the jobs, or rule verify, will say so
-        return
     with contextlib.suppress(ValueError):  # no record of a training
-        FinishedTraining(outputs, decisive_of_record(RunRecord.read(outputs["run"]))).keep()
+        record = RunRecord.read(outputs["run"])
+        if record.average is not None:
+            outputs["average"] = run / "average.safetensors"
+        if _is_whole(run, outputs):  # else the jobs, or rule verify, will say so
+            FinishedTraining(outputs, decisive_of_record(record)).keep()
 
 
 def finished_record(run: Path) -> RunRecord | None:

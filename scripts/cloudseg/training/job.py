@@ -11,6 +11,7 @@ from cloudseg.config.job import JobConfig
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files, stores
 from cloudseg.training.all_images import epochs_on_all_images, recipe_on_all_images
+from cloudseg.training.data_digest import data_digest
 from cloudseg.training.finished import FinishedTraining, decisive
 
 
@@ -171,13 +172,7 @@ class TrainingJob:
 
     def data_digest(self) -> str:
         """Return a digest of the images, their labels and the split, and of what else trains."""
-        attributes = stores.read(self.pixels).attrs.asdict()
-        data = {"pixels": attributes, "folds": Path(self.folds).read_text(encoding="utf-8")}
-        if (test := self.test_images) is not None:
-            data["test"] = stores.read(test).attrs.asdict()
-        if self.pseudo is not None:
-            data["pseudo"] = stores.read(self.pseudo).attrs.asdict()
-        return files.digest(data)
+        return data_digest(self.pixels, self.folds, test=self.test_images, pseudo=self.pseudo)
 
     def finished(self) -> FinishedTraining:
         """Return the files that this training left if it has finished before, wherever it ran."""

@@ -7,8 +7,8 @@ import time
 import torch
 from tqdm import tqdm
 
-from cloudseg.models.preprocessing import CHANNELS
-from cloudseg.models.segmenter import build_model
+from cloudseg.config.checkpoint_header import NetworkHeader
+from cloudseg.models.segmenter import model_of
 from cloudseg.runtime import devices
 from cloudseg.training.average import load_average
 from cloudseg.training.checkpoints import Checkpoints
@@ -96,8 +96,8 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
 
 def _build_trainer(job: TrainingJob, class_names: list[str], group: ProcessGroup) -> Trainer:
     torch.manual_seed(job.seed)
-    channels = CHANNELS[job.recipe.channels]
-    model = build_model(job.encoder, job.decoder, len(class_names), weights=job.weights, channels=channels)
+    network = NetworkHeader.of_recipe(job.encoder, job.decoder, class_names, job.recipe)
+    model = model_of(network, weights=job.weights)
     return Trainer(model, job.recipe, class_names, group, job.loss_grid, job.image_size())
 
 
@@ -136,7 +136,7 @@ def _write_average(
     """Write the mean of the networks of some epochs, which takes the place of the last one; say what it is worth."""
     mean = progress.average.mean()
     load_average(mean, trainer, data, group, seed=job.seed, epoch=progress.epoch)
-    checkpoints.write_average(trainer, progress, mean.epochs)
+    checkpoints.write_average(trainer, mean.epochs)
     valid = validate(trainer, data, group, job.recipe.best_by)
     columns = {"valid_loss": round(valid.loss, 6), **progress.dice_columns(valid)}
     found = {name: value for name, value in columns.items() if math.isfinite(value)}

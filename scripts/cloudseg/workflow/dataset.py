@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cloudseg.config.decoders import DECODERS
-from cloudseg.config.image_tables import read_column, read_names, read_split
+from cloudseg.config.image_tables import read_names
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
@@ -18,6 +18,7 @@ from cloudseg.config.smoke import smoke_size
 from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
 from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.tables import table_digests
 from cloudseg.storage import files
 from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
@@ -139,13 +140,14 @@ class DatasetPlan:
 
         What the user's tables say decides, not when they were written.
         """
-        folds = self.config.folds
-        said = {} if folds.groups is None else {"groups": folds.groups}
-        if folds.table is not None:
-            said["table"] = files.digest(read_column(folds.table, folds.groups))
-        if folds.file is not None:
-            said["file"] = files.digest(read_split(folds.file, folds.count))
-        return said
+        groups = self.config.folds.groups
+        tables = {name: digest for name, digest in self.table_digests.items() if name != "exclude"}
+        return ({} if groups is None else {"groups": groups}) | tables
+
+    @functools.cached_property
+    def table_digests(self) -> dict[str, str]:
+        """Digests of the user's tables that decide which images train: `exclude`, and `table` and `file` of folds."""
+        return table_digests(self.config.dataset.model_dump(), self.config.folds.model_dump())
 
     @property
     def split_tables(self) -> dict[str, str]:

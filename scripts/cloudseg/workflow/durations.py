@@ -45,6 +45,7 @@ DECODER_WORK = {
     "upernet": NetworkWork(200, 59),
     "segformer": NetworkWork(23, 101),
     "dpt": NetworkWork(490, 350),
+    "classifier": NetworkWork(0, 0),
 }
 # Each with its seconds, and the seconds from which on the next one is read more easily
 UNITS = (("s", 1, 90), ("min", 60, 90 * 60), ("h", 3600, 48 * 3600), ("days", 86_400, math.inf))

@@ -134,7 +134,7 @@ class Plan:
 
     def chain(self, ensemble: str) -> Chain:
         """Return the chain from images to the submission of an ensemble."""
-        return Chain(self.ensemble(ensemble), ensemble, self._as_read, self.threads)
+        return Chain(self.ensemble(ensemble), ensemble, self._as_read, self.threads, self.ensembles)
 
     @functools.cached_property
     def _as_read(self) -> Config:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cloudseg.config.fields import sorted_keys
@@ -12,8 +12,9 @@ from cloudseg.provenance.places import without_places
 from cloudseg.workflow import paths
 from cloudseg.workflow.code import CODE
 from cloudseg.workflow.ensemble import Blend, Ensemble
+from cloudseg.workflow.pseudo import PseudoLabels
 from cloudseg.workflow.run import Run
-from cloudseg.workflow.sheet import RunKey, key_of
+from cloudseg.workflow.sheet import RunKey
 
 WORKFLOW_CORES = 8  # that the rules before the trainings make use of
 # Keys that say how jobs run, or what one rule is told; none of them changes a submission
@@ -40,12 +41,14 @@ class Chain:
     name : its name.
     config : the config as it was read: before a smoke run makes it small.
     threads : numerical threads of its predictions.
+    ensembles : all of the plan, by name: some may label test images for its runs.
     """
 
     ensemble: Ensemble
     name: str
     config: Config
     threads: int
+    ensembles: Mapping[str, Ensemble] = dataclasses.field(repr=False)
 
     @functools.cached_property
     def runs(self) -> list[Run]:
@@ -53,6 +56,39 @@ class Chain:
         taken = {member.key for member in self.ensemble.all_members}
         folds = {key for each in taken for key in self._run(each).folds_before}
         return [self._run(key) for key in sorted(taken | folds, key=RunKey.order)]
+
+    @functools.cached_property
+    def earlier(self) -> list[Run]:
+        """The runs that those go back to, of no member: whose weights they start from, and who label test images."""
+        own = {run.key for run in self.runs}
+        found, left = set(own), list(own)
+        while left:
+            before = self._before(self._run(left.pop())) - found
+            found |= before
+            left += before
+        return [self._run(key) for key in sorted(found - own, key=RunKey.order)]
+
+    def _before(self, run: Run) -> set[RunKey]:
+        """Return the runs that the training of a run takes something of: weights, its number of epochs, labels."""
+        teachers = [member.key for labels in self._labels_of(run) for member in labels.members]
+        return {*run.folds_before, *teachers, *([run.start_run] if run.start_run else [])}
+
+    def _labels_of(self, run: Run) -> list[PseudoLabels]:
+        """Return the labels of test images that a run trains on, one or none."""
+        pseudo = run.recipe.pseudo
+        if pseudo is None:
+            return []
+        return [PseudoLabels(self.ensembles[pseudo.ensemble], run.key.recipe, run.augmented_size, run.key.fold)]
+
+    @functools.cached_property
+    def labels(self) -> list[PseudoLabels]:
+        """The labels of test images that any of the runs trains on, once each."""
+        found = {labels.store: labels for run in self._all_runs for labels in self._labels_of(run)}
+        return [found[store] for store in sorted(found)]
+
+    @property
+    def _all_runs(self) -> list[Run]:
+        return self.runs + self.earlier
 
     def _run(self, key: RunKey) -> Run:
         return Run(self.ensemble.dataset, key)
@@ -139,6 +175,34 @@ class Chain:
         return [paths.pixel_store("test", run.key.size) for run in self.runs]
 
     @property
+    def further_inputs(self) -> dict[str, list[str]]:
+        """Files that most chains have not.
+
+        `valid_values` and `test_values`, of classification heads; `earlier`, the records of the runs that its runs go
+        back to, and `earlier_pixels`, their training images; `weights`, the initial weights that are of another run,
+        and `starts`, the checkpoints that they are from; `test_images`, those that train, or that are labelled;
+        `pseudo`, their labels, and `pseudo_stores`, what these are made of.
+        """
+        runs, labels = self._all_runs, self.labels
+        teachers = [member.key for each in labels for member in each.members]
+        test_sizes = {run.augmented_size for run in runs if run.trains_on_test} | {key.size for key in teachers}
+        inputs = {
+            "valid_values": self._values("valid-whether"),
+            "test_values": self._values("test-whether"),
+            "earlier": [f"{run.key.folder}/run.json" for run in self.earlier],
+            "earlier_pixels": [paths.pixel_store("train", run.key.size) for run in self.earlier],
+            "weights": sorted({run.initial_weights for run in runs if run.start_run}),
+            "starts": sorted({f"{run.start_run.folder}/last.safetensors" for run in runs if run.start_run}),
+            "test_images": [paths.pixel_store("test", size) for size in sorted(test_sizes)],
+            "pseudo": [each.store for each in labels],
+            "pseudo_stores": [store for each in labels for store in each.stores],
+        }
+        return {name: files for name, files in inputs.items() if files}
+
+    def _values(self, blend: str) -> list[str]:
+        return self.blends[blend].further_inputs.get("values", []) if blend in self.blends else []
+
+    @property
     def members(self) -> dict[str, list[dict[str, Any]]]:
         """By the name of a blend, name, fold and weight of each store."""
         return {name: blend.members for name, blend in self.blends.items()}
@@ -146,24 +210,42 @@ class Chain:
     @property
     def asked(self) -> list[dict[str, Any]]:
         """Per run its name and what its jobs are asked for, in the order of `records`."""
+        return [self._asked(run) for run in self.runs]
+
+    def _asked(self, run: Run) -> dict[str, Any]:
         config = self.ensemble.dataset.config
-        return [
-            {
-                "name": _name_of(run.key),
-                "size": run.key.size,
-                "recipe": run.key.recipe,
-                "wanted": {
-                    "recipe": run.training_recipe,
-                    "seed": run.seed,
-                    "threads": config.threads,
-                    "code": CODE["training"],
-                    "start": run.start,
-                },
-                "prediction": run.prediction_recipe,
-                **({"folds_before": names} if (names := [_name_of(key) for key in run.folds_before]) else {}),
-            }
-            for run in self.runs
-        ]
+        further = {
+            "folds_before": [_name_of(key) for key in run.folds_before],
+            "start_run": run.start_run and _name_of(run.start_run),
+            "test_size": run.augmented_size if run.trains_on_test else None,
+            "pseudo": next((labels.name for labels in self._labels_of(run)), None),
+        }
+        return {
+            "name": _name_of(run.key),
+            "size": run.key.size,
+            "recipe": run.key.recipe,
+            "wanted": {
+                "recipe": run.training_recipe,
+                "seed": run.seed,
+                "threads": config.threads,
+                "code": CODE["training"],
+                "start": run.start,
+            },
+            "prediction": run.prediction_recipe,
+            **{name: value for name, value in further.items() if value},
+        }
+
+    def _labelled(self, labels: PseudoLabels) -> dict[str, Any]:
+        """Return what labels of test images are asked for."""
+        return {
+            "ensemble": labels.ensemble.name,
+            "recipe": labels.recipe,
+            "size": labels.size,
+            "fold": labels.fold,
+            "settings": labels.settings,
+            "min_area": labels.min_area,
+            "members": labels.named_members,
+        }
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -185,20 +267,20 @@ class Chain:
             "sheet": self.sheet_rows,
             **({"search": ensemble.search_settings} if ensemble.search else {}),
             **({} if ensemble.decision.black is None else {"black": ensemble.decision.black}),
+            **({"earlier": [self._asked(run) for run in self.earlier]} if self.earlier else {}),
+            **({"pseudo": [self._labelled(each) for each in self.labels]} if self.labels else {}),
+            **({"tables": dataset.table_digests} if dataset.table_digests else {}),
         }
 
     @property
     def sheet_rows(self) -> list[dict[str, Any]]:
-        """The rows of the sheet that train the runs, and the runs whose weights those start from."""
+        """The rows of the sheet that train the runs, and the runs that those go back to."""
         rows = self.ensemble.sheet.rows_by_experiment
-        wanted = {run.key.experiment for run in self.runs}
-        left = sorted(wanted)
-        while left:
-            start = self._run(key_of(rows[left.pop()][0], 0)).start_run
-            if start and start.experiment not in wanted:
-                wanted.add(start.experiment)
-                left.append(start.experiment)
-        return [without_places(row.cells) for key in sorted(wanted) for row in rows[key]]
+        return [
+            without_places(row.cells)
+            for key in sorted({run.key.experiment for run in self._all_runs})
+            for row in rows[key]
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,16 @@ class PseudoLabels:
         ]
 
     @property
+    def name(self) -> str:
+        """What they are called among those of all ensembles."""
+        return f"{self.ensemble.name}/{self.recipe}/{self.size}/fold{self.fold}"
+
+    @property
+    def store(self) -> str:
+        """The store that they are in."""
+        return paths.pseudo_labels(self.ensemble.name, self.recipe, self.size, self.fold)
+
+    @property
     def pixels(self) -> str:
         """The store of the test images that will train."""
         return paths.pixel_store("test", self.size)

@@ -67,13 +67,17 @@ class Run:
         `pseudo`, their labels.
         """
         inputs = {"fold_runs": [f"{key.folder}/run.json" for key in self.folds_before]}
-        canvas, pseudo = self.recipe.canvas, self.recipe.pseudo
-        size = str(canvas or self.key.size)
+        canvas, pseudo, size = self.recipe.canvas, self.recipe.pseudo, self.augmented_size
         if self.trains_on_test:
             inputs["test_canvas" if canvas else "test"] = [paths.pixel_store("test", size)]
         if pseudo is not None:
             inputs["pseudo"] = [paths.pseudo_labels(pseudo.ensemble, self.key.recipe, size, self.key.fold)]
         return {name: files for name, files in inputs.items() if files}
+
+    @property
+    def augmented_size(self) -> str:
+        """The size at which images are augmented: that of the training, or the recipe's canvas."""
+        return str(self.recipe.canvas or self.key.size)
 
     @property
     def trains_on_test(self) -> bool:

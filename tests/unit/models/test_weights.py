@@ -122,9 +122,9 @@ def test_an_unknown_encoder_is_told_with_what_is_near(tmp_path, encoder, near):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("start", ["imagnet", "file:", "none:x", ""])
+@pytest.mark.parametrize("start", ["imagnet", "file:", "none:x", "network:", ""])
 def test_an_unknown_start_is_refused(tmp_path, start):
-    with pytest.raises(ValueError, match="expected imagenet, none or file:PATH"):
+    with pytest.raises(ValueError, match="expected imagenet, none, file:PATH or network:PATH"):
         made(tmp_path, "tu-test_resnet", start)
 
 

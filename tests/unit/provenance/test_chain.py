@@ -20,8 +20,11 @@ from small_chain import (
     Asked,
     black_store,
     known_of,
+    labels_store,
     make,
     run_name,
+    weights_file,
+    write_network,
 )
 from small_provenance import CODES
 from small_stores import SIZE
@@ -37,6 +40,7 @@ from cloudseg.storage import files, records, stores
 PIXELS = SIZE[0] * SIZE[1]
 PRESENCE = {"scores": [{"top": 60}], "thresholds": [0.72, 0.75], "pixels": PIXELS}
 SHARPENED = PRESENCE | {"thresholds": [0.875, 0.88]}
+BY_HEADS = PRESENCE | {"classifiers": "1/2", "thresholds": [0.6, 0.6]}
 FURTHER = {
     "presence": PRESENCE,
     "best": "if_empty",
@@ -63,9 +67,33 @@ ASKED = {
     "rates": Asked(RULE | {"how": "rate", "rates": "training"}),
     "all images": Asked(TUNED, full=True),
     "all images in a search": Asked(TUNED, full=True, search=True),
+    "an average": Asked(TUNED, average=True),
+    "heads": Asked(RULE | {"presence": BY_HEADS}, whether=("unet",), heads=("fpn", "unet"), sharpen=0.5),
+    "a classifier": Asked(
+        TUNED | {"presence": BY_HEADS | {"thresholds": None}}, whether=("unet",), heads=("classifier",)
+    ),
+    "a start from runs": Asked(TUNED, started=True),
+    "labels by networks": Asked(RULE | FURTHER, taught=True),
+    "all of these": Asked(
+        RULE | {"presence": BY_HEADS},
+        whether=("unet",),
+        heads=("fpn", "classifier"),
+        average=True,
+        started=True,
+        taught=True,
+        full=False,
+        black=True,
+    ),
     "all images in a vote": Asked(RULE | {"presence": PRESENCE}, full=True, whether=("unet",), vote=True),
 }
-NEW_KEYS = {"whether", "search", "black"}
+NEW_KEYS = {"whether", "search", "black", "earlier", "pseudo"}
+OF_BEFORE = "a mean", "a fixed decision", "a start from runs"
+OF_LATER_CODE = {name for name in ASKED if name.startswith("all ")} | {
+    "an average",
+    "heads",
+    "a classifier",
+    "labels by networks",
+}
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +132,8 @@ def made_again(known, root=CLOUDS):
     needed = here.members_needed(known.provenance)
     for member in needed:
         for split in member.predictions:
-            store = f"runs/{member.run}/{member.checkpoint}-{split}.zarr"
+            ending = "-values.zarr" if member.gives else ".zarr"
+            store = f"runs/{member.run}/{member.checkpoint}-{split}{ending}"
             shutil.copytree(RESULTS / store, scratch / store, dirs_exist_ok=True)
     names = list(read_content(known.submission).masks)
     options = {"scratch": scratch, "device": device, "codes": CODES, "root": root}
@@ -157,8 +186,7 @@ def test_a_record_is_read_as_it_was_written_and_is_the_same_text_again(chain, ki
     known.provenance.write("again.json")
     assert Path("again.json").read_bytes() == text
     is_plain = kind in ("a mean", "a fixed decision")
-    has_seen_all = kind.startswith("all images")
-    assert known.provenance.schema_version == (1 if is_plain else 3 if has_seen_all else 2)
+    assert known.provenance.schema_version == (1 if kind in OF_BEFORE else 3 if kind in OF_LATER_CODE else 2)
     plain = json.loads(text)
     if is_plain:
         assert not NEW_KEYS & plain.keys()
@@ -337,6 +365,34 @@ def all_white(block):
     block[:] = 0
 
 
+def edit_run(decoder, change):
+    """Change what a run records, as its training would have done."""
+
+    def spoil():
+        folder = RESULTS / "runs" / run_name(decoder, 0)
+        record = json.loads((folder / "run.json").read_text())
+        change(record)
+        files.write_text(folder / "run.json", json.dumps(record) + "\n")
+
+    return spoil
+
+
+def another_weights_file():
+    """Write the weights of another epoch, with a record of them, as if the training had started from those."""
+    path = weights_file(1)
+    write_network(path, 99)
+    records.write_record(LOGS / "weights/resnet" / f"{path.stem}.log", [path])
+    record_file = RESULTS / "runs" / run_name("fpn", 1) / "run.json"
+    record = json.loads(record_file.read_text())
+    record["weights"]["sha256"] = files.sha256(path)
+    files.write_text(record_file, json.dumps(record) + "\n")
+
+
+def predict_anew(decoder, fold, ending):
+    store = RESULTS / "runs" / run_name(decoder, fold) / ending
+    return lambda: rewrite_array(store, all_white)
+
+
 SELECTED, VOTER = ENSEMBLE / "selection.yaml", RESULTS / "ensembles/unet/decision.yaml"
 WHETHER = ENSEMBLE / "valid-whether.zarr"
 DAMAGE = {
@@ -422,12 +478,181 @@ DAMAGE = {
         lambda: rewrite_array(RESULTS / "runs" / run_name("fpn", 0) / "best-test.zarr", all_white),
         r"test\.zarr: its image 0\.jpg is not the vote of the members' stores",
     ),
+    "a byte of what a head says": (
+        "heads",
+        lambda: flip(RESULTS / "runs" / run_name("fpn", 1) / "best-valid-values.zarr"),
+        r"fold1/best-valid-values\.zarr/c/.*: image . cannot be read",
+    ),
+    "what a head says of test images, predicted anew": (
+        "heads",
+        predict_anew("unet", 0, "best-test-values.zarr"),
+        r"test-whether\.zarr: its values are not the mean of those of the classification heads",
+    ),
+    "what a classifier says, predicted anew": (
+        "all of these",
+        predict_anew("classifier", 1, "best-valid-values.zarr"),
+        r"valid-whether\.zarr: its values are not the mean of those of the classification heads",
+    ),
+    "values by another checkpoint": (
+        "a classifier",
+        lambda: rewrite_attribute(RESULTS / "runs" / run_name("classifier", 0) / "best-test-values.zarr", run="0" * 64),
+        r"test-whether\.zarr: blended from other members, weights or checkpoints",
+    ),
+    "the mean of the values": (
+        "heads",
+        lambda: rewrite_array(WHETHER, all_white, "value"),
+        r"valid-whether\.zarr: its values are not the mean",
+    ),
+    "a byte of an average's predictions": (
+        "an average",
+        lambda: flip(RESULTS / "runs" / run_name("fpn", 0) / "average-test.zarr"),
+        r"average-test\.zarr/c/.*: image 0 cannot be read",
+    ),
+    "the record of an average": (
+        "an average",
+        edit_run("fpn", lambda record: record["sha256"].update(average="0" * 64)),
+        r"average\.safetensors: its training recorded one digest in run\.json and another",
+    ),
+    "a byte of labels of test images": (
+        "labels by networks",
+        lambda: flip(labels_store(1)),
+        r"64x96-fold1\.zarr/mask/c/.*: image 0 cannot be read",
+    ),
+    "labels of test images that were edited": (
+        "all of these",
+        lambda: rewrite_array(labels_store(0), all_white, "mask"),
+        r"64x96-fold0\.zarr: its labels of .*\.jpg are not those that its members' stores lead to",
+    ),
+    "labels by others": (
+        "labels by networks",
+        lambda: rewrite_attribute(labels_store(0), run="0" * 64),
+        r"64x96-fold0\.zarr: made by other members, checkpoints or numbers",
+    ),
+    "what a teacher says, predicted anew": (
+        "labels by networks",
+        predict_anew("pan", 1, "last-test.zarr"),
+        r"64x96-fold1\.zarr: its labels of .*\.jpg are not those that its members' stores lead to",
+    ),
+    "the record of a teacher": (
+        "labels by networks",
+        edit_run("pan", lambda record: record["sha256"].update(last="0" * 64)),
+        r"pan/64x96/quick/fold0/last\.safetensors: its training recorded one digest in run\.json and another",
+    ),
+    "the record of a teacher, before there were records": (
+        "labels by networks",
+        lambda: (
+            edit_run("pan", lambda record: record["sha256"].update(last="0" * 64))(),
+            records.record_file(RESULTS / "runs" / run_name("pan", 0) / "train.log").unlink(),
+        ),
+        r"pan/64x96/quick/fold0/last-test\.zarr: predicted by the checkpoint",
+    ),
+    "the last epoch of a start": (
+        "a start from runs",
+        lambda: write_network(RESULTS / "runs" / run_name("linknet", 0) / "last.safetensors", 99),
+        r"linknet/64x96/quick/fold0/last\.safetensors: .*, and run\.json tells of",
+    ),
+    "the weights of a start": (
+        "a start from runs",
+        lambda: write_network(weights_file(0), 99),
+        r"run-linknet-64x96-quick-fold0\.safetensors: not the file that its job wrote",
+    ),
+    "the weights of a start, made anew": (
+        "a start from runs",
+        another_weights_file,
+        r"network-linknet-64x96-quick-fold1\.safetensors: its .* is not that of .*linknet/64x96/quick/fold1/last",
+    ),
+    "weights that a training did not start from": (
+        "all of these",
+        edit_run("fpn", lambda record: record["weights"].update(sha256="0" * 64)),
+        r"run-linknet-64x96-quick-fold0\.safetensors: .*, and the training started from 000000000000",
+    ),
     "a member under black that was predicted anew": (
         "black",
         lambda: rewrite_array(RESULTS / "runs" / run_name("fpn", 0) / "best-test.zarr", all_white),
         r"test\.zarr: its image 0\.jpg is not the mean of the members' stores",
     ),
 }
+
+
+# What no link tells, since no checkpoint is read again when the record is written
+
+
+@pytest.mark.parametrize(
+    ("kind", "decoder", "checkpoint", "is_member"),
+    [
+        ("an average", "fpn", "average", True),
+        ("a classifier", "classifier", "best", True),
+        ("labels by networks", "pan", "last", False),
+        ("a start from runs", "linknet", "last", False),
+    ],
+)
+def test_a_byte_of_a_checkpoint_is_found_before_anything_is_made_again(chain, kind, decoder, checkpoint, is_member):
+    known = known_of(chain(kind))
+    assert not here.lacking(known, CLOUDS).to_train
+    run = run_name(decoder, 1)
+    path = RESULTS / "runs" / run / f"{checkpoint}.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(bytes(data))
+    lacking = here.lacking(known, CLOUDS)
+    reasons = lacking.runs if is_member else lacking.earlier
+    assert list(lacking.to_train) == list(reasons) == [run]
+    assert f"{path} is not the file of then" in reasons[run]
+    assert bool(lacking) == is_member  # the others count only where networks are trained again
+
+
+def test_labels_of_test_images_that_were_changed_since_are_told(chain):
+    known = known_of(chain("labels by networks"))
+    flip(labels_store(0))
+    rewrite_attribute(labels_store(1), run="0" * 64)
+    lines = [line for line in here.changed_since(known, {}, None) if "pseudo" in line]
+    assert "image 0 cannot be read" in lines[0]
+    assert lines[1].startswith(f"{labels_store(1)}: ")
+
+
+def test_whom_trainings_go_back_to_is_recorded(chain):
+    provenance = known_of(chain("all of these")).provenance
+    assert [training.run for training in provenance.earlier] == [
+        run_name(decoder, fold) for decoder in ("linknet", "pan") for fold in (0, 1)
+    ]
+    assert provenance.run_names == [run_name(name, fold) for name in ("fpn", "unet", "classifier") for fold in (0, 1)]
+    trainings = {training.run: training for training in provenance.trainings}
+    for fold in (0, 1):
+        training = trainings[run_name("fpn", fold)]
+        assert (training.start_run, training.pseudo) == (run_name("linknet", fold), f"teachers/quick/64x96/fold{fold}")
+    labels = provenance.pseudo[1]
+    assert (labels.images, labels.run) == (4, stores.read(labels_store(1)).attrs["run"])  # 0.8 of 5
+    [teacher] = labels.members
+    assert (teacher.run, teacher.checkpoint, teacher.fold) == (run_name("pan", 1), "last", 1)
+    assert teacher.sha256 == files.sha256(RESULTS / "runs" / run_name("pan", 1) / "last.safetensors")
+    assert all(training.otherwise == [] for training in provenance.all_trainings)
+
+
+def test_a_training_on_other_labels_than_those_that_are_there_is_told(chain):
+    ensemble = chain("labels by networks")
+    edit_run("fpn", lambda record: record.update(data="0" * 64))()
+    trainings = {training.run: training.otherwise for training in provenance_of(ensemble, CODES).trainings}
+    told = {run: otherwise for run, otherwise in trainings.items() if otherwise}
+    assert told == {run_name("fpn", 0): ["images, labels or folds: others than those that are there now"]}
+
+
+def test_heads_are_members_of_their_own(chain):
+    provenance = known_of(chain("a classifier")).provenance
+    found = [(each.run, each.role, each.gives, each.weight, each.valid_weight) for each in provenance.members]
+    assert [each for each in found if each[2]] == [
+        (run_name("classifier", fold), "whether", "values", 1.5, 3.0) for fold in (0, 1)
+    ]
+    assert [member.run for member in provenance.blended("test", "whether")] == [
+        run_name("unet", 0),
+        run_name("unet", 1),
+    ]
+    assert provenance.decision.plain["classes"]["Fish"]["presence"]["score"]["classifiers"] == "1/2"
+
+
+def test_an_average_of_the_best_epochs_is_chosen_on_what_is_scored(chain):
+    provenance = known_of(chain("an average")).provenance
+    assert {member.checkpoint for member in provenance.members} == {"average", "best"}
+    assert "the epochs that are averaged were chosen on the images that are scored" in provenance.score.optimistic
 
 
 @pytest.mark.parametrize("what", DAMAGE)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_provenance import MASKS, csv_text, provenance, write_csv
+from small_provenance import MASKS, csv_text, prediction, provenance, training, write_csv
 
 from cloudseg.errors import DamagedFileError
 from cloudseg.provenance.content import read_content
@@ -108,6 +108,34 @@ def test_places_of_a_machine_are_left_out(text, kept):
     assert without_places(text) == kept
 
 
+TEACHER = {
+    "run": "resnet/fpn/64x96/quick/fold0",
+    "fold": 0,
+    "checkpoint": "last",
+    "sha256": "0" * 64,
+    "weight": 1.0,
+    "prediction": prediction(),
+}
+LABELS = {
+    "ensemble": "teachers",
+    "recipe": "quick",
+    "size": "64x96",
+    "fold": 0,
+    "settings": {},
+    "min_area": 0,
+    "run": "1" * 64,
+    "images": 1,
+    "members": [TEACHER],
+}
+
+
+def test_labels_of_test_images_are_read_as_they_were_written(tmp_path):
+    path = RESULTS / "tiny/ensembles/all/submission.csv"
+    record = provenance(path, pseudo=[LABELS])
+    record.write("taught.json")
+    assert Provenance.read("taught.json").pseudo[0].name == "teachers/quick/64x96/fold0"
+
+
 # One digest and some names of a provenance become parts of paths, and what lies in such a folder may be removed
 PATHS = {
     "digest of the file": lambda plain: plain["csv"].update(sha256="../../.."),
@@ -117,6 +145,12 @@ PATHS = {
     "run of a training": lambda plain: plain["trainings"][0].update(run="../../../else"),
     "encoder": lambda plain: plain["trainings"][0].update(encoder="..", run="../fpn/64x96/quick/fold0"),
     "size": lambda plain: plain["trainings"][0].update(size="../a", run="resnet/fpn/../a/quick/fold0"),
+    "checkpoint of a training": lambda plain: plain["trainings"][0]["checkpoints"].update({"../last": "0" * 64}),
+    "start": lambda plain: plain["trainings"][0].update(start_run="../../else"),
+    "run that others go back to": lambda plain: plain.update(earlier=[training(0) | {"run": "../else"}]),
+    "ensemble of labels": lambda plain: plain.update(pseudo=[LABELS | {"ensemble": "../else"}]),
+    "recipe of labels": lambda plain: plain.update(pseudo=[LABELS | {"recipe": "../else"}]),
+    "run of a teacher": lambda plain: plain.update(pseudo=[LABELS | {"members": [TEACHER | {"run": "../else"}]}]),
 }
 
 

@@ -52,7 +52,7 @@ def test_a_flipped_byte_and_a_lost_run_are_told_by_run(known):
         file.unlink()
     lacking = here.lacking(known)
     assert list(lacking.runs) == known.provenance.run_names
-    assert "best.safetensors is not the file that predicted" in lacking.runs[known.provenance.run_names[0]]
+    assert "best.safetensors is not the file of then" in lacking.runs[known.provenance.run_names[0]]
     assert lacking.runs[known.provenance.run_names[1]].endswith("best.safetensors is not there")
     assert here.training_seconds(known.provenance, lacking.runs) == 30 + 31
 

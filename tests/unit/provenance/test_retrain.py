@@ -89,6 +89,45 @@ def test_tables_of_the_user_are_where_the_config_here_has_them(tmp_path):
         write_config(tmp_path / "again", record, here | {"folds": {"table": "other.tsv"}}, "data/clouds")
 
 
+def test_a_table_that_says_something_else_now_is_named(tmp_path):
+    (tmp_path / "out.txt").write_text("a.jpg\n")
+    (tmp_path / "mine.tsv").write_text("image\tfold\na.jpg\t0\nb.jpg\t1\n")
+
+    def own_tables(config):
+        recipes(config)
+        config["dataset"] |= {"exclude": str(tmp_path / "out.txt")}
+        config["folds"] = {"count": 2, "file": str(tmp_path / "mine.tsv")}
+
+    then = plan(own_tables, SHEET, tmp_path)
+    tables = then.chain("all").facts["tables"]
+    record = record_of(then, tmp_path)
+    record = record.model_copy(update={"images": record.images.model_copy(update={"tables": tables})})
+    here = {"dataset": {"exclude": str(tmp_path / "out.txt")}, "folds": {"file": str(tmp_path / "mine.tsv")}}
+    write_config(tmp_path / "again", record, here, "data/clouds")
+    (tmp_path / "mine.tsv").write_text("image\tfold\na.jpg\t1\nb.jpg\t1\n")
+    with pytest.raises(ConfigError, match=r"folds\.file: .*mine\.tsv says something else than it did"):
+        write_config(tmp_path / "again", record, here, "data/clouds")
+
+
+def test_those_that_label_test_images_are_asked_for_as_they_were(tmp_path, monkeypatch):
+    def taught(config):
+        recipes(config)
+        config["recipes"]["second"] |= {"pseudo": {"ensemble": "teachers", "soft": True}}
+        config["ensembles"]["teachers"] = {"members": "decoder == 'unet'", "checkpoints": ["last"]}
+        config["ensembles"]["other"] = {"members": "recipe == 'first'"}
+
+    then = plan(taught, SHEET, tmp_path)
+    write_config(tmp_path / "again", record_of(then, tmp_path), {}, "data/clouds")
+    monkeypatch.chdir(tmp_path / "again")
+    again = Plan(yaml.safe_load(Path("config.yaml").read_text()), REPO)
+    assert list(again.config.ensembles) == ["all", "teachers"]
+    chains = [each.chain("all") for each in (then, again)]
+    for name in ("asked", "members", "sheet_rows", "further_inputs"):
+        assert getattr(chains[1], name) == getattr(chains[0], name)
+    for name in ("pseudo", "earlier"):
+        assert chains[1].facts[name] == chains[0].facts[name]
+
+
 def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(tmp_path):
     folder = tmp_path / "place"
     with pytest.raises(RuntimeError), workplace(folder):
@@ -102,18 +141,21 @@ def test_one_call_at_a_time_works_in_a_folder_and_what_a_failed_one_left_stays(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_a_training_on_all_images_its_folds_are_taken_too(tmp_path):
+def test_runs_that_those_of_members_go_back_to_are_taken_too(tmp_path):
     results, scratch = tmp_path / "results/tiny", tmp_path / "scratch"
     runs = [f"resnet/fpn/64x96/quick/fold{fold}" for fold in ("0", "0-seed7", "1", "all", "x")]
     for run in runs:
         files.write_text(results / "runs" / run / FOLDER / "a/best.safetensors", "best\n")
-    full = training(0) | {"run": runs[3], "fold": "all"}
+    folds = [training(0), training(1)]
+    full = training(0) | {"run": runs[3], "fold": "all", "epochs_of": [each["run"] for each in folds]}
     on_all = member(0, "best") | {"run": runs[3], "fold": "all", "predictions": {"test": prediction()}}
-    record = provenance(write_csv(tmp_path / "s.csv"), members=[on_all], trainings=[full])
-    record = record.model_copy(update={"sheet": [record.sheet[0] | {"full": True}]})
-    _copy_finished(Known(tmp_path / "provenance.json", record, results), Lacking({}, []), scratch)
+    record = provenance(write_csv(tmp_path / "s.csv"), members=[on_all], trainings=[full], earlier=folds)
+    known = Known(tmp_path / "provenance.json", record, results)
+    _copy_finished(known, Lacking({}, [], {folds[1]["run"]: "gone"}), scratch)
     found = sorted(path.parent.name for path in (scratch / "results/tiny/runs").glob("*/*/*/*/*/finished"))
-    assert found == ["fold0", "fold1", "foldall"]
+    assert found == ["fold0", "foldall"]
+    _copy_finished(known, Lacking({}, []), scratch)
+    assert (scratch / "results/tiny/runs" / folds[1]["run"] / FOLDER).is_dir()
 
 
 def test_of_a_search_the_finished_trainings_that_it_did_not_choose_are_taken_too(tmp_path):

@@ -110,7 +110,7 @@ def shown(tmp_path, monkeypatch):
         write_provenance_page(record, tmp_path / "page.html")
         columns = {
             (table, column.head): column.cells
-            for table in ("chain", "members", "decision")
+            for table in ("chain", "members", "trainings", "decision")
             for column in values[table].shown
         }
         return lambda table, head: list(columns[table, head]) if (table, head) in columns else None
@@ -188,8 +188,74 @@ def test_black_and_all_that_a_decision_asks_for_are_said(shown, tmp_path, path):
     )
 
 
+def taught_record(path):
+    """A record of a network that starts from another and is taught by a third; both are of no member."""
+    start, teacher = (training(0, recipe_name=name, run=f"resnet/fpn/64x96/{name}/fold0") for name in ("one", "two"))
+    start |= {"recipe": {"epochs": 4, "brightness": 115}, "data": "e" * 64}
+    own = training(0, start_run=start["run"], pseudo="teachers/quick/64x96/fold0", data="f" * 64)
+    labels = {
+        "ensemble": "teachers",
+        "recipe": "quick",
+        "size": "64x96",
+        "fold": 0,
+        "settings": {"ensemble": "teachers"},
+        "min_area": 0.01,
+        "run": "7" * 64,
+        "images": 40,
+        "members": [
+            {
+                "run": teacher["run"],
+                "fold": 0,
+                "checkpoint": "last",
+                "sha256": "0a" * 32,
+                "weight": 1.0,
+                "prediction": prediction(),
+            }
+        ],
+    }
+    heads = [member(0, "last", role="whether", gives="values", weight=2.0)]
+    members = [member(0, "best", role="where", weight=1.0), member(0, "last", role="whether", weight=2.0), *heads]
+    whether = {split: {"run": "8" * 64, "images": 9} for split in ("valid", "test")}
+    more = {"earlier": [start, teacher], "pseudo": [labels], "whether": whether}
+    return provenance(path, trainings=[own, training(1)], members=members, **more)
+
+
+def test_whom_a_network_goes_back_to_is_shown(shown, path):
+    record = taught_record(path)
+    cells = shown(record)
+    assert cells("trainings", "taken for") == [None, None, "weights", "labels"]
+    assert cells("trainings", "starts from") == ["resnet/fpn/64x96/one/fold0", None, None, None]
+    assert cells("trainings", "labels of test images")[0] == "teachers/quick/64x96/fold0"
+    assert "4 trained, 2 of them for the others" in cells("chain", "what")
+    labels = dict(zip(cells("chain", "link"), cells("chain", "what"), strict=True))["labels teachers/quick/64x96/fold0"]
+    assert labels == "40 test images, by 1 checkpoint of teachers that have not seen its fold"
+    # What trains on test images, too, has other data than the rest, as it should
+    assert differences(record) == []
+
+
+def test_what_heads_say_is_told_from_what_planes_say(shown, path):
+    cells = shown(taught_record(path))
+    assert cells("members", "says")[1:] == ["whether it is there", "whether it is there, by its classification head"]
+    assert cells("members", "% of the blend") == [100.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"earlier": None}, "expected the training of resnet/fpn/64x96/one/fold0, which resnet/fpn/64x96/quick/fold0"),
+        ({"pseudo": None}, "expected the labels teachers/quick/64x96/fold0, which resnet/fpn/64x96/quick/fold0 took"),
+    ],
+)
+def test_a_record_that_lacks_what_it_goes_back_to_is_refused(path, changes, words):
+    plain = taught_record(path).model_dump(mode="json")
+    with pytest.raises(ValueError, match=words):
+        type(taught_record(path)).model_validate(plain | changes)
+
+
 def test_what_is_not_asked_for_has_no_column(shown, path):
     cells = shown(provenance(path))
+    for head in ("taken for", "starts from", "labels of test images"):
+        assert cells("trainings", head) is None
     for head in ("says", "% out of fold", "votes from level", "out of fold from level"):
         assert cells("members", head) is None
     for head in ("counts from", "and pixels of the top level", "with a pixel of level", "holes"):

@@ -43,11 +43,11 @@ def room(monkeypatch):
     seen = []
 
     def give(images, **options):
-        def build_model(*arguments, **channels):
+        def model_of(header):
             seen.append(images)
             return Roomy(images, **options)
 
-        monkeypatch.setattr(batch_size, "build_model", build_model)
+        monkeypatch.setattr(batch_size, "model_of", model_of)
         return seen
 
     monkeypatch.setattr(batch_size, "isolated", here)

@@ -98,7 +98,7 @@ def test_the_average_is_the_mean_of_the_epochs_with_statistics_of_its_own(inputs
         torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-5)
         if key.endswith(STATISTICS[:2]):  # and they are not the mean of the epochs' own
             assert (value - mean[key]).abs().max() > 1e-4
-    assert (about["epoch"], about["averaged"]) == (3, [2, 3])
+    assert about == read_state(job.outputs["last"])[1]  # of the last epoch that takes part
 
 
 def test_the_record_says_what_the_average_is_worth(inputs, tmp_path):
@@ -116,7 +116,6 @@ def test_without_one_nothing_speaks_of_an_average(inputs, tmp_path):
     job = run(inputs, tmp_path, epochs=1)
     assert "average" not in json.loads(job.outputs["run"].read_text())
     assert "averaged" not in torch.load(tmp_path / "training.state", weights_only=True)
-    assert "averaged" not in read_state(job.outputs["last"])[1]
     with pytest.raises(ValueError, match="average is None and the outputs are best, last, average; give both"):
         dataclasses.replace(job, outputs=dict.fromkeys(["best", "last", "average"]))
 

@@ -166,6 +166,21 @@ def test_what_finished_before_there_was_such_a_folder_is_kept_as_well(tmp_path):
     assert training(tmp_path, epochs=4).restore() is True
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_an_average_is_kept_with_the_other_files_or_none_of_them(tmp_path, there):
+    average = {"epochs": [3, 4], "valid": {"valid_dice": 0.5}}
+    files = [*NAMES.values(), "average.safetensors"]
+    for name in files:
+        (tmp_path / name).write_text(f"{name}\n")
+    recipe = Recipe(epochs=4, average={"epochs": 2}).model_dump(mode="json")
+    digests = {name: sha256(tmp_path / f"{name}.safetensors") for name in ("best", "last", "average")}
+    run_record(recipe=recipe, sha256=digests, average=average).write(tmp_path / "run.json")
+    if not there:
+        (tmp_path / "average.safetensors").unlink()
+    keep_finished(tmp_path)
+    assert {path.name for path in tmp_path.glob(f"{FOLDER}/*/*")} == ({*files, DIGESTS} if there else set())
+
+
 @pytest.mark.parametrize("text", ["", "{", "{}\n", "[]\n"])
 def test_a_damaged_record_stops_nothing(tmp_path, text):
     finish(tmp_path, "old", epochs=4)

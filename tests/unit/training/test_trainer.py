@@ -7,6 +7,7 @@ import pytest
 import torch
 from network_fixtures import small_recipe
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from cloudseg.models.segmenter import Segmenter, build_model
 from cloudseg.runtime import devices
@@ -179,6 +180,22 @@ def test_a_compiled_network_learns_the_same(monkeypatch):
     """Of torch's compiler the part that reads our code; what makes C++ of it takes half a minute."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     assert steps(trainer(compile=True), 3) == pytest.approx(steps(trainer(), 3), rel=1e-4)
+
+
+def test_a_network_is_compiled_for_the_size_of_each_stage(monkeypatch):
+    """torch compiles eight of them and no more, and then computes as if nobody had asked for it."""
+    compiled = CompileCounterWithBackend("eager")
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=compiled))
+    sizes = [f"{32 + 2 * number}x48" for number in range(10)]
+    trained = trainer(compile=True, epochs=10, stages=[{"epochs": 1, "size": size} for size in sizes])
+    image, mask = pixels()
+    counts = []
+    for epoch in range(1, 11):
+        trained.begin_epoch(epoch)
+        rows = 12 + 2 * epoch
+        trained.train_step(image[:, :rows], mask[:, :rows], learning_rate=0.01)
+        counts.append(compiled.frame_count)
+    assert counts == sorted(set(counts))
 
 
 def test_the_state_holds_all_that_the_next_step_depends_on():

@@ -1,6 +1,5 @@
 """What a row of the sheet cannot have with the recipe that it names, said when the workflow is planned."""
 
-
 import pytest
 from demo_plan import SHEET, plan
 

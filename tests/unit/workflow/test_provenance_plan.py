@@ -139,3 +139,109 @@ def test_a_chain_with_black_has_its_stores_and_level():
     assert chain.valid_black == ["<results>/dataset/black-train-7.zarr"]
     assert chain.test_black == ["<results>/dataset/black-test-7.zarr"]
     assert chain.facts["black"] == 7
+
+
+# What trainings go back to
+
+
+def winners(tmp_path):
+    """A plan of networks that start from others, are taught by others, have heads and averages."""
+    words = ("fpn\tbright", "fpn\tfirst", "unet\tteacher", "fpn\ttaught", "unet\theaded", "classifier\tpresent")
+    rows = [f"tu-test_resnet\t{size}\t{word}\t2\n" for word, size in zip(words, SIZES, strict=True)]
+
+    def change(config):
+        quick = config["recipes"].pop("quick") | {"start": "none"}
+        config["recipes"] = {
+            "bright": quick | {"brightness": 115},
+            "first": quick | {"start": "network:fpn/64x96/bright"},
+            "teacher": quick,
+            "taught": quick | {"start": "run:fpn/64x96/first", "pseudo": {"ensemble": "teachers"}, "canvas": "70x105"},
+            "headed": quick | {"head": {}, "average": {}},
+            "present": quick | {"head": {}, "average": {}, "best_by": "loss"},
+        }
+        config["ensembles"] = {
+            "teachers": {"members": "recipe == 'teacher'", "checkpoints": ["last"]},
+            "averages": {"members": "recipe == 'headed'", "checkpoints": ["average"]},
+            "all": {
+                "where": "recipe == 'taught'",
+                "whether": "recipe == 'headed' or recipe == 'present'",
+                "decision": {"presence": {"score": {"top": 40}, "threshold": 0.6, "classifiers": 2}},
+            },
+            "plain": {"members": "recipe == 'teacher'"},
+        }
+
+    return plan(change, "encoder\tsize\tdecoder\trecipe\tfolds\n" + "".join(rows), tmp_path)
+
+
+SIZES = "64x96", "64x96", "32x48", "64x96", "64x96", "64x96"
+
+
+def test_a_chain_goes_back_to_starts_of_starts_and_to_those_that_label(tmp_path):
+    chain = winners(tmp_path).chain("all")
+    folds = 0, 1
+    # In the order of a table of runs
+    earlier = [(run.key.recipe, run.key.fold) for run in chain.earlier]
+    assert earlier == [(recipe, fold) for recipe in ("bright", "first", "teacher") for fold in folds]
+    inputs = chain.further_inputs
+    assert inputs["pseudo"] == [f"<ensembles>/teachers/pseudo/taught/70x105-fold{fold}.zarr" for fold in folds]
+    teachers = "<results>/runs/tu-test_resnet/unet/32x48/teacher"
+    assert inputs["pseudo_stores"] == [f"{teachers}/fold{fold}/last-test.zarr" for fold in folds]
+    assert inputs["earlier"] == [f"{run.key.folder}/run.json" for run in chain.earlier]
+    assert inputs["earlier_pixels"] == [f"<results>/dataset/train/{run.key.size}.zarr" for run in chain.earlier]
+    # Those of the brightness, of the canvas, and what the teachers labelled
+    assert inputs["test_images"] == [f"<results>/dataset/test/{size}.zarr" for size in ("32x48", "64x96", "70x105")]
+    names = [f"{name}-fold{fold}" for name in ("network-fpn-64x96-bright", "run-fpn-64x96-first") for fold in folds]
+    assert inputs["weights"] == [f"<results>/weights/tu-test_resnet/{name}.safetensors" for name in names]
+    runs = {run["name"]: run for run in (*chain.asked, *chain.facts["earlier"])}
+    taught = runs["tu-test_resnet/fpn/64x96/taught/fold1"]
+    assert taught["start_run"] == "tu-test_resnet/fpn/64x96/first/fold1"
+    assert (taught["pseudo"], taught["test_size"]) == ("teachers/taught/70x105/fold1", "70x105")
+    assert runs["tu-test_resnet/fpn/64x96/first/fold0"]["start_run"] == "tu-test_resnet/fpn/64x96/bright/fold0"
+    assert runs["tu-test_resnet/fpn/64x96/bright/fold0"]["test_size"] == "64x96"
+    assert {row["recipe"] for row in chain.sheet_rows} == {*RECIPES, "headed", "present"}
+
+
+RECIPES = "bright", "first", "teacher", "taught"
+
+
+def test_every_file_that_a_chain_asks_for_is_made(tmp_path):
+    """What a record goes back to is made by the plan, without any job that would not run but for the record."""
+    made = winners(tmp_path)
+    wanted = [path for inputs in made.chain("all").further_inputs.values() for path in inputs]
+    stores = {f"<results>/dataset/{job['split']}/{job['size']}.zarr" for job in made.jobs["pixels"]}
+    assert {path for path in wanted if path.startswith("<results>/dataset/")} <= stores
+    weights = {f"<results>/weights/{job['encoder']}/{job['start']}.safetensors" for job in made.jobs["weights"]}
+    assert {path for path in wanted if path.startswith("<results>/weights/")} <= weights
+    labels = [made.pseudo_labels(**job).store for job in made.jobs["pseudo_labels"]]
+    assert {path for path in wanted if "/pseudo/" in path} == set(labels)
+
+
+def test_heads_are_members_behind_the_planes_and_their_values_are_inputs(tmp_path):
+    chain = winners(tmp_path).chain("all")
+    heads = [member for member in chain.members["test-whether"] if member.get("gives") == "values"]
+    folder = "<results>/runs/"
+    assert chain.further_inputs["test_values"] == [f"{folder}{head['store']}-test-values.zarr" for head in heads]
+    assert [head["store"].split("/")[1] for head in heads] == ["classifier"] * 2 + ["unet"] * 2
+    assert len(chain.further_inputs["valid_values"]) == len(heads)
+    assert "classifier" not in "".join(chain.test_whether_stores)
+
+
+def test_who_goes_back_to_nothing_has_no_further_inputs(tmp_path):
+    for chain in (winners(tmp_path).chain("plain"), winners(tmp_path).chain("averages"), plan().chain("all")):
+        assert chain.further_inputs == {}
+        assert not {"earlier", "pseudo", "tables"} & chain.facts.keys()
+        assert all(run.keys() == {"name", "size", "recipe", "wanted", "prediction"} for run in chain.asked)
+
+
+def test_a_replicate_goes_back_to_the_replicate_of_its_start(tmp_path):
+    rows = "".join(f"tu-test_resnet\tfpn\t64x96\t{recipe}\t2\t7\n" for recipe in ("first", "second"))
+
+    def change(config):
+        quick = config["recipes"].pop("quick")
+        config["recipes"] = {"first": quick | {"start": "none"}, "second": quick | {"start": "network:fpn/64x96/first"}}
+        config["ensembles"] = {"all": {"members": "recipe == 'second'"}}
+
+    chain = plan(change, "encoder\tdecoder\tsize\trecipe\tfolds\tseed\n" + rows, tmp_path).chain("all")
+    assert [run.key.fold_name for run in chain.earlier] == ["0-seed7", "1-seed7"]
+    assert chain.asked[1]["start_run"] == "tu-test_resnet/fpn/64x96/first/fold1-seed7"
+    assert chain.further_inputs["weights"][0].endswith("/network-fpn-64x96-first-fold0-seed7.safetensors")
