@@ -366,7 +366,8 @@ class _Chain:
         self.runs = {run["name"]: run for run in ensemble.runs if run["name"] in taken}  # of a search, those it chose
         self._named = {run["name"]: run for run in (*ensemble.runs, *ensemble.earlier)}
         self._labels = {labels.name: labels for labels in ensemble.labels}
-        self.earlier = {name: run for name, run in self._named.items() if name in self._gone_back_to()}
+        earlier = self._gone_back_to()
+        self.earlier = {name: run for name, run in self._named.items() if name in earlier}
         self.records = {name: links.read_run(run["folder"]) for name, run in (self.runs | self.earlier).items()}
         self._known_settings: dict[str, tuple[str, str, int]] = {}
 
@@ -380,8 +381,8 @@ class _Chain:
         found, left = set(self.runs), list(self.runs)
         while left:
             run = self._named[left.pop()]
-            before = {*run.get("folds_before", ()), *filter(None, [run.get("start_run")])}
-            before |= set(self._labels[run["pseudo"]].teachers if "pseudo" in run else ())
+            before = {*run.get("folds_before", ()), *([run["start_run"]] if "start_run" in run else ())}
+            before |= {*(self._labels[run["pseudo"]].teachers if "pseudo" in run else ())}
             left += before - found
             found |= before
         return found - set(self.runs)
