@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 
-from cloudseg.config.decoders import CLASSIFIER, DECODERS
+from cloudseg.config.checkpoint_header import NetworkHeader, network_start_problem
+from cloudseg.config.combinations import combination_problem
+from cloudseg.config.decoders import CLASSIFIER, decoder_option_problems, demands
+from cloudseg.config.encoders import encoders
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.views import smallest_side, variants_of
 
 # Keys that mean nothing to a network without masks
 OF_MASKS = (
@@ -18,7 +22,44 @@ def network_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iter
     """Yield what is wrong with a row whose decoder and recipe are known."""
     if row.decoder == CLASSIFIER:
         yield from _classifier_problems(row.recipe, recipe)
+    options = recipe.decoder_options or {}
+    if wrong := decoder_option_problems(row.decoder, options):
+        yield from (f"recipes.{row.recipe}.decoder_options: {problem}" for problem in wrong)
+        return
+    size = Size.parse(row.size)
+    known = None if size.divisor or config.smoke else size.pixels
+    if row.encoder in encoders() and (problem := combination_problem(row.encoder, row.decoder, options, known)):
+        yield problem
+    yield from _size_problems(row, recipe, config)
+    yield from _start_problems(row, recipe, config)
     yield from _stage_size_problems(row, recipe, config)
+
+
+def _size_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iterator[str]:
+    """Yield that images, or a view of them, are too small for the decoder, where their size is known here."""
+    size, smallest = Size.parse(row.size), demands(row.decoder, recipe.decoder_options).minimum
+    if size.divisor:
+        return
+    if min(size.pixels) < smallest:
+        yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {row.size}"
+    elif not config.smoke:
+        side = smallest_side(variants_of(recipe), size.pixels)
+        if side < smallest:
+            yield (
+                f"{row.decoder} takes images of at least {smallest}x{smallest}, and a view of recipe {row.recipe} "
+                f"makes {row.size} {side} pixels small (recipes.{row.recipe}.tta)"
+            )
+
+
+def _start_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iterator[str]:
+    """Yield why the network cannot start from the whole of another one."""
+    kind, _, source = recipe.start.partition(":")
+    decoder, name = source.partition("/")[0], source.rpartition("/")[2]
+    if kind != "network" or name not in config.recipes or decoder != row.decoder:
+        return
+    headers = [NetworkHeader.of_recipe(row.encoder, decoder, (), each) for each in (config.recipes[name], recipe)]
+    if problem := network_start_problem(*headers):
+        yield f"recipe {row.recipe} starts from the network {source}: {problem}"
 
 
 def _classifier_problems(name: str, recipe: Recipe) -> Iterator[str]:
@@ -39,7 +80,7 @@ def _stage_size_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> 
     """Yield the sizes of stages that images would have to be enlarged to, or that are too small for the decoder."""
     largest = recipe.canvas or Size.parse(row.size)
     known = not (largest.divisor and config.dataset.source == "path")
-    most, least = largest.of(CONTEST_IMAGE), DECODERS[row.decoder].minimum
+    most, least = largest.of(CONTEST_IMAGE), demands(row.decoder, recipe.decoder_options).minimum
     for number, stage in enumerate(recipe.stages or ()):
         if stage.size is None:
             continue

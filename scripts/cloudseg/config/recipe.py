@@ -159,8 +159,8 @@ class Recipe(Model):
     optimiser: Literal[
         "adamw", "adam", "adamax", "nadam", "radam", "rmsprop", "sgd", "adagrad", "adadelta", "adafactor"
     ] = "adamw"
-    """Optimiser of torch. `adamw`, `nadam`, `radam` and `adafactor` decay weights apart from the gradient; the others add
-    the decay to it.
+    """Optimiser of torch. `adamw`, `nadam`, `radam` and `adafactor` decay weights apart from the gradient; the others
+    add the decay to it.
     """
     momentum: Annotated[float, Scalar(ge=0, lt=1)] | None = None
     """Momentum of `sgd` (null is 0.9, with Nesterov's step) and `rmsprop` (null is 0)."""
@@ -169,8 +169,9 @@ class Recipe(Model):
     encoder_learning_rate: Positive | None = None
     """Peak learning rate of the encoder; null is `learning_rate`."""
     layer_decay: Fraction | None = None
-    """Share of the encoder's learning rate that its last stage learns at; the stage before learns at the square of it, and
-    so on to the first. A stage is what a feature map needs that no finer one does; of a vision transformer, some blocks.
+    """Share of the encoder's learning rate that its last stage learns at; the stage before learns at the square of it,
+    and so on to the first. A stage is what a feature map needs that no finer one does; of a vision transformer, some
+    blocks.
     """
     freeze_encoder: Epochs | None = None
     """Epochs, from the first on, in which the encoder does not change, its norms' statistics included."""

@@ -20,7 +20,6 @@ from cloudseg.config.network_checks import network_problems
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_IMAGE, Size
 from cloudseg.config.transforms import size_problem
-from cloudseg.config.views import smallest_side, variants_of
 from cloudseg.errors import ConfigError
 
 KEY = ["encoder", "decoder", "size", "recipe"]  # what tells experiments apart, but for the seed of a replicate
@@ -170,10 +169,8 @@ def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
         yield from _augmented_size_problems(row, config)
     if row.decoder not in DECODERS:
         yield f"no decoder {row.decoder!r}{nearest(row.decoder, DECODERS)}; known: {', '.join(DECODERS)}"
-    else:
-        yield from _decoder_problems(row, config)
-        if row.recipe in config.recipes:
-            yield from network_problems(row, config.recipes[row.recipe], config)
+    elif row.recipe in config.recipes:
+        yield from network_problems(row, config.recipes[row.recipe], config)
     if row.folds > config.folds.count:
         yield f"folds: expected at most {config.folds.count} (folds.count), got {row.folds}"
     if row.seed == config.seed:
@@ -191,22 +188,6 @@ def _full_problems(name: str, recipe: Recipe) -> Iterator[str]:
         yield f"{without}, and `schedule: plateau` of recipe {name} waits for its validation; take another schedule"
     if recipe.average is not None and recipe.average.of == "best":
         yield f"{without}, so recipe {name} has no best epochs to average; take `average: {{of: last}}`"
-
-
-def _decoder_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
-    """Yield that images, or a view of them, are too small for the decoder, where their size is known here."""
-    size, smallest = Size.parse(row.size), DECODERS[row.decoder].minimum
-    if size.divisor:
-        return
-    if min(size.pixels) < smallest:
-        yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {row.size}"
-    elif row.recipe in config.recipes and not config.smoke:
-        side = smallest_side(variants_of(config.recipes[row.recipe]), size.pixels)
-        if side < smallest:
-            yield (
-                f"{row.decoder} takes images of at least {smallest}x{smallest}, and a view of recipe {row.recipe} "
-                f"makes {row.size} {side} pixels small (recipes.{row.recipe}.tta)"
-            )
 
 
 def _augmented_size_problems(row: ExperimentRow, config: Config) -> Iterator[str]:

@@ -34,12 +34,14 @@ class Member:
     experiment : which members that differ in the checkpoint share.
     weight : in the blend, not normalised.
     store : its out-of-fold probabilities (image, class, y, x) uint8 with the attribute `ids`.
+    says_where_only : whether it leaves no plane empty, so that its own masks are no measure of it.
     """
 
     name: str
     experiment: str
     weight: float
     store: str | Path
+    says_where_only: bool = False
 
 
 class ImageAgreement(NamedTuple):

@@ -48,6 +48,7 @@ def write_classifiers(table: pd.DataFrame, page: str | Path, chart: str | Path) 
         page,
         "study.html",
         title="Classification heads",
+        lead=", ".join(f"{key} {rows[key].iloc[0]}" for key in KEYS if key not in _differing(rows)) + ".",
         verdict=found,
         charts=[drawn],
         table=head_table(rows),
@@ -84,16 +85,14 @@ def verdict(rows: pd.DataFrame) -> str:
 
 def head_table(rows: pd.DataFrame) -> Table:
     """Return a row per head and class, and one for all classes."""
-    keys = [key for key in (*KEYS, "seed") if key in rows]
     sd = "Its standard deviation over the folds"
     return Table(
         [
             Column("#", rows["number"].tolist(), help="Rank by the AUC of `last` over all classes"),
-            *(Column(key, rows[key].tolist()) for key in keys),
+            *(Column(key, rows[key].tolist()) for key in _differing(rows)),
             Column("checkpoint", [f"{name} (*)" if name == OPTIMISTIC else name for name in rows["checkpoint"]]),
             Column("class", rows["class"].tolist()),
             Column("images", rows["images"].tolist(), help="Out-of-fold images"),
-            Column("have it", rows["positives"].tolist(), help="Images that have the class"),
             Column("prevalence", rows["prevalence"].tolist(), help="Share of images that have the class"),
             Column("AUC of head", rows["auc"].tolist()),
             Column("sd", rows["auc_sd"].tolist(), help=sd),
@@ -107,6 +106,12 @@ def head_table(rows: pd.DataFrame) -> Table:
             Column("remark", rows["remark"].tolist()),
         ]
     )
+
+
+def _differing(rows: pd.DataFrame) -> list[str]:
+    """Return the keys that tell the networks apart; the decoder is always among them."""
+    keys = [key for key in (*KEYS, "seed") if key in rows]
+    return [key for key in keys if key == "decoder" or rows[key].astype(str).nunique() > 1]
 
 
 def auc_chart(rows: pd.DataFrame) -> Chart:

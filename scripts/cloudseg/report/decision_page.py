@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -213,11 +214,13 @@ def _members(explained: Explained, seed: int, figure: str | Path) -> dict[str, A
     gains = member_gains(agreement, explained.scores, seed=seed)
     made = [charts.pairs_panel(agreement), charts.gains_panel(gains)]
     Chart(charts.Panels(made), "members", "").write_svg(figure)
+    is_told = any(member.says_where_only for member in agreement.members)
+    where_only = " Empty of members that say where, not whether: they leave no plane empty." if is_told else ""
     columns = [
         Column("#", gains["number"].tolist()),
         Column("member", gains["name"].tolist()),
         Column("% of the blend", (100 * gains["weight"] / gains["weight"].sum()).tolist(), digits=1),
-        Column("Dice alone", gains["alone"].tolist(), best="max", help=f"Cut {explained.fixed}."),
+        Column("Dice alone", gains["alone"].tolist(), best="max", help=f"Cut {explained.fixed}.{where_only}"),
         Column("blend without it", gains["without"].tolist(), help="Cut as the blend is."),
         Column("adds", gains["gain"].tolist(), best="max", help="The blend minus the blend without it."),
         Column("from", gains["low"].tolist()),
@@ -241,13 +244,13 @@ def member_gains(agreement: Agreement, scores: pd.DataFrame, *, seed: int) -> pd
 
     Returns
     -------
-    DataFrame : number (from 1), name, weight, alone (Dice by the fixed decision), without (Dice of the blend without
-        it), gain (of the blend over that) with its interval low, high; a row per member.
+    DataFrame : number (from 1), name, weight, alone (Dice by the fixed decision; NaN of what says where only), without
+        (Dice of the blend without it), gain (of the blend over that) with its interval low, high; a row per member.
     """
     rows = []
     for number, (member, without) in enumerate(zip(agreement.members, agreement.without, strict=True)):
         gain, low, high = paired_bootstrap(without, scores, seed=seed)
-        alone = float(agreement.pairs[number, -1])
+        alone = math.nan if member.says_where_only else float(agreement.pairs[number, -1])
         rows.append((number + 1, member.name, float(member.weight), alone, mean_of_images(without), -gain, -high, -low))
     return pd.DataFrame(rows, columns=["number", "name", "weight", "alone", "without", "gain", "low", "high"])
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloudseg.config.decoders import DECODERS
+from cloudseg.config.decoders import demands
 from cloudseg.config.image_tables import read_names
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
@@ -249,7 +249,7 @@ class PixelStore:
             return size
         recipes = dataset.config.recipes
         wanted = [
-            DECODERS[row.decoder].minimum / min(scales(recipes[row.recipe]))
+            demands(row.decoder, recipes[row.recipe].decoder_options).minimum / min(scales(recipes[row.recipe]))
             for row in dataset.experiments
             if row.size == size
         ]

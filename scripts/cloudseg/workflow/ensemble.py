@@ -231,9 +231,13 @@ class Ensemble:
 
     @property
     def blended_members(self) -> list[dict[str, Any]]:
-        """Name, experiment and weight among the out-of-fold stores of each member, in the order of the blend."""
+        """Name, experiment and weight among the out-of-fold stores of each member, in the order of the blend.
+
+        And that it says where only, of members of which that is true.
+        """
         return [
             {"name": name, "experiment": "/".join(member.key.experiment), "weight": member.valid_weight}
+            | ({"says_where_only": True} if self.sheet.says_where_only(member.key) else {})
             for name, member in self.named_members.items()
         ]
 

@@ -66,7 +66,11 @@ def changed(place, value):
         ("decision.min_size", [1, 2], "decision.min_size: expected 4 numbers, one per class (Fish, Flower, Gravel,"),
         ("ensembles.all.members", [3], 'ensembles.all.members.0: expected "a query" or a query with a weight, such as'),
         ("ensembles.all.members", "", 'ensembles.all.members: expected "a query" or a list of queries, such as'),
-        ("ensembles.all.checkpoints", ["bst"], "checkpoints.0: expected one of best, last, got 'bst' (nearest: best"),
+        (
+            "ensembles.all.checkpoints",
+            ["bst"],
+            "checkpoints.0: expected one of best, last, average, got 'bst' (nearest",
+        ),
         ("ensembles.all.decision", None, "ensembles.all.decision: expected a mapping (key: value), got None"),
         ("class_rates", {"Fish": 2}, "class_rates.Fish: expected at most 1, got 2"),
         ("recipes.quick.gpus", 3, "recipes.quick.batch: 4 images on 3 device(s), at most 2 at once, leave fewer than"),

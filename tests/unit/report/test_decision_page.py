@@ -137,6 +137,16 @@ def test_what_a_member_adds_is_the_score_minus_the_score_without_it(tmp_path):
     assert (gains["low"] <= gains["gain"]).all() and (gains["gain"] <= gains["high"]).all()
 
 
+def test_a_member_that_says_where_only_has_no_dice_alone(tmp_path):
+    made = make(tmp_path, ["Fish", "Flower"])
+    first, *others = made.members
+    made = dataclasses.replace(made, members=[dataclasses.replace(first, says_where_only=True), *others])
+    alone = member_gains(explained(made).diagnosis.agreement, made.scores, seed=3)["alone"]
+    assert alone.isna().tolist() == [True, *[False] * len(others)]
+    written(made)
+    assert "they leave no plane empty" in (made / "page.html").read_text()
+
+
 def test_the_dice_of_a_class_is_the_mean_over_folds_as_on_the_leaderboard(tmp_path):
     made = make(tmp_path, ["Fish", "Flower"], folds=(0, 0, 0, 0, 1))
     cuts = _cuts_table(explained(made))

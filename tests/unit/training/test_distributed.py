@@ -19,7 +19,7 @@ from torch import nn
 
 from cloudseg.config.batching import accumulation_steps, halved
 from cloudseg.errors import DeviceError, OutOfMemoryError
-from cloudseg.models.segmenter import Segmenter, build_model
+from cloudseg.models.segmenter import Segmenter, build_model, model_of
 from cloudseg.training import oom_retry
 from cloudseg.training import train as training
 from cloudseg.training.data.sampler import BatchSampler
@@ -39,11 +39,11 @@ def job(inputs, out, **recipe):
     return small_training(inputs, out, job={"decoder": "unet"}, **recipe)
 
 
-def without_batchnorm(encoder, decoder, classes, **options):
+def without_batchnorm(header, **options):
     """Build a network in which no image has a part in another's result, and no weight a gradient near 0."""
     first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
     parts = {"encoder": nn.Sequential(first, nn.SiLU()), "decoder": nn.Sequential(second, nn.SiLU())}
-    return Segmenter(nn.Sequential(OrderedDict(parts, head=nn.Conv2d(8, classes, 1))), stride=1)
+    return Segmenter(nn.Sequential(OrderedDict(parts, head=nn.Conv2d(8, len(header.classes), 1))), stride=1)
 
 
 def train_without_batchnorm(job, group=SINGLE):
@@ -57,11 +57,11 @@ def train_without_batchnorm(job, group=SINGLE):
             torch.save([parameter.grad.clone() for parameter in parameters if parameter.requires_grad], path)
         return clip(parameters, norm)
 
-    training.build_model, nn.utils.clip_grad_norm_ = without_batchnorm, keep
+    training.model_of, nn.utils.clip_grad_norm_ = without_batchnorm, keep
     try:
         training.train(job, group)
     finally:
-        training.build_model, nn.utils.clip_grad_norm_ = build_model, clip
+        training.model_of, nn.utils.clip_grad_norm_ = model_of, clip
 
 
 def slow_train(job, group):

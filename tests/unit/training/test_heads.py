@@ -12,8 +12,7 @@ from torch.nn import functional
 
 from cloudseg.models.segmenter import Segmenter
 from cloudseg.runtime import devices
-from cloudseg.training import train as training
-from cloudseg.training.distributed import SINGLE
+from cloudseg.training.distributed import SINGLE, run_together
 from cloudseg.training.train import train
 from cloudseg.training.trainer import Trainer
 
@@ -91,23 +90,43 @@ def test_a_classifier_learns_by_its_cross_entropy_alone():
     assert losses[-1] < 0.8 * losses[0]
 
 
-def headed(masks):
-    def build(encoder, decoder, classes, **options):
-        return Cropping(Headed(masks), stride=1)
-
-    return build
-
-
-def test_of_a_classifier_the_best_epoch_is_that_of_the_least_loss(inputs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(training, "build_model", headed(masks=False))
+def test_of_a_classifier_the_best_epoch_is_that_of_the_least_loss(inputs, tmp_path, capsys):
     recipe = {"best_by": "loss", "epochs": 3, "average": {"epochs": 2, "of": "best"}}
-    train(small_training(inputs, tmp_path, **recipe))
+    train(small_training(inputs, tmp_path, job={"decoder": "classifier"}, **recipe))
     history = pd.read_csv(tmp_path / "history.tsv", sep="\t")
     assert history[["valid_dice", "dice_a", "dice_b"]].isna().all(axis=None)
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["epochs"]["best"] == history["valid_loss"].idxmin() + 1
     assert list(record["average"]["valid"]) == ["valid_loss"]
     assert "Dice" not in capsys.readouterr().out
+
+
+HEADED = {"head": {"weight": 0.5, "dropout": 0.5}, "mixup": {"p": 0.7}, "cutmix": {"p": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "recipe"),
+    [("linknet", HEADED), ("classifier", {"best_by": "loss", "freeze_encoder": 2, "average": {"epochs": 2}})],
+)
+def test_heads_and_mixes_go_on_where_they_stopped(inputs, tmp_path, decoder, recipe):
+    recipe = {"job": {"decoder": decoder}, "schedule": "constant", **recipe}
+    train(small_training(inputs, tmp_path / "whole", epochs=4, **recipe))
+    for epochs in (2, 4):
+        train(small_training(inputs, tmp_path / "parts", epochs=epochs, **recipe))
+    assert json.loads((tmp_path / "parts/run.json").read_text())["epochs"]["resumed"] == [{"after": 2, "of": 2}]
+    assert result(tmp_path / "parts") == result(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("decoder", ["linknet", "classifier"])
+def test_ranks_learn_heads_together(inputs, tmp_path, decoder):
+    recipe = {"gpus": 2, "epochs": 2, "best_by": "loss", "average": {"epochs": 2}, "freeze_encoder": 1}
+    recipe |= {"head": {}} if decoder == "linknet" else {}
+    run_together(
+        train, 2, torch.device("cpu"), job=small_training(inputs, tmp_path, job={"decoder": decoder}, **recipe)
+    )
+    history = pd.read_csv(tmp_path / "history.tsv", sep="\t")
+    assert np.isfinite(history[["train_loss", "valid_loss"]]).all(axis=None)
+    assert list(json.loads((tmp_path / "run.json").read_text())["sha256"]) == ["best", "last", "average"]
 
 
 def test_a_training_on_all_images_validates_nothing_and_keeps_its_last_network(inputs, tmp_path, capsys):

@@ -92,6 +92,8 @@ def test_an_ensemble_is_compared_with_members_that_have_a_dice_of_their_own(tmp_
     assert mixed.compared_names == quick
     assert mixed.compared_blends == [f"<ensembles>/{name}/valid.zarr" for name in quick]
     assert len(mixed.member_names) == 4  # the blend is of all
+    told = {member["name"]: "says_where_only" in member for member in mixed.blended_members}
+    assert told == {name: name not in quick for name in mixed.member_names}
     assert where.compared_names == []
     told = leaderboard_ensembles(planned.config.ensembles, planned.ensembles)
     assert [name for name, about in told.items() if "says_where_only" in about] == ["where"]

@@ -1,5 +1,8 @@
 """What the plan makes of roles, votes, searches and of the further keys of a decision."""
 
+import re
+from fractions import Fraction
+
 import pytest
 from demo_plan import plan, setting
 
@@ -113,6 +116,101 @@ def test_the_decision_page_knows_what_the_blend_is_made_of():
     assert voted.black == ["<results>/dataset/black-train-2.zarr"]
     plain = plan().ensembles["all"]
     assert (plain.voters, plain.black) == ([], [])
+
+
+SHEET = "encoder\tdecoder\tsize\trecipe\tfolds\n" + "".join(
+    f"tu-test_resnet\t{words}\t2\n"
+    for words in ("fpn\t64x96\tquick", "unet\t64x96\theaded", "classifier\t64x96\tpresent", "fpn\t64x96\tbright")
+)
+
+
+def with_heads(tmp_path, **keys):
+    """A plan of networks with masks, with masks and a head, with a head alone, and with neither."""
+
+    def change(config):
+        recipes = config["recipes"]
+        recipes["headed"] = recipes["quick"] | {"head": {}, "average": {"epochs": 2}}
+        recipes["present"] = recipes["headed"] | {"best_by": "loss"}
+        recipes["bright"] = recipes["quick"] | {"brightness": 115}
+        config["ensembles"] = {"all": keys}
+
+    return plan(change, SHEET, tmp_path)
+
+
+def of_decoders(jobs):
+    return {(job["decoder"], job["recipe"]) for job in jobs}
+
+
+def test_networks_predict_what_they_have(tmp_path):
+    jobs = with_heads(tmp_path, members="fold >= 0").jobs
+    assert of_decoders(jobs["train"]) == {
+        ("fpn", "quick"), ("unet", "headed"), ("classifier", "present"), ("fpn", "bright"),
+    }  # fmt: skip
+    assert of_decoders(jobs["train_average"]) == {("unet", "headed"), ("classifier", "present")}
+    assert of_decoders(jobs["predict"]) == {("fpn", "quick")}
+    assert of_decoders(jobs["predict_values"]) == of_decoders(jobs["predict_average_values"]) == {("unet", "headed")}
+    assert of_decoders(jobs["predict_classes"]) == {("classifier", "present")}
+    assert of_decoders(jobs["predict_average_classes"]) == {("classifier", "present")}
+    assert "predict_average" not in jobs
+
+
+def test_a_network_without_masks_is_no_member_and_has_no_score_of_masks(tmp_path):
+    ensembles = with_heads(tmp_path, members="fold >= 0").ensembles
+    assert {member.key.decoder for member in ensembles["all"].members} == {"fpn", "unet"}
+    assert {name.rpartition("-")[2] for name in ensembles if "unet" in name} == {"best", "last", "average"}
+    assert not [name for name in ensembles if "classifier" in name or "bright" in name]
+
+
+def test_heads_and_planes_that_say_whether_are_blended_apart(tmp_path):
+    decision = {"how": "tune", "presence": TOP | {"classifiers": 2}}
+    made = with_heads(tmp_path, where="decoder == 'fpn'", whether="recipe in ['headed', 'present']", decision=decision)
+    blend = made.whether("all", "valid")
+    assert [path.rpartition("/")[2] for path in blend.stores] == ["best-valid.zarr"] * 2
+    assert len(blend.further_inputs["values"]) == 4
+    assert {path.split("/")[3] for path in blend.further_inputs["values"]} == {"unet", "classifier"}
+    assert all(path.endswith("/best-valid-values.zarr") for path in blend.further_inputs["values"])
+    assert [member.get("gives") for member in blend.members] == [None] * 2 + ["values"] * 4
+
+
+def test_beside_classifiers_alone_the_blend_says_whether_too(tmp_path):
+    decision = {"how": "tune", "presence": TOP | {"classifiers": 1}}
+    made = with_heads(tmp_path, where="decoder == 'fpn'", whether="decoder == 'classifier'", decision=decision)
+    assert made.whether("all", "test").stores == made.blend("all", "test").stores
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"members": "fold >= 0", "checkpoints": ["average"]}, "all: checkpoints: recipe quick keeps no average; give"),
+        (
+            {"where": "decoder == 'fpn'", "whether": "fold >= 0", "decision": {"how": "tune", "presence": TOP}},
+            "all: whether: tu-test_resnet/classifier/64x96/present has no masks, only a classification head; say",
+        ),
+        (
+            {
+                "where": "decoder == 'fpn'",
+                "whether": "decoder == 'fpn'",
+                "decision": {"how": "tune", "presence": TOP | {"classifiers": 1}},
+            },
+            "all: decision.presence.classifiers: no run of `whether` has a classification head",
+        ),
+        ({"members": "recipe == 'bright'"}, "selects no run"),
+        ({"members": "decoder == 'classifier'"}, "selects no run"),
+    ],
+)
+def test_what_members_do_not_have_is_not_asked_of_them(tmp_path, keys, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        with_heads(tmp_path, **keys)
+
+
+def test_heads_weigh_in_the_scores_of_the_ensemble_and_not_of_its_members(tmp_path):
+    presence = {"score": [TOP["score"], "largest"], "classifiers": 1.5}
+    roles = {"where": "decoder == 'fpn'", "whether": "decoder == 'unet'"}
+    ensemble = with_heads(tmp_path, **roles, decision={"how": "tune", "presence": presence}).ensembles["all"]
+    of_members = DecisionRule(**ensemble.member_decision_rule)
+    assert {score.classifiers for score in DecisionRule(**ensemble.decision_rule).scores} == {Fraction(3, 2)}
+    assert [score.kind for score in of_members.scores] == ["top", "top"]
+    assert {score.classifiers for score in of_members.scores} == {0}
 
 
 def test_members_of_fixed_levels_may_vote_on_one_fold():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from cloudseg.config.decoders import DECODERS
+from cloudseg.config.decoders import demands
 from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
@@ -85,7 +85,7 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
 
 def _require_size_of_decoder(job: TrainingJob, size: tuple[int, int]) -> None:
     """Raise for images that are too small for the decoder, at the training size or that of a stage."""
-    smallest = DECODERS[job.decoder].minimum
+    smallest = demands(job.decoder, job.recipe.decoder_options).minimum
     sizes = [(job.pixels, size)]
     stages = enumerate(job.recipe.stages or ())
     sizes += [(f"stages.{number}.size", stage.size.pixels) for number, stage in stages if stage.size is not None]
