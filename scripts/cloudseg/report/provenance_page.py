@@ -216,8 +216,8 @@ def _chain(provenance: Provenance) -> Table:
     return Table(
         [Column("link", links), Column("what", what), _short_column("digest", digests), Column("made with", made_with)],
         "Checked when this record was written: checkpoints by the digests that training and prediction recorded, "
-        "blends, labels of test images and masks by making some images again, the decision by choosing it again, scores "
-        "by the Dice of single images.",
+        "blends, masks and labels of test images by making some again, the decision by choosing it again, scores by "
+        "the Dice of single images.",
     )
 
 
