@@ -86,7 +86,7 @@ class Images(_Part):
     """How many images each split has."""
     folds: str
     """SHA-256 of the table of folds."""
-    tables: dict[str, Digest] | None = None
+    tables: dict[Literal["exclude", "table", "file"], Digest] | None = None
     """Digests of what the user's own tables say that decide which images train: `exclude`, and of folds `table` and
     `file`; missing where there are none.
     """

@@ -23,6 +23,7 @@ HOW = {
     "none": "no image is out of fold",
 }
 ROLES = {"where": "where a class is", "whether": "whether it is there"}
+KEYS = {"exclude": "dataset.exclude", "table": "folds.table", "file": "folds.file"}
 BY_HEAD = "whether it is there, by its classification head"
 
 
@@ -202,7 +203,7 @@ def _chain(provenance: Provenance) -> Table:
         ("training images and labels", number_of(images.counts["train"], "image"), ", ".join(images.train), ""),
         ("test images", number_of(images.counts["test"], "image"), ", ".join(images.test), ""),
         ("folds", "table of folds", images.folds, ""),
-        *((f"your {name}", "digest of what it says", digest, "") for name, digest in (images.tables or {}).items()),
+        *((f"your {KEYS[name]}", "what it says", digest, "") for name, digest in (images.tables or {}).items()),
         ("networks", _trained(provenance), "", _most(trained)),
         ("predictions", number_of(len(provenance.members), "member"), "", _most(predicted)),
         *_further_links(provenance, ensemble),
@@ -215,8 +216,8 @@ def _chain(provenance: Provenance) -> Table:
     return Table(
         [Column("link", links), Column("what", what), _short_column("digest", digests), Column("made with", made_with)],
         "Checked when this record was written: checkpoints by the digests that training and prediction recorded, "
-        "blends and masks by making some images again, the decision by choosing it again, scores by the Dice of single "
-        "images.",
+        "blends, masks and labels of test images by making some again, the decision by choosing it again, scores by "
+        "the Dice of single images.",
     )
 
 
@@ -236,7 +237,7 @@ def _further_links(provenance: Provenance, ensemble: str) -> Iterator[tuple[str,
     """Yield the links that only some ensembles have."""
     for labels in provenance.pseudo or ():
         made_by = f"{number_of(labels.images, 'test image')}, by {number_of(len(labels.members), 'checkpoint')}"
-        yield f"labels {labels.name}", f"{made_by} of {labels.ensemble} that have not seen its fold", labels.run, ""
+        yield f"labels {labels.name}", f"{made_by} of the ensemble {labels.ensemble}", labels.run, ensemble
     if provenance.black is not None:
         what = f"0 where all bands of an image are at most {provenance.black.grey}"
         yield "black", what, ", ".join(sorted(provenance.black.data.values())), ""

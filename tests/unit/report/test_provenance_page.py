@@ -228,7 +228,7 @@ def test_whom_a_network_goes_back_to_is_shown(shown, path):
     assert cells("trainings", "labels of test images")[0] == "teachers/quick/64x96/fold0"
     assert "4 trained, 2 of them for the others" in cells("chain", "what")
     labels = dict(zip(cells("chain", "link"), cells("chain", "what"), strict=True))["labels teachers/quick/64x96/fold0"]
-    assert labels == "40 test images, by 1 checkpoint of teachers that have not seen its fold"
+    assert labels == "40 test images, by 1 checkpoint of the ensemble teachers"
     # What trains on test images, too, has other data than the rest, as it should
     assert differences(record) == []
 
