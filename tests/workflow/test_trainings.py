@@ -78,7 +78,7 @@ def run(tmp_path_factory, make_workflow, small_images):
     config["folds"]["file"] = "split.tsv"
     write_config(workflow.folder, config)
     workflow.wanted = [f"results/tiny/ensembles/{name}/provenance.json" for name in ENSEMBLES]
-    workflow.wanted.append("submission.csv")
+    workflow.wanted += ["submission.csv", "results/tiny/report/classifiers.tsv"]
     workflow.printed = workflow.run(*workflow.wanted, *WORDS)
     return workflow
 
