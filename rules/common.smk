@@ -167,6 +167,11 @@ wildcard_constraints:
     **PLAN.wildcards,
 
 
+def excluded(file):
+    """Return the user's list of images to leave out as an input, if the config has one: what is in it decides."""
+    return {"exclude": ancient(file)} if PLAN.config.dataset.exclude else {}
+
+
 def outputs_of(jobs):
     """Return the outputs of each job, given by rule and wildcards."""
     return [

@@ -1,11 +1,5 @@
 # Images and labels: make or fetch them, check them, split them, and store them at every size.
 
-
-def excluded(file):
-    """Return the user's list of images to leave out as an input, if the config has one: what is in it decides."""
-    return {"exclude": ancient(file)} if PLAN.config.dataset.exclude else {}
-
-
 if PLAN.config.dataset.source == "demo":
 
     rule demo:

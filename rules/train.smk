@@ -36,7 +36,9 @@ rule pseudo_labels:
         stores=of_pseudo_labels("stores"),
         pixels=of_pseudo_labels("pixels"),
     output:
-        labels=directory("<ensembles>/{ensemble}/pseudo/{recipe}/{size}-fold{fold}.zarr"),
+        labels=directory(
+            "<ensembles>/{ensemble}/pseudo/{recipe}/{size}-fold{fold}.zarr"
+        ),
     log:
         "<logs>/pseudo/{ensemble}-{recipe}-{size}-fold{fold}.log",
     benchmark:
