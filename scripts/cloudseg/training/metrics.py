@@ -1,7 +1,5 @@
 """Score a network on validation images while it trains, by a decision of the recipe's own."""
 
-import math
-
 import numpy as np
 import torch
 
@@ -9,26 +7,6 @@ from cloudseg.models.probabilities import probabilities_of, quantise
 from cloudseg.postprocess import Cut, level, remove_small_components
 
 HALF = Cut(level(0.5), 0)
-
-
-def validation_cut(threshold: float, min_area: float | None, size: tuple[int, int]) -> Cut:
-    """Return how the probabilities of a validation image become masks, at the training size.
-
-    Parameters
-    ----------
-    threshold : probability from which a pixel is in.
-    min_area : smallest area of a component that stays, as a share of the image; None is 0.
-    size : height and width of the images in pixels.
-
-    Examples
-    --------
-    >>> cut = validation_cut(0.5, 0.025, (96, 144))
-    >>> cut.level, cut.min_size
-    (128, 346)
-    """
-    pixels = (min_area or 0) * size[0] * size[1]
-    # Rounded first: 0.07 * 100 is a little more than 7
-    return Cut(level(threshold), math.ceil(round(pixels, 6)))
 
 
 def dice_per_class(logits: torch.Tensor, target: torch.Tensor, cut: Cut = HALF) -> torch.Tensor:

@@ -12,7 +12,7 @@ from cloudseg.inference.predict import PredictionJob, predict
 from cloudseg.models.weights import initial_weights
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
-from cloudseg.training.metrics import dice_per_class, masks_left_out, validation_cut
+from cloudseg.training.metrics import dice_per_class, masks_left_out
 from cloudseg.training.train import train
 
 
@@ -77,11 +77,10 @@ def test_a_stray_pixel_in_an_empty_plane_costs_nothing_below_the_minimum_size():
         ({"threshold": 0.65, "min_area": 0.025}, (96, 144), (166, 346)),
         ({"threshold": 1, "min_area": 0.07}, (10, 10), (255, 7)),  # 0.07 * 100 is above 7 in floats
         ({"threshold": 0, "min_area": 0}, (640, 960), (0, 0)),
-        ({"threshold": 0.5, "min_area": None}, (640, 960), (128, 0)),
     ],
 )
 def test_the_cut_of_a_recipe_at_a_size(validation, size, expected):
-    assert validation_cut(**validation, size=size) == Cut(*expected)
+    assert Cut.of_share(**validation, size=size) == Cut(*expected)
 
 
 def test_a_threshold_decides_as_it_does_on_stored_probabilities():

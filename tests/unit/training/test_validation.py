@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from cloudseg.errors import DatasetError
+from cloudseg.postprocess import Cut
 from cloudseg.training.distributed import SINGLE, ProcessGroup, run_together
-from cloudseg.training.metrics import validation_cut
 from cloudseg.training.validation import Validated, validate
 
-CUT = validation_cut(0.5, 0.05, (8, 12))
+CUT = Cut.of_share(0.5, 0.05, (8, 12))
 
 
 @dataclasses.dataclass

@@ -17,7 +17,7 @@ from cloudseg.training.data.sampler import BatchSampler
 from cloudseg.training.data.samples import training_samples
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.job import TrainingJob
-from cloudseg.training.metrics import masks_left_out, validation_cut
+from cloudseg.training.metrics import masks_left_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     valid_rows = slice(group.rank, None, group.size)
     valid = images_of(job.pixels, valid_positions[valid_rows], job.recipe.brightness)
     validation = job.recipe.validation
-    cut = validation_cut(validation.threshold, validation.min_area, size)
+    cut = Cut.of_share(validation.threshold, validation.min_area or 0, size)
     _require_masks_to_stay(valid, len(classes), cut, group, job.pixels)
     return FoldData(
         classes=classes,
