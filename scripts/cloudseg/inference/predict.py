@@ -39,8 +39,7 @@ class PredictionJob:
         :func:`cloudseg.training.train.train`.
     pixels : pixel store of the size that the network was trained at.
     outputs : name of a checkpoint to the store to write, (image, class, y, x) uint8, and its name with ``_values``
-        to the store of the values (image, class) of its classification head. Where a network has a head and no such
-        store is named, it lies beside that of the planes (:func:`cloudseg.storage.class_values.values_path`). A
+        to the store of the values (image, class) of its classification head, which are not kept where none is named. A
         classifier alone has the store of values and no other.
     recipe : ``tta``, ``normalise`` and ``precision`` count, and ``batch`` or ``micro_batch``: images that the network
         takes at once. Other batches give other last bits.
@@ -107,9 +106,8 @@ def predict(job: PredictionJob, device: str | torch.device = "cpu") -> dict[str,
     Raises
     ------
     UserError : if a checkpoint is of other classes than the pixels, or of another network than the job and its outputs
-        ask for, a view makes the images
-        smaller than the decoder takes them, or an image cannot be read. An error of the writing thread ends the job,
-        too, and names the store and the images that it was writing.
+        ask for, a view makes the images smaller than the decoder takes them, or an image cannot be read. An error of
+        the writing thread ends the job, too, and names the store and the images that it was writing.
     """
     device = torch.device(device)
     devices.set_determinism(job.threads, device)
@@ -134,7 +132,7 @@ class Target:
     ----------
     name, checkpoint : of the checkpoint.
     planes : the store of planes; None for a classifier alone.
-    values : the store of values, where it is named; a network must then have a head.
+    values : the store of values; None where they are not kept.
     spec : of the one array of planes; a store of values has as many shards, and a classifier's as many as it would
         have with planes.
     attributes : ``ids``, ``classes`` and ``run``, the digest of the checkpoint.
@@ -169,13 +167,13 @@ class Target:
                 f"{'a' if header.has_head else 'no'} classification head; train this run again"
             )
 
-    def writer(self, batch: int, header: NetworkHeader) -> "stores.Writer | WriterOfBoth":
+    def writer(self, batch: int) -> "stores.Writer | WriterOfBoth":
         """Return what writes the blocks of a network, from batches of so many images."""
-        if not header.has_head:
+        if self.values is None:
             return self._writer(self.planes, self.spec, batch)
         # In as many shards as the planes
         spec = stores.Spec(self.spec.shape[:2], "uint8", class_values.DIMS, most=self.spec.shard)
-        values = self._writer(self.values or class_values.values_path(self.planes), spec, batch)
+        values = self._writer(self.values, spec, batch)
         return WriterOfBoth(self._writer(self.planes, self.spec, batch), values) if self.planes else values
 
     def is_begun_with(self, batch: int) -> bool:
@@ -234,8 +232,8 @@ def _write_stores(
             target.require(predictor.header)
             predictor.require_size(images.size, images.path)
             progress = partial(_report, number, len(targets), len(images))
-            writer = target.writer(batch, predictor.header)
-            write_shards(writer, partial(_block, predictor, images, batch, progress), images.ids, writing)
+            make = partial(_block, predictor, images, batch, progress, keep_values=target.values is not None)
+            write_shards(target.writer(batch), make, images.ids, writing)
             print(f"{target.name}: {len(images)} images", flush=True)
 
 
@@ -245,7 +243,13 @@ def _report(target: int, targets: int, n_images: int, row: int) -> None:
 
 
 def _block(
-    predictor: Predictor, images: StoredImages, batch: int, progress: Callable[[int], None], rows: slice
+    predictor: Predictor,
+    images: StoredImages,
+    batch: int,
+    progress: Callable[[int], None],
+    rows: slice,
+    *,
+    keep_values: bool,
 ) -> Block:
     """Return the bytes of a range of images: planes (image, class, y, x), values (image, class), or both."""
     parts = []
@@ -255,9 +259,9 @@ def _block(
     # Waits for the device, once per shard
     planes, values = (None if some[0] is None else torch.cat(some).cpu().numpy() for some in zip(*parts, strict=True))
     progress(rows.stop)
-    if planes is None or values is None:
-        return values if planes is None else planes
-    return planes, values
+    if planes is None:
+        return values
+    return (planes, values) if keep_values else planes
 
 
 def with_fitting_batch(work: Callable[[int], None], batch: int, device: torch.device) -> None:

@@ -118,7 +118,7 @@ def recipe_of(training: Training, prediction: Prediction) -> Recipe:
 def _outputs(known: Known, member: Member, split: str, scratch: Path) -> dict[str, Path]:
     """Return the stores that a checkpoint predicts: a head says its values at once with the planes, if there are any.
 
-    Those that no member asks for cost nothing more, and lie there.
+    Planes that no member asks for cost nothing more, and lie there.
     """
     planes = _planes_file(scratch, member, split)
     outputs = {member.checkpoint: planes} if training_of(known, member).decoder != CLASSIFIER else {}

@@ -62,11 +62,17 @@ def two_in_a_shard(monkeypatch):
     monkeypatch.setattr(stores, "SHARD_BYTES", SHARD)
 
 
+def stores_of(folder, checkpoints):
+    """Both stores of each checkpoint, by the names that a rule has for them."""
+    planes = {name: folder / f"{name}-valid.zarr" for name in checkpoints}
+    return planes | {f"{name}_values": values_path(path) for name, path in planes.items()}
+
+
 def run(inputs, folder, batch=2, checkpoints=("best", "last"), outputs=None):
     recipe = Recipe(normalise=NORM, precision="float32", tta=VIEWS).model_copy(update={"batch": batch})
     job = predict.PredictionJob(
         checkpoints={name: inputs / f"{name}.safetensors" for name in checkpoints},
-        outputs=outputs or {name: folder / f"{name}-valid.zarr" for name in checkpoints},
+        outputs=outputs or stores_of(folder, checkpoints),
         pixels=inputs / "pixels.zarr",
         folds=inputs / "folds.tsv",
         fold=1,
@@ -84,8 +90,8 @@ def files_of(folder):
 def test_a_value_is_the_weighted_mean_of_its_sigmoid_over_the_views(inputs, tmp_path, two_in_a_shard):
     outputs = run(inputs, tmp_path)
     image = stored_images(inputs / "pixels.zarr")[[9, 7, 5, 3, 1]]  # in the order of the table of folds
-    for name, planes in outputs.items():
-        values = stores.read(values_path(planes))
+    for name in ("best", "last"):
+        values = stores.read(outputs[f"{name}_values"])
         assert (values.shape, values.dtype, values.metadata.dimension_names) == ((5, 2), np.uint8, ("image", "class"))
         model = Predictor(inputs / f"{name}.safetensors", Recipe()).model
         padded = functional.pad(image, (8, 8, 0, 0), mode="reflect")  # to multiples of 32
@@ -99,8 +105,9 @@ def test_a_value_is_the_weighted_mean_of_its_sigmoid_over_the_views(inputs, tmp_
 
 
 def test_the_values_have_the_attributes_of_the_planes(inputs, tmp_path, two_in_a_shard):
-    for name, path in run(inputs, tmp_path).items():
-        planes, values = stores.read(path), stores.read(values_path(path))
+    outputs = run(inputs, tmp_path)
+    for name in ("best", "last"):
+        planes, values = stores.read(outputs[name]), stores.read(outputs[f"{name}_values"])
         shards = {"shards", "complete"}
         own = [{key: each.attrs[key] for key in set(each.attrs) - shards} for each in (planes, values)]
         assert own[0] == own[1]
@@ -163,7 +170,7 @@ def test_a_killed_prediction_goes_on_with_the_values_that_it_has(
 
 
 def test_a_network_of_masks_alone_has_no_values_beside(inputs, tmp_path):
-    outputs = run(inputs, tmp_path, checkpoints=["masks"])
+    outputs = run(inputs, tmp_path, checkpoints=["masks"], outputs={"masks": tmp_path / "masks-valid.zarr"})
     assert [each.name for each in tmp_path.iterdir()] == ["masks-valid.zarr"]
     assert not Predictor(inputs / "masks.safetensors", Recipe()).model.has_head
     stores.verify(outputs["masks"])
@@ -232,12 +239,12 @@ def test_a_killed_prediction_of_a_classifier_goes_on(inputs, tmp_path, two_in_a_
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
-def test_values_go_where_the_job_names_them(inputs, tmp_path, two_in_a_shard):
-    beside = run(inputs, tmp_path / "beside", checkpoints=["best"])["best"]
-    outputs = {"best": tmp_path / "planes.zarr", "best_values": tmp_path / "whether.zarr"}
-    run(inputs, tmp_path, checkpoints=["best"], outputs=outputs)
-    assert files_of(outputs["best"]) == files_of(beside)
-    assert files_of(outputs["best_values"]) == files_of(values_path(beside))
+def test_values_are_kept_where_the_job_names_a_store_and_nowhere_else(inputs, tmp_path, two_in_a_shard):
+    both = run(inputs, tmp_path / "both", checkpoints=["best"])
+    planes = tmp_path / "alone" / "planes.zarr"
+    run(inputs, tmp_path, checkpoints=["best"], outputs={"best": planes})
+    assert files_of(planes) == files_of(both["best"])
+    assert [each.name for each in planes.parent.iterdir()] == [planes.name]
 
 
 @pytest.mark.parametrize(
