@@ -39,7 +39,7 @@ class Certainty:
     presence: np.ndarray
 
     @classmethod
-    def of(cls, histograms: np.ndarray, pseudo: Pseudo) -> "Certainty":
+    def of(cls, histograms: np.ndarray, pseudo: Pseudo) -> Self:
         """Return that of images whose planes have such histograms, (N, C, 256).
 
         Examples
@@ -75,73 +75,23 @@ def _sure(histograms: np.ndarray, low: float, high: float) -> np.ndarray:
     return outside.all(axis=1)
 
 
-def write_pseudo_labels(
-    paths: Sequence[str | Path],
-    members: Sequence[Mapping[str, Any]],
-    out: str | Path,
-    *,
-    pseudo: Pseudo,
-    classes: Sequence[str],
-    grid: tuple[int, int],
-    size: tuple[int, int],
-    min_area: float = 0.0,
-    threads: int = 1,
-    code: int = 0,
-) -> None:
-    """Write masks of the test images that the members are surest of; a killed call is gone on with.
-
-    Parameters
-    ----------
-    paths : one test store (image, class, y, x) uint8 per member; all members are of one fold.
-    members : name, fold and `weight` of each.
-    out : the store to write, a group of one array `mask`: (image, y, x), the smallest unsigned integer with a bit for
-        each class, as in a pixel store; where labels are soft, (image, y, x, class) uint8, 255 for certainty. Its
-        attributes hold `ids` of the images that were taken, `classes`, and `run`, a digest of what made it.
-    pseudo : how they are chosen and made.
-    classes, grid : names of the classes and (height, width) of the submission grid, which every store must have.
-    size : (height, width) of the masks in pixels: that of the images that will train.
-    min_area : smallest area of a component that stays, as a share of the image, unless `pseudo` has its own.
-    threads, code : as for `cloudseg.ensemble.blending.blend_stores`.
-
-    Raises
-    ------
-    DatasetError : if there is no image that the members are sure enough of.
-    StoreError : as `blend_stores`, and for members of several folds.
-    """
-    made = Labels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area, threads=threads)
-    if len(folds := {member["fold"] for member in members}) > 1:
-        raise StoreError(f"{out}: expected members of one fold, got those of the folds {sorted(folds)}")
-    ids = made.blended.ids
-    chosen = _chosen(made.blended, pseudo, threads)
-    if not len(chosen):
-        raise DatasetError(
-            f"{out}: none of the {len(ids)} test images is sure enough to train on; widen `pseudo.certain` or "
-            "`pseudo.presence`, or raise `pseudo.share`"
-        )
-    attrs = {"ids": [ids[row] for row in chosen], "classes": list(classes), "run": made.run}
-    spec = _spec(len(chosen), len(classes), size, soft=pseudo.soft)
-    writer = stores.Writer(out, {"mask": spec}, attrs, made_with=stores.made_with(code, np, cv2))
-    fill(writer, lambda rows: made.masks(chosen[rows]).astype(spec.dtype, copy=False), "mask")
-    writer.finish()
-
-
 @dataclasses.dataclass(frozen=True)
-class Labels:
+class BlendLabels:
     """The labels of any test images, made when they are asked for.
 
     Parameters
     ----------
     blended : what the members say of the test images.
-    cut : how masks are made of that, where they are not soft.
+    pseudo : how images are chosen and labels made.
+    cut : how masks are made of the blend, where they are not soft.
     size : (height, width) of the masks in pixels.
-    soft : whether they are probabilities.
     run : a digest of what decides them: the blend, what it was predicted by, and how it is cut.
     """
 
     blended: StoreBlend
+    pseudo: Pseudo
     cut: Cut
     size: tuple[int, int]
-    soft: bool
     run: str
 
     @classmethod
@@ -157,31 +107,78 @@ class Labels:
         min_area: float = 0.0,
         threads: int = 1,
     ) -> Self:
-        """Return the labels by some members; all as for :func:`write_pseudo_labels`."""
+        """Return the labels by some members.
+
+        Parameters
+        ----------
+        paths : one test store (image, class, y, x) uint8 per member; all members are of one fold.
+        members : name, fold and `weight` of each.
+        pseudo : how images are chosen and labels made.
+        classes, grid : names of the classes and (height, width) of the submission grid, which every store must have.
+        size : (height, width) of the masks in pixels: that of the images that will train.
+        min_area : smallest area of a component that stays, as a share of the image, unless `pseudo` has its own.
+        threads : as for :func:`cloudseg.ensemble.blending.blend_stores`.
+
+        Raises
+        ------
+        StoreError : as `blend_stores`, and for members of several folds.
+        """
+        if len(folds := {member["fold"] for member in members}) > 1:
+            raise StoreError(f"{paths[0]}: expected members of one fold, got those of the folds {sorted(folds)}")
         blended = StoreBlend.of(paths, members, folds=None, classes=classes, size=grid, threads=threads)
         cut = Cut.of_share(pseudo.threshold, min_area if pseudo.min_area is None else pseudo.min_area, grid)
-        return cls(blended, cut, size, pseudo.soft, _digest(paths, members, pseudo, cut))
+        return cls(blended, pseudo, cut, size, _digest(paths, members, pseudo, cut))
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The rows of the blend of the images that the members are surest of."""
+        blended = self.blended
+        rows = range(0, len(blended.ids), LOOKED_AT)
+        blocks = (blended.images(slice(row, min(row + LOOKED_AT, len(blended.ids)))) for row in rows)
+        histograms = np.concatenate([plane_histograms(block, threads=blended.threads) for block in blocks])
+        return Certainty.of(histograms, self.pseudo).best(self.pseudo.share)
+
+    def spec(self, images: int) -> stores.Spec:
+        """Return the array that the labels of so many images make in a store."""
+        classes = len(self.blended.classes)
+        if self.pseudo.soft:
+            return stores.Spec((images, *self.size, classes), "uint8", ("image", "y", "x", "class"))
+        return stores.Spec((images, *self.size), str(np.min_scalar_type(2**classes - 1)), ("image", "y", "x"))
 
     def masks(self, rows: Iterable[int]) -> np.ndarray:
         """Return the labels of the images in some rows of the blend, as their store has them but for the type."""
-        planes = [self.blended.images(slice(row, row + 1))[0] for row in rows]
-        return np.stack(
-            [_soft(each, self.size) if self.soft else _packed(each, self.cut, self.size) for each in planes]
+        return np.stack([self._mask(self.blended.images(slice(row, row + 1))[0]) for row in rows])
+
+    def _mask(self, planes: np.ndarray) -> np.ndarray:
+        return _soft(planes, self.size) if self.pseudo.soft else _packed(planes, self.cut, self.size)
+
+
+def write_pseudo_labels(labels: BlendLabels, out: str | Path, *, code: int = 0) -> None:
+    """Write masks of the test images that the members are surest of; a killed call is gone on with.
+
+    Parameters
+    ----------
+    labels : of any test image.
+    out : the store to write, a group of one array `mask`: (image, y, x), the smallest unsigned integer with a bit for
+        each class, as in a pixel store; where labels are soft, (image, y, x, class) uint8, 255 for certainty. Its
+        attributes hold `ids` of the images that were taken, `classes`, and `run`, a digest of what made it.
+    code : number in ``CODE``; an unfinished store of other code is started over.
+
+    Raises
+    ------
+    DatasetError : if there is no image that the members are sure enough of.
+    """
+    ids, chosen = labels.blended.ids, labels.chosen
+    if not len(chosen):
+        raise DatasetError(
+            f"{out}: none of the {len(ids)} test images is sure enough to train on; widen `pseudo.certain` or "
+            "`pseudo.presence`, or raise `pseudo.share`"
         )
-
-
-def _chosen(blended: StoreBlend, pseudo: Pseudo, threads: int) -> np.ndarray:
-    """Return the rows of the images that are taken."""
-    rows = range(0, len(blended.ids), LOOKED_AT)
-    blocks = (blended.images(slice(row, min(row + LOOKED_AT, len(blended.ids)))) for row in rows)
-    histograms = np.concatenate([plane_histograms(block, threads=threads) for block in blocks])
-    return Certainty.of(histograms, pseudo).best(pseudo.share)
-
-
-def _spec(images: int, classes: int, size: tuple[int, int], *, soft: bool) -> stores.Spec:
-    if soft:
-        return stores.Spec((images, *size, classes), "uint8", ("image", "y", "x", "class"))
-    return stores.Spec((images, *size), str(np.min_scalar_type(2**classes - 1)), ("image", "y", "x"))
+    attrs = {"ids": [ids[row] for row in chosen], "classes": labels.blended.classes, "run": labels.run}
+    spec = labels.spec(len(chosen))
+    writer = stores.Writer(out, {"mask": spec}, attrs, made_with=stores.made_with(code, np, cv2))
+    fill(writer, lambda rows: labels.masks(chosen[rows]).astype(spec.dtype, copy=False), "mask")
+    writer.finish()
 
 
 def _packed(planes: np.ndarray, cut: Cut, size: tuple[int, int]) -> np.ndarray:

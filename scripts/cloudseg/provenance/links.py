@@ -155,20 +155,19 @@ def require_labels(
     Parameters
     ----------
     path : the store of the labels.
-    paths, members, pseudo, classes, grid, min_area : as of
-        :func:`cloudseg.ensemble.pseudo_labels.write_pseudo_labels`.
+    paths, members, pseudo, classes, grid, min_area : as of :meth:`cloudseg.ensemble.pseudo_labels.BlendLabels.of`.
 
     Raises
     ------
     StoreError : if they are others.
     """
-    from cloudseg.ensemble.pseudo_labels import Labels  # it brings OpenCV, which few ensembles need
+    from cloudseg.ensemble.pseudo_labels import BlendLabels  # it brings OpenCV, which few ensembles need
 
     stores.verify(path)
     group = stores.read(path)
     attributes, masks = group.attrs.asdict(), group["mask"]
     size = masks.shape[1:3]
-    again = Labels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area)
+    again = BlendLabels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area)
     if attributes["run"] != again.run:
         raise StoreError(
             f"{path}: made by other members, checkpoints or numbers than those that are there now; delete it and run "

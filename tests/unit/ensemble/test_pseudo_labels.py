@@ -6,7 +6,7 @@ from scipy import ndimage
 from small_stores import CLASSES, SIZE, expected_blend, member, planes, write
 
 from cloudseg.config.recipe_parts import Pseudo
-from cloudseg.ensemble.pseudo_labels import write_pseudo_labels
+from cloudseg.ensemble.pseudo_labels import BlendLabels, write_pseudo_labels
 from cloudseg.errors import DatasetError, StoreError
 from cloudseg.postprocess import level
 from cloudseg.storage import stores
@@ -28,7 +28,8 @@ def made(tmp_path):
     def make(name="out.zarr", *, size=SIZE, folds=(1, 1), min_area=0.0, **pseudo):
         asked = [one | {"fold": fold} for one, fold in zip(members, folds, strict=True)]
         how = {"classes": CLASSES, "grid": SIZE, "size": size, "min_area": min_area}
-        write_pseudo_labels(paths, asked, tmp_path / name, pseudo=Pseudo(ensemble="all", **pseudo), **how)
+        labels = BlendLabels.of(paths, asked, Pseudo(ensemble="all", **pseudo), **how)
+        write_pseudo_labels(labels, tmp_path / name)
         return stores.read(tmp_path / name)
 
     make.blend = expected_blend(blocks, [1, 3])

@@ -26,7 +26,7 @@ from cloudseg.ensemble.decide_blend import Stores, decide_blend
 from cloudseg.ensemble.decision import Decision, DecisionRule
 from cloudseg.ensemble.ingredients import ingredients_of
 from cloudseg.ensemble.masking import ImageRule
-from cloudseg.ensemble.pseudo_labels import write_pseudo_labels
+from cloudseg.ensemble.pseudo_labels import BlendLabels, write_pseudo_labels
 from cloudseg.ensemble.score_tables import write_scores
 from cloudseg.ensemble.scores import score_parts
 from cloudseg.ensemble.selection import Choice, Score, Selection, Step
@@ -277,16 +277,8 @@ def _data(asked, decoder, fold):
     further = {}
     if asked.taught and decoder == "fpn":
         labels = labels_of(fold)
-        write_pseudo_labels(
-            labels.stores,
-            labels.asked["members"],
-            labels.path,
-            pseudo=PSEUDO,
-            classes=CLASSES,
-            grid=SIZE,
-            size=(2, 3),
-            min_area=0.01,
-        )
+        how = {"classes": CLASSES, "grid": SIZE, "size": (2, 3), "min_area": 0.01}
+        write_pseudo_labels(BlendLabels.of(labels.stores, labels.asked["members"], PSEUDO, **how), labels.path)
         further = {"test": pixels_store("test"), "pseudo": labels.path}
     return data_digest(pixels_store("train"), RESULTS / "dataset/folds.tsv", **further)
 
