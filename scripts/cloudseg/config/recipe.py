@@ -241,6 +241,17 @@ class Recipe(Model):
         return ("best", "last", "average") if self.average else ("best", "last")
 
     @property
+    def heeds_validation(self) -> bool:
+        """Whether its last epoch depends on the validation images, which lower a rate or stop the training."""
+        schedules = {self.schedule, *(stage.schedule for stage in self.stages or ())}
+        return bool(self.patience) or "plateau" in schedules
+
+    @property
+    def trains_on_test(self) -> bool:
+        """Whether test images train, too."""
+        return self.brightness is not None or self.pseudo is not None
+
+    @property
     def soft_targets(self) -> bool:
         """Whether targets lie between 0 and 1: blended masks, or probabilities."""
         return self.mixup is not None or (self.pseudo is not None and self.pseudo.soft)

@@ -89,7 +89,7 @@ class TrainingJob:
     def _require_test_images(self) -> None:
         """Raise unless there are test images where they train, at the size at which all images are augmented."""
         wanted = "none"
-        if self.recipe.brightness is not None or self.recipe.pseudo is not None:
+        if self.recipe.trains_on_test:
             wanted = "test_pixels" if self.recipe.canvas is None else "test_canvas_pixels"
         given = [name for name in ("test_pixels", "test_canvas_pixels") if getattr(self, name) is not None]
         if given != [wanted] * (wanted != "none"):

@@ -123,11 +123,7 @@ class DatasetPlan:
         """The sizes at which test images train, too."""
         recipes = self.config.recipes
         rows = [(row, recipes[row.recipe]) for row in self.experiments]
-        return {
-            str(recipe.canvas or row.size)
-            for row, recipe in rows
-            if recipe.brightness is not None or recipe.pseudo is not None
-        }
+        return {str(recipe.canvas or row.size) for row, recipe in rows if recipe.trains_on_test}
 
     @property
     def smallest_size(self) -> str:

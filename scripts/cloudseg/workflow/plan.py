@@ -304,14 +304,14 @@ class Plan:
     @property
     def _pseudo_jobs(self) -> list[dict[str, str]]:
         """The labels of test images that trainings ask for, once each."""
-        jobs = {}
-        for key in self.sheet.keys:
-            recipe = self.sheet.recipe_of(key)
-            if recipe.pseudo:
-                size = str(recipe.canvas or key.size)
-                job = {"ensemble": recipe.pseudo.ensemble, "recipe": key.recipe, "size": size, "fold": str(key.fold)}
-                jobs[tuple(job.values())] = job
-        return list(jobs.values())
+        names = "ensemble", "recipe", "size", "fold"
+        runs = [Run(self.dataset, key) for key in self.sheet.keys]
+        asked = [
+            (run.recipe.pseudo.ensemble, run.key.recipe, run.augmented_size, str(run.key.fold))
+            for run in runs
+            if run.recipe.pseudo
+        ]
+        return [dict(zip(names, job, strict=True)) for job in dict.fromkeys(asked)]
 
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:

@@ -185,7 +185,7 @@ class Chain:
         """
         runs, labels = self._all_runs, self.labels
         teachers = [member.key for each in labels for member in each.members]
-        test_sizes = {run.augmented_size for run in runs if run.trains_on_test} | {key.size for key in teachers}
+        test_sizes = {run.augmented_size for run in runs if run.recipe.trains_on_test} | {key.size for key in teachers}
         inputs = {
             "valid_values": self._values("valid-whether"),
             "test_values": self._values("test-whether"),
@@ -217,7 +217,7 @@ class Chain:
         further = {
             "folds_before": [_name_of(key) for key in run.folds_before],
             "start_run": run.start_run and _name_of(run.start_run),
-            "test_size": run.augmented_size if run.trains_on_test else None,
+            "test_size": run.augmented_size if run.recipe.trains_on_test else None,
             "pseudo": next((labels.name for labels in self._labels_of(run)), None),
         }
         return {

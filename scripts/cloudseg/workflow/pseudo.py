@@ -9,6 +9,7 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.ensemble import Ensemble, Member
+from cloudseg.workflow.run import Run
 from cloudseg.workflow.sheet import RunKey, Sheet
 
 
@@ -104,6 +105,12 @@ def _choices(ensemble: Ensemble, config: Config) -> list[str]:
     entry = config.ensembles[ensemble.name]
     asked = {"whether": entry.whether, "search": entry.search, "blend: vote": entry.blend == "vote"}
     problems = [f"has `{key}`; expected a plain mean of `members`" for key, value in asked.items() if value]
+    heeding = {key.recipe for key in _with_starts(ensemble) if ensemble.sheet.recipe_of(key).heeds_validation}
+    problems += [
+        f"goes back to {name}, whose last epoch depends on labels of the fold (`schedule: plateau` or `patience`); "
+        "take a recipe with neither"
+        for name in sorted(heeding)
+    ]
     averages = [ensemble.sheet.recipe_of(key).average for key in _keys(ensemble)]
     of_best = any(average is not None and average.of == "best" for average in averages)
     chosen = [name for name in ensemble.checkpoints if name == "best" or (name == "average" and of_best)]
@@ -137,6 +144,15 @@ def _circle(recipe: str, ensembles: dict[str, Ensemble], config: Config) -> list
         waiting += recipes - seen
         seen |= recipes
     return []
+
+
+def _with_starts(ensemble: Ensemble) -> list[RunKey]:
+    """Return the runs of an ensemble, and those that they start from, and so on."""
+    keys = _keys(ensemble)
+    for key in keys:
+        start = Run(ensemble.dataset, key).start_run
+        keys += [start] if start and start not in keys else []
+    return keys
 
 
 def _keys(ensemble: Ensemble) -> list[RunKey]:

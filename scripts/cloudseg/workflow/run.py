@@ -68,7 +68,7 @@ class Run:
         """
         inputs = {"fold_runs": [f"{key.folder}/run.json" for key in self.folds_before]}
         canvas, pseudo, size = self.recipe.canvas, self.recipe.pseudo, self.augmented_size
-        if self.trains_on_test:
+        if self.recipe.trains_on_test:
             inputs["test_canvas" if canvas else "test"] = [paths.pixel_store("test", size)]
         if pseudo is not None:
             inputs["pseudo"] = [paths.pseudo_labels(pseudo.ensemble, self.key.recipe, size, self.key.fold)]
@@ -78,11 +78,6 @@ class Run:
     def augmented_size(self) -> str:
         """The size at which images are augmented: that of the training, or the recipe's canvas."""
         return str(self.recipe.canvas or self.key.size)
-
-    @property
-    def trains_on_test(self) -> bool:
-        """Whether test images train, too."""
-        return self.recipe.brightness is not None or self.recipe.pseudo is not None
 
     @property
     def start_kind(self) -> str:
@@ -157,7 +152,7 @@ class Run:
     def training_work(self) -> Work:
         """What the training has to do."""
         recipe, images = self.recipe, self.dataset.counts["train"]
-        if self.trains_on_test:
+        if self.recipe.trains_on_test:
             images += round(self.dataset.counts["test"] * (recipe.pseudo.share if recipe.pseudo else 1))
         megapixels = estimated_megapixels(self.key.size)
         at_once = micro_batch_size(recipe.batch, recipe.gpus, recipe.micro_batch) * recipe.gpus

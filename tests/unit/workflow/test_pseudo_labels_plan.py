@@ -101,6 +101,14 @@ def test_test_images_are_read_at_the_size_at_which_they_train(tmp_path):
         ({"ensembles__teachers__search": {}}, "teachers has `search`; expected a plain mean of `members`"),
         ({"ensembles__teachers__blend": "vote"}, "teachers has `blend: vote`; expected a plain mean"),
         (
+            {"recipes__bright__schedule": "plateau"},
+            "teachers goes back to bright, whose last epoch depends on labels of the fold",
+        ),
+        (
+            {"recipes__quick__schedule": "constant", "recipes__quick__patience": 3},
+            "teachers goes back to quick, whose last epoch depends on labels of the fold",
+        ),
+        (
             {"ensembles__teachers__members": "recipe == 'taught'"},
             "teachers has members of taught, which would wait for themselves",
         ),
