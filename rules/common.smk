@@ -119,12 +119,13 @@ OUR_RULES = {
     workflow.modifier.modify_rulename(name): VARIANTS.get(name, name)
     for name in [*COSTS, *TARGETS, *VARIANTS]
 }
+if len(OUR_RULES) == 1:  # `use rule train from cloudseg as mine` calls them all alike
+    OUR_RULES = {}
 # An encoder that all share tells nothing about a job
 terminal.register(
     expected_seconds,
     PLAN.sheet.constant_columns & {"encoder"},
-    # `use rule train from cloudseg as mine` calls them all alike
-    OUR_RULES if len(OUR_RULES) > 1 else VARIANTS,
+    OUR_RULES,
 )
 
 if workflow.is_main_process:

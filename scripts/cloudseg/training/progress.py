@@ -186,7 +186,7 @@ class Progress:
         ConfigError : if it is not finite, with what to lower.
         """
         if not math.isfinite(loss):
-            recipe = self._recipe
+            recipe = self._recipe.stage_at(self.epoch + 1)
             raise ConfigError(
                 f"the {which} loss became {loss} in epoch {self.epoch + 1}; lower `learning_rate` (now "
                 f"{recipe.learning_rate:g}) or `clip` (now {recipe.clip:g}), lengthen `warmup` (now "
