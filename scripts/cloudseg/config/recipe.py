@@ -243,8 +243,7 @@ class Recipe(Model):
     @property
     def heeds_validation(self) -> bool:
         """Whether its last epoch depends on the validation images, which lower a rate or stop the training."""
-        schedules = {self.schedule, *(stage.schedule for stage in self.stages or ())}
-        return bool(self.patience) or "plateau" in schedules
+        return bool(self.patience) or any(part.schedule == "plateau" for part in self.parts)
 
     @property
     def trains_on_test(self) -> bool:
@@ -266,7 +265,14 @@ class Recipe(Model):
         >>> [Recipe(epochs=2, stages=each).says_where_only for each in (None, stages, stages[::-1])]
         [False, False, True]
         """
-        return self.stage_at(self.epochs).loss_planes == "positive"
+        return self.parts[-1].loss_planes == "positive"
+
+    @property
+    def parts(self) -> tuple["Recipe", ...]:
+        """What its epochs go by, one after the other: itself, or itself with the numbers of each of its stages."""
+        if self.stages is None:
+            return (self,)
+        return tuple(self.model_copy(update={"stages": None, **stage.changes}) for stage in self.stages)
 
     def stage_at(self, epoch: int) -> "Recipe":
         """Return what an epoch, from 1, goes by: the recipe with the numbers of its stage.
@@ -277,8 +283,7 @@ class Recipe(Model):
         >>> [recipe.stage_at(epoch).learning_rate for epoch in (1, 2, 3)], recipe.stage_at(3).epochs
         ([0.001, 0.001, 0.0001], 1)
         """
-        stage = self._stage(epoch)
-        return self if stage is None else self.model_copy(update={"stages": None, **stage.changes})
+        return self.parts[self._stage_number(epoch)]
 
     def stage_start(self, epoch: int) -> int:
         """Return how many epochs come before the stage of an epoch, from 1.
@@ -294,12 +299,12 @@ class Recipe(Model):
 
     def stage_size(self, epoch: int) -> Size | None:
         """Return the size that images are trained at in an epoch, from 1, if it is not the training size."""
-        stage = self._stage(epoch)
-        return stage and stage.size
+        return self.stages[self._stage_number(epoch)].size if self.stages else None
 
-    def _stage(self, epoch: int) -> Stage | None:
-        ends = itertools.accumulate(stage.epochs for stage in self.stages or ())
-        return next((stage for stage, end in zip(self.stages or (), ends, strict=True) if epoch <= end), None)
+    def _stage_number(self, epoch: int) -> int:
+        """Return the number of the stage of an epoch, from 0; the epochs behind all stages are of the last."""
+        ends = itertools.accumulate(stage.epochs for stage in (self.stages or ())[:-1])
+        return sum(end < epoch for end in ends)
 
     @model_serializer(mode="wrap")
     def _without_later_keys(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def recipe_problems(recipe: Recipe, config: Config) -> Iterator[str]:
     yield from _target_problems(recipe)
     yield from _stage_problems(recipe)
     yield from _dice_problems(recipe)
-    for where, part in _parts(recipe):
+    for number, part in enumerate(recipe.parts):
+        where = f"stages.{number}." if recipe.stages else ""
         yield from (f"{where}{line}" for line in _part_problems(part, config))
     found = [f"augmentation: {line}" for line in augmentation_problems(recipe.steps)]
     yield from found or _view_problems(recipe)
@@ -34,14 +35,6 @@ def recipe_problems(recipe: Recipe, config: Config) -> Iterator[str]:
     yield from _optimiser_problems(recipe)
     yield from _average_problems(recipe)
     yield from _pseudo_problems(recipe, config)
-
-
-def _parts(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield what epochs go by: the recipe, or with its numbers each of its stages, and where these stand."""
-    if recipe.stages is None:
-        yield "", recipe
-    for number, stage in enumerate(recipe.stages or ()):
-        yield f"stages.{number}.", recipe.model_copy(update={"stages": None, **stage.changes})
 
 
 def _part_problems(part: Recipe, config: Config) -> Iterator[str]:
@@ -80,7 +73,7 @@ def _loss_problems(recipe: Recipe) -> Iterator[str]:
 
 def _dice_problems(recipe: Recipe) -> Iterator[str]:
     """Yield that a key is of a Dice that neither the recipe nor one of its stages has."""
-    terms = [name for _, part in _parts(recipe) for name in part.loss.terms]
+    terms = [name for part in recipe.parts for name in part.loss.terms]
     for key in ("dice_smooth", "dice_over"):
         if "dice" not in terms and getattr(recipe, key) not in (None, "class", "all"):
             yield f"{key}: expected the term `dice` in `loss` beside it, got {', '.join(dict.fromkeys(terms))}"
@@ -134,7 +127,7 @@ def _mix_problems(recipe: Recipe) -> Iterator[str]:
 def _optimiser_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.momentum is not None and recipe.optimiser not in WITH_MOMENTUM:
         yield f"momentum: expected `optimiser: {' or '.join(sorted(WITH_MOMENTUM))}` beside it, got {recipe.optimiser}"
-    schedules = {part.schedule for _, part in _parts(recipe)}
+    schedules = {part.schedule for part in recipe.parts}
     if recipe.pct_start is not None and "one_cycle" not in schedules:
         yield f"pct_start: expected `schedule: one_cycle` beside it, got {', '.join(sorted(schedules))}"
     if (frozen := recipe.freeze_encoder or 0) > recipe.epochs:
