@@ -1,6 +1,7 @@
 """What the rule `leaderboard` is told of a plan: the rows of the sheet and the ensembles of the config."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -39,9 +40,9 @@ def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[s
         key, folds, seed = [cells[name] for name in KEY], cells["folds"], cells.get("seed")
         if not sheet.gives_masks(RunKey(*key, 0, seed)):
             continue
-        experiment = experiment_words(*key, seed)
-        names = {"name": experiment_name(experiment, folds), "loss": loss_in_words(recipes[cells["recipe"]].loss.terms)}
-        checkpoints = recipes[cells["recipe"]].checkpoints
+        experiment, recipe = experiment_words(*key, seed), recipes[cells["recipe"]]
+        names = {"name": experiment_name(experiment, folds), "loss": losses_in_words(recipe)}
+        checkpoints = recipe.checkpoints
         names |= {checkpoint: experiment_name(experiment, folds, checkpoint) for checkpoint in checkpoints}
         names |= {"says_where_only": WHERE_ONLY} if sheet.says_where_only(RunKey(*key, 0, seed)) else {}
         runs = [number[RunKey(*key, fold, seed).folder] for fold in range(folds)]
@@ -94,6 +95,19 @@ def leaderboard_work(dataset: DatasetPlan, ensembles: Collection[str]) -> Work:
     """Return what the leaderboard has to do: it reads the scores of every ensemble."""
     images = dataset.train_work
     return dataclasses.replace(images, masks=len(ensembles) * images.masks)
+
+
+def losses_in_words(recipe: Recipe) -> str:
+    """Write the losses of a recipe's stages, each where another one ends.
+
+    Examples
+    --------
+    >>> stages = [{"epochs": 1, "loss": {"bce": 1}}, {"epochs": 1}, {"epochs": 1}]
+    >>> losses_in_words(Recipe(epochs=3, stages=stages)), losses_in_words(Recipe())
+    ('BCE, then BCEDice', 'BCEDice')
+    """
+    words = (loss_in_words(part.loss.terms) for part in recipe.parts)
+    return ", then ".join(word for word, _ in itertools.groupby(words))
 
 
 def loss_in_words(loss: dict[str, float]) -> str:
