@@ -6,6 +6,7 @@ from typing import Any
 from cloudseg.config.decision import DecisionEntry, PlaneMinEntry, PresenceEntry
 from cloudseg.config.fields import FrozenDict
 from cloudseg.config.model import Config
+from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import CONTEST_SIZE, Size
 
 # What the contest's notebooks chose from
@@ -33,9 +34,10 @@ def with_contest_defaults(config: Config) -> Config:
     """
     own_images = config.dataset.source == "path"
     size = config.submission_size or CONTEST_SIZE
-    min_area = 0 if own_images else CONTEST_MIN_AREA
     recipes = {
-        name: recipe.model_copy(update={"validation": _filled(recipe.validation, min_area=min_area)})
+        name: recipe.model_copy(
+            update={"validation": _filled(recipe.validation, min_area=_min_area(recipe, own_images))}
+        )
         for name, recipe in config.recipes.items()
     }
     ensembles = {
@@ -51,6 +53,11 @@ def with_contest_defaults(config: Config) -> Config:
             "decision": _decision(config.decision, config),
         }
     )
+
+
+def _min_area(recipe: Recipe, own_images: bool) -> float:
+    """Return the smallest area of a component in validation; what is bright has other sizes than what is labelled."""
+    return 0 if own_images or recipe.brightness is not None else CONTEST_MIN_AREA
 
 
 def contest_min_sizes(size: Size) -> tuple[int, ...]:

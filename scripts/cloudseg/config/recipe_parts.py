@@ -99,7 +99,8 @@ class Validation(Model):
     """A pixel is in from this probability on."""
     min_area: Share | None = None
     """Smallest area of a component that stays, as a share of the image; below it, a stray pixel in an empty plane costs
-    as much as a missed mask. 0.025 (4,594 of 350x525 pixels) for `demo` and `kaggle`, 0 for `source: path`.
+    as much as a missed mask. 0.025 (4,594 of 350x525 pixels) for `demo` and `kaggle`, 0 for `source: path` and
+    beside `brightness`.
     """
 
 

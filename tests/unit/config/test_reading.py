@@ -114,3 +114,8 @@ def test_reading_changes_nothing_of_what_is_read():
     before = json.dumps(DEMO)
     read_config(DEMO)
     assert json.dumps(DEMO) == before
+
+
+def test_what_is_bright_has_no_smallest_area():
+    config = read_config(changed("recipes.bright", {"brightness": 115}))
+    assert [config.recipes[name].validation.min_area for name in ("quick", "bright")] == [0.025, 0]
