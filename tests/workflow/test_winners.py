@@ -9,20 +9,20 @@ import yaml
 from cloudseg.storage import stores
 
 SMOKE = ("--config", "smoke=true", "device=cpu")
-# Place and network of rows that have, together, every key of the recipes: the smallest that do
+# Place, network and recipe of rows that have, together, every key of the recipes
 COVERING = {
-    ("1", "model_a_00"),  # a head, one cycle, two rates, an average, options of a Unet
-    ("1", "model_b_04"),  # Dice of positive planes with smoothing, options of an FPN
-    ("3", "seg1"),  # stages; it labels test images
-    ("3", "cls"),  # a classifier, and a plateau
-    ("3", "shape"),  # of the row below
-    ("5", "model3"),  # views of several sizes
-    ("13", "1"),  # Lovasz, attention
-    ("13", "2"),  # another seed
+    ("1", "model_a_00", "first_heads"),  # a head, one cycle, two rates, an average, options of a Unet
+    ("1", "model_b_04", "first_shape"),  # Dice of positive planes with smoothing, options of an FPN
+    ("3", "seg1", "third_planes"),  # stages; it labels test images
+    ("3", "seg2", "third_shape_pseudo"),  # what it labels
+    ("3", "cls", "third_classes"),  # a classifier, and a plateau
+    ("5", "model3", "fifth"),  # views of several sizes
+    ("13", "1", "thirteenth_attention"),  # Lovasz, attention
+    ("13", "2", "thirteenth_attention"),  # another seed
 }
+# The recipes are run, not the networks: which encoder goes with which decoder is in config/combinations.json
+STAND_IN = "resnet18"
 WORDS = ("best_by", "dice_over", "loss_planes", "optimiser", "schedule", "stages.schedule", "average.of")
-# seg2's networks are the largest of the sheet; a small one takes their recipe
-SHAPE = ["resnet18", "fpn", "384x576", "third_shape_pseudo", "1", "", "3", "shape", "where", "for seg2"]
 
 
 def lines_of(repo):
@@ -31,15 +31,17 @@ def lines_of(repo):
 
 
 def subset(repo):
-    """Return the config and its sheet with the covering rows alone, in one fold."""
+    """Return the config and its sheet with the covering rows alone, in one fold and of small networks."""
     config = yaml.safe_load((repo / "config/winners.yaml").read_text(encoding="utf-8"))
     columns, rows = lines_of(repo)
-    place, network, folds = (columns.index(name) for name in ("place", "network", "folds"))
-    rows = [row for row in [*rows, SHAPE] if (row[place], row[network]) in COVERING]
+    place, network, recipe, folds, encoder = (
+        columns.index(name) for name in ("place", "network", "recipe", "folds", "encoder")
+    )
+    rows = [row for row in rows if (row[place], row[network], row[recipe]) in COVERING]
     for row in rows:
-        row[folds] = "1"
-    used = {row[columns.index("recipe")] for row in rows}
-    config["recipes"] = {name: recipe for name, recipe in config["recipes"].items() if name in used}
+        row[folds], row[encoder] = "1", STAND_IN
+    used = {row[recipe] for row in rows}
+    config["recipes"] = {name: values for name, values in config["recipes"].items() if name in used}
     config["ensembles"]["fifth"]["members"] = "place == 5"
     return config | {"experiments": "sheet.tsv"}, "".join("\t".join(row) + "\n" for row in [columns, *rows])
 
