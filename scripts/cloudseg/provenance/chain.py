@@ -297,7 +297,8 @@ def _refuse_edited(ensemble: Ensemble) -> None:
     """Refuse files of the user's hand where their jobs' are expected."""
     logs, name = ensemble.logs, ensemble.facts["ensemble"]
     links.refuse_edited(ensemble.submission, logs / "submit" / f"{name}.log")
-    links.refuse_edited(ensemble.decision, logs / "decide" / f"{name}.log")
+    for decided in (ensemble.decision, ensemble.scores, ensemble.images, ensemble.parts):
+        links.refuse_edited(decided, logs / "decide" / f"{name}.log")
     if ensemble.selection is not None:
         links.refuse_edited(ensemble.selection, logs / "search" / f"{name}.log")
     for voter in ensemble.voters:

@@ -452,7 +452,9 @@ def _decide(ensemble, asked):
     write_scores(scores, ensemble.scores)
     files.write_table(images, ensemble.images)
     write_scores(score_parts(images), ensemble.parts)
-    _write_yaml(ensemble.decision, decision.plain(), LOGS / "decide/all.log")
+    files.write_text(ensemble.decision, yaml.safe_dump(decision.plain(), sort_keys=False))
+    decided = [ensemble.decision, ensemble.scores, ensemble.images, ensemble.parts]
+    records.write_record(LOGS / "decide/all.log", decided)
     rows = [(image, name) for image in TEST_IDS for name in CLASSES]
     write_submission(test, decision.rule, rows, ensemble.submission, whether=ensemble.presence["test"])
     records.write_record(LOGS / "submit/all.log", [ensemble.submission])

@@ -361,6 +361,10 @@ def edit(path, change, job=None):
     return spoil
 
 
+def edit_text(path, old, new):
+    return lambda: files.write_text(path, path.read_text().replace(old, new, 1))
+
+
 def all_white(block):
     block[:] = 0
 
@@ -472,6 +476,16 @@ DAMAGE = {
         "roles that were tuned",
         edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
         r"not the decision that .*valid\.zarr, .*truth\.zarr, .*valid-whether\.zarr and the config's rule lead to",
+    ),
+    "the expected score, by hand": (
+        "a mean",
+        edit_text(ENSEMBLE / "parts.tsv", "all", "All"),
+        r"parts\.tsv: not the file that its job wrote",
+    ),
+    "the scores, by hand": (
+        "a mean",
+        edit_text(ENSEMBLE / "scores.tsv", "0.", "1."),
+        r"scores\.tsv: not the file that its job wrote",
     ),
     "a member of the vote that was predicted anew": (
         "a vote",
