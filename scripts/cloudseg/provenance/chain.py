@@ -192,6 +192,8 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
     trainings = [chain.training(run) for run in chain.runs.values()]
     earlier = [chain.training(run) for run in chain.earlier.values()]
     pseudo = [chain.labelled(labels) for labels in chain.labels]
+    images = chain.images()
+    links.require_truth(ensemble.truth, images.train)
     return Provenance(
         schema_version=_version(ensemble, members, [*trainings, *earlier]),
         config_name=facts["config_name"],
@@ -211,7 +213,7 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
         members=members,
         trainings=trainings,
         prediction_threads=facts["threads"],
-        images=chain.images(),
+        images=images,
         config=facts["config"],
         sheet=facts["sheet"],
         written_by=Writer(

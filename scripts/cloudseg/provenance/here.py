@@ -131,22 +131,24 @@ def _lacking_images(known: Known) -> Iterator[str]:
     for split in splits_needed(provenance):
         digests = provenance.images.test if split == "test" else provenance.images.train
         for size in sizes:
-            path = pixels_file(known, split, size)
-            try:
-                data = stores.read(path).attrs["data"]
-            except UserError as error:
-                yield str(error)
-                continue
-            if data not in digests:
-                yield f"{path}: of other images or labels than then (data {data[:12]}, not {digests[0][:12]})"
+            yield from _other_data(pixels_file(known, split, size), digests)
     if "valid" in splits_needed(provenance):
         folds = known.results / "dataset/folds.tsv"
         if not folds.is_file() or files.sha256(folds) != provenance.images.folds:
             yield f"{folds}: {'other folds than then' if folds.is_file() else 'is not there'}"
-        try:
-            stores.read(known.results / "dataset/truth.zarr")
-        except UserError as error:
-            yield str(error)
+        yield from _other_data(known.results / "dataset/truth.zarr", provenance.images.train)
+
+
+def _other_data(path: Path, digests: Sequence[str]) -> Iterator[str]:
+    """Yield why a store of images or labels is not one of then; of a store without a digest nothing is known."""
+    try:
+        data = stores.read(path).attrs.get("data")
+    except UserError as error:
+        yield str(error)
+        return
+    if data not in (None, *digests):
+        known = ", ".join(digest[:12] for digest in digests)
+        yield f"{path}: of other images or labels than then (data {data[:12]}, not {known})"
 
 
 def _lacking_black(known: Known, root: str | Path) -> Iterator[str]:

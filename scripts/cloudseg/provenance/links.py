@@ -382,6 +382,26 @@ def require_decision(
     return decision
 
 
+def require_truth(path: str | Path, data: Sequence[str]) -> None:
+    """Refuse a truth that is of other images or labels than networks train on.
+
+    Parameters
+    ----------
+    path : the labels on the submission grid, on which is decided and scored.
+    data : digests of the training images and labels.
+
+    Raises
+    ------
+    StoreError : with both digests.
+    """
+    own = stores.read(path).attrs.get("data")
+    if own not in (None, *data):
+        raise StoreError(
+            f"{path}: of other images or labels ({_short(own)}) than those that networks train on "
+            f"({', '.join(map(_short, data))}); delete it and run again"
+        )
+
+
 def require_scores(scores: pd.DataFrame, images: pd.DataFrame, decision: Decision, made_on: Stores) -> None:
     """Hold the scores, which may come from the surface, against those of single images, which come from the blend.
 

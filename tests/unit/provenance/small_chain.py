@@ -169,7 +169,7 @@ def _make_images():
             size=SIZE,
         )
     files.write_text(RESULTS / "dataset/folds.tsv", "image\tfold\n")
-    write(RESULTS / "dataset/truth.zarr", (CLOUDY["train"] > 140).astype(np.uint8), TRAIN_IDS)
+    write(RESULTS / "dataset/truth.zarr", (CLOUDY["train"] > 140).astype(np.uint8), TRAIN_IDS, data="t" * 64)
 
 
 def black_store(split):

@@ -293,6 +293,14 @@ def test_other_images_than_then_are_not_looked_at_for_black(chain):
         made_again(other)
 
 
+def test_a_decision_is_not_chosen_again_on_other_labels_than_then(chain):
+    known = known_of(chain("a mean"))
+    assert not here.lacking(known, CLOUDS)
+    rewrite_attribute(RESULTS / "dataset/truth.zarr", data="0" * 64)
+    [line] = here.lacking(known, CLOUDS).other
+    assert "truth.zarr: of other images or labels than then (data 000000000000, not tttttttttttt)" in line
+
+
 # Damage
 
 
@@ -476,6 +484,11 @@ DAMAGE = {
         "roles that were tuned",
         edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
         r"not the decision that .*valid\.zarr, .*truth\.zarr, .*valid-whether\.zarr and the config's rule lead to",
+    ),
+    "the truth of other labels": (
+        "a mean",
+        lambda: rewrite_attribute(RESULTS / "dataset/truth.zarr", data="0" * 64),
+        r"truth\.zarr: of other images or labels \(0{12}\) than those that networks train on \(t{12}\)",
     ),
     "the expected score, by hand": (
         "a mean",
