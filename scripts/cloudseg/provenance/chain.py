@@ -371,7 +371,7 @@ class _Chain:
         self._labels = {labels.name: labels for labels in ensemble.labels}
         earlier = self._gone_back_to()
         self.earlier = {name: run for name, run in self._named.items() if name in earlier}
-        self.records = {name: links.read_run(run["folder"]) for name, run in (self.runs | self.earlier).items()}
+        self.records = {name: links.read_run(run["folder"], name) for name, run in (self.runs | self.earlier).items()}
         self._known_settings: dict[str, tuple[str, str, int]] = {}
 
     def _blended_members(self) -> Iterator[Mapping[str, Any]]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from cloudseg.config.fold_names import fold_name
 from cloudseg.config.recipe_parts import Pseudo
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.blending import StoreBlend, blend_digest
@@ -68,16 +69,23 @@ def refuse_edited(path: str | Path, log: str | Path) -> str:
     return digest
 
 
-def read_run(folder: str | Path) -> RunRecord:
+def read_run(folder: str | Path, name: str) -> RunRecord:
     """Return the record of a run, after comparing it with what its training wrote.
+
+    Parameters
+    ----------
+    folder : of the run.
+    name : encoder/decoder/size/recipe/fold, with the seed of a replicate behind it.
 
     Raises
     ------
-    DamagedFileError : if the record was changed since, or tells of other checkpoints than its training wrote.
+    DamagedFileError : if the record was changed since, is that of another run, or tells of other checkpoints than its
+        training wrote.
     """
     folder = Path(folder)
     refuse_edited(folder / "run.json", folder / "train.log")
     record = RunRecord.read(folder / "run.json")
+    _require_name(folder / "run.json", record, name)
     try:
         recorded = records.read_record(records.record_file(folder / "train.log"))
     except FileNotFoundError:
@@ -87,6 +95,15 @@ def read_run(folder: str | Path) -> RunRecord:
         if recorded.get(str(path), digest) != digest:
             raise files.damaged(path, "its training recorded one digest in run.json and another for its outputs")
     return record
+
+
+def _require_name(path: Path, record: RunRecord, name: str) -> None:
+    """Refuse the record of another run, such as one whose folder was copied: no digest is of a file in this folder."""
+    encoder, decoder, _, _, fold = name.split("/")
+    folds = [f"fold{fold_name(record.fold, seed)}" for seed in (None, record.seed)]  # the second of a replicate
+    if (record.encoder, record.decoder) != (encoder, decoder) or fold not in folds:
+        found = f"{record.encoder}/{record.decoder}, fold {record.fold}, seed {record.seed}"
+        raise files.damaged(path, f"expected the record of {name}, got that of another run ({found})")
 
 
 def require_checkpoint(store: str | Path, predicted: Predicted, checkpoint: str, record: RunRecord) -> None:

@@ -485,6 +485,16 @@ DAMAGE = {
         edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
         r"not the decision that .*valid\.zarr, .*truth\.zarr, .*valid-whether\.zarr and the config's rule lead to",
     ),
+    "the record of another fold": (
+        "a mean",
+        edit_run("fpn", lambda record: record.update(fold=1)),
+        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(resnet/fpn, fold 1, seed 2019\)",
+    ),
+    "the record of another encoder": (
+        "a start from runs",
+        edit_run("fpn", lambda record: record.update(encoder="other")),
+        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(other/fpn",
+    ),
     "the truth of other labels": (
         "a mean",
         lambda: rewrite_attribute(RESULTS / "dataset/truth.zarr", data="0" * 64),
