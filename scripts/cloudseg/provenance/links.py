@@ -479,16 +479,18 @@ def require_masks(path: str | Path, content: Content, blended: Blended, decision
 
     Raises
     ------
-    DamagedFileError : if a row differs, or there is none.
+    DamagedFileError : if a row differs, or is of no image or class of the blend.
     """
-    ids = blended.ids
-    for rows in (slice(0, SAMPLED), slice(max(0, len(ids) - SAMPLED), len(ids))):
-        texts = iter(decision.rule.texts(blended.planes(rows), blended.evidence(rows)))
-        for image in ids[rows]:
-            for name in blended.classes:
-                row, text = f"{image}_{name}", next(texts)
-                if content.masks.get(row, same_runs(text)) != same_runs(text):
-                    raise files.damaged(path, f"{row} is not the mask that {blended.path} has under decision.yaml")
+    names = [[f"{image}_{name}" for name in blended.classes] for image in blended.ids]
+    if strangers := content.masks.keys() - itertools.chain(*names):
+        raise files.damaged(path, f"{min(strangers)} is of no image and class of {blended.path}")
+    asked = [row for row, each in enumerate(names) if not content.masks.keys().isdisjoint(each)]
+    for row in sorted({*asked[:SAMPLED], *asked[-SAMPLED:]}):
+        image = slice(row, row + 1)
+        texts = decision.rule.texts(blended.planes(image), blended.evidence(image))
+        for name, text in zip(names[row], map(same_runs, texts), strict=True):
+            if content.masks.get(name, text) != text:
+                raise files.damaged(path, f"{name} is not the mask that {blended.path} has under decision.yaml")
 
 
 def _short(digest: str | None) -> str:
