@@ -505,7 +505,7 @@ class _Chain:
         otherwise = differences(record, run["wanted"])
         if record.data != self._data(run):
             otherwise.append("images, labels or folds: others than those that are there now")
-        otherwise += self._other_epochs(run, record)
+        otherwise += [*self._other_grid(record), *self._other_epochs(run, record)]
         return Training(
             run=run["name"],
             encoder=record.encoder,
@@ -575,6 +575,11 @@ class _Chain:
             weight=member["weight"],
             prediction=self._prediction(member["store"], "test", path, predicted),
         )
+
+    def _other_grid(self, record: RunRecord) -> list[str]:
+        """Say that the loss of a training was counted on another submission grid than there is now, if it was."""
+        size = list(self.ensemble.facts["submission_size"])
+        return [f"loss_size {record.loss_size} -> {size}"] if record.loss_size not in (None, size) else []
 
     def _other_epochs(self, run: Mapping[str, Any], record: RunRecord) -> list[str]:
         """Say that a training on all images took another number of epochs than its folds ask for now, if it did."""

@@ -673,6 +673,13 @@ def test_a_training_on_other_labels_than_those_that_are_there_is_told(chain):
     assert told == {run_name("fpn", 0): ["images, labels or folds: others than those that are there now"]}
 
 
+def test_a_training_whose_loss_was_on_another_submission_grid_is_told(chain):
+    ensemble = chain("a mean")
+    for size, line in ((SIZE, []), ((7, 9), ["loss_size [7, 9] -> [20, 30]"])):
+        edit_run("fpn", lambda record, size=size: record.update(loss_size=list(size)))()
+        assert provenance_of(ensemble, CODES).trainings[0].otherwise == line
+
+
 def test_heads_are_members_of_their_own(chain):
     provenance = known_of(chain("a classifier")).provenance
     found = [(each.run, each.role, each.gives, each.weight, each.valid_weight) for each in provenance.members]
