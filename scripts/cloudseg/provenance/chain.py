@@ -538,6 +538,15 @@ class _Chain:
             pseudo=run.get("pseudo"),
         )
 
+    def heeds_validation(self, name: str) -> bool:
+        """Whether the last epoch of a run, or of one that it starts from, depends on the images of its fold."""
+        start = self._named[name].get("start_run")
+        try:
+            heeds = Recipe(**self.records[name].recipe).heeds_validation
+        except ValueError:  # the record of another version
+            heeds = False
+        return heeds or (start is not None and self.heeds_validation(start))
+
     def _require_start(self, run: Mapping[str, Any], record: RunRecord) -> None:
         """Refuse initial weights that are not those that the run trained from, nor of the run that they come from."""
         name = f"{record.encoder}/{run['wanted']['start']}"
@@ -671,6 +680,8 @@ def _optimistic(ensemble: Ensemble, found: _Found, members: Sequence[Member], ch
     averaged = [chain.records[member.run].recipe["average"] for member in members if member.checkpoint == "average"]
     if any(average["of"] == "best" for average in averaged):
         yield f"the epochs that are averaged were {on_them}"
+    if any(chain.heeds_validation(member.run) for member in members if member.checkpoint != "best"):
+        yield f"when trainings end, or lower their rate, was {on_them}"
     if found.selection is not None:
         if not found.selection.nested:
             yield f"members and their weights were {on_them}"

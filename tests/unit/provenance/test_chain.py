@@ -699,6 +699,17 @@ def test_an_average_of_the_best_epochs_is_chosen_on_what_is_scored(chain):
     assert "the epochs that are averaged were chosen on the images that are scored" in provenance.score.optimistic
 
 
+@pytest.mark.parametrize(
+    ("decoder", "is_told"), [("fpn", True), ("linknet", True), ("unet", False)], ids=["its own", "its start", "best"]
+)
+def test_a_last_epoch_that_heeds_the_images_that_are_scored_is_told(chain, decoder, is_told):
+    ensemble = chain("all of these")  # the average of fpn, which starts from linknet, and the best epoch of unet
+    line = "when trainings end, or lower their rate, was chosen on the images that are scored"
+    assert line not in provenance_of(ensemble, CODES).score.optimistic
+    edit_run(decoder, lambda record: record["recipe"].update(schedule="plateau", patience=2))()
+    assert (line in provenance_of(ensemble, CODES).score.optimistic) == is_told
+
+
 @pytest.mark.parametrize("what", DAMAGE)
 def test_what_was_changed_is_named(chain, what):
     kind, spoil, message = DAMAGE[what]
