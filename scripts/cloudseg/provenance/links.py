@@ -28,13 +28,14 @@ from cloudseg.provenance.content import Content, same_runs
 from cloudseg.storage import files, records, stores
 from cloudseg.training.record import RunRecord
 
-if TYPE_CHECKING:  # it brings OpenCV, which few ensembles need
+if TYPE_CHECKING:  # they bring OpenCV, which few ensembles need
     from cloudseg.dataset.black import Black
+    from cloudseg.ensemble.pseudo_labels import BlendLabels
 
 NEARLY = 1e-9  # apart in a mean of Dice, by the order in which it was summed
 SAMPLED = 4
-"""Images whose masks are made again, of the first and of the last of a submission; and images, spread over a blend,
-that are looked at for black.
+"""Images whose masks are made again, of the first and of the last of a submission; images, spread over a blend, that
+are looked at for black; and test images, spread over those that were labelled and over the others.
 """
 
 
@@ -167,7 +168,8 @@ def require_labels(
     """Return the attributes of labels of test images that must be those that some members make.
 
     Their digest tells the members, their checkpoints and the numbers of the recipe. Every byte is read, and the labels
-    of some images, from the first to the last, are made again.
+    of some images, from the first to the last, are made again. The members must be surer of these images than of some
+    that were left out.
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ def require_labels(
             "again"
         )
     row_of = {name: row for row, name in enumerate(again.blended.ids)}
-    for row in np.linspace(0, len(attributes["ids"]) - 1, SAMPLED).astype(int):
+    for row in _spread(range(len(attributes["ids"]))):
         name = attributes["ids"][row]
         stored = stores.read_images(masks, slice(row, row + 1))
         if name not in row_of or not _are_same_labels(again.masks([row_of[name]]), stored, soft=pseudo.soft):
@@ -199,7 +201,38 @@ def require_labels(
                 f"{path}: its labels of {name} are not those that its members' stores lead to, one of which was "
                 "changed since; delete it and run again"
             )
+    _require_surest(path, again, [row_of[name] for name in attributes["ids"] if name in row_of])
     return attributes
+
+
+def _require_surest(path: str | Path, again: "BlendLabels", taken: Sequence[int]) -> None:
+    """Refuse labels of other images than those that the members are surest of, as far as some of them tell.
+
+    To choose among all again would take about as long as it took to make the labels.
+
+    Parameters
+    ----------
+    path : the store of the labels.
+    again : the same labels, made when they are asked for.
+    taken : the rows of the blend of the images that it holds, in their order.
+    """
+    ids, looked_at = again.blended.ids, _spread(taken)
+    left = sorted(set(range(len(ids))).difference(taken))
+    some = sorted([*looked_at, *_spread(left)])
+    ranked = [some[place] for place in again.certainty(slice(row, row + 1) for row in some).ranked]
+    room = max(0, again.most - len(taken))  # where there is any, no image that was left out is of sure presence
+    apart = sorted(set(ranked[: len(looked_at) + room]).symmetric_difference(looked_at))
+    if apart or len(taken) > again.most:
+        shown = f", as {ids[apart[0]]} shows" if apart else ""
+        raise StoreError(
+            f"{path}: holds other test images than the {again.most} at most that its members are surest of{shown}; "
+            "delete it and run again"
+        )
+
+
+def _spread(rows: Sequence[int]) -> list[int]:
+    """Return some of the rows, from the first to the last."""
+    return [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, SAMPLED).astype(int))] if rows else []
 
 
 def _are_same_labels(again: np.ndarray, stored: np.ndarray, *, soft: bool) -> bool:

@@ -272,14 +272,19 @@ def labels_of(fold):
     )
 
 
+def labels_again(fold):
+    """Return what makes them."""
+    labels = labels_of(fold)
+    how = {"classes": CLASSES, "grid": SIZE, "size": (2, 3), "min_area": 0.01}
+    return BlendLabels.of(labels.stores, labels.asked["members"], PSEUDO, **how)
+
+
 def _data(asked, decoder, fold):
     """Return the digest of what a run trains on, after its labels of test images were made."""
     further = {}
     if asked.taught and decoder == "fpn":
-        labels = labels_of(fold)
-        how = {"classes": CLASSES, "grid": SIZE, "size": (2, 3), "min_area": 0.01}
-        write_pseudo_labels(BlendLabels.of(labels.stores, labels.asked["members"], PSEUDO, **how), labels.path)
-        further = {"test": pixels_store("test"), "pseudo": labels.path}
+        write_pseudo_labels(labels_again(fold), labels_store(fold))
+        further = {"test": pixels_store("test"), "pseudo": labels_store(fold)}
     return data_digest(pixels_store("train"), RESULTS / "dataset/folds.tsv", **further)
 
 

@@ -20,6 +20,7 @@ from small_chain import (
     Asked,
     black_store,
     known_of,
+    labels_again,
     labels_store,
     make,
     run_name,
@@ -405,6 +406,17 @@ def predict_anew(decoder, fold, ending):
     return lambda: rewrite_array(store, all_white)
 
 
+def take_images(rows):
+    """Label other test images than those that networks are surest of, each as they say."""
+    again = labels_again(0)
+    attributes = {"ids": [again.blended.ids[row] for row in rows], "classes": again.blended.classes, "run": again.run}
+    spec = again.spec(len(rows))
+    shutil.rmtree(labels_store(0))
+    writer = stores.Writer(labels_store(0), {"mask": spec}, attributes)
+    writer.write(slice(0, len(rows)), again.masks(rows).astype(spec.dtype), "mask")
+    writer.finish()
+
+
 SELECTED, VOTER = ENSEMBLE / "selection.yaml", RESULTS / "ensembles/unet/decision.yaml"
 WHETHER = ENSEMBLE / "valid-whether.zarr"
 DAMAGE = {
@@ -488,7 +500,7 @@ DAMAGE = {
     "the record of another fold": (
         "a mean",
         edit_run("fpn", lambda record: record.update(fold=1)),
-        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(resnet/fpn, fold 1, seed 2019\)",
+        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(resnet/fpn, fold 1",
     ),
     "the record of another encoder": (
         "a start from runs",
@@ -559,6 +571,21 @@ DAMAGE = {
         "all of these",
         lambda: rewrite_array(labels_store(0), all_white, "mask"),
         r"64x96-fold0\.zarr: its labels of .*\.jpg are not those that its members' stores lead to",
+    ),
+    "labels of an image that others are surer than": (
+        "labels by networks",
+        lambda: take_images([1, 2, 3, 4]),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members .* of, as 0\.jpg shows",
+    ),
+    "labels of too few images": (
+        "all of these",
+        lambda: take_images([0, 1, 4]),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members .* of, as 2\.jpg shows",
+    ),
+    "labels of too many images": (
+        "labels by networks",
+        lambda: take_images(range(5)),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members are surest of; delete it",
     ),
     "labels by others": (
         "labels by networks",
