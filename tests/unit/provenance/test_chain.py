@@ -150,6 +150,23 @@ def test_the_same_bytes_are_made_from_what_is_recorded(chain, kind):
     assert remarks == []
 
 
+def test_planes_and_values_of_a_network_are_predicted_at_once(chain, monkeypatch):
+    known = known_of(chain("heads"))
+    jobs = []
+
+    def predict(job, device):
+        jobs.append(job)
+        for path in job.outputs.values():
+            path.mkdir(parents=True)
+
+    monkeypatch.setattr(remake, "predict", predict)
+    for member in known.provenance.predicted("test"):
+        remake.predict_member(known, member, "test", Path("scratch"), torch.device("cpu"), CODES["prediction"])
+    checkpoints = [path for job in jobs for path in job.checkpoints.values()]
+    assert len(checkpoints) == len(set(checkpoints)) == 4
+    assert all(sorted(job.outputs) == ["best", "best_values"] for job in jobs)
+
+
 def without_levels(member):
     return member.model_copy(update={"levels": None})
 
