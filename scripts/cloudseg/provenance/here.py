@@ -1,7 +1,7 @@
 """Whether what a submission was made from is here, and what is otherwise here than it was then."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,19 +227,37 @@ def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -
     """Say what was changed since, and does not count for making the same bytes from the stored models."""
     provenance = known.provenance
     lines = [*_other_labels(known)]
-    for training in provenance.all_trainings:
-        path = known.results / "runs" / training.run / "run.json"
-        try:
-            differing = apart(facts_of(training), facts_of(RunRecord.read(path)))
-        except (OSError, ValueError):
-            continue
-        if differing:
-            lines.append(f"{path} does not say any more what it said: {_few(differing)}")
+    for run, differing in _other_trainings(provenance, known.results):
+        path = known.results / "runs" / run / "run.json"
+        lines.append(f"{path} does not say any more what it said: {_few(differing)}")
     if config.get("name") == provenance.config_name and (differing := apart(provenance.config, config)):
         lines.append(f"the config {provenance.config_name} is another one now: {_few(differing)}")
     if commit != provenance.written_by.commit:
         lines.append(f"commit: {_short(provenance.written_by.commit)} then, {_short(commit)} here")
     return lines
+
+
+def trained_otherwise(provenance: Provenance, results: Path) -> list[str]:
+    """Say how trainings that were made again differ from those of then, but for what changes no byte."""
+    changes_nothing = {"seconds", "commit"}
+    return [
+        f"{run} was trained otherwise: {_few(differing)}"
+        for run, differing in _other_trainings(provenance, results, changes_nothing)
+    ]
+
+
+def _other_trainings(
+    provenance: Provenance, results: Path, left_out: Container[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the runs whose records in a folder of results say otherwise than then, and how."""
+    for training in provenance.all_trainings:
+        try:
+            pair = training, RunRecord.read(results / "runs" / training.run / "run.json")
+        except (OSError, ValueError):
+            continue
+        then, now = ({name: fact for name, fact in facts_of(each).items() if name not in left_out} for each in pair)
+        if differing := apart(then, now):
+            yield training.run, differing
 
 
 def _other_labels(known: Known) -> Iterator[str]:
@@ -261,7 +279,9 @@ def _other_labels(known: Known) -> Iterator[str]:
 def facts_of(record: Training | RunRecord) -> dict[str, Any]:
     """Return what both forms of a training's record say."""
     names = ("encoder", "decoder", "fold", "recipe", "seed", "threads", "code", "data", "precision", "versions")
-    return _flat({name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")})
+    facts = {name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")}
+    start = record.start_sha256 if isinstance(record, Training) else record.weights.sha256
+    return _flat(facts | {"initial weights": start[:12]})
 
 
 def apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
