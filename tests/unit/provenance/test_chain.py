@@ -3,12 +3,14 @@
 import contextlib
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from demo_plan import REPO
 from small_chain import (
     CLOUDS,
     ENSEMBLE,
@@ -32,7 +34,7 @@ from small_stores import SIZE
 
 from cloudseg.errors import DamagedFileError, DatasetError, StoreError
 from cloudseg.inference.predict import made_with
-from cloudseg.provenance import here, remake
+from cloudseg.provenance import here, links, remake
 from cloudseg.provenance.chain import provenance_of
 from cloudseg.provenance.content import read_content
 from cloudseg.provenance.find import Known
@@ -165,6 +167,24 @@ def test_planes_and_values_of_a_network_are_predicted_at_once(chain, monkeypatch
     checkpoints = [path for job in jobs for path in job.checkpoints.values()]
     assert len(checkpoints) == len(set(checkpoints)) == 4
     assert all(sorted(job.outputs) == ["best", "best_values"] for job in jobs)
+
+
+@pytest.mark.parametrize("kind", ["a search", "a vote", "all of these"])
+def test_digests_of_jobs_are_looked_for_beside_the_logs_that_the_rules_name(chain, monkeypatch, kind):
+    """Beside a log of another name there would be none, and any content would do."""
+    text = "".join(path.read_text() for path in sorted((REPO / "rules").glob("*.smk")))
+    run = f"{RESULTS}/runs/{{}}/{{}}/{{}}/{{}}/fold{{}}"
+    folders = {"<logs>": str(LOGS), "<results>": str(RESULTS), "<run>": run, "{split}": "(valid|test)"}
+    patterns = re.findall(r' log:\n +"(.+)"', text)
+    for name, folder in folders.items():
+        patterns = [pattern.replace(name, folder) for pattern in patterns]
+    looked_at = []
+    for module, name in ((links, "refuse_edited"), (records, "read_made_with")):
+        monkeypatch.setattr(module, name, lambda *paths: looked_at.append(str(paths[-1])))
+    provenance_of(chain(kind), CODES)
+    known = re.compile("|".join(re.sub(r"\{\w*\}", "[^/]+", pattern) for pattern in patterns))
+    assert [log for log in dict.fromkeys(looked_at) if not known.fullmatch(log)] == []
+    assert len(set(looked_at)) > 8
 
 
 def without_levels(member):
