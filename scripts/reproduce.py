@@ -20,12 +20,12 @@ def stop(lines):
 
 
 def from_images(question, made, scratch, snakemake):
-    """Train what is gone; return how it was made, and nothing to remark."""
+    """Train what is gone; return how it was made, and what was trained otherwise than then."""
     from cloudseg.provenance.retrain import retrain
 
     params = snakemake.params
     tell(f"making it from the images in {scratch}")
-    retrain(
+    remarks = retrain(
         question.match.known,
         question.lacking,
         made,
@@ -35,7 +35,7 @@ def from_images(question, made, scratch, snakemake):
         root=params.root,
         words=["--cores", str(snakemake.threads), "--resources", f"mem_mb={snakemake.resources.mem_mb}"],
     )
-    return "from the images", []
+    return "from the images", remarks
 
 
 def from_models(question, made, scratch, snakemake):

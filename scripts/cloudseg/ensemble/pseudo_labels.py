@@ -55,15 +55,11 @@ class Certainty:
         sure = np.ones(len(histograms), bool) if pseudo.presence is None else _sure(histograms, *pseudo.presence)
         return cls(certain.sum(axis=1) / pixels, sure)
 
-    def best(self, share: float) -> np.ndarray:
-        """Return which images to take, in their order: those of sure presence with the most certain pixels.
-
-        Parameters
-        ----------
-        share : of all images, 0 to 1, that are taken at most. Of images that are alike the first are taken.
-        """
+    @property
+    def ranked(self) -> np.ndarray:
+        """The images of sure presence, those with the most certain pixels first; of images that are alike the first."""
         order = np.argsort(-self.pixels, kind="stable")
-        return np.sort(order[self.presence[order]][: round(share * len(order))])
+        return order[self.presence[order]]
 
 
 def _sure(histograms: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -131,12 +127,22 @@ class BlendLabels:
 
     @property
     def chosen(self) -> np.ndarray:
-        """The rows of the blend of the images that the members are surest of."""
-        blended = self.blended
-        rows = range(0, len(blended.ids), LOOKED_AT)
-        blocks = (blended.images(slice(row, min(row + LOOKED_AT, len(blended.ids)))) for row in rows)
-        histograms = np.concatenate([plane_histograms(block, threads=blended.threads) for block in blocks])
-        return Certainty.of(histograms, self.pseudo).best(self.pseudo.share)
+        """The rows of the blend of the images that the members are surest of, in their order."""
+        images = len(self.blended.ids)
+        starts = range(0, images, LOOKED_AT)
+        certainty = self.certainty(slice(row, min(row + LOOKED_AT, images)) for row in starts)
+        return np.sort(certainty.ranked[: self.most])
+
+    @property
+    def most(self) -> int:
+        """How many images are taken at most."""
+        return round(self.pseudo.share * len(self.blended.ids))
+
+    def certainty(self, ranges: Iterable[slice]) -> Certainty:
+        """Return how sure the members are of the images in some ranges of rows, which are blended one by one."""
+        blocks = map(self.blended.images, ranges)
+        histograms = np.concatenate([plane_histograms(block, threads=self.blended.threads) for block in blocks])
+        return Certainty.of(histograms, self.pseudo)
 
     def spec(self, images: int) -> stores.Spec:
         """Return the array that the labels of so many images make in a store."""

@@ -192,6 +192,8 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
     trainings = [chain.training(run) for run in chain.runs.values()]
     earlier = [chain.training(run) for run in chain.earlier.values()]
     pseudo = [chain.labelled(labels) for labels in chain.labels]
+    images = chain.images()
+    links.require_truth(ensemble.truth, images.train)
     return Provenance(
         schema_version=_version(ensemble, members, [*trainings, *earlier]),
         config_name=facts["config_name"],
@@ -211,7 +213,7 @@ def provenance_of(ensemble: Ensemble, codes: Mapping[str, int]) -> Provenance:
         members=members,
         trainings=trainings,
         prediction_threads=facts["threads"],
-        images=chain.images(),
+        images=images,
         config=facts["config"],
         sheet=facts["sheet"],
         written_by=Writer(
@@ -297,7 +299,8 @@ def _refuse_edited(ensemble: Ensemble) -> None:
     """Refuse files of the user's hand where their jobs' are expected."""
     logs, name = ensemble.logs, ensemble.facts["ensemble"]
     links.refuse_edited(ensemble.submission, logs / "submit" / f"{name}.log")
-    links.refuse_edited(ensemble.decision, logs / "decide" / f"{name}.log")
+    for decided in (ensemble.decision, ensemble.scores, ensemble.images, ensemble.parts):
+        links.refuse_edited(decided, logs / "decide" / f"{name}.log")
     if ensemble.selection is not None:
         links.refuse_edited(ensemble.selection, logs / "search" / f"{name}.log")
     for voter in ensemble.voters:
@@ -368,7 +371,7 @@ class _Chain:
         self._labels = {labels.name: labels for labels in ensemble.labels}
         earlier = self._gone_back_to()
         self.earlier = {name: run for name, run in self._named.items() if name in earlier}
-        self.records = {name: links.read_run(run["folder"]) for name, run in (self.runs | self.earlier).items()}
+        self.records = {name: links.read_run(run["folder"], name) for name, run in (self.runs | self.earlier).items()}
         self._known_settings: dict[str, tuple[str, str, int]] = {}
 
     def _blended_members(self) -> Iterator[Mapping[str, Any]]:
@@ -502,7 +505,7 @@ class _Chain:
         otherwise = differences(record, run["wanted"])
         if record.data != self._data(run):
             otherwise.append("images, labels or folds: others than those that are there now")
-        otherwise += self._other_epochs(run, record)
+        otherwise += [*self._other_grid(record), *self._other_epochs(run, record)]
         return Training(
             run=run["name"],
             encoder=record.encoder,
@@ -534,6 +537,15 @@ class _Chain:
             epochs_of=run.get("folds_before"),
             pseudo=run.get("pseudo"),
         )
+
+    def heeds_validation(self, name: str) -> bool:
+        """Whether the last epoch of a run, or of one that it starts from, depends on the images of its fold."""
+        start = self._named[name].get("start_run")
+        try:
+            heeds = Recipe(**self.records[name].recipe).heeds_validation
+        except ValueError:  # the record of another version
+            heeds = False
+        return heeds or (start is not None and self.heeds_validation(start))
 
     def _require_start(self, run: Mapping[str, Any], record: RunRecord) -> None:
         """Refuse initial weights that are not those that the run trained from, nor of the run that they come from."""
@@ -572,6 +584,11 @@ class _Chain:
             weight=member["weight"],
             prediction=self._prediction(member["store"], "test", path, predicted),
         )
+
+    def _other_grid(self, record: RunRecord) -> list[str]:
+        """Say that the loss of a training was counted on another submission grid than there is now, if it was."""
+        size = list(self.ensemble.facts["submission_size"])
+        return [f"loss_size {record.loss_size} -> {size}"] if record.loss_size not in (None, size) else []
 
     def _other_epochs(self, run: Mapping[str, Any], record: RunRecord) -> list[str]:
         """Say that a training on all images took another number of epochs than its folds ask for now, if it did."""
@@ -663,6 +680,8 @@ def _optimistic(ensemble: Ensemble, found: _Found, members: Sequence[Member], ch
     averaged = [chain.records[member.run].recipe["average"] for member in members if member.checkpoint == "average"]
     if any(average["of"] == "best" for average in averaged):
         yield f"the epochs that are averaged were {on_them}"
+    if any(chain.heeds_validation(member.run) for member in members if member.checkpoint != "best"):
+        yield f"when trainings end, or lower their rate, was {on_them}"
     if found.selection is not None:
         if not found.selection.nested:
             yield f"members and their weights were {on_them}"

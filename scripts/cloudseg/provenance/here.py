@@ -1,7 +1,7 @@
 """Whether what a submission was made from is here, and what is otherwise here than it was then."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,24 @@ def _lacking_images(known: Known) -> Iterator[str]:
     for split in splits_needed(provenance):
         digests = provenance.images.test if split == "test" else provenance.images.train
         for size in sizes:
-            path = pixels_file(known, split, size)
-            try:
-                data = stores.read(path).attrs["data"]
-            except UserError as error:
-                yield str(error)
-                continue
-            if data not in digests:
-                yield f"{path}: of other images or labels than then (data {data[:12]}, not {digests[0][:12]})"
+            yield from _other_data(pixels_file(known, split, size), digests)
     if "valid" in splits_needed(provenance):
         folds = known.results / "dataset/folds.tsv"
         if not folds.is_file() or files.sha256(folds) != provenance.images.folds:
             yield f"{folds}: {'other folds than then' if folds.is_file() else 'is not there'}"
-        try:
-            stores.read(known.results / "dataset/truth.zarr")
-        except UserError as error:
-            yield str(error)
+        yield from _other_data(known.results / "dataset/truth.zarr", provenance.images.train)
+
+
+def _other_data(path: Path, digests: Sequence[str]) -> Iterator[str]:
+    """Yield why a store of images or labels is not one of then; of a store without a digest nothing is known."""
+    try:
+        data = stores.read(path).attrs.get("data")
+    except UserError as error:
+        yield str(error)
+        return
+    if data not in (None, *digests):
+        known = ", ".join(digest[:12] for digest in digests)
+        yield f"{path}: of other images or labels than then (data {data[:12]}, not {known})"
 
 
 def _lacking_black(known: Known, root: str | Path) -> Iterator[str]:
@@ -225,19 +227,37 @@ def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -
     """Say what was changed since, and does not count for making the same bytes from the stored models."""
     provenance = known.provenance
     lines = [*_other_labels(known)]
-    for training in provenance.all_trainings:
-        path = known.results / "runs" / training.run / "run.json"
-        try:
-            differing = apart(facts_of(training), facts_of(RunRecord.read(path)))
-        except (OSError, ValueError):
-            continue
-        if differing:
-            lines.append(f"{path} does not say any more what it said: {_few(differing)}")
+    for run, differing in _other_trainings(provenance, known.results):
+        path = known.results / "runs" / run / "run.json"
+        lines.append(f"{path} does not say any more what it said: {_few(differing)}")
     if config.get("name") == provenance.config_name and (differing := apart(provenance.config, config)):
         lines.append(f"the config {provenance.config_name} is another one now: {_few(differing)}")
     if commit != provenance.written_by.commit:
         lines.append(f"commit: {_short(provenance.written_by.commit)} then, {_short(commit)} here")
     return lines
+
+
+def trained_otherwise(provenance: Provenance, results: Path) -> list[str]:
+    """Say how trainings that were made again differ from those of then, but for what changes no byte."""
+    changes_nothing = {"seconds", "commit"}
+    return [
+        f"{run} was trained otherwise: {_few(differing)}"
+        for run, differing in _other_trainings(provenance, results, changes_nothing)
+    ]
+
+
+def _other_trainings(
+    provenance: Provenance, results: Path, left_out: Container[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the runs whose records in a folder of results say otherwise than then, and how."""
+    for training in provenance.all_trainings:
+        try:
+            pair = training, RunRecord.read(results / "runs" / training.run / "run.json")
+        except (OSError, ValueError):
+            continue
+        then, now = ({name: fact for name, fact in facts_of(each).items() if name not in left_out} for each in pair)
+        if differing := apart(then, now):
+            yield training.run, differing
 
 
 def _other_labels(known: Known) -> Iterator[str]:
@@ -259,7 +279,9 @@ def _other_labels(known: Known) -> Iterator[str]:
 def facts_of(record: Training | RunRecord) -> dict[str, Any]:
     """Return what both forms of a training's record say."""
     names = ("encoder", "decoder", "fold", "recipe", "seed", "threads", "code", "data", "precision", "versions")
-    return _flat({name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")})
+    facts = {name: getattr(record, name) for name in (*names, "commit", "processor", "seconds", "parameters")}
+    start = record.start_sha256 if isinstance(record, Training) else record.weights.sha256
+    return _flat(facts | {"initial weights": start[:12]})
 
 
 def apart(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from cloudseg.config.fold_names import fold_name
 from cloudseg.config.recipe_parts import Pseudo
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.blending import StoreBlend, blend_digest
@@ -27,13 +28,14 @@ from cloudseg.provenance.content import Content, same_runs
 from cloudseg.storage import files, records, stores
 from cloudseg.training.record import RunRecord
 
-if TYPE_CHECKING:  # it brings OpenCV, which few ensembles need
+if TYPE_CHECKING:  # they bring OpenCV, which few ensembles need
     from cloudseg.dataset.black import Black
+    from cloudseg.ensemble.pseudo_labels import BlendLabels
 
 NEARLY = 1e-9  # apart in a mean of Dice, by the order in which it was summed
 SAMPLED = 4
-"""Images whose masks are made again, of the first and of the last of a submission; and images, spread over a blend,
-that are looked at for black.
+"""Images whose masks are made again, of the first and of the last of a submission; images, spread over a blend, that
+are looked at for black; and test images, spread over those that were labelled and over the others.
 """
 
 
@@ -68,16 +70,23 @@ def refuse_edited(path: str | Path, log: str | Path) -> str:
     return digest
 
 
-def read_run(folder: str | Path) -> RunRecord:
+def read_run(folder: str | Path, name: str) -> RunRecord:
     """Return the record of a run, after comparing it with what its training wrote.
+
+    Parameters
+    ----------
+    folder : of the run.
+    name : encoder/decoder/size/recipe/fold, with the seed of a replicate behind it.
 
     Raises
     ------
-    DamagedFileError : if the record was changed since, or tells of other checkpoints than its training wrote.
+    DamagedFileError : if the record was changed since, is that of another run, or tells of other checkpoints than its
+        training wrote.
     """
     folder = Path(folder)
     refuse_edited(folder / "run.json", folder / "train.log")
     record = RunRecord.read(folder / "run.json")
+    _require_name(folder / "run.json", record, name)
     try:
         recorded = records.read_record(records.record_file(folder / "train.log"))
     except FileNotFoundError:
@@ -87,6 +96,15 @@ def read_run(folder: str | Path) -> RunRecord:
         if recorded.get(str(path), digest) != digest:
             raise files.damaged(path, "its training recorded one digest in run.json and another for its outputs")
     return record
+
+
+def _require_name(path: Path, record: RunRecord, name: str) -> None:
+    """Refuse the record of another run, such as one whose folder was copied: no digest is of a file in this folder."""
+    encoder, decoder, _, _, fold = name.split("/")
+    folds = [f"fold{fold_name(record.fold, seed)}" for seed in (None, record.seed)]  # the second of a replicate
+    if (record.encoder, record.decoder) != (encoder, decoder) or fold not in folds:
+        found = f"{record.encoder}/{record.decoder}, fold {record.fold}, seed {record.seed}"
+        raise files.damaged(path, f"expected the record of {name}, got that of another run ({found})")
 
 
 def require_checkpoint(store: str | Path, predicted: Predicted, checkpoint: str, record: RunRecord) -> None:
@@ -150,7 +168,8 @@ def require_labels(
     """Return the attributes of labels of test images that must be those that some members make.
 
     Their digest tells the members, their checkpoints and the numbers of the recipe. Every byte is read, and the labels
-    of some images, from the first to the last, are made again.
+    of some images, from the first to the last, are made again. The members must be surer of these images than of some
+    that were left out.
 
     Parameters
     ----------
@@ -174,7 +193,7 @@ def require_labels(
             "again"
         )
     row_of = {name: row for row, name in enumerate(again.blended.ids)}
-    for row in np.linspace(0, len(attributes["ids"]) - 1, SAMPLED).astype(int):
+    for row in _spread(range(len(attributes["ids"]))):
         name = attributes["ids"][row]
         stored = stores.read_images(masks, slice(row, row + 1))
         if name not in row_of or not _are_same_labels(again.masks([row_of[name]]), stored, soft=pseudo.soft):
@@ -182,7 +201,38 @@ def require_labels(
                 f"{path}: its labels of {name} are not those that its members' stores lead to, one of which was "
                 "changed since; delete it and run again"
             )
+    _require_surest(path, again, [row_of[name] for name in attributes["ids"] if name in row_of])
     return attributes
+
+
+def _require_surest(path: str | Path, again: "BlendLabels", taken: Sequence[int]) -> None:
+    """Refuse labels of other images than those that the members are surest of, as far as some of them tell.
+
+    To choose among all again would take about as long as it took to make the labels.
+
+    Parameters
+    ----------
+    path : the store of the labels.
+    again : the same labels, made when they are asked for.
+    taken : the rows of the blend of the images that it holds, in their order.
+    """
+    ids, looked_at = again.blended.ids, _spread(taken)
+    left = sorted(set(range(len(ids))).difference(taken))
+    some = sorted([*looked_at, *_spread(left)])
+    ranked = [some[place] for place in again.certainty(slice(row, row + 1) for row in some).ranked]
+    room = max(0, again.most - len(taken))  # where there is any, no image that was left out is of sure presence
+    apart = sorted(set(ranked[: len(looked_at) + room]).symmetric_difference(looked_at))
+    if apart or len(taken) > again.most:
+        shown = f", as {ids[apart[0]]} shows" if apart else ""
+        raise StoreError(
+            f"{path}: holds other test images than the {again.most} at most that its members are surest of{shown}; "
+            "delete it and run again"
+        )
+
+
+def _spread(rows: Sequence[int]) -> list[int]:
+    """Return some of the rows, from the first to the last."""
+    return [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, SAMPLED).astype(int))] if rows else []
 
 
 def _are_same_labels(again: np.ndarray, stored: np.ndarray, *, soft: bool) -> bool:
@@ -382,6 +432,26 @@ def require_decision(
     return decision
 
 
+def require_truth(path: str | Path, data: Sequence[str]) -> None:
+    """Refuse a truth that is of other images or labels than networks train on.
+
+    Parameters
+    ----------
+    path : the labels on the submission grid, on which is decided and scored.
+    data : digests of the training images and labels.
+
+    Raises
+    ------
+    StoreError : with both digests.
+    """
+    own = stores.read(path).attrs.get("data")
+    if own not in (None, *data):
+        raise StoreError(
+            f"{path}: of other images or labels ({_short(own)}) than those that networks train on "
+            f"({', '.join(map(_short, data))}); delete it and run again"
+        )
+
+
 def require_scores(scores: pd.DataFrame, images: pd.DataFrame, decision: Decision, made_on: Stores) -> None:
     """Hold the scores, which may come from the surface, against those of single images, which come from the blend.
 
@@ -442,16 +512,18 @@ def require_masks(path: str | Path, content: Content, blended: Blended, decision
 
     Raises
     ------
-    DamagedFileError : if a row differs, or there is none.
+    DamagedFileError : if a row differs, or is of no image or class of the blend.
     """
-    ids = blended.ids
-    for rows in (slice(0, SAMPLED), slice(max(0, len(ids) - SAMPLED), len(ids))):
-        texts = iter(decision.rule.texts(blended.planes(rows), blended.evidence(rows)))
-        for image in ids[rows]:
-            for name in blended.classes:
-                row, text = f"{image}_{name}", next(texts)
-                if content.masks.get(row, same_runs(text)) != same_runs(text):
-                    raise files.damaged(path, f"{row} is not the mask that {blended.path} has under decision.yaml")
+    names = [[f"{image}_{name}" for name in blended.classes] for image in blended.ids]
+    if strangers := content.masks.keys() - itertools.chain(*names):
+        raise files.damaged(path, f"{min(strangers)} is of no image and class of {blended.path}")
+    asked = [row for row, each in enumerate(names) if not content.masks.keys().isdisjoint(each)]
+    for row in sorted({*asked[:SAMPLED], *asked[-SAMPLED:]}):
+        image = slice(row, row + 1)
+        texts = decision.rule.texts(blended.planes(image), blended.evidence(image))
+        for name, text in zip(names[row], map(same_runs, texts), strict=True):
+            if content.masks.get(name, text) != text:
+                raise files.damaged(path, f"{name} is not the mask that {blended.path} has under decision.yaml")
 
 
 def _short(digest: str | None) -> str:

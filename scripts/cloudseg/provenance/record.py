@@ -412,6 +412,12 @@ class Provenance(_Part):
         return [*self.trainings, *(self.earlier or ())]
 
     @property
+    def all_predictions(self) -> list[Prediction]:
+        """The predictions of the members, and those that labels of test images were made of."""
+        taught = [teacher.prediction for labels in self.pseudo or () for teacher in labels.members]
+        return [each for member in self.members for each in member.predictions.values()] + taught
+
+    @property
     def unscored(self) -> str | None:
         """How many of the members on test images have no out-of-fold score, having seen all images; None for none."""
         tested = {(member.run, member.checkpoint): member.fold for member in self.predicted("test")}  # of any role

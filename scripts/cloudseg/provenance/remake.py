@@ -118,11 +118,13 @@ def recipe_of(training: Training, prediction: Prediction) -> Recipe:
 def _outputs(known: Known, member: Member, split: str, scratch: Path) -> dict[str, Path]:
     """Return the stores that a checkpoint predicts: a head says its values at once with the planes, if there are any.
 
-    Planes that no member asks for cost nothing more, and lie there.
+    Both are made for the first member that asks for one of them. Planes that no member asks for lie there, too.
     """
     planes = _planes_file(scratch, member, split)
     outputs = {member.checkpoint: planes} if training_of(known, member).decoder != CLASSIFIER else {}
-    return outputs | ({f"{member.checkpoint}_values": values_path(planes)} if member.gives == "values" else {})
+    heads = {(each.run, each.checkpoint) for each in known.provenance.classifiers(split)}
+    has_values = (member.run, member.checkpoint) in heads
+    return outputs | ({f"{member.checkpoint}_values": values_path(planes)} if has_values else {})
 
 
 def training_of(known: Known, member: Member) -> Training:

@@ -21,7 +21,7 @@ from cloudseg.config.sheet import KEY
 from cloudseg.dataset.tables import table_digests
 from cloudseg.errors import ConfigError, MachineError
 from cloudseg.provenance.find import Known
-from cloudseg.provenance.here import Lacking
+from cloudseg.provenance.here import Lacking, trained_otherwise
 from cloudseg.provenance.record import Provenance
 from cloudseg.runtime.processes import end_with_parent
 from cloudseg.storage import files
@@ -41,10 +41,10 @@ def retrain(
     config: Mapping[str, Any],
     root: str,
     words: Sequence[str],
-) -> None:
+) -> list[str]:
     """Run the workflow for the submission of an ensemble, and copy what it made.
 
-    It goes on where a call before was stopped.
+    It goes on where a call before was stopped. Returned is what was trained otherwise than then, in words.
 
     Parameters
     ----------
@@ -83,6 +83,7 @@ def retrain(
     if done.returncode:
         raise MachineError(f"the workflow in {scratch} failed, see above; the same command goes on from there")
     files.write_text(out, files.read_text(scratch / made))
+    return trained_otherwise(provenance, scratch / "results" / provenance.results_name)
 
 
 def write_config(scratch: Path, provenance: Provenance, config: Mapping[str, Any], root: str) -> None:

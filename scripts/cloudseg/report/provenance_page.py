@@ -132,7 +132,7 @@ def differences(provenance: Provenance) -> list[str]:
     dirty = [each for each in trainings if (each.commit or "").endswith("-dirty")]
     if dirty:
         lines.append(f"{len(dirty)} of {len(trainings)} trainings ran code with changes that no commit has (-dirty).")
-    unknown = [each for member in provenance.members for each in member.predictions.values() if each.device is None]
+    unknown = [each for each in provenance.all_predictions if each.device is None]
     if unknown:
         lines.append(
             f"{len(unknown)} predictions cannot be confirmed: their stores name settings that are not those of the "
@@ -149,7 +149,7 @@ def _trains_on_test(training: Training) -> bool:
 def unrecorded(provenance: Provenance) -> list[str]:
     """Say what jobs of earlier code did not record."""
     silent = sum(each.processor is None for each in provenance.all_trainings)
-    predictions = [each for member in provenance.members for each in member.predictions.values()]
+    predictions = provenance.all_predictions
     unknown = sum(each.made_with is None for each in predictions)
     lines = [f"the kind of processor of {silent} of {len(provenance.all_trainings)} trainings"] if silent else []
     return lines + ([f"what made {unknown} of {len(predictions)} predictions"] if unknown else [])

@@ -169,7 +169,7 @@ def _make_images():
             size=SIZE,
         )
     files.write_text(RESULTS / "dataset/folds.tsv", "image\tfold\n")
-    write(RESULTS / "dataset/truth.zarr", (CLOUDY["train"] > 140).astype(np.uint8), TRAIN_IDS)
+    write(RESULTS / "dataset/truth.zarr", (CLOUDY["train"] > 140).astype(np.uint8), TRAIN_IDS, data="t" * 64)
 
 
 def black_store(split):
@@ -272,14 +272,19 @@ def labels_of(fold):
     )
 
 
+def labels_again(fold):
+    """Return what makes them."""
+    labels = labels_of(fold)
+    how = {"classes": CLASSES, "grid": SIZE, "size": (2, 3), "min_area": 0.01}
+    return BlendLabels.of(labels.stores, labels.asked["members"], PSEUDO, **how)
+
+
 def _data(asked, decoder, fold):
     """Return the digest of what a run trains on, after its labels of test images were made."""
     further = {}
     if asked.taught and decoder == "fpn":
-        labels = labels_of(fold)
-        how = {"classes": CLASSES, "grid": SIZE, "size": (2, 3), "min_area": 0.01}
-        write_pseudo_labels(BlendLabels.of(labels.stores, labels.asked["members"], PSEUDO, **how), labels.path)
-        further = {"test": pixels_store("test"), "pseudo": labels.path}
+        write_pseudo_labels(labels_again(fold), labels_store(fold))
+        further = {"test": pixels_store("test"), "pseudo": labels_store(fold)}
     return data_digest(pixels_store("train"), RESULTS / "dataset/folds.tsv", **further)
 
 
@@ -452,7 +457,9 @@ def _decide(ensemble, asked):
     write_scores(scores, ensemble.scores)
     files.write_table(images, ensemble.images)
     write_scores(score_parts(images), ensemble.parts)
-    _write_yaml(ensemble.decision, decision.plain(), LOGS / "decide/all.log")
+    files.write_text(ensemble.decision, yaml.safe_dump(decision.plain(), sort_keys=False))
+    decided = [ensemble.decision, ensemble.scores, ensemble.images, ensemble.parts]
+    records.write_record(LOGS / "decide/all.log", decided)
     rows = [(image, name) for image in TEST_IDS for name in CLASSES]
     write_submission(test, decision.rule, rows, ensemble.submission, whether=ensemble.presence["test"])
     records.write_record(LOGS / "submit/all.log", [ensemble.submission])

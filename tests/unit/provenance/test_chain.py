@@ -3,12 +3,14 @@
 import contextlib
 import functools
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from demo_plan import REPO
 from small_chain import (
     CLOUDS,
     ENSEMBLE,
@@ -20,6 +22,7 @@ from small_chain import (
     Asked,
     black_store,
     known_of,
+    labels_again,
     labels_store,
     make,
     run_name,
@@ -31,7 +34,7 @@ from small_stores import SIZE
 
 from cloudseg.errors import DamagedFileError, DatasetError, StoreError
 from cloudseg.inference.predict import made_with
-from cloudseg.provenance import here, remake
+from cloudseg.provenance import here, links, remake
 from cloudseg.provenance.chain import provenance_of
 from cloudseg.provenance.content import read_content
 from cloudseg.provenance.find import Known
@@ -147,6 +150,41 @@ def test_the_same_bytes_are_made_from_what_is_recorded(chain, kind):
     again, remarks = made_again(known)
     assert again.read_bytes() == known.submission.read_bytes()
     assert remarks == []
+
+
+def test_planes_and_values_of_a_network_are_predicted_at_once(chain, monkeypatch):
+    known = known_of(chain("heads"))
+    jobs = []
+
+    def predict(job, device):
+        jobs.append(job)
+        for path in job.outputs.values():
+            path.mkdir(parents=True)
+
+    monkeypatch.setattr(remake, "predict", predict)
+    for member in known.provenance.predicted("test"):
+        remake.predict_member(known, member, "test", Path("scratch"), torch.device("cpu"), CODES["prediction"])
+    checkpoints = [path for job in jobs for path in job.checkpoints.values()]
+    assert len(checkpoints) == len(set(checkpoints)) == 4
+    assert all(sorted(job.outputs) == ["best", "best_values"] for job in jobs)
+
+
+@pytest.mark.parametrize("kind", ["a search", "a vote", "all of these"])
+def test_digests_of_jobs_are_looked_for_beside_the_logs_that_the_rules_name(chain, monkeypatch, kind):
+    """Beside a log of another name there would be none, and any content would do."""
+    text = "".join(path.read_text() for path in sorted((REPO / "rules").glob("*.smk")))
+    run = f"{RESULTS}/runs/{{}}/{{}}/{{}}/{{}}/fold{{}}"
+    folders = {"<logs>": str(LOGS), "<results>": str(RESULTS), "<run>": run, "{split}": "(valid|test)"}
+    patterns = re.findall(r' log:\n +"(.+)"', text)
+    for name, folder in folders.items():
+        patterns = [pattern.replace(name, folder) for pattern in patterns]
+    looked_at = []
+    for module, name in ((links, "refuse_edited"), (records, "read_made_with")):
+        monkeypatch.setattr(module, name, lambda *paths: looked_at.append(str(paths[-1])))
+    provenance_of(chain(kind), CODES)
+    known = re.compile("|".join(re.sub(r"\{\w*\}", "[^/]+", pattern) for pattern in patterns))
+    assert [log for log in dict.fromkeys(looked_at) if not known.fullmatch(log)] == []
+    assert len(set(looked_at)) > 8
 
 
 def without_levels(member):
@@ -293,6 +331,14 @@ def test_other_images_than_then_are_not_looked_at_for_black(chain):
         made_again(other)
 
 
+def test_a_decision_is_not_chosen_again_on_other_labels_than_then(chain):
+    known = known_of(chain("a mean"))
+    assert not here.lacking(known, CLOUDS)
+    rewrite_attribute(RESULTS / "dataset/truth.zarr", data="0" * 64)
+    [line] = here.lacking(known, CLOUDS).other
+    assert "truth.zarr: of other images or labels than then (data 000000000000, not tttttttttttt)" in line
+
+
 # Damage
 
 
@@ -361,6 +407,10 @@ def edit(path, change, job=None):
     return spoil
 
 
+def edit_text(path, old, new):
+    return lambda: files.write_text(path, path.read_text().replace(old, new, 1))
+
+
 def all_white(block):
     block[:] = 0
 
@@ -391,6 +441,17 @@ def another_weights_file():
 def predict_anew(decoder, fold, ending):
     store = RESULTS / "runs" / run_name(decoder, fold) / ending
     return lambda: rewrite_array(store, all_white)
+
+
+def take_images(rows):
+    """Label other test images than those that networks are surest of, each as they say."""
+    again = labels_again(0)
+    attributes = {"ids": [again.blended.ids[row] for row in rows], "classes": again.blended.classes, "run": again.run}
+    spec = again.spec(len(rows))
+    shutil.rmtree(labels_store(0))
+    writer = stores.Writer(labels_store(0), {"mask": spec}, attributes)
+    writer.write(slice(0, len(rows)), again.masks(rows).astype(spec.dtype), "mask")
+    writer.finish()
 
 
 SELECTED, VOTER = ENSEMBLE / "selection.yaml", RESULTS / "ensembles/unet/decision.yaml"
@@ -473,6 +534,31 @@ DAMAGE = {
         edit(ENSEMBLE / "decision.yaml", another_level, "decide/all"),
         r"not the decision that .*valid\.zarr, .*truth\.zarr, .*valid-whether\.zarr and the config's rule lead to",
     ),
+    "the record of another fold": (
+        "a mean",
+        edit_run("fpn", lambda record: record.update(fold=1)),
+        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(resnet/fpn, fold 1",
+    ),
+    "the record of another encoder": (
+        "a start from runs",
+        edit_run("fpn", lambda record: record.update(encoder="other")),
+        r"fpn/64x96/quick/fold0/run\.json: expected the record of .*, got that of another run \(other/fpn",
+    ),
+    "the truth of other labels": (
+        "a mean",
+        lambda: rewrite_attribute(RESULTS / "dataset/truth.zarr", data="0" * 64),
+        r"truth\.zarr: of other images or labels \(0{12}\) than those that networks train on \(t{12}\)",
+    ),
+    "the expected score, by hand": (
+        "a mean",
+        edit_text(ENSEMBLE / "parts.tsv", "all", "All"),
+        r"parts\.tsv: not the file that its job wrote",
+    ),
+    "the scores, by hand": (
+        "a mean",
+        edit_text(ENSEMBLE / "scores.tsv", "0.", "1."),
+        r"scores\.tsv: not the file that its job wrote",
+    ),
     "a member of the vote that was predicted anew": (
         "a vote",
         lambda: rewrite_array(RESULTS / "runs" / run_name("fpn", 0) / "best-test.zarr", all_white),
@@ -522,6 +608,21 @@ DAMAGE = {
         "all of these",
         lambda: rewrite_array(labels_store(0), all_white, "mask"),
         r"64x96-fold0\.zarr: its labels of .*\.jpg are not those that its members' stores lead to",
+    ),
+    "labels of an image that others are surer than": (
+        "labels by networks",
+        lambda: take_images([1, 2, 3, 4]),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members .* of, as 0\.jpg shows",
+    ),
+    "labels of too few images": (
+        "all of these",
+        lambda: take_images([0, 1, 4]),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members .* of, as 2\.jpg shows",
+    ),
+    "labels of too many images": (
+        "labels by networks",
+        lambda: take_images(range(5)),
+        r"64x96-fold0\.zarr: holds other test images than the 4 at most that its members are surest of; delete it",
     ),
     "labels by others": (
         "labels by networks",
@@ -636,6 +737,13 @@ def test_a_training_on_other_labels_than_those_that_are_there_is_told(chain):
     assert told == {run_name("fpn", 0): ["images, labels or folds: others than those that are there now"]}
 
 
+def test_a_training_whose_loss_was_on_another_submission_grid_is_told(chain):
+    ensemble = chain("a mean")
+    for size, line in ((SIZE, []), ((7, 9), ["loss_size [7, 9] -> [20, 30]"])):
+        edit_run("fpn", lambda record, size=size: record.update(loss_size=list(size)))()
+        assert provenance_of(ensemble, CODES).trainings[0].otherwise == line
+
+
 def test_heads_are_members_of_their_own(chain):
     provenance = known_of(chain("a classifier")).provenance
     found = [(each.run, each.role, each.gives, each.weight, each.valid_weight) for each in provenance.members]
@@ -653,6 +761,17 @@ def test_an_average_of_the_best_epochs_is_chosen_on_what_is_scored(chain):
     provenance = known_of(chain("an average")).provenance
     assert {member.checkpoint for member in provenance.members} == {"average", "best"}
     assert "the epochs that are averaged were chosen on the images that are scored" in provenance.score.optimistic
+
+
+@pytest.mark.parametrize(
+    ("decoder", "is_told"), [("fpn", True), ("linknet", True), ("unet", False)], ids=["its own", "its start", "best"]
+)
+def test_a_last_epoch_that_heeds_the_images_that_are_scored_is_told(chain, decoder, is_told):
+    ensemble = chain("all of these")  # the average of fpn, which starts from linknet, and the best epoch of unet
+    line = "when trainings end, or lower their rate, was chosen on the images that are scored"
+    assert line not in provenance_of(ensemble, CODES).score.optimistic
+    edit_run(decoder, lambda record: record["recipe"].update(schedule="plateau", patience=2))()
+    assert (line in provenance_of(ensemble, CODES).score.optimistic) == is_told
 
 
 @pytest.mark.parametrize("what", DAMAGE)

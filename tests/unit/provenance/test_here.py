@@ -1,9 +1,11 @@
 """What lacks, what may come out otherwise, and what was changed since: each by its name."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from run_records import write_record
 from small_provenance import CODES, MADE_WITH, member, prediction, provenance, training, write_csv
 
 from cloudseg.provenance import here
@@ -109,6 +111,22 @@ def test_a_changed_config_and_another_commit_are_told(known):
     ]
     assert here.changed_since(known, config | {"name": "other"}, "d" * 40 + "-dirty") == [
         "commit: cccccccccccc then, dddddddddddd-dirty here"
+    ]
+
+
+def test_a_training_on_other_weights_or_libraries_is_told_by_its_run(known, tmp_path):
+    for number, then in enumerate(known.provenance.trainings):
+        folder = tmp_path / "again/runs" / then.run
+        folder.mkdir(parents=True)
+        write_record(folder, then.recipe, seed=then.seed, seconds=1)
+        plain = json.loads((folder / "run.json").read_text())
+        names = plain.keys() & then.model_dump().keys() - {"devices", "batch", "epochs", "seconds", "commit"}
+        plain |= {name: value for name, value in then.model_dump(mode="json").items() if name in names}
+        plain["weights"]["sha256"] = ("5", "6")[number] * 64
+        files.write_text(folder / "run.json", json.dumps(plain | {"processor": then.processor}) + "\n")
+    run = known.provenance.run_names[1]
+    assert here.trained_otherwise(known.provenance, tmp_path / "again") == [
+        f"{run} was trained otherwise: initial weights 555555555555 -> 666666666666"
     ]
 
 

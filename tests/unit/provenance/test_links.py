@@ -141,6 +141,23 @@ def test_masks_are_those_of_the_blend(decided):
         links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
 
 
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [("2.jpg_Flower,1 2", "is not the mask"), ("5.jpg_Flower,1 2", "is of no image and class of .*valid")],
+)
+def test_rows_that_are_there_are_looked_at_where_the_first_and_the_last_images_have_none(
+    decided, monkeypatch, row, reason
+):
+    folder, decision = decided
+    monkeypatch.setattr(links, "SAMPLED", 1)
+    rows = [("1.jpg", name) for name in CLASSES]
+    write_submission(folder / "valid.zarr", decision.rule, rows, folder / "s.csv")
+    links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+    files.write_text(folder / "s.csv", f"{files.read_text(folder / 's.csv')}{row}\n")
+    with pytest.raises(DamagedFileError, match=rf"s\.csv: {row.partition(',')[0]} {reason}"):
+        links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+
+
 def test_a_file_is_as_its_job_recorded_it(tmp_path):
     files.write_text(tmp_path / "a.csv", "one\n")
     digest = links.refuse_edited(tmp_path / "a.csv", tmp_path / "a.log")  # of before there were records

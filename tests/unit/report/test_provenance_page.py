@@ -233,6 +233,14 @@ def test_whom_a_network_goes_back_to_is_shown(shown, path):
     assert differences(record) == []
 
 
+def test_predictions_that_labels_were_made_of_are_confirmed_as_those_of_members_are(path):
+    plain = taught_record(path).model_dump(mode="json")
+    plain["pseudo"][0]["members"][0]["prediction"] = prediction(made_with=None, device=None)
+    record = type(taught_record(path)).model_validate(plain)
+    assert unrecorded(record) == ["what made 1 of 7 predictions"]
+    assert differences(record)[0].startswith("1 predictions cannot be confirmed")
+
+
 def test_what_heads_say_is_told_from_what_planes_say(shown, path):
     cells = shown(taught_record(path))
     assert cells("members", "says")[1:] == ["whether it is there", "whether it is there, by its classification head"]
