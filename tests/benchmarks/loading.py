@@ -30,7 +30,8 @@ from cloudseg.dataset.check import check_dataset
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.demo import make_demo
 from cloudseg.dataset.images_table import read_images
-from cloudseg.dataset.pixels import build_pixels, resize_image
+from cloudseg.dataset.pixels import build_pixels
+from cloudseg.dataset.resizing import resize_image
 from cloudseg.storage import stores
 from cloudseg.storage.files import write_table
 from cloudseg.training.data.augment import build_transform

@@ -16,7 +16,8 @@ import PIL
 
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.decoding import decoding_bytes
-from cloudseg.dataset.pixels import decode_checked, fill, resize_mask
+from cloudseg.dataset.pixels import decode_checked, fill
+from cloudseg.dataset.resizing import resize_mask
 from cloudseg.errors import ConfigError, StoreError
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage import stores
@@ -36,7 +37,7 @@ def find_black(image: np.ndarray, grey: int, size: tuple[int, int]) -> np.ndarra
 
     Returns
     -------
-    uint8 (height, width) of 0 and 1, exactly by area as :func:`~cloudseg.dataset.pixels.resize_mask` says.
+    uint8 (height, width) of 0 and 1, exactly by area as :func:`~cloudseg.dataset.resizing.resize_mask` says.
 
     Examples
     --------

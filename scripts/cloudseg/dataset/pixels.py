@@ -15,76 +15,21 @@ from cloudseg.config.size import Size
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
 from cloudseg.dataset.decoding import decode_image, decoding_bytes
 from cloudseg.dataset.masks import draw_mask
+from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.runtime.job_progress import counting
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest
 from cloudseg.storage.stores import Spec, Writer, made_with
 
-MASK_BYTES = 7
-"""Bytes per pixel of the original to draw and resize a mask: the mask, a second one to unite with it, and a
-summed-area table."""
+MASK_BYTES = 2
+"""Bytes per pixel of the original to draw a mask and a second one to unite with it."""
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
     """Return the (height, width) that all images of the images table have, or None if they differ."""
     sizes = set(zip(images["height"].tolist(), images["width"].tolist(), strict=True))
     return sizes.pop() if len(sizes) == 1 else None
-
-
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an image: by area along an axis that shrinks, linearly along one that grows.
-
-    Parameters
-    ----------
-    image : uint8 (H, W, 3).
-    size : (height, width) to make, in pixels.
-
-    Returns
-    -------
-    uint8 (height, width, 3).
-    """
-    shrunk_size = (min(size[1], image.shape[1]), min(size[0], image.shape[0]))
-    image = cv2.resize(image, shrunk_size, interpolation=cv2.INTER_AREA)
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask by area, exactly: a new pixel is in where at least half of it was covered.
-
-    No float decides. The summed-area table of the mask is linear between its knots, so its value at the
-    corner of a new pixel is a sum of four entries with whole weights (in units of a new pixel's sides split
-    into as many parts as the old grid has pixels), and four corners give the area that is covered.
-
-    Parameters
-    ----------
-    mask : uint8 (H, W) of 0 and 1, in either memory order; under 2**31 pixels.
-    size : (height, width) to make, in pixels; any ratio to (H, W), growing included.
-
-    Returns
-    -------
-    uint8 (height, width) of 0 and 1: in where ``2 * covered >= total``.
-
-    Examples
-    --------
-    >>> resize_mask(np.array([[1, 1, 0], [0, 0, 0]], np.uint8), (1, 2))
-    array([[1, 0]], dtype=uint8)
-    """
-    table = cv2.integral(mask.T).T  # masks are column-major, so their transpose is contiguous for OpenCV
-    (above, below, from_above, from_below) = _knots(mask.shape[0], size[0])
-    (before, after, from_before, from_after) = _knots(mask.shape[1], size[1])
-    from_above, from_below = from_above[:, None], from_below[:, None]
-    left = table[np.ix_(above, before)] * from_above + table[np.ix_(below, before)] * from_below
-    right = table[np.ix_(above, after)] * from_above + table[np.ix_(below, after)] * from_below
-    corners = left * from_before + right * from_after
-    covered = np.diff(np.diff(corners, axis=0), axis=1)
-    return (2 * covered >= mask.size).astype(np.uint8)
-
-
-def _knots(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return, for each border of ``new`` pixels over ``old`` ones, the old borders around it and their weights."""
-    index, past = np.divmod(np.arange(new + 1, dtype=np.int64) * old, new)
-    return index, np.minimum(index + 1, old), new - past, past
 
 
 def build_pixels(

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from cloudseg.config.recipe_parts import Pseudo
-from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.ensemble.blending import StoreBlend, blend_digest, fill
 from cloudseg.ensemble.plane_scores import PlaneScore
 from cloudseg.errors import DatasetError, StoreError

@@ -31,11 +31,14 @@ WAIT_AT_MOST = 60.0  # seconds; the slowest kernel compiles in some
 stage = numba.njit(nogil=True)
 inlined = numba.njit(nogil=True, forceinline=True)
 
+
+def _stamp(file: Path) -> tuple[str, int, int]:
+    return file.name, file.stat().st_mtime_ns, file.stat().st_size
+
+
 # numba compares its cache with the time of the one file in which a kernel stands, and would go on using it when only
-# another file with a stage of the kernel has changed. So the times and sizes of all files here count.
-_STAMP = tuple(
-    (file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(Path(__file__).parent.glob("*.py"))
-)
+# another file with a stage of the kernel has changed. So the times and sizes of all files here count, too.
+_STAMP = tuple(map(_stamp, sorted(Path(__file__).parent.glob("*.py"))))
 
 
 @contextmanager
@@ -125,7 +128,7 @@ class kernel:
             self._cached = False
         else:
             self._cached = True
-            self._dispatcher._cache._cache_file._source_stamp = _STAMP
+            self._dispatcher._cache._cache_file._source_stamp = (*_STAMP, _stamp(Path(function.__code__.co_filename)))
 
     def __call__(self, *arguments: int | float) -> Any:
         """Run the kernel, which is compiled, or read from the cache, at the first call."""

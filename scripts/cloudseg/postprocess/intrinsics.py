@@ -362,3 +362,106 @@ def average_looked_up(typing_context, members, tables, count, place, half, out):
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 6), generate
+
+
+@intrinsic
+def load_float(typing_context, address, index):
+    """Return the index-th float32 from an address on."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(builder.gep(_pointer(builder, arguments[0], _FLOAT), [arguments[1]]))
+
+    return types.float32(types.int64, types.int64), generate
+
+
+@intrinsic
+def weighted_pixels(typing_context, pixels, weights, taps, out):
+    """Store the weighted sum of neighbouring pixels of three bytes as four floats, of which the last means nothing.
+
+    The products are added in their order, each rounded, as OpenCV adds them. Reads one byte behind the last pixel.
+    """
+
+    def generate(context, builder, signature, arguments):
+        pixels, weights, taps, out = arguments
+        floats = ir.VectorType(_FLOAT, 4)
+        total = cgutils.alloca_once_value(builder, ir.Constant(floats, None))
+        with cgutils.for_range(builder, taps) as loop:
+            place = builder.add(pixels, builder.mul(loop.index, ir.Constant(_LONG, 3)))
+            pixel = builder.load(_pointer(builder, place, ir.VectorType(_BYTE, 4)), align=1)
+            weight = builder.load(builder.gep(_pointer(builder, weights, _FLOAT), [loop.index]))
+            product = builder.fmul(builder.uitofp(pixel, floats), _splat(builder, weight, 4))
+            builder.store(builder.fadd(builder.load(total), product), total)
+        builder.store(builder.load(total), _pointer(builder, out, floats), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), generate
+
+
+def _scaler(adds):
+    @intrinsic
+    def scale(typing_context, values, factor, sums):
+        def generate(context, builder, signature, arguments):
+            values, factor, sums = arguments
+            floats = ir.VectorType(_FLOAT, 16)
+            place = _pointer(builder, sums, floats)
+            product = builder.fmul(
+                builder.load(_pointer(builder, values, floats), align=4), _splat(builder, factor, 16)
+            )
+            builder.store(builder.fadd(builder.load(place, align=4), product) if adds else product, place, align=4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.float32, types.int64), generate
+
+    return scale
+
+
+# scale_16(values, factor, sums) stores 16 floats times a factor; add_scaled_16 adds them, the product rounded.
+scale_16, add_scaled_16 = _scaler(False), _scaler(True)
+
+
+@intrinsic
+def round_16(typing_context, values, out):
+    """Store 16 floats from 0 to 255.5 as bytes, halves to the even number."""
+
+    def generate(context, builder, signature, arguments):
+        floats = ir.VectorType(_FLOAT, 16)
+        values = builder.load(_pointer(builder, arguments[0], floats), align=4)
+        # Towards zero they are whole already; fptoui of 256 would be undefined
+        whole = _call(
+            builder, "llvm.minnum.v16f32", _call(builder, "llvm.rint.v16f32", values), _constants(_FLOAT, 16, 255)
+        )
+        pixels = builder.fptoui(whole, ir.VectorType(_BYTE, 16))
+        builder.store(pixels, _pointer(builder, arguments[1], pixels.type), align=1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def join_64(typing_context, source, some, every):
+    """Put the 64 bytes at `source` into those at `some` with OR, and into those at `every` with AND."""
+
+    def generate(context, builder, signature, arguments):
+        bytes64 = ir.VectorType(_BYTE, 64)
+        source, some, every = (_pointer(builder, each, bytes64) for each in arguments)
+        pixels = builder.load(source, align=1)
+        builder.store(builder.or_(builder.load(some, align=1), pixels), some, align=1)
+        builder.store(builder.and_(builder.load(every, align=1), pixels), every, align=1)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), generate
+
+
+@intrinsic
+def are_one_byte_64(typing_context, some, every):
+    """Say whether the 64 bytes at `some` and those at `every` are all the same byte."""
+
+    def generate(context, builder, signature, arguments):
+        bytes64 = ir.VectorType(_BYTE, 64)
+        some, every = (builder.load(_pointer(builder, each, bytes64), align=1) for each in arguments)
+        first = _splat(builder, builder.extract_element(some, ir.Constant(_WORD, 0)), 64)
+        others = builder.or_(builder.xor(some, first), builder.xor(every, first))
+        differ = builder.icmp_unsigned("!=", others, _constants(_BYTE, 64, 0))
+        return builder.icmp_unsigned("==", builder.bitcast(differ, _LONG), ir.Constant(_LONG, 0))
+
+    return types.boolean(types.int64, types.int64), generate

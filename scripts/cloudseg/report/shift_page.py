@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.pixels import resize_image
+from cloudseg.dataset.resizing import resize_image
 from cloudseg.report.charts import Chart, charts_script
 from cloudseg.report.colours import PALETTE, QUIET
 from cloudseg.report.page import Picture, write_page

@@ -18,7 +18,7 @@ from cloudseg.config.reference import Reference
 from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.masks import draw_mask
-from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices

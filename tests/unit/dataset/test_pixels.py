@@ -1,7 +1,6 @@
 import io
 import multiprocessing
 import os
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -9,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from resize_oracle import resize_by_fractions
 
 from cloudseg.dataset import pixels
 from cloudseg.dataset.check import check_dataset
 from cloudseg.dataset.decoding import load_image
-from cloudseg.dataset.pixels import build_pixels, build_truth, common_size, resize_image, resize_mask
+from cloudseg.dataset.pixels import build_pixels, build_truth, common_size
+from cloudseg.dataset.resizing import resize_image
 from cloudseg.postprocess import decode_rle, encode_rle
 from cloudseg.storage import stores
 
@@ -25,105 +26,6 @@ def test_the_common_size_is_there_only_if_all_share_it():
     assert common_size(images) == (40, 60)
     images.loc[1, "width"] = 61
     assert common_size(images) is None
-
-
-# Masks by area
-
-
-def resize_by_fractions(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The definition in exact fractions, a pixel at a time."""
-
-    def overlaps(old: int, new: int) -> list[list[Fraction]]:
-        step = Fraction(old, new)
-        return [
-            [max(Fraction(0), min((j + 1) * step, i + 1) - max(j * step, i)) for i in range(old)] for j in range(new)
-        ]
-
-    rows, columns = overlaps(mask.shape[0], size[0]), overlaps(mask.shape[1], size[1])
-    total = Fraction(mask.shape[0], size[0]) * Fraction(mask.shape[1], size[1])
-    out = np.zeros(size, np.uint8)
-    for y, row in enumerate(rows):
-        for x, column in enumerate(columns):
-            covered = sum(row[i] * column[j] for i, j in zip(*np.nonzero(mask), strict=True) if row[i] and column[j])
-            out[y, x] = 2 * covered >= total
-    return out
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ((12, 18), (6, 9)),
-        ((12, 18), (5, 7)),
-        ((14, 21), (4, 6)),
-        ((7, 11), (7, 11)),
-        ((5, 7), (12, 17)),
-        ((6, 6), (12, 12)),
-        ((12, 5), (5, 12)),
-        ((9, 13), (1, 1)),
-        ((1, 1), (3, 2)),
-        ((1, 12), (1, 5)),
-    ],
-)
-def test_masks_shrink_and_grow_as_fractions_say(old, new):
-    rng = np.random.default_rng(0)
-    for density in (0.0, 0.2, 0.5, 0.5, 0.8, 1.0):
-        mask = (rng.random(old) < density).astype(np.uint8)
-        expected = resize_by_fractions(mask, new)
-        np.testing.assert_array_equal(resize_mask(mask, new), expected)
-        np.testing.assert_array_equal(resize_mask(np.asfortranarray(mask), new), expected)
-
-
-def test_exactly_half_is_in():
-    """Cells of 6x4 in 4x2 are 1.5 pixels high and 2 wide: a whole pixel and half a one are half of it."""
-    mask = np.zeros((6, 4), np.uint8)
-    mask[0, 0] = 1
-    assert not resize_mask(mask, (4, 2)).any()
-    mask[1, 0] = 1
-    np.testing.assert_array_equal(np.argwhere(resize_mask(mask, (4, 2))), [[0, 0]])
-
-
-@pytest.mark.parametrize("new", [(350, 525), (320, 480), (96, 144), (640, 960), (467, 700)])
-def test_large_masks_agree_with_integer_matrix_products(new):
-    """The same definition by another way: whole overlaps of the cells as two integer matrices."""
-
-    def weights(old: int, size: int) -> np.ndarray:
-        i, j = np.arange(old), np.arange(size)[:, None]
-        return (np.minimum((j + 1) * old, (i + 1) * size) - np.maximum(j * old, i * size)).clip(0)
-
-    rng = np.random.default_rng(1)
-    blobs = cv2.GaussianBlur(rng.random((1400, 2100)), (0, 0), 9)
-    mask = (blobs > 0.5).astype(np.uint8)
-    # Products of whole numbers below 2**53 are exact in float64, and far faster than in int64.
-    covered = weights(1400, new[0]).astype(float) @ mask.astype(float) @ weights(2100, new[1]).T.astype(float)
-    np.testing.assert_array_equal(resize_mask(mask, new), 2 * covered >= mask.size)
-
-
-def test_all_or_nothing_stays_all_or_nothing():
-    for size in ((96, 144), (40, 60), (57, 91)):
-        assert resize_mask(np.ones((40, 60), np.uint8), size).all()
-        assert not resize_mask(np.zeros((40, 60), np.uint8), size).any()
-
-
-# Images by area
-
-
-def test_images_shrink_to_the_mean_of_their_cells():
-    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
-    mean = image.reshape(10, 4, 15, 4, 3).mean(axis=(1, 3))
-    assert np.abs(resize_image(image, (10, 15)) - mean).max() <= 0.5
-    np.testing.assert_array_equal(resize_image(image, (40, 60)), image)
-
-
-def test_images_grow_linearly():
-    image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
-    expected = cv2.resize(image, (27, 16), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_array_equal(resize_image(image, (16, 27)), expected)
-
-
-def test_an_axis_that_shrinks_does_so_by_area_though_the_other_grows():
-    stripes = np.zeros((40, 10, 3), np.uint8)
-    stripes[::2] = 200
-    assert (resize_image(stripes, (10, 20)) == 100).all()
 
 
 # Stores

@@ -12,7 +12,7 @@ from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding
 from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
 from cloudseg.dataset.decoding import ImageError, TurnedError, decode_image, decoding_bytes
-from cloudseg.dataset.pixels import resize_mask
+from cloudseg.dataset.resizing import resize_mask
 from cloudseg.postprocess import decode_rle
 from cloudseg.runtime.memory import MemoryBudget
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.dataset.folds import read_folds
-from cloudseg.dataset.pixels import resize_image, resize_mask
+from cloudseg.dataset.resizing import resize_bitmask, resize_image, resize_soft_mask
 from cloudseg.errors import ConfigError
 from cloudseg.training.data.augment import Augmentation
 from cloudseg.training.data.images import Images, bits_to_soft
@@ -177,51 +177,6 @@ def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
     """
     planes = [(mask[..., number // 8] >> (number % 8)) & 1 for number in range(classes)]
     return torch.stack(planes, dim=1).float()
-
-
-def resize_bitmask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask of many classes, each by area: in where at least half of a new pixel was covered.
-
-    Parameters
-    ----------
-    mask : (H, W, B) uint8, bit ``c % 8`` of byte ``c // 8`` for class ``c``.
-    size : (height, width) to make, in pixels.
-
-    Returns
-    -------
-    ndarray : (height, width, B) uint8.
-
-    Examples
-    --------
-    >>> resize_bitmask(np.array([[[3], [1], [2], [0]]], np.uint8), (1, 2))  # the second class: half of either pixel
-    array([[[3],
-            [2]]], dtype=uint8)
-    """
-    resized = np.zeros((*size, mask.shape[2]), np.uint8)
-    for byte in range(mask.shape[2]):
-        present = int(np.bitwise_or.reduce(mask[..., byte], axis=None))
-        for bit in range(8):
-            if present >> bit & 1:
-                resized[..., byte] |= resize_mask(mask[..., byte] >> bit & 1, size) << bit
-    return resized
-
-
-def resize_soft_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask in 255ths as images are resized: by area where it shrinks.
-
-    Parameters
-    ----------
-    mask : (H, W, C) uint8.
-    size : (height, width) to make, in pixels.
-
-    Examples
-    --------
-    >>> resize_soft_mask(np.array([[[255, 0], [0, 0]]], np.uint8), (1, 1))
-    array([[[128,   0]]], dtype=uint8)
-    """
-    # OpenCV leaves out the axis of a single class, and takes up to four at once
-    planes = [resize_image(np.ascontiguousarray(mask[..., number]), size) for number in range(mask.shape[2])]
-    return np.stack(planes, axis=-1)
 
 
 def quiet_worker(worker: int) -> None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from network_fixtures import pixels_of_test, small_training, write_folds, write_pixels, write_store
 
+from cloudseg.dataset.resizing import resize_bitmask
 from cloudseg.errors import StoreError
 from cloudseg.storage import files, stores
 from cloudseg.training.data import images
-from cloudseg.training.data.dataset import bits_to_planes, planes_of, resize_bitmask
+from cloudseg.training.data.dataset import bits_to_planes, planes_of
 from cloudseg.training.data.fold import load_fold
 from cloudseg.training.distributed import SINGLE
 
