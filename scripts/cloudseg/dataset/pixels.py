@@ -75,7 +75,7 @@ def build_pixels(
     dtype = np.min_scalar_type(2 ** len(classes) - 1)
     dims = ("image", "y", "x")
     shape = (len(source.ids), height, width)
-    arrays = {"image": Spec((*shape, 3), "uint8", (*dims, "band"))}
+    arrays = {"image": Spec((*shape, 3), "uint8", (*dims, "band"), compressed=False)}
     if split == "train":
         arrays["mask"] = Spec(shape, str(dtype), dims)
 

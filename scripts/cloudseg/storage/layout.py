@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import Crc32cCodec
 
 from cloudseg.storage import shards
 from cloudseg.storage.writer_lock import LOCK_FILE
@@ -31,12 +31,22 @@ def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str,
             chunks=(1, *spec.shape[1:]),
             shards=(spec.shard, *spec.shape[1:]),
             filters=None,
-            compressors=[ZstdCodec(level=shards.LEVEL, checksum=True)],
+            compressors=[codec_of_spec(spec).zarr],
             fill_value=0,
             dimension_names=spec.dims,
             attributes=dict(attrs) if name == "" else None,
         )
     return {name: buffer.to_bytes() for name, buffer in buffers.items()}
+
+
+def codec_of_spec(spec: "Spec") -> shards.ChunkCodec:
+    """Return how the chunks of an array are to be written."""
+    return shards.COMPRESSED if spec.compressed else shards.RAW
+
+
+def codec_of(array: "zarr.Array") -> shards.ChunkCodec:
+    """Return how the chunks of an array were written; before there were raw ones, all were compressed."""
+    return shards.RAW if isinstance(array.compressors[0], Crc32cCodec) else shards.COMPRESSED
 
 
 def arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":

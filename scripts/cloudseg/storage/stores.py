@@ -1,9 +1,9 @@
 """The contract of every Zarr store of the project, in one place.
 
 A store is a Zarr v3 folder: one array, or a group of arrays, whose first axis counts images. Each image is
-one chunk, compressed by zstd with its checksum; chunks lie in shards (one file each) of about 32 MiB of raw
-pixels, so a writer needs memory for one shard at a time whatever the number of images. Only codecs of the
-Zarr v3 specification are used, so any Zarr reader opens these stores.
+one chunk with a checksum, compressed by zstd or, of pixels, as it is; chunks lie in shards (one file each) of
+about 32 MiB of raw pixels, so a writer needs memory for one shard at a time whatever the number of images. Only
+codecs of the Zarr v3 specification are used, so any Zarr reader opens these stores.
 
 Zarr makes and reads the metadata; :mod:`cloudseg.storage.shards` writes and reads the shards, following the same
 specification.
@@ -51,6 +51,8 @@ class Spec:
     dims : one name per axis, kept as the array's ``dimension_names``.
     most : images in a shard at most, however small they are. What is made together with larger arrays takes their
         ``shard``, so that a killed writer leaves as much of it as of them.
+    compressed : whether an image is compressed by zstd. Photographs shrink to no less than 0.8 of their bytes, and to
+        read one then takes seven times as long.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Spec:
     dtype: str
     dims: tuple[str, ...]
     most: int | None = None
+    compressed: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what cannot be stored."""
@@ -191,7 +194,7 @@ class Writer:
                 f"got {block.dtype} {block.shape}"
             )
         with atomic(layout.shard_file(self._arrays[name], shard)) as temporary, temporary.open("wb") as file:
-            shards.write_shard(block, spec.shard, file, self._threads)
+            shards.write_shard(block, spec.shard, file, self._threads, layout.codec_of_spec(spec))
         with self._lock:
             self._written.add((name, shard))
 
@@ -312,11 +315,11 @@ def read_images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.nda
     if step != 1:
         raise ValueError(f"rows: expected a range without a step, got {rows}")
     block = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype.newbyteorder("<"))
-    per_shard = array.shards[0]
+    per_shard, codec = array.shards[0], layout.codec_of(array)
     for first in range(start - start % per_shard, stop, per_shard):
         own = slice(max(start, first), min(stop, first + per_shard))
         file = layout.shard_file(array, own.start // per_shard)
-        shards.read_shard(file, per_shard, own, block[own.start - start : own.stop - start])
+        shards.read_shard(file, per_shard, own, block[own.start - start : own.stop - start], codec)
     return block
 
 

@@ -24,8 +24,8 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.costs import Work
 
 SPLITS = ("train", "test")
-# Bytes on disk of a byte in memory, measured: of images, of probabilities, and of where images are black
-PIXELS_COMPRESSED, PROBABILITIES_COMPRESSED, BLACK_COMPRESSED = 0.8, 0.15, 0.01
+# Bytes on disk of a byte in memory, measured: of probabilities, and of where images are black
+PROBABILITIES_COMPRESSED, BLACK_COMPRESSED = 0.15, 0.01
 
 
 class DatasetPlan:
@@ -261,7 +261,7 @@ class PixelStore:
     def megabytes(self) -> int:
         """About how many MB the store takes."""
         height, width = estimated_pixels(self.size)
-        return 1 + int(self.dataset.counts[self.split] * height * width * 3 * PIXELS_COMPRESSED / 1e6)
+        return 1 + int(self.dataset.counts[self.split] * height * width * 3 / 1e6)
 
     @property
     def work(self) -> Work:
