@@ -1,11 +1,29 @@
-"""A memory budget that threads share, so that they do only as much at once as fits."""
+"""A memory budget that threads share, so that they do only as much at once as fits; and memory that is used again."""
 
 import contextlib
+import ctypes
+import sys
 import threading
 from collections.abc import Iterator
 
 OVERHEAD = 500 * 10**6
 """Bytes that a job takes besides its images: Python, the libraries, one shard of a store."""
+
+# Numbers of glibc's mallopt(3), and what they are set to
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+MOST_KEPT, LARGEST_KEPT = 128 * 2**20, 32 * 2**20  # bytes
+
+
+def keep_freed_memory() -> None:
+    """Keep memory that is freed for what is allocated next, instead of giving it back to the system each time.
+
+    The system clears each page that it gives out. Where every sample or batch takes fresh megabytes, that is a third of
+    the time. Does nothing where malloc is not glibc's.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, MOST_KEPT)
+        mallopt(MMAP_THRESHOLD, LARGEST_KEPT)
 
 
 class MemoryBudget:

@@ -15,6 +15,7 @@ from cloudseg.config.fold_names import ALL, Fold
 from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.resizing import resize_bitmask, resize_image, resize_soft_mask
 from cloudseg.errors import ConfigError
+from cloudseg.runtime.memory import keep_freed_memory
 from cloudseg.training.data.augment import Augmentation
 from cloudseg.training.data.images import Images, bits_to_soft
 from cloudseg.training.data.sampler import Key
@@ -182,6 +183,7 @@ def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
 def quiet_worker(worker: int) -> None:
     """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
     cv2.setNumThreads(0)
+    keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
