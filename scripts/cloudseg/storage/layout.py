@@ -69,6 +69,24 @@ def documents(store: Path, name: str = "") -> dict[str, Any]:
     return found
 
 
+def guarded(documents: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of the metadata the attribute ``complete`` is a digest of.
+
+    Raw chunks are told as compressed ones, so that the same images have the same digest either way: trainings and
+    predictions are known by it.
+    """
+    return {name: _as_if_compressed(document) for name, document in documents.items()}
+
+
+def _as_if_compressed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    if document["node_type"] != "array":
+        return document
+    [sharding] = document["codecs"]
+    raw, compressed = shards.RAW.zarr.to_dict(), shards.COMPRESSED.zarr.to_dict()
+    inner = [compressed if codec == raw else codec for codec in sharding["configuration"]["codecs"]]
+    return {**document, "codecs": [{**sharding, "configuration": {**sharding["configuration"], "codecs": inner}}]}
+
+
 def shard_count(n_images: int, per_shard: int) -> int:
     """Return how many shards a number of images takes."""
     return -(-n_images // per_shard)

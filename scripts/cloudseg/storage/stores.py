@@ -217,7 +217,7 @@ class Writer:
         documents = layout.documents(self.part)
         root = documents[""]
         root["attributes"] = {**self._attrs, "shards": written}
-        root["attributes"]["complete"] = digest(documents)
+        root["attributes"]["complete"] = digest(layout.guarded(documents))
         with atomic(self.part / "zarr.json") as temporary:
             temporary.write_text(json.dumps(root, indent=2), encoding="utf-8")
         (self.part / writer_lock.LOCK_FILE).unlink(missing_ok=True)
@@ -371,7 +371,7 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
         node = zarr.open(path, mode="r")
         arrays = layout.arrays(node)
         complete = documents[""]["attributes"].pop("complete", None)
-        changed = complete is not True and complete != digest(documents)
+        changed = complete is not True and complete != digest(layout.guarded(documents))
     except Exception as error:  # JSON, Zarr and its codecs each raise their own classes
         raise damaged(path, f"its metadata cannot be read ({error})", StoreError) from error
     if not (complete is True or isinstance(complete, str)):
