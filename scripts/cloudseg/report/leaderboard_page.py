@@ -159,7 +159,7 @@ def verdict(rows: Arranged) -> list[str]:
         spread = _spread(first)
         of = f"Of {len(known)} experiments, " if len(known) > 1 else ""
         leads = "leads" if of else "scores"
-        name = " ".join(str(first[key]) for key in KEYS[:-1]) + (f" seed {first['seed']}" if first.get("seed") else "")
+        name = " ".join([*(str(first[key]) for key in KEYS[:-1]), *_seed_in_words(first.get("seed"))])
         sentences.append(f"{of}{name} {leads}: Dice {first['dice_last']:.4f} out of fold{spread}.")
     ensembles = rows.ensembles[rows.ensembles["gain"].notna() | _uncompared(rows.ensembles)]
     sentences += map(_gained, ensembles.head(3).to_dict("records"))
@@ -338,11 +338,16 @@ def gain_chart(rows: Arranged) -> Chart | None:
 
 
 def _labels(experiments: pd.DataFrame) -> list[str]:
-    """Name experiments by their rank and by what they differ in."""
-    keys = [key for key in (*KEYS, "seed") if key in experiments]
-    differ = [key for key in keys if experiments[key].astype(str).nunique() > 1] or ["decoder"]
+    """Name experiments by their rank and by what they differ in; of seeds, replicates have one."""
+    differ = [key for key in KEYS if experiments[key].astype(str).nunique() > 1]
+    seeds = experiments["seed"].tolist() if "seed" in experiments else [None] * len(experiments)
+    differ = differ or ([] if any(map(_seed_in_words, seeds)) else ["decoder"])
     rows = experiments[["number", *differ]].to_dict("records")
-    return [" ".join(str(row[key]) for key in ["number", *differ] if row[key] is not None) for row in rows]
+    return [" ".join([*map(str, row.values()), *_seed_in_words(seed)]) for row, seed in zip(rows, seeds, strict=True)]
+
+
+def _seed_in_words(seed: Any) -> list[str]:
+    return [] if pd.isna(seed) else [f"seed {seed}"]
 
 
 def _table(part: pd.DataFrame, shown: dict[str, Shown], hidden: Sequence[str] | set[str] = ()) -> Table:

@@ -1,5 +1,6 @@
 """The page of the leaderboard: its figures are those of the table, at any size, and its text is text."""
 
+import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -169,3 +170,16 @@ def test_rows_without_masks_are_named_below_the_experiments(tmp_path):
     below = (tmp_path / "page.html").read_text().split("<h2>Experiments</h2>")[1].split("<h2>Ensembles</h2>")[0]
     assert "classifier: they say whether. What classification heads are worth is in classifiers.html." in below
     assert HOSTILE not in below
+
+
+@pytest.mark.parametrize(("best_seed", "said"), [(None, "fpn quick leads"), (7, "fpn quick seed 7 leads")])
+def test_a_replicate_is_told_by_its_seed_and_no_other_row_is(best_seed, said):
+    seeds = [best_seed, 8] if best_seed else [best_seed, 7]
+    rows = [experiment(1, seed=seed, dice_last=0.6 - n / 10) for n, seed in enumerate(seeds)]
+    known = pd.DataFrame(rows).astype({"folds": "Int64", "images": "Int64"})
+    rows = pd.concat([table([]), known], ignore_index=True).astype({"seed": "Int64"})
+    arranged = arrange(rows, 51)
+    [sentence] = verdict(arranged)
+    assert said in sentence and "nan" not in sentence
+    labels = json.dumps(dice_chart(arranged).specification)
+    assert "seed " in labels and "seed nan" not in labels and "<NA>" not in labels
