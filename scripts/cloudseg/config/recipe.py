@@ -58,7 +58,7 @@ Start = Annotated[
 LATER = (
     *("brightness", "loss_planes", "dice_smooth", "class_weights", "cutmix", "mixup", "stages", "average"),
     *("optimiser", "momentum", "encoder_learning_rate", "layer_decay", "freeze_encoder", "pct_start"),
-    *("decoder_options", "head", "pseudo"),
+    *("decoder_options", "head", "pseudo", "deterministic"),
 )
 
 
@@ -215,6 +215,11 @@ class Recipe(Model):
     """
     head: Head | None = None
     pseudo: Pseudo | None = None
+    deterministic: Bool | None = None
+    """Compute the same bits in each run on the same kind of device, so that a training that was stopped ends with the
+    bits of one that was not. null does so on a CPU and not on CUDA, where networks that resize bilinearly, as FPN does,
+    then do it by a slow form.
+    """
     channels_last: Bool = True
     """Lay pixels out with their channels together in training; most networks are faster so."""
     compile: Bool = False

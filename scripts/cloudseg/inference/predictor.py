@@ -173,14 +173,16 @@ class Predictor:
             raise TypeError(f"expected images (N, H, W, 3) of uint8, got {images.shape} of {images.dtype}")
         self.require_size(images.shape[1:3], "images")
         normalised = self._preprocessing(torch.from_numpy(images).to(self.device))
-        with autocast(self.device, self.dtype):
+        with autocast(self.device, self.dtype), devices.resizing_natively(self.device):
             return mean_of_variants(self.model, normalised, variants, self._intensities)
 
     def _resized(self, planes: torch.Tensor, images: np.ndarray) -> Iterator[torch.Tensor]:
         """Yield the planes (1, classes, height, width) of one image after the other, in the wanted size."""
         # Image by image, which on a CPU takes half the time of resizing the large planes of a whole batch
         for image in planes.split(1):
-            yield resize(image, self._size or images.shape[1:3])
+            with devices.resizing_natively(self.device):
+                resized = resize(image, self._size or images.shape[1:3])
+            yield resized
 
 
 def _network_like(header: NetworkHeader, previous: Predictor | None) -> Segmenter:

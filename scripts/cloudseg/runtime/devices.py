@@ -84,23 +84,53 @@ def ran_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def set_determinism(threads: int, device: torch.device) -> None:
+def set_determinism(threads: int, device: torch.device, deterministic: bool = True) -> None:
     """Make torch deterministic: the same bits in every run of a program on the same kind of machine.
 
     Parameters
     ----------
     threads : numerical threads; one and two add floats in different orders and give different bits.
     device : on CUDA an operation without a deterministic form only warns.
+    deterministic : False lets torch and cuDNN choose what is fastest.
     """
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)  # OpenCV would add threads of its own
     # Denormal gradients (below 1e-38) are worth nothing and cost up to ten times the CPU time.
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")
+    torch.use_deterministic_algorithms(deterministic, warn_only=device.type == "cuda")
     torch.utils.deterministic.fill_uninitialized_memory = False  # only for debugging, and slow
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
     # Determinism in cuBLAS needs this variable, which it reads at the first matrix product
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def is_deterministic(wanted: bool | None, device: torch.device) -> bool:
+    """Return whether a recipe's ``deterministic`` asks for the same bits in each run; None does on a CPU.
+
+    Examples
+    --------
+    >>> [is_deterministic(wanted, torch.device("cuda")) for wanted in (None, True, False)]
+    [False, True, False]
+    """
+    return device.type == "cpu" if wanted is None else wanted
+
+
+@contextlib.contextmanager
+def resizing_natively(device: torch.device) -> Iterator[None]:
+    """Let a block without gradients resize by CUDA's own kernels.
+
+    Only their gradients have no deterministic form, and where algorithms are to be deterministic torch replaces the
+    resizing itself by a slow one. What cuDNN computes stays deterministic.
+    """
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -114,6 +114,8 @@ class RunRecord(_Part):
     parameters: int
     """Of the network."""
     precision: str
+    deterministic: bool | None = None
+    """False where the fastest algorithms were taken; None, as in earlier records, where the bits are repeatable."""
     batch: Batch
     epochs: Epochs
     average: Averaged | None = None
@@ -148,5 +150,6 @@ class RunRecord(_Part):
 
     def write(self, path: str | Path) -> None:
         """Write the record; what came later and is not there is left out."""
-        plain = self.model_dump(mode="json", exclude={"average"} if self.average is None else None)
+        absent = {name for name in ("average", "deterministic") if getattr(self, name) is None}
+        plain = self.model_dump(mode="json", exclude=absent)
         files.write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")

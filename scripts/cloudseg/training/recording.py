@@ -70,6 +70,7 @@ def write_record(
         images=Images(train=data.n_train, valid=data.n_valid),
         parameters=sum(parameter.numel() for parameter in trainer.model.parameters()),
         precision=str(trainer.dtype).removeprefix("torch."),
+        deterministic=None if torch.are_deterministic_algorithms_enabled() else False,
         batch=Batch(
             images=job.recipe.batch,
             devices=len(machines),

@@ -43,15 +43,19 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
     Notes
     -----
     After each epoch the state of the training is written beside ``last`` (:mod:`cloudseg.training.state_file`). A
-    training that was killed goes on after that epoch and ends with the same bits. One that had finished goes on, too,
-    when ``epochs`` has been raised, unless its ``schedule`` depends on their number, as cosine and one_cycle do.
+    training that was killed goes on after that epoch and, where it is ``deterministic``, ends with the same bits. One
+    that had finished goes on, too, when ``epochs`` has been raised, unless its ``schedule`` depends on their number, as
+    cosine and one_cycle do.
 
     Several devices see the batches that one would see. What counts over the images that a device sees at once then
     counts over fewer: the losses over a batch, and on the CPU BatchNorm (on CUDA it is synchronised). Without these
     the losses are those of one device, but for the order of sums.
     """
     stopwatch = Stopwatch()
-    devices.set_determinism(job.threads, group.device)
+    deterministic = devices.is_deterministic(job.recipe.deterministic, group.device)
+    devices.set_determinism(job.threads, group.device, deterministic)
+    if not deterministic:
+        group.print_main("the fastest algorithms: two runs differ in last bits (`deterministic: true` gives the same)")
     micro_batch = micro_batch or MicroBatch.of(job.recipe)
     data = load_fold(job, group, micro_batch.size)
     trainer = _build_trainer(job, data.classes, group)

@@ -1,7 +1,7 @@
 """A network with everything that changes in a training step: weights, optimiser, gradient scaler, moving average."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,6 +61,7 @@ class Trainer:
     classes : number of planes.
     dtype : what the network computes in.
     busy : how long the device worked (:class:`cloudseg.runtime.devices.BusyClock`).
+    part : marks what a step does in its block: copy, forward, backward or step.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Trainer:
         self._part = 0, self._frozen  # epochs before the stage, and whether the encoder is frozen
         self.dtype = devices.compute_dtype(recipe.precision, group.device)
         self.busy = devices.BusyClock(group.device)
+        self.part: Callable[[str], contextlib.AbstractContextManager] = torch.profiler.record_function
         self._loss_grid = loss_grid
         self.loss_of = self._build_loss()
         if group.size > 1 and group.device.type == "cuda":  # SyncBatchNorm is CUDA-only
@@ -152,33 +154,39 @@ class Trainer:
                 self._group.count_step()
                 with self._syncing_gradients(number == accumulation_steps):
                     loss, count = self._training_loss(*micro_batch), len(micro_batch[0])
-                    # DistributedDataParallel divides the sum of the gradients by the number of processes
-                    self._scaler.scale(loss * (count * self._group.size / n_images)).backward()
+                    with self.part("backward"):
+                        # DistributedDataParallel divides the sum of the gradients by the number of processes
+                        self._scaler.scale(loss * (count * self._group.size / n_images)).backward()
                 total += loss.detach() * count
-            self._scaler.unscale_(self._optimiser)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
-            self._scaler.step(self._optimiser)
-            self._scaler.update()
-            self._optimiser.zero_grad()
-            if self._ema:
-                self._ema.update_parameters(self.model)
+            with self.part("step"):
+                self._step()
         return total
+
+    def _step(self) -> None:
+        """Change the weights by their gradients, and the moving average by the weights."""
+        self._scaler.unscale_(self._optimiser)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self._recipe.clip)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._optimiser.zero_grad()
+        if self._ema:
+            self._ema.update_parameters(self.model)
 
     @torch.no_grad()
     def eval_step(self, image: torch.Tensor, mask: torch.Tensor) -> Evaluated:
         """Look at some images with ``eval_model``, which must be in evaluation mode; their masks are bits."""
         self._group.count_step()
-        with self.busy.working():
-            outputs, target = self._outputs(self.eval_model, image), self._to_target(mask, soft=False)
+        with self.busy.working(), devices.resizing_natively(self._group.device):
+            outputs, target = self._outputs(self.eval_model, self._to_network(image)), self._to_target(mask, soft=False)
             return Evaluated(self._loss(outputs, target), outputs.masks, target)
 
     @torch.no_grad()
     def show(self, image: torch.Tensor, accumulation_steps: int) -> None:
         """Let the norms of ``eval_model`` see images, in as many micro-batches as :meth:`train_step` cuts them into."""
-        with self.busy.working():
+        with self.busy.working(), devices.resizing_natively(self._group.device):
             for micro_batch in image.tensor_split(accumulation_steps):
                 self._group.count_step()
-                self._outputs(self.eval_model, micro_batch)
+                self._outputs(self.eval_model, self._to_network(micro_batch))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on."""
@@ -216,7 +224,10 @@ class Trainer:
         self._forward = torch.compile(self._ddp_model, dynamic=False) if self._recipe.compile else self._ddp_model
 
     def _training_loss(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._loss(self._outputs(self._forward, image), self._to_target(mask, soft=self._recipe.soft_targets))
+        with self.part("copy"):
+            image, target = self._to_network(image), self._to_target(mask, soft=self._recipe.soft_targets)
+        with self.part("forward"):
+            return self._loss(self._outputs(self._forward, image), target)
 
     def _loss(self, outputs: Outputs, target: torch.Tensor) -> torch.Tensor:
         if outputs.classes is None:
@@ -226,7 +237,6 @@ class Trainer:
         return self.loss_of(outputs.masks, target) + self._recipe.head.weight * head_loss(outputs.classes, target)
 
     def _outputs(self, network: nn.Module, image: torch.Tensor) -> Outputs:
-        image = self._to_network(image)
         with autocast(self._group.device, self.dtype):
             outputs = network(image)
         return Outputs(*outputs) if isinstance(outputs, tuple) else Outputs(outputs, None)

@@ -48,12 +48,12 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     if not data.n_valid:
         return Validated(math.nan, np.full(trainer.classes, math.nan), None)
     trainer.eval_model.eval()
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64, device=group.device)
     nothing = torch.zeros(0, trainer.classes, dtype=torch.float64)  # a process may have no image
     dice, truth = [nothing], [nothing]
     for image, mask in data.valid:
         loss, logits, target = trainer.eval_step(image, mask)
-        total += loss.item() * len(image)
+        total += loss.double() * len(image)  # on the device, which need not be waited for
         dice.append(_dice(logits, target, data.cut))
         if best_by == "dice_nonempty":
             truth.append(holds_truth(target).double().cpu())

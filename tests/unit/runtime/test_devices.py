@@ -70,3 +70,34 @@ def test_a_granted_gpu_that_cannot_be_used_is_an_error(monkeypatch, name):
         devices.select_device("auto", gpus=1)
     assert devices.select_device("cpu", gpus=1).type == "cpu"
     assert devices.select_device("auto", gpus=0).type == "cpu"
+
+
+@pytest.fixture
+def settings_of_torch():
+    yield
+    devices.set_determinism(1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_algorithms_are_repeatable_or_the_fastest(settings_of_torch, deterministic):
+    devices.set_determinism(1, torch.device("cuda"), deterministic)
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+    assert torch.backends.cudnn.deterministic == deterministic
+    assert torch.backends.cudnn.benchmark != deterministic
+
+
+@pytest.mark.parametrize(("device", "within"), [("cuda", False), ("cpu", True)])
+def test_without_gradients_cuda_resizes_natively_and_is_put_back(settings_of_torch, device, within):
+    devices.set_determinism(1, torch.device(device))
+    with pytest.raises(KeyError), devices.resizing_natively(torch.device(device)):
+        assert torch.are_deterministic_algorithms_enabled() == within
+        assert torch.backends.cudnn.deterministic
+        raise KeyError
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_fastest_algorithms_stay_so_without_gradients(settings_of_torch):
+    devices.set_determinism(1, torch.device("cuda"), deterministic=False)
+    with devices.resizing_natively(torch.device("cuda")):
+        pass
+    assert not torch.are_deterministic_algorithms_enabled()

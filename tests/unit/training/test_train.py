@@ -293,3 +293,15 @@ def test_incomplete_batches_are_left_out_on_demand(inputs, tmp_path, monkeypatch
     assert sizes == [7, 2, 7]
     with pytest.raises(ValueError, match=r"the 9 images that fold 0 .* make no batch of 10, and `drop_last`"):
         run(inputs, tmp_path / "none", batch=10, drop_last=True)
+
+
+def test_a_training_by_the_fastest_algorithms_says_and_records_it(inputs, tmp_path, capsys):
+    for name, wanted in (("usual", None), ("fastest", False)):
+        train(small_training(inputs, tmp_path / name, epochs=1, deterministic=wanted))
+    assert "two runs differ in last bits" in capsys.readouterr().out
+    records = {name: json.loads((tmp_path / name / "run.json").read_text()) for name in ("usual", "fastest")}
+    assert records["fastest"]["deterministic"] is False
+    assert records["fastest"]["recipe"]["deterministic"] is False
+    assert "deterministic" not in records["usual"] and "deterministic" not in records["usual"]["recipe"]
+    train(small_training(inputs, tmp_path / "again", epochs=1))
+    assert torch.are_deterministic_algorithms_enabled()
