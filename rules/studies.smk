@@ -75,6 +75,38 @@ rule loading:
         "../scripts/loading.py"
 
 
+rule profile:
+    """Measure where the time of a training goes, with a trace of some steps."""
+    input:
+        pixels=f"<results>/dataset/train/{PLAN.study_run.key.size}.zarr",
+        canvas=PLAN.study_run.canvas_store,
+        folds="<results>/dataset/folds.tsv",
+    output:
+        table="<results>/report/profile.tsv",
+        page="<results>/report/profile.md",
+        trace="<results>/report/profile.json.gz",
+    log:
+        "<logs>/profile.log",
+    benchmark:
+        "<logs>/profile.benchmark.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    threads: PLAN.study_run.cores_per_device
+    resources:
+        **ESTIMATES.of("profile", PLAN.study_run.training_work),
+        gpu=PLAN.gpus,
+    params:
+        encoder=PLAN.study_run.key.encoder,
+        decoder=PLAN.study_run.key.decoder,
+        recipe=page_params(PLAN.study_run.training_recipe),
+        submission_size=PLAN.study_run.loss_size,
+        seed=PLAN.seed,
+        threads=PLAN.threads,
+        code=CODE["report"],
+    script:
+        "../scripts/profile_training.py"
+
+
 rule quantising:
     """Measure what one byte per probability costs."""
     input:

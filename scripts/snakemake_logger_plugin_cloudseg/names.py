@@ -46,6 +46,7 @@ NAMES = {
     "shift": "train against test",
     "ablation": "what a decision gains",
     "loading": "time to load images",
+    "profile": "where the time of a training goes",
     "quantising": "cost of one byte per probability",
 }
 

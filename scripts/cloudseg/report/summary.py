@@ -16,7 +16,8 @@ WITHOUT_DICE = (
     "not ranked: {} of the experiments, which say where, not whether: `where` members of an ensemble, without a Dice "
     "of their own"
 )
-STUDIES = ("loading.md", "quantising.md", "ablation.md")
+PRINTED_WHOLE = "profile.md"  # a table that fits a screen
+STUDIES = ("loading.md", "profile.md", "quantising.md", "ablation.md")
 
 Row = Mapping[str, str]
 
@@ -54,7 +55,11 @@ def verdicts(folder: str | Path, *, since: float) -> list[str]:
         if path.is_file() and path.stat().st_mtime > since:
             text = path.read_text(encoding="utf-8")
             found[path.stem] = json.loads(text)["verdict"] if path.suffix == ".json" else verdict_of(text)
-    return [line for name, text in found.items() for line in textwrap.wrap(f"{name}: {text}", COLUMNS)]
+    lines = [line for name, text in found.items() for line in textwrap.wrap(f"{name}: {text}", COLUMNS)]
+    page = folder / PRINTED_WHOLE
+    if page.stem in found:
+        lines += [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return lines
 
 
 def verdict_of(page: str) -> str:

@@ -113,6 +113,7 @@ COSTS = {
     "probe_one": Cost(2000, mb_per_megapixel_at_once=2700, seconds=300),  # a training, and the processes that start it
     "ablation": Cost(450, mb_per_mask=0.02, seconds_per_mask=0.001),
     "loading": Cost(10_000, seconds=600),
+    "profile": Cost(1000, mb_per_megapixel_at_once=2700, seconds=300),
     "quantising": Cost(2700, seconds=600),
 }
 

@@ -152,7 +152,7 @@ class Plan:
 
     @property
     def study_run(self) -> Run:
-        """The run that the rules `loading` and `quantising` measure."""
+        """The run that the rules `loading`, `profile` and `quantising` measure."""
         return Run(self.dataset, self.sheet.study_key)
 
     # What the Snakefile needs
@@ -316,7 +316,7 @@ class Plan:
     @property
     def on_demand(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that nothing else asks for, which the report shows when they have been made."""
-        return {"shift": [{}], "loading": [{}], "quantising": [{}], "ablation": [{}]}
+        return {"shift": [{}], "loading": [{}], "profile": [{}], "quantising": [{}], "ablation": [{}]}
 
     @functools.cached_property
     def megabytes(self) -> int:
