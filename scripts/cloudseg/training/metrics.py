@@ -1,5 +1,7 @@
 """Score a network on validation images while it trains, by a decision of the recipe's own."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -30,13 +32,39 @@ def dice_per_class(logits: torch.Tensor, target: torch.Tensor, cut: Cut = HALF) 
     >>> dice_per_class(logits, target, Cut(level=128, min_size=2))
     tensor([[0.6667, 1.0000]], dtype=torch.float64)
     """
-    probabilities = quantise(probabilities_of(logits)).cpu().numpy()
-    truth = target.cpu().numpy() > 0.5
-    dice = [
-        [_dice(cut.mask(plane), wanted) for plane, wanted in zip(*planes, strict=True)]
-        for planes in zip(probabilities, truth, strict=True)
-    ]
-    return torch.tensor(dice, dtype=torch.float64).reshape(logits.shape[:2])
+    return PendingDice(logits, target, cut).value()
+
+
+class PendingDice:
+    """The Dice of some images, as of :func:`dice_per_class`, whose planes are on their way to the CPU.
+
+    Between its making and its value the device can work on other images.
+
+    Parameters
+    ----------
+    logits : None of a network that gives no masks, whose Dice is NaN.
+    target, cut : as of :func:`dice_per_class`.
+    """
+
+    def __init__(self, logits: torch.Tensor | None, target: torch.Tensor, cut: Cut = HALF) -> None:
+        self._shape, self._cut = target.shape[:2], cut
+        self._planes: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._copied = torch.cuda.Event() if target.device.type == "cuda" else None
+        if logits is not None:
+            probabilities = quantise(probabilities_of(logits)).to("cpu", non_blocking=True)
+            self._planes = probabilities, (target > 0.5).to("cpu", non_blocking=True)
+        if self._copied is not None:
+            self._copied.record()
+
+    def value(self) -> torch.Tensor:
+        """Return the Dice; waits for the copies, and for nothing that the device was asked for after them."""
+        if self._planes is None:
+            return torch.full(self._shape, math.nan, dtype=torch.float64)
+        if self._copied is not None:
+            self._copied.synchronize()
+        planes = zip(*(each.numpy() for each in self._planes), strict=True)
+        dice = [[_dice(self._cut.mask(plane), wanted) for plane, wanted in zip(*each, strict=True)] for each in planes]
+        return torch.tensor(dice, dtype=torch.float64).reshape(self._shape)
 
 
 def masks_left_out(mask: np.ndarray, classes: int, min_size: int) -> tuple[int, int]:

@@ -1,17 +1,17 @@
 """One pass over the validation images."""
 
 import math
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from cloudseg.errors import DatasetError
-from cloudseg.postprocess import Cut
 from cloudseg.training.data.fold import FoldData
 from cloudseg.training.distributed import ProcessGroup
 from cloudseg.training.losses import holds_truth
-from cloudseg.training.metrics import dice_per_class
+from cloudseg.training.metrics import PendingDice
 from cloudseg.training.trainer import Trainer
 
 
@@ -51,26 +51,24 @@ def validate(trainer: Trainer, data: FoldData, group: ProcessGroup, best_by: str
     total = torch.zeros((), dtype=torch.float64, device=group.device)
     nothing = torch.zeros(0, trainer.classes, dtype=torch.float64)  # a process may have no image
     dice, truth = [nothing], [nothing]
+    pending: deque[PendingDice] = deque()
     for image, mask in data.valid:
         loss, logits, target = trainer.eval_step(image, mask)
         total += loss.double() * len(image)  # on the device, which need not be waited for
-        dice.append(_dice(logits, target, data.cut))
+        pending.append(PendingDice(logits, target, data.cut))
+        if len(pending) > 1:  # it is counted while the device works on the next batch
+            dice.append(pending.popleft().value())
         if best_by == "dice_nonempty":
-            truth.append(holds_truth(target).double().cpu())
+            truth.append(holds_truth(target).double())
+    dice += [each.value() for each in pending]
 
     def gather(rows: list[torch.Tensor]) -> np.ndarray:
+        rows = [each.cpu() for each in rows]
         return group.gather_rows(torch.cat(rows), data.valid_rows, data.n_valid).cpu().numpy()
 
     all_dice = gather(dice)
     nonempty = _mean_of_nonempty(all_dice, gather(truth)) if best_by == "dice_nonempty" else None
     return Validated(group.sum(total).item() / data.n_valid, all_dice.mean(axis=0), nonempty)
-
-
-def _dice(logits: torch.Tensor | None, target: torch.Tensor, cut: Cut) -> torch.Tensor:
-    """Return the Dice of every image and class; NaN of a network that gives no masks."""
-    if logits is None:
-        return torch.full(target.shape[:2], math.nan, dtype=torch.float64)
-    return dice_per_class(logits, target, cut)
 
 
 def _mean_of_nonempty(dice: np.ndarray, truth: np.ndarray) -> float:
