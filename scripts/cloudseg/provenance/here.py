@@ -238,26 +238,44 @@ def changed_since(known: Known, config: Mapping[str, Any], commit: str | None) -
 
 
 def trained_otherwise(provenance: Provenance, results: Path) -> list[str]:
-    """Say how trainings that were made again differ from those of then, but for what changes no byte."""
+    """Say how trainings that were made again differ from those of then, but for what changes no byte.
+
+    And which of them took the fastest algorithms, by which no two trainings have the same bits.
+    """
     changes_nothing = {"seconds", "commit"}
+    fastest = [run for run, record in _trained(provenance, results) if record.deterministic is False]
     return [
-        f"{run} was trained otherwise: {_few(differing)}"
-        for run, differing in _other_trainings(provenance, results, changes_nothing)
+        *(
+            f"{run} was trained otherwise: {_few(differing)}"
+            for run, differing in _other_trainings(provenance, results, changes_nothing)
+        ),
+        *(
+            f"{run} was trained without `deterministic: true`: two such trainings differ in last bits"
+            for run in fastest
+        ),
     ]
+
+
+def _trained(provenance: Provenance, results: Path) -> Iterator[tuple[str, RunRecord]]:
+    """Yield the records that are there of the trainings of a submission."""
+    for training in provenance.all_trainings:
+        try:
+            record = RunRecord.read(results / "runs" / training.run / "run.json")
+        except (OSError, ValueError):
+            continue
+        yield training.run, record
 
 
 def _other_trainings(
     provenance: Provenance, results: Path, left_out: Container[str] = ()
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield the runs whose records in a folder of results say otherwise than then, and how."""
-    for training in provenance.all_trainings:
-        try:
-            pair = training, RunRecord.read(results / "runs" / training.run / "run.json")
-        except (OSError, ValueError):
-            continue
+    known = {training.run: training for training in provenance.all_trainings}
+    for run, record in _trained(provenance, results):
+        pair = known[run], record
         then, now = ({name: fact for name, fact in facts_of(each).items() if name not in left_out} for each in pair)
         if differing := apart(then, now):
-            yield training.run, differing
+            yield run, differing
 
 
 def _other_labels(known: Known) -> Iterator[str]:

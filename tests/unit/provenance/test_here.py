@@ -128,6 +128,10 @@ def test_a_training_on_other_weights_or_libraries_is_told_by_its_run(known, tmp_
     assert here.trained_otherwise(known.provenance, tmp_path / "again") == [
         f"{run} was trained otherwise: initial weights 555555555555 -> 666666666666"
     ]
+    path = tmp_path / "again/runs" / known.provenance.run_names[0] / "run.json"
+    files.write_text(path, json.dumps(json.loads(path.read_text()) | {"deterministic": False}) + "\n")
+    *_, fastest = here.trained_otherwise(known.provenance, tmp_path / "again")
+    assert fastest.startswith(f"{known.provenance.run_names[0]} was trained without `deterministic: true`")
 
 
 def test_the_verdict_is_of_the_file_that_was_asked_about(known):
