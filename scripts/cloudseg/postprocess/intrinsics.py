@@ -426,10 +426,8 @@ def round_16(typing_context, values, out):
     def generate(context, builder, signature, arguments):
         floats = ir.VectorType(_FLOAT, 16)
         values = builder.load(_pointer(builder, arguments[0], floats), align=4)
-        # Towards zero they are whole already; fptoui of 256 would be undefined
-        whole = _call(
-            builder, "llvm.minnum.v16f32", _call(builder, "llvm.rint.v16f32", values), _constants(_FLOAT, 16, 255)
-        )
+        whole = _call(builder, "llvm.rint.v16f32", values)
+        whole = _call(builder, "llvm.minnum.v16f32", whole, _constants(_FLOAT, 16, 255))  # no byte is 256
         pixels = builder.fptoui(whole, ir.VectorType(_BYTE, 16))
         builder.store(pixels, _pointer(builder, arguments[1], pixels.type), align=1)
         return context.get_dummy_value()

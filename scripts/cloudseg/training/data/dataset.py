@@ -181,7 +181,10 @@ def bits_to_planes(mask: torch.Tensor, classes: int) -> torch.Tensor:
 
 
 def quiet_worker(worker: int) -> None:
-    """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent."""
+    """Keep OpenCV to one thread in a loader worker, since its pool hangs after a fork; leave signals to the parent.
+
+    What a sample frees is kept for the next one.
+    """
     cv2.setNumThreads(0)
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
