@@ -41,7 +41,7 @@ def shards(folder: Path) -> None:
 def state(folder: Path) -> None:
     """Write the state of a training of 100 MB and wait for it, as an epoch's end does on its own thread."""
     file = StateFile(folder / "training.state", "digest")
-    file.write({"weights": torch.zeros(25_000_000)})
+    file.keep({"weights": torch.zeros(25_000_000)})
     file.close()
 
 

@@ -27,18 +27,17 @@ def main():
     optimiser.step()
     best = {key: value.clone() for key, value in model.network.state_dict().items()}
     with tempfile.TemporaryDirectory() as folder:
-        file = StateFile(Path(folder, "state"), "digest")
         seconds, written = [], []
         for _ in range(7):
+            file = StateFile(Path(folder, "state"), "digest")
             start = time.perf_counter()
             state = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-            file.write(state, unchanging={"best_network": best})
+            file.keep(state, unchanging={"best_network": best})
             seconds.append(time.perf_counter() - start)
             start = time.perf_counter()
-            file.wait()
+            file.close()
             written.append(time.perf_counter() - start)
         megabytes = Path(folder, "state").stat().st_size / 1e6
-        file.close()
     print(f"{options.decoder} on {options.encoder}: {megabytes:.0f} MB; on the training thread, minimum / median:")
     print(f"{1e3 * min(seconds):.0f} / {1e3 * median(seconds):.0f} ms; on the other: {1e3 * median(written):.0f} ms")
 

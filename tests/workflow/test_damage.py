@@ -461,8 +461,8 @@ def test_a_full_disk_leaves_the_last_whole_state_of_a_training(disk):
     disk.leave_free(500)
     path = disk.folder / "training.state"
     file = StateFile(path, "digest")
-    file.write({"epoch": 1, "weights": torch.arange(40_000)})
-    file.write({"epoch": 2, "weights": torch.arange(40_000)})
+    file.keep({"epoch": 1, "weights": torch.arange(40_000)})
+    file.keep({"epoch": 2, "weights": torch.arange(40_000)})
     with pytest.raises(DiskFullError, match=r"training\.state.*No space left on device"):
         file.close()
     assert StateFile(path, "digest").read()["epoch"] == 1

@@ -1,4 +1,4 @@
-"""What a training leaves on the disk after each epoch, and how another process goes on from there."""
+"""What a training leaves on the disk while it runs, and how another process goes on from there."""
 
 from typing import Any
 
@@ -31,6 +31,7 @@ class Checkpoints:
     def __init__(self, job: TrainingJob, micro_batch: MicroBatch, classes: list[str], group: ProcessGroup) -> None:
         self._job, self._micro_batch, self._classes, self._group = job, micro_batch, classes, group
         self._state_file = state_file_of(job, group.device)
+        self._best_written = 0  # the epoch of the best network on the disk
 
     def restore(self, trainer: Trainer, progress: Progress) -> None:
         """Go on from the state of an earlier process, if there is one of this training.
@@ -58,13 +59,11 @@ class Checkpoints:
             raise MachineError(f"{path}: the processes of this training read different states; run it again")
 
     def save(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the history and the state after an epoch, and the network if no epoch was better."""
+        """Write the history after an epoch and, unless that was just now, the state and the best network."""
         if not self._group.is_main:
             return
         self._write_history(progress)
-        if progress.improved:
-            self._write_best(progress)
-        self._state_file.write(
+        is_written = self._state_file.keep(
             {
                 **progress.state_dict(),
                 "at_once": self._micro_batch.size,
@@ -73,9 +72,13 @@ class Checkpoints:
             },
             unchanging=progress.networks(),
         )
+        if is_written:
+            self._write_best(progress)
 
-    def write_last(self, trainer: Trainer, progress: Progress) -> None:
-        """Write the network of the last epoch."""
+    def write_networks(self, trainer: Trainer, progress: Progress) -> None:
+        """Write the networks of the best and the last epoch."""
+        if self._group.is_main:
+            self._write_best(progress)
         self._write_network("last", trainer, progress.epoch)
 
     def write_average(self, trainer: Trainer, epochs: list[int]) -> None:
@@ -83,7 +86,7 @@ class Checkpoints:
         self._write_network("average", trainer, epochs[-1])
 
     def close(self) -> None:
-        """Finish the last write of the state, whatever signals come."""
+        """Write the state of the last epoch if it is not, whatever signals come."""
         self._state_file.close()
 
     def remove_state(self) -> None:
@@ -98,7 +101,9 @@ class Checkpoints:
             write_state(trainer.eval_model.network.state_dict(), self._job.outputs[name], self._metadata(epoch))
 
     def _write_best(self, progress: Progress) -> None:
-        write_state(progress.best_network, self._job.outputs["best"], self._metadata(progress.best_epoch))
+        if progress.best_epoch != self._best_written:
+            write_state(progress.best_network, self._job.outputs["best"], self._metadata(progress.best_epoch))
+            self._best_written = progress.best_epoch
 
     def _metadata(self, epoch: int) -> dict[str, Any]:
         """Return what a checkpoint says of itself."""

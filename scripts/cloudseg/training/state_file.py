@@ -3,6 +3,7 @@
 It lies beside the run's outputs and is no output of the rule: Snakemake deletes what a failed job has made.
 """
 
+import time
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,12 +19,16 @@ from cloudseg.training.finished import STATE
 from cloudseg.training.job import TrainingJob
 from cloudseg.training.signals import ignoring_signals
 
+WRITE_EVERY = 10  # seconds; written after each, epochs of a second or two would take a tenth longer
+
 
 class StateFile:
     """The one file that holds the state of a training.
 
     The training thread only copies what the next epoch will change; another thread writes the copy, beside the file,
-    and then gives it its name. A kill at any moment leaves the state of this epoch or of the one before.
+    and then gives it its name. Of epochs that follow each other within `WRITE_EVERY` the last is kept in memory, and
+    written with :meth:`close`: a training that is stopped loses no epoch, and one that is killed loses those of the
+    last `WRITE_EVERY` seconds and the one that was being written.
 
     Parameters
     ----------
@@ -35,6 +40,8 @@ class StateFile:
     def __init__(self, path: str | Path, digest: str, *, stuck_after: float = STUCK_AFTER) -> None:
         self.path, self._digest = Path(path), digest
         self._writing = BackgroundWriter(1, stuck_after=stuck_after, name="state")
+        self._kept: dict[str, Any] | None = None  # of an epoch that is not written yet
+        self._written = -float("inf")  # when the last write began
 
     def read(self, say: Callable[[str], None] = print) -> dict[str, Any] | None:
         """Return the state, or None when there is none that belongs to this training and is whole; ``say`` why.
@@ -60,33 +67,45 @@ class StateFile:
             return None
         return state
 
-    def write(self, state: Mapping[str, Any], unchanging: Mapping[str, Any] | None = None) -> None:
-        """Write a state while training goes on; an error of the write before is raised here.
+    def keep(self, state: Mapping[str, Any], unchanging: Mapping[str, Any] | None = None) -> bool:
+        """Keep a state, and write it while training goes on unless the last write was just now.
 
         Parameters
         ----------
         state : tensors and plain values, which are copied before this returns.
         unchanging : more of them, that nobody will change and that need no copy.
 
+        Returns
+        -------
+        bool : whether it is being written.
+
         Raises
         ------
-        Exception : as of :meth:`cloudseg.runtime.background.BackgroundWriter.submit`, with the path.
+        Exception : of the write before, as of :meth:`cloudseg.runtime.background.BackgroundWriter.submit`, with the
+            path.
         """
-        copy = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
-        self._writing.submit(str(self.path), self._write, copy)
+        self._kept = _copied(state) | dict(unchanging or {}) | {"digest": self._digest}
+        if time.monotonic() - self._written < WRITE_EVERY:
+            return False
+        self._write_kept()
+        return True
+
+    def _write_kept(self) -> None:
+        if self._kept is not None:
+            self._writing.submit(str(self.path), self._write, self._kept)
+            self._kept, self._written = None, time.monotonic()
 
     def _write(self, state: dict[str, Any]) -> None:
         with files.atomic(self.path) as temporary:
             torch.save(state, temporary)
 
-    def wait(self) -> None:
-        """Return when the last state lies on the disk."""
-        self._writing.wait()
-
     def close(self) -> None:
-        """Finish the last write, whatever signals come."""
+        """Write what is kept and finish, whatever signals come."""
         with ignoring_signals():
-            self._writing.close()
+            try:
+                self._write_kept()
+            finally:
+                self._writing.close()
 
 
 def state_file_of(job: TrainingJob, device: torch.device) -> StateFile:

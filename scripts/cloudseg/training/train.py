@@ -42,8 +42,8 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
 
     Notes
     -----
-    After each epoch the state of the training is written beside ``last`` (:mod:`cloudseg.training.state_file`). A
-    training that was killed goes on after that epoch and, where it is ``deterministic``, ends with the same bits. One
+    The state after an epoch is written beside ``last`` (:mod:`cloudseg.training.state_file`). A training that was
+    stopped or killed goes on from there and, where it is ``deterministic``, ends with the same bits. One
     that had finished goes on, too, when ``epochs`` has been raised, unless its ``schedule`` depends on their number, as
     cosine and one_cycle do.
 
@@ -87,7 +87,7 @@ def train(job: TrainingJob, group: ProcessGroup = SINGLE, micro_batch: MicroBatc
                 progress.report(images_per_second=round(data.batches.n_images / stopwatch.training[-1], 2))
         if progress.stopped_early:
             group.print_main(f"stopped: no better epoch in {job.recipe.patience}")
-        checkpoints.write_last(trainer, progress)
+        checkpoints.write_networks(trainer, progress)
         averaged = _write_average(job, group, data, trainer, progress, checkpoints) if progress.average else None
     stopwatch.n_images = data.batches.n_images
     machines = describe_devices(group, stopwatch)

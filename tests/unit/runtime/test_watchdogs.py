@@ -235,7 +235,7 @@ def states(folder, save):
     with_state = StateFile(folder / "training.state", "digest", stuck_after=SOON)
     try:
         for epoch in range(9):
-            with_state.write({"epoch": epoch})
+            with_state.keep({"epoch": epoch})
     finally:
         with_state.close()
 
@@ -262,7 +262,7 @@ def signalled_while_a_state_is_written(folder):
     state = StateFile(folder / "training.state", "digest")
     with exiting_on_signal(lambda: "the next run goes on"):
         try:
-            state.write({"epoch": 1})
+            state.keep({"epoch": 1})
             os.kill(os.getpid(), signal.SIGTERM)
             for_ever()
         finally:

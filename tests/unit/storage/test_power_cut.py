@@ -178,7 +178,7 @@ def checkpoint(path, number):
 
 def training_state(path, number):
     state = StateFile(path, "digest")
-    state.write({"epoch": number, "weights": torch.full((3, 5), float(number))})
+    state.keep({"epoch": number, "weights": torch.full((3, 5), float(number))})
     state.close()
 
 

@@ -48,7 +48,7 @@ def finished(tmp_path, monkeypatch):
         files.write_text(RAW / name, name)
     (RAW / "linked").symlink_to("/usr/share")  # images of the user's, which are no output
     state = StateFile(RUN / verify.STATE, "digest")
-    state.write({"epoch": 3, "weights": torch.arange(64.0)})
+    state.keep({"epoch": 3, "weights": torch.arange(64.0)})
     state.close()
     records.write_record(RUN / "train.log", [CHECKPOINT, HISTORY, RECORD])
     for number, path in enumerate([STORE, TABLE, PAGE, DECISION, SUBMISSION, RAW]):

@@ -202,10 +202,25 @@ def test_the_copy_shares_no_memory_with_the_training(tmp_path):
     copy = state_file._copied({"a": [weights], "b": {"c": 1}})
     weights += 1
     assert copy["a"][0].tolist() == [0, 0, 0]
-    state.write({"a": weights})
+    state.keep({"a": weights})
     state.close()
     assert state.read()["a"].tolist() == [1, 1, 1]
     assert StateFile(tmp_path / "state", "other").read() is None
+
+
+def test_of_epochs_that_follow_at_once_the_last_is_written_in_the_end(tmp_path):
+    state = StateFile(tmp_path / "state", "digest")
+    assert [state.keep({"epoch": epoch}) for epoch in (1, 2, 3)] == [True, False, False]
+    state.close()
+    assert state.read() == {"epoch": 3}
+
+
+def test_epochs_that_take_long_are_all_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(state_file, "WRITE_EVERY", 0)
+    state = StateFile(tmp_path / "state", "digest")
+    assert [state.keep({"epoch": epoch}) for epoch in (1, 2, 3)] == [True, True, True]
+    state.close()
+    assert state.read() == {"epoch": 3}
 
 
 def test_states_from_before_a_key_came_are_still_gone_on_from(monkeypatch):

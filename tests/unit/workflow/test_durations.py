@@ -122,3 +122,14 @@ def test_every_decoder_has_its_work():
     from cloudseg.config.decoders import DECODERS
 
     assert DECODER_WORK.keys() == DECODERS.keys()
+
+
+def test_cores_that_no_training_uses_are_told(tmp_path):
+    demo = plan(lambda config: config.update(device="cpu"))
+    jobs = [("train", key.wildcards) for key in demo.sheet.keys]
+    durations = Durations(demo, tmp_path, on_cpu=True)
+    assert hours(durations, jobs, ("cores", 8)).endswith(
+        "; 4 cores would stay idle, and `threads: 2` would train with them"
+    )
+    assert "idle" not in hours(durations, jobs, ("cores", 7))
+    assert "idle" not in hours(durations, [("predict", jobs[0][1] | {"split": "test"})], ("cores", 8))
