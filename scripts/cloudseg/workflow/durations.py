@@ -307,6 +307,11 @@ def hours(
             asked = [_asked(durations.plan, rule, resource, wildcards) for wildcards in of_rule]
             together = _together(seconds, asked, count)
             line += f"; with {resource}={count} about {roughly(together)}" if together < 0.9 * sum(seconds) else ""
+            idle = count - sum(asked)
+            if rule == "train" and resource == "cores" and idle >= sum(asked):
+                # Said, not done: the machine would decide the bits of a result
+                threads = durations.plan.threads + idle // len(asked)
+                line += f"; {idle} cores would stay idle, and `threads: {threads}` would train with them"
         lines.append(line)
     return "\n".join(lines)
 

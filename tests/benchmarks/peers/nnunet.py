@@ -87,10 +87,9 @@ def main():
 
     torch.set_num_threads(2)
     plans, description = (json.loads((prepared / name).read_text()) for name in ("nnUNetPlans.json", "dataset.json"))
-    plans["continue_training"] = False
 
     def train(epochs, iterations):
-        trainer = nnUNetTrainer(plans, "2d", 0, description, device=torch.device("cpu"))
+        trainer = nnUNetTrainer({**plans, "continue_training": False}, "2d", 0, description, device=torch.device("cpu"))
         trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, iterations
         trainer.num_val_iterations_per_epoch = VALIDATIONS
         trainer.run_training()
@@ -104,6 +103,8 @@ def main():
     training = time.monotonic()
     trainer = train(epochs, ITERATIONS)
     trained = time.monotonic()
+    trainer.set_deep_supervision_enabled(False)
+    trainer.network.eval()
 
     predictor = nnUNetPredictor(device=torch.device("cpu"), perform_everything_on_device=False, allow_tqdm=False)
     predictor.manual_initialization(
