@@ -42,6 +42,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.only_step:
         step, folder = arguments.only_step
+        if step == "verify":
+            write_record(Path(folder))
         print(json.dumps(measured(STEPS.get(step, make_images), Path(folder))))
         return
     steps = arguments.steps or list(STEPS)
@@ -128,24 +130,20 @@ def as_text(table: pd.DataFrame, growths: Sequence[dict]) -> str:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Draw seconds and memory over the number of images, both axes logarithmic."""
+    """Draw seconds, which are a straight line where they are linear, and memory over the number of images."""
     import altair as alt
 
     from cloudseg.report.charts import Chart
 
-    def lines(column: str, title: str) -> alt.Chart:
+    def lines(column: str, title: str, kind: str) -> alt.Chart:
         axes = {
             "x": alt.X("images", scale=alt.Scale(type="log"), title="images"),
-            "y": alt.Y(column, scale=alt.Scale(type="log"), title=title),
+            "y": alt.Y(column, scale=alt.Scale(type=kind), title=title),
         }
-        order = list(dict.fromkeys(table["step"]))
-        return (
-            alt.Chart(table, width=300, height=300)
-            .mark_line(point=True)
-            .encode(**axes, color=alt.Color("step", sort=order))
-        )
+        colour = alt.Color("step", sort=list(STEPS), scale=alt.Scale(scheme="tableau20"))
+        return alt.Chart(table, width=300, height=300).mark_line(point=True).encode(**axes, color=colour)
 
-    both = lines("seconds", "processor seconds") | lines("mb", "peak memory, MB")
+    both = lines("seconds", "processor seconds", "log") | lines("mb", "peak memory, MB", "linear")
     Chart(both, "growth", "Growth").write_svg(path)
 
 
@@ -359,12 +357,24 @@ def masks(folder: Path) -> None:
     )
 
 
+def outputs(folder: Path) -> list[str]:
+    """Return what the steps before `verify` have made."""
+    made = ["train.tsv", "folds.tsv", "truth.zarr", "pixels.zarr", "valid.zarr", "surface.zarr", "test.zarr"]
+    made += ["submission.csv", "images.tsv", *(member(folder, fold).name for fold in range(FOLDS))]
+    return [str(folder / name) for name in made]
+
+
+def write_record(folder: Path) -> None:
+    """Write what jobs record of their outputs, against which these are verified."""
+    from cloudseg.storage import records
+
+    records.write_record(folder / "results" / "all.log", outputs(folder))
+
+
 def verify(folder: Path) -> None:
     import cloudseg.studies.verify as study
 
-    made = ["train.tsv", "folds.tsv", "truth.zarr", "pixels.zarr", "valid.zarr", "surface.zarr", "test.zarr"]
-    made += ["submission.csv", "images.tsv", *(member(folder, fold).name for fold in range(FOLDS))]
-    found = study.verify([str(folder / name) for name in made], folder / "results", threads=THREADS)
+    found = study.verify(outputs(folder), folder / "results", threads=THREADS)
     if not found.healthy or found.unmade:
         sys.exit(study.report(found, removed=False))
 

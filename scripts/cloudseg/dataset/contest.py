@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,17 +81,16 @@ class ContestFolder:
             their content when they are read. Hidden files are left out. A symbolic link that leads nowhere is listed,
             so that the image that it stands for is missed.
         """
-        return sorted(entry.name for entry in self._entries(split) if _is_image(entry))
+        return self._names(split, _is_image)
 
     def list_others(self, split: Split) -> list[str]:
         """List what else lies in the image folder of ``split``, hidden files left out, sorted as text."""
-        names = (entry.name for entry in self._entries(split) if not _is_image(entry))
-        return sorted(name for name in names if not name.startswith("."))
+        return self._names(split, lambda entry: not (_is_image(entry) or entry.name.startswith(".")))
 
-    def _entries(self, split: Split) -> list[os.DirEntry[str]]:
+    def _names(self, split: Split, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
         try:
             with os.scandir(self.images(split)) as entries:
-                return list(entries)
+                return sorted(entry.name for entry in entries if is_wanted(entry))
         except OSError:  # the dataset check will say why
             return []
 

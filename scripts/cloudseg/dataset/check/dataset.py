@@ -86,13 +86,13 @@ def check_dataset(
         rows = None if rows is None else rows.without(listed)
     labels = Labels(folder.train_table, LabelRows([], classes) if rows is None else rows)
 
-    files = [(split, name) for split in names for name in names[split]]
+    files = ((split, name) for split in names for name in names[split])
     budget = MemoryBudget(memory)
     grid = size_of_submission if min_sizes else None
     found = in_order(lambda file: check_image(folder, *file, labels, budget, grid), files, workers)
     facts: list[tuple[object, ...]] = []
     largest = {label: array("q") for label in classes}
-    for image in counted(found, len(files), "images"):
+    for image in counted(found, sum(map(len, names.values())), "images"):
         report.findings += image.findings
         if image.facts:
             facts.append(_row(image.facts, classes))

@@ -1,7 +1,8 @@
 """Check the rows of the tables: that each names an image and a class, once."""
 
+import functools
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.names import nearest
@@ -32,7 +33,7 @@ def check_table(
         report.findings.append(Finding(rules.NO_SUCH_FILE, path.name, "no such file"))
         return None
     known = set(names)
-    alike = _names_by_likeness(names)
+    alike = functools.cache(lambda: _names_by_likeness(names))
 
     def sound() -> Iterator[tuple[str, str, Place]]:
         for row in scan_table(path):
@@ -70,7 +71,7 @@ def _check_row(
     row: Row,
     file: str,
     known: set[str],
-    alike: Mapping[str, str],
+    alike: Callable[[], Mapping[str, str]],
     classes: Sequence[str],
 ) -> Finding | tuple[str, str] | None:
     """Return the image and class of a sound row, or what is wrong with it; None where that is reported elsewhere."""
@@ -83,7 +84,7 @@ def _check_row(
     image, label = split_label(row.label, known, classes)
     if image is None or image not in known:
         # An empty folder is a finding of its own, so its rows are not reported as well.
-        return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
+        return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike()), row.line) if known else None
     if label not in classes:
         return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{nearest(label, classes)}", row.line)
     return image, label
