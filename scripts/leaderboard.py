@@ -13,7 +13,7 @@ from cloudseg.report.leaderboard import (
 )
 from cloudseg.report.leaderboard_page import write_leaderboard
 from cloudseg.report.pages import diary_page, page
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.storage.files import read_json, read_table, write_table, write_text
 from cloudseg.training.record import RunRecord
 
@@ -35,7 +35,7 @@ if __name__ == "__main__":
             gains[name]["expected_lb"] = score
         records = [RunRecord.read(path) for path in files.runs]
         histories = [read_table(path) for path in files.histories]
-        split = read_folds(files.folds, stores.read(files.truth).attrs["ids"])
+        split = read_folds(files.folds, per_image.ids(stores.read(files.truth)))
         scored = [row for row in params.experiments if has_dice(row)]
         experiments = [scores[row[checkpoint]] for row in scored for checkpoint in ("best", "last")]
         common = common_folds(experiments, [scores[name] for name in params.ensembles])

@@ -21,6 +21,7 @@ import numpy as np
 import zarr
 
 from cloudseg.ensemble.blending import blend_stores
+from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.submission import write_submission
 from cloudseg.postprocess import Cut
 from cloudseg.storage import stores
@@ -97,8 +98,8 @@ def blend(members: list[Path], folder: Path) -> None:
 def submit(folder: Path) -> None:
     attrs = stores.read(folder / "blend.zarr").attrs
     sample = [(image, label) for image in attrs["ids"] for label in attrs["classes"]]
-    cuts = dict.fromkeys(attrs["classes"], CUT)
-    write_submission(folder / "blend.zarr", cuts, sample, folder / "submission.csv", threads=THREADS)
+    rule = ImageRule.of_cuts(dict.fromkeys(attrs["classes"], CUT))
+    write_submission(folder / "blend.zarr", rule, sample, folder / "submission.csv", threads=THREADS)
 
 
 def compare(members: list[Path], folder: Path, repeats: int) -> bool:

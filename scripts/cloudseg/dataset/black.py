@@ -20,7 +20,7 @@ from cloudseg.dataset.pixels import decode_checked, fill
 from cloudseg.dataset.resizing import resize_mask
 from cloudseg.errors import ConfigError, StoreError
 from cloudseg.runtime.memory import MemoryBudget
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.storage.files import digest
 
 WHITE = 255
@@ -115,7 +115,7 @@ class Black:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._array = stores.read(path)
-        self._rows = {image: row for row, image in enumerate(self._array.attrs["ids"])}
+        self._rows = {image: row for row, image in enumerate(per_image.ids(self._array))}
 
     @property
     def grey(self) -> int:

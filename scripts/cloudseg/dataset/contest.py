@@ -3,11 +3,12 @@
 import csv
 import io
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cloudseg.dataset.label_rows import LabelRows, Place
 from cloudseg.errors import DatasetError
 from cloudseg.storage.files import digest
 
@@ -80,22 +81,21 @@ class ContestFolder:
             their content when they are read. Hidden files are left out. A symbolic link that leads nowhere is listed,
             so that the image that it stands for is missed.
         """
-        return sorted(entry.name for entry in self._entries(split) if _is_image(entry))
+        return self._names(split, _is_image)
 
     def list_others(self, split: Split) -> list[str]:
         """List what else lies in the image folder of ``split``, hidden files left out, sorted as text."""
-        names = (entry.name for entry in self._entries(split) if not _is_image(entry))
-        return sorted(name for name in names if not name.startswith("."))
+        return self._names(split, lambda entry: not (_is_image(entry) or entry.name.startswith(".")))
 
-    def _entries(self, split: Split) -> list[os.DirEntry[str]]:
+    def _names(self, split: Split, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
         try:
             with os.scandir(self.images(split)) as entries:
-                return list(entries)
+                return sorted(entry.name for entry in entries if is_wanted(entry))
         except OSError:  # the dataset check will say why
             return []
 
-    def submission_rows(self, classes: Collection[str]) -> list[tuple[str, str]]:
-        """List the (image, class) pairs of the sample submission, in its order.
+    def submission_rows(self, classes: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Yield the (image, class) pairs of the sample submission, in its order.
 
         Parameters
         ----------
@@ -106,14 +106,12 @@ class ContestFolder:
         TableError : if the file cannot be read or a row names an image that is not in the test folder.
         """
         known = set(self.list_images("test"))
-        pairs = []
         for row in scan_table(self.sample_submission):
             image, label = split_label(row.label, known, classes)
             if image not in known:
                 reason = f"{row.label!r} names no image of {self.images('test')}; run the dataset check"
                 raise TableError(self.sample_submission, row.line, reason)
-            pairs.append((image, label))
-        return pairs
+            yield image, label
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -151,6 +149,11 @@ class Row:
     def sound(self) -> bool:
         """Whether it is two cells of one row."""
         return self.cells == 2 and not self.swallowed
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.line, self.start, self.stop, self.empty)
 
 
 def scan_table(path: str | Path) -> Iterator[Row]:
@@ -233,7 +236,7 @@ class Labels:
     Parameters
     ----------
     path : the label table.
-    rows : image to class to its sound rows of :func:`scan_table`; the masks of several rows are united.
+    rows : where the sound rows of :func:`scan_table` are; the masks of several rows are united.
 
     Examples
     --------
@@ -245,24 +248,20 @@ class Labels:
     {'Fish': ['1 3']}
     """
 
-    def __init__(self, path: str | Path, rows: Mapping[str, Mapping[str, Sequence[Row]]]) -> None:
+    def __init__(self, path: str | Path, rows: LabelRows) -> None:
         self._path = Path(path)
         self._rows = rows
 
     @classmethod
     def index(cls, path: str | Path, known: Collection[str], classes: Collection[str]) -> "Labels":
         """Find the rows of known images and classes in a table that has passed the dataset check."""
-        rows: dict[str, dict[str, list[Row]]] = {}
-        for row in scan_table(path):
-            image, label = split_label(row.label, known, classes)
-            if image in known and label in classes and row.sound:
-                rows.setdefault(image, {}).setdefault(label, []).append(row)
-        return cls(path, rows)
+        sound = ((*split_label(row.label, known, classes), row.place) for row in scan_table(path) if row.sound)
+        return cls(path, LabelRows(known, classes, sound))
 
-    def read(self, image: str) -> dict[str, list[tuple[Row, str]]]:
+    def read(self, image: str) -> dict[str, list[tuple[Place, str]]]:
         """Read the rows of one image: class to rows with their texts, sorted by class; empty masks left out."""
-        found: dict[str, list[tuple[Row, str]]] = {}
-        by_class = self._rows.get(image)
+        found: dict[str, list[tuple[Place, str]]] = {}
+        by_class = self._rows.of(image)
         if not by_class:
             return found
         with self._path.open("rb") as file:

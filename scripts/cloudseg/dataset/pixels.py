@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +20,7 @@ from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.runtime.job_progress import counting
 from cloudseg.runtime.memory import MemoryBudget
-from cloudseg.storage.files import digest
+from cloudseg.storage.files import digest_of_items
 from cloudseg.storage.stores import Spec, Writer, made_with
 
 MASK_BYTES = 2
@@ -142,31 +143,31 @@ class _Source:
         self._folder = ContestFolder(Path(root))
         self._split = split
         images = images[images["split"] == split]
-        self._rows = images.to_dict("records")
+        self._heights, self._widths = (images[name].to_numpy(np.int64) for name in ("height", "width"))
+        self._digests, self._label_digests = images["digest"].tolist(), images["labels"].tolist()
         self._classes = list(classes)
         self._memory = MemoryBudget(memory)
         self.ids: list[str] = images["image"].tolist()
         if split == "train":
             self._labels = Labels.index(self._folder.train_table, set(self.ids), self._classes)
-        self.digest = digest(images[["image", "split", "digest", "labels"]].to_numpy(str).tolist())
+        rows = zip(self.ids, itertools.repeat(split), self._digests, self._label_digests, strict=False)
+        self.digest = digest_of_items(list(map(str, row)) for row in rows)
 
     def image(self, row: int, size: tuple[int, int]) -> np.ndarray:
         """Return one image at ``size``, uint8 (height, width, 3)."""
-        known = self._rows[row]
-        path = self._folder.images(self._split) / known["image"]
+        path = self._folder.images(self._split) / self.ids[row]
         with self._memory.take(decoding_bytes(path)):
-            return resize_image(decode_checked(path, known["digest"]), size)
+            return resize_image(decode_checked(path, self._digests[row]), size)
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
-        known = self._rows[row]
-        texts = self._labels.texts(known["image"])
-        if digest_labels(texts) != known["labels"]:
+        texts = self._labels.texts(self.ids[row])
+        if digest_labels(texts) != self._label_digests[row]:
             raise DatasetError(
-                f"{self._folder.train_table}: the labels of {known['image']!r} are not those that were checked; "
+                f"{self._folder.train_table}: the labels of {self.ids[row]!r} are not those that were checked; "
                 "run the dataset check again"
             )
-        shape = (known["height"], known["width"])
+        shape = int(self._heights[row]), int(self._widths[row])
         nothing = np.zeros(size, np.uint8)
         with self._memory.take(MASK_BYTES * shape[0] * shape[1]):
             return [

@@ -15,7 +15,7 @@ from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.ensemble.selection import Selection
 from cloudseg.errors import StoreError
 from cloudseg.postprocess import blend
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 if TYPE_CHECKING:  # it brings OpenCV, which few blends need
     from cloudseg.dataset.black import Black
@@ -129,7 +129,7 @@ class MemberStores:
         self._fixed = fixed
         self._blending = blending
         self._arrays = [stores.read(member.store) for member in members]
-        self._rows = [{image: row for row, image in enumerate(array.attrs["ids"])} for array in self._arrays]
+        self._rows = [{image: row for row, image in enumerate(per_image.ids(array))} for array in self._arrays]
 
     def compare(
         self, image: str, fold: int | None, truth: np.ndarray, rule: ImageRule, evidence: Evidence | None = None

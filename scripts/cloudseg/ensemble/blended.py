@@ -3,6 +3,7 @@
 Whatever chooses, scores or shows a decision reads images here.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ import numpy as np
 from cloudseg.ensemble.masking import Evidence
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.errors import StoreError
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
+from cloudseg.storage.some_images import read_rows
 
-# Images in memory at once: probabilities and truth of 4 classes at 350x525 take 1.5 MB an image.
-BLOCK = 32
+# Images in memory at once, and bytes of their probabilities and truth; one image at least. By these alone, and not by
+# what memory a job has, since the last bits of a sum depend on what is added up first.
+BLOCK, BLOCK_BYTES = 32, 256 * 2**20
 
 
 class Blended:
@@ -35,13 +38,13 @@ class Blended:
     def __init__(self, blend: str | Path, whether: str | Path | None = None) -> None:
         self.path = blend
         self.store = stores.read(blend)
-        self.ids: list[str] = list(self.store.attrs["ids"])
+        self.ids = per_image.ids(self.store)
         self.classes: list[str] = list(self.store.attrs["classes"])
-        self.fold_of: list[int | None] = list(self.store.attrs.get("fold", [None] * len(self.ids)))
+        self.fold_of = per_image.folds(self.store)
         self._whether = None if whether is None else stores.read(whether)
         if self._whether is not None:
-            found = [list(self._whether.attrs[name]) for name in ("ids", "classes")]
-            if found != [self.ids, self.classes]:
+            classes = list(self._whether.attrs["classes"])
+            if classes != self.classes or not per_image.same_ids(self._whether, self.store):
                 raise StoreError(f"{whether}: holds other images or classes than {blend}; delete both and run again")
 
     def planes(self, rows: slice) -> np.ndarray:
@@ -55,9 +58,15 @@ class Blended:
         read = {name: stores.read_images(self._whether[name], rows) for name in self._whether.array_keys()}
         return Evidence(read["histogram"], read.get("value"))
 
-    def rows_of(self, fold: int) -> list[int]:
+    @property
+    def image_bytes(self) -> int:
+        """The bytes of the probabilities of an image."""
+        return math.prod(self.store.shape[1:])
+
+    def rows_of(self, fold: int) -> range:
         """Return the rows of the images of a fold, which lie together."""
-        return [row for row, owner in enumerate(self.fold_of) if owner == fold]
+        first = self.fold_of.index(fold) if fold in self.fold_of else 0
+        return range(first, first + self.fold_of.count(fold))
 
 
 @dataclass(frozen=True)
@@ -86,19 +95,21 @@ class OutOfFold:
     def __init__(self, blended: Blended, truth: str | Path) -> None:
         self.blended = blended
         self._truth = stores.read(truth)
-        self._row_of = truth_rows(blended.ids, self._truth.attrs["ids"], of=blended.path, truth=truth)
+        self._row_of = truth_rows(blended.ids, per_image.ids(self._truth), of=blended.path, truth=truth)
 
     def truth(self, row: int) -> np.ndarray:
         """Return the truth of the image in a row of the blend, uint8 (C, H, W)."""
-        wanted = self._row_of[row]
-        return stores.read_images(self._truth, slice(wanted, wanted + 1))[0]
+        return self.truths(slice(row, row + 1))[0]
+
+    def truths(self, rows: slice) -> np.ndarray:
+        """Return the truth of the images in some rows of the blend, uint8 (N, C, H, W)."""
+        return read_rows(self._truth, self._row_of[rows])
 
     def blocks(self, folds: Sequence[int]) -> Iterator[Block]:
         """Yield the images of some folds, fold after fold."""
+        step = max(1, min(BLOCK, BLOCK_BYTES // (2 * self.blended.image_bytes)))
         for fold in folds:
-            rows = self.blended.rows_of(fold)
-            for start in range(0, len(rows), BLOCK):
-                chosen = rows[start : start + BLOCK]
-                together = slice(chosen[0], chosen[-1] + 1)
-                truth = np.stack([self.truth(row) for row in chosen])
-                yield Block(fold, self.blended.planes(together), truth, self.blended.evidence(together))
+            own = self.blended.rows_of(fold)
+            for start in range(own.start, own.stop, step):
+                rows = slice(start, min(start + step, own.stop))
+                yield Block(fold, self.blended.planes(rows), self.truths(rows), self.blended.evidence(rows))

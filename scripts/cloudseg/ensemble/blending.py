@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from cloudseg.errors import ConfigError
 from cloudseg.postprocess import blend
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files, stores
+from cloudseg.storage.per_image import Ids
 
 if TYPE_CHECKING:  # it brings OpenCV and pandas, which few blends need
     from cloudseg.dataset.black import Black
@@ -36,6 +38,8 @@ class StoreBlend:
     sharpen : the power that values are raised to before the mean is taken; None for the plain mean.
     black : where images are black, and the blend is 0; None is nowhere.
     threads : stores are read and blended by so many threads; the result does not depend on it.
+    scratch : a folder on a disk where the values of the stores wait if those of one image take more than
+        `BLOCK_BYTES`; None keeps them in memory.
     """
 
     parts: list[Part]
@@ -44,6 +48,7 @@ class StoreBlend:
     sharpen: float | None = None
     black: "Black | None" = None
     threads: int = 1
+    scratch: Path | None = None
 
     @classmethod
     def of(
@@ -58,6 +63,7 @@ class StoreBlend:
         levels: Sequence[Sequence[int]] | None = None,
         black: "Black | None" = None,
         threads: int = 1,
+        scratch: Path | None = None,
     ) -> Self:
         """Return the blend of stores that are of the same images and classes, and of a size; all as `blend_stores`.
 
@@ -73,17 +79,17 @@ class StoreBlend:
         parts = parts_of(paths, members, folds, levels)
         for path in paths:
             require_grid(path, classes, size)
-        return cls(parts, list(classes), tuple(size), sharpen, black, threads)
+        return cls(parts, list(classes), tuple(size), sharpen, black, threads, scratch)
 
-    @property
-    def ids(self) -> list[str]:
+    @functools.cached_property
+    def ids(self) -> Ids:
         """The names of the images."""
-        return [image for part in self.parts for image in part.ids]
+        return Ids.joined(part.ids for part in self.parts)
 
     @property
     def folds(self) -> list[int | None]:
         """The fold of each image; None for test images."""
-        return [part.fold for part in self.parts for _ in part.ids]
+        return [part.fold for part in self.parts for _ in range(len(part.ids))]
 
     @property
     def spec(self) -> stores.Spec:
@@ -114,18 +120,37 @@ class StoreBlend:
     def _fill(self, part: Part, first: int, rows: slice, block: np.ndarray) -> None:
         """Fill the rows of `block` that belong to `part`, whose images begin at row `first` of the whole blend."""
         start, stop = max(rows.start, first), min(rows.stop, first + len(part.ids))
-        step = max(1, BLOCK_BYTES // (len(part.arrays) * len(self.classes) * math.prod(self.size)))
-        for row in range(start, stop, step):
-            wanted = slice(row - first, min(row + step, stop) - first)
-            read = list(_read(part, wanted, self._pool))
+        step = BLOCK_BYTES // (len(part.arrays) * len(self.classes) * math.prod(self.size))
+        is_too_large = step == 0 and self.scratch is not None
+        for row in range(start, stop, max(1, step)):
+            wanted = slice(row - first, min(row + max(1, step), stop) - first)
             target = block[row - rows.start : row - rows.start + wanted.stop - wanted.start]
-            blend(read, weights=part.weights, sharpen=self.sharpen, out=target, threads=self.threads)
+            if is_too_large:
+                self._blend_from_disk(part, wanted, target)
+            else:
+                read = list(_read(part, wanted, self._pool.map))
+                blend(read, weights=part.weights, sharpen=self.sharpen, out=target, threads=self.threads)
+
+    def _blend_from_disk(self, part: Part, row: slice, target: np.ndarray) -> None:
+        """Blend one image in stretches of its values, since a store can only be read an image at a time."""
+        flat = target.reshape(-1)
+        with tempfile.TemporaryFile(dir=self.scratch) as waiting:
+            for values in _read(part, row, map):
+                waiting.write(values.data)
+            stretch = max(1, BLOCK_BYTES // len(part.arrays))
+            for first in range(0, flat.size, stretch):
+                out = flat[first : first + stretch]
+                members = np.empty((len(part.arrays), out.size), np.uint8)
+                for number, member in enumerate(members):
+                    waiting.seek(number * flat.size + first)
+                    waiting.readinto(member.data)
+                blend(members, weights=part.weights, sharpen=self.sharpen, out=out, threads=self.threads)
 
 
-def _read(part: Part, rows: slice, pool: Executor) -> Iterator[np.ndarray]:
+def _read(part: Part, rows: slice, in_turn: Callable[..., Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
     if part.levels is None:
-        return pool.map(lambda array: stores.read_images(array, rows), part.arrays)
-    return pool.map(lambda array, levels: votes(stores.read_images(array, rows), levels), part.arrays, part.levels)
+        return in_turn(lambda array: stores.read_images(array, rows), part.arrays)
+    return in_turn(lambda array, levels: votes(stores.read_images(array, rows), levels), part.arrays, part.levels)
 
 
 def votes(probabilities: np.ndarray, levels: Sequence[int]) -> np.ndarray:
@@ -191,7 +216,7 @@ def blend_stores(
         of the values of one lie in 127..187. Nothing is written then.
     """
     how = {"folds": folds, "classes": classes, "size": size, "sharpen": sharpen, "levels": levels}
-    made = StoreBlend.of(paths, members, **how, black=black, threads=threads)
+    made = StoreBlend.of(paths, members, **how, black=black, threads=threads, scratch=Path(out).parent)
     if not allow_squeezed:
         refuse_squeezed(paths, threads)
     attrs = made.attributes(blend_digest(paths, members, sharpen, levels, black and black.grey))

@@ -8,12 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from cloudseg.ensemble.parts import require_images
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.errors import ConfigError, StoreError
 from cloudseg.postprocess.additions import PARTS, dice_of_additions
 from cloudseg.postprocess.cells import cell_areas, cell_means, cell_sums, grid_of
 from cloudseg.runtime.job_progress import counting
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 MEMORY = 2**30  # bytes that planes and truth may take together
 READ_AT_ONCE = 16  # images of a store, by each thread: 4 classes at 350x525 take 12 MB
@@ -128,7 +129,7 @@ class Candidates:
             for first in range(0, len(self.planes[number]), READ_AT_ONCE)
         ]
         rows = {
-            fold: truth_rows(group[0].attrs["ids"], wanted.attrs["ids"], of=table[fold][0], truth=truth)
+            fold: truth_rows(per_image.ids(group[0]), per_image.ids(wanted), of=table[fold][0], truth=truth)
             for fold, group in arrays.items()
         }
 
@@ -172,13 +173,9 @@ def _by_fold(paths: Sequence[str | Path], members: Sequence[Mapping[str, Any]]) 
 
 
 def _refuse_different(paths: Sequence[str | Path], arrays: Sequence[Any], wanted: Any, truth: str | Path) -> None:
-    ids, classes = list(arrays[0].attrs["ids"]), list(arrays[0].attrs["classes"])
+    classes = list(arrays[0].attrs["classes"])
     for path, array in zip(paths, arrays, strict=True):
-        if list(array.attrs["ids"]) != ids:
-            raise StoreError(
-                f"{path}: holds other images than {paths[0]} ({len(array.attrs['ids'])} and {len(ids)}); both must "
-                "come from the same folds.tsv: delete the older one and run again"
-            )
+        require_images(path, array, arrays[0], of=paths[0])
         if list(array.attrs["classes"]) != classes or array.shape[1:] != wanted.shape[1:]:
             raise StoreError(
                 f"{path}: expected the classes {classes} of {paths[0]} and the shape {wanted.shape[1:]} of {truth}, "

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cloudseg.ensemble.blended import BLOCK
 from cloudseg.ensemble.parts import require_grid, require_images
 from cloudseg.ensemble.plane_scores import PlaneScore
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import plane_histograms
 from cloudseg.runtime.job_progress import counted
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
+from cloudseg.storage.some_images import pieces
 
 MEASURES = ["auc", "auc_sd", "ap", "ap_sd"]
 ONE_KIND = {True: "every image has it", False: "no image has it"}
@@ -59,7 +59,7 @@ class Presence:
         masks = stores.read(truth)
         rows = range(masks.shape[0])
         has = [stores.read_images(masks, slice(row, row + 1))[0].any(axis=(1, 2)) for row in rows]
-        return cls(truth, masks.attrs["ids"], masks.attrs["classes"], np.reshape(has, masks.shape[:2]))
+        return cls(truth, per_image.ids(masks), masks.attrs["classes"], np.reshape(has, masks.shape[:2]))
 
     def of(self, ids: Sequence[str], path: str | Path) -> np.ndarray:
         """Return (N, C) bool of the images of a store."""
@@ -101,7 +101,7 @@ def _of_head(head: Head, presence: Presence, score: Callable[[int], PlaneScore],
         require_grid(path, presence.classes, ())
         store = stores.read(path)
         values.append(stores.read_images(store, slice(None)))
-        has.append(presence.of(store.attrs["ids"], path))
+        has.append(presence.of(per_image.ids(store), path))
         fold_of += [fold] * len(values[-1])
     whole, folds = np.concatenate(has), np.array(fold_of)
     said = measures(whole, np.concatenate(values), folds)
@@ -128,9 +128,9 @@ def _plane_scores(
     """Return (N, C) int64, the score of each plane of a store; only its order counts."""
     store = stores.read(path)
     require_grid(path, presence.classes, store.shape[2:])
-    require_images(path, store.attrs["ids"], stores.read(values).attrs["ids"], of=values)
+    require_images(path, store, stores.read(values), of=values)
     made = score(int(np.prod(store.shape[2:])))
-    blocks = (stores.read_images(store, slice(row, row + BLOCK)) for row in range(0, store.shape[0], BLOCK))
+    blocks = (stores.read_images(store, rows) for rows in pieces(store))
     return np.concatenate([made.numerators(plane_histograms(block, threads=threads)) for block in blocks])
 
 

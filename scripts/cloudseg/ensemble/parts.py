@@ -1,7 +1,7 @@
 """What is blended together, the stores of the test images or those of one fold after the other, and what is refused."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import numpy as np
 
 from cloudseg.errors import StoreError
 from cloudseg.postprocess.cut import HIGHEST
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
+from cloudseg.storage.per_image import Ids
+from cloudseg.storage.some_images import pieces
 
 # The sigmoid of 0..1 lies in 0.5..0.7311: between these bytes, whether it was rounded or cut off.
 SQUEEZED = (127, 187)
@@ -29,7 +31,7 @@ class Part:
     """
 
     fold: int | None
-    ids: list[str]
+    ids: Ids
     paths: list[str | Path]
     arrays: list[Any]
     weights: list[float]
@@ -70,29 +72,36 @@ def _part(
         raise StoreError(f"nothing to blend for {images}: expected a store of theirs, got none among {len(paths)}")
     chosen_paths = [paths[i] for i in chosen]
     arrays = [stores.read(path) for path in chosen_paths]
-    ids = list(arrays[0].attrs["ids"])
     for path, array in zip(chosen_paths, arrays, strict=True):
-        require_images(path, array.attrs["ids"], ids, of=chosen_paths[0])
+        require_images(path, array, arrays[0], of=chosen_paths[0])
     weights = [members[i]["weight"] for i in chosen]
-    return Part(fold, ids, chosen_paths, arrays, weights, None if levels is None else [levels[i] for i in chosen])
+    return Part(
+        fold,
+        per_image.ids(arrays[0]),
+        chosen_paths,
+        arrays,
+        weights,
+        None if levels is None else [levels[i] for i in chosen],
+    )
 
 
-def require_images(path: str | Path, got: Iterable[str], expected: Sequence[str], *, of: str | Path) -> None:
+def require_images(path: str | Path, got: Any, expected: Any, *, of: str | Path) -> None:
     """Raise unless a store holds the same images as another one, in the same order.
 
     Parameters
     ----------
-    path, got : the store and its images.
-    expected, of : the images of the other store, and that store; for the message.
+    path, got : the store, and the same opened.
+    expected, of : the other store, opened, and where it lies; for the message.
 
     Raises
     ------
     StoreError : with how many images each holds.
     """
-    if (got := list(got)) != list(expected):
+    if not per_image.same_ids(got, expected):
+        counts = " and ".join(str(per_image.image_count(each.attrs)) for each in (got, expected))
         raise StoreError(
-            f"{path}: holds other images than {of} ({len(got)} and {len(expected)}); both must come from the same "
-            "folds.tsv: delete the older one and run again"
+            f"{path}: holds other images than {of} ({counts}); both must come from the same folds.tsv: delete the "
+            "older one and run again"
         )
 
 
@@ -124,7 +133,7 @@ def refuse_squeezed(paths: Sequence[str | Path], threads: int) -> None:
     """Raise when 99.9 % of the values of one of some stores lie in 127..187.
 
     This comes before the blend, so that nothing half done is left that the next run would go on from. It costs little:
-    reading stops when a thousandth of the values was found outside, at two images of a thousand where half of them are.
+    reading stops when a thousandth of the values was found outside, after the first images where half of them are.
 
     Raises
     ------
@@ -138,9 +147,9 @@ def _refuse_squeezed(path: str | Path) -> None:
     array = stores.read(path)
     low, high = SQUEEZED
     outside = 0
-    for row in range(array.shape[0]):
-        image = stores.read_images(array, slice(row, row + 1))
-        outside += np.count_nonzero((image < low) | (image > high))
+    for rows in pieces(array):
+        images = stores.read_images(array, rows)
+        outside += np.count_nonzero((images < low) | (images > high))
         if 1000 * outside > array.size:
             return
     if array.size:

@@ -1,9 +1,8 @@
 """Score a blend image by image, the way the contest counted, and take the score apart to see where it comes from."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +10,9 @@ import pandas as pd
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.decision import Decision
 from cloudseg.errors import ConfigError, DamagedFileError
-from cloudseg.runtime.job_progress import counted
+from cloudseg.postprocess.arguments import in_order
+from cloudseg.runtime.job_progress import counting
+from cloudseg.storage.some_images import pieces
 
 IMAGE_COLUMNS = ["image", "fold", "class", "truth", "kept", "dice"]
 PART_COLUMNS = ["dice", "dice_nonempty", "empty_kept", "precision", "recall", "rate"]
@@ -52,18 +53,42 @@ def image_scores(
     blended = Blended(blend, whether)
     images = OutOfFold(blended, truth)
 
-    def score(row: int) -> list[tuple[Any, ...]]:
-        image, fold, one = blended.ids[row], blended.fold_of[row], slice(row, row + 1)
-        masks = decision.rule_for(fold).masks(blended.planes(one)[0], blended.evidence(one))
-        return [
-            (image, fold, name, covered, kept, 2 * both / (covered + kept) if covered + kept else 1.0)
-            for name, (covered, kept, both) in zip(blended.classes, _counts(masks, images.truth(row)), strict=True)
-        ]
+    wanted = np.array([folds is None or fold in folds for fold in blended.fold_of], bool)
 
-    with ThreadPoolExecutor(threads) as pool:
-        rows = [row for row, fold in enumerate(blended.fold_of) if folds is None or fold in folds]
-        scored = list(counted(pool.map(score, rows), len(rows), "images"))
-    return pd.DataFrame([row for rows in scored for row in rows], columns=IMAGE_COLUMNS)
+    def count(rows: slice) -> np.ndarray:
+        planes, truth, evidence = blended.planes(rows), images.truths(rows), blended.evidence(rows)
+        chosen = np.flatnonzero(wanted[rows])
+        counts = np.zeros((len(chosen), len(blended.classes), 3), np.int64)
+        for number, place in enumerate(chosen.tolist()):
+            rule = decision.rule_for(blended.fold_of[rows.start + place])
+            masks = rule.masks(planes[place], evidence and evidence.of_image(place))
+            counts[number] = list(_counts(masks, truth[place]))
+        return counts
+
+    parts = [np.zeros((0, len(blended.classes), 3), np.int64)]
+    some = [rows for rows in pieces(blended.store) if wanted[rows].any()]
+    with counting(int(wanted.sum()), "images") as done:
+        for counts in in_order(count, some, threads):
+            parts.append(counts)
+            done(len(counts))
+    return _table(blended, np.flatnonzero(wanted).tolist(), np.concatenate(parts))
+
+
+def _table(blended: Blended, rows: Sequence[int], counts: np.ndarray) -> pd.DataFrame:
+    """Return the table of `image_scores` of the images in some rows, from the counts of each: (N, C, 3)."""
+    if not rows:
+        return pd.DataFrame([], columns=IMAGE_COLUMNS)
+    covered, kept, both = counts.reshape(-1, 3).T
+    total, each = covered + kept, range(len(blended.classes))
+    columns = [
+        [name for row in rows for name in itertools.repeat(blended.ids[row], len(each))],
+        [blended.fold_of[row] for row in rows for _ in each],
+        blended.classes * len(rows),
+        covered,
+        kept,
+        np.divide(2 * both, total, out=np.ones(len(total)), where=total > 0),
+    ]
+    return pd.DataFrame(dict(zip(IMAGE_COLUMNS, columns, strict=True)))
 
 
 def class_dice(images: pd.DataFrame) -> dict[str, float]:

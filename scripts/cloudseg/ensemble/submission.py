@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import itertools
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,10 +15,10 @@ from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.errors import MachineError, StoreError
 from cloudseg.postprocess import decode_rle
+from cloudseg.postprocess.arguments import in_order
 from cloudseg.runtime.job_progress import counting
 from cloudseg.storage import files
-
-BLOCK = 8  # images that a thread holds in memory at once
+from cloudseg.storage.some_images import pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Summary:
 def write_submission(
     blend: str | Path,
     rule: ImageRule,
-    sample: Sequence[tuple[str, str]],
+    sample: Iterable[tuple[str, str]],
     out: str | Path,
     *,
     whether: str | Path | None = None,
@@ -38,7 +40,8 @@ def write_submission(
 ) -> Summary:
     """Turn blended test probabilities into `submission.csv`, in the order of the sample.
 
-    Every mask is decoded again and compared, and the file read back, before it gets its name.
+    Every mask is decoded again and compared, and the file read back, before it gets its name. The texts wait on the
+    disk, in an unnamed file beside `out` that is as large, so that memory takes a few numbers per image and no text.
 
     Parameters
     ----------
@@ -55,29 +58,67 @@ def write_submission(
     MachineError : when the file read back differs.
     """
     blended = Blended(blend, whether)
-    _refuse_strangers(blend, sample, blended.ids, blended.classes)
+    planes = _planes_of(sample, blended)
+    with files.atomic(out) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as spool:
+        ends = np.fromiter(_write_texts(blended, rule, spool, threads), np.int64)
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(_rows(blended, planes, spool, ends))
+        with temporary.open(newline="", encoding="utf-8") as file:
+            written = itertools.zip_longest(csv.reader(file), _rows(blended, planes, spool, ends))
+            if not all(got == expected for got, expected in written):
+                raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
+    return Summary(len(planes), int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
 
-    def masks_of(start: int) -> list[str]:
-        rows = slice(start, min(start + BLOCK, len(blended.ids)))
+
+def _planes_of(sample: Iterable[tuple[str, str]], blended: Blended) -> np.ndarray:
+    """Return the plane of each row of the sample, int64: all classes of the first image of the blend come first."""
+    row_of = {image: row for row, image in enumerate(blended.ids)}
+    number_of = {label: number for number, label in enumerate(blended.classes)}
+    strangers = []
+
+    def planes() -> Iterator[int]:
+        for image, label in sample:
+            if image in row_of and label in number_of:
+                yield row_of[image] * len(number_of) + number_of[label]
+            else:
+                strangers.append(f"{image}_{label}")
+                yield -1
+
+    found = np.fromiter(planes(), np.int64)
+    if strangers:
+        raise StoreError(
+            f"{blended.path}: holds no probabilities for {strangers[0]} of the sample submission "
+            f"({len(strangers)} of {len(found)} rows): the dataset changed; run the workflow again"
+        )
+    return found
+
+
+def _write_texts(blended: Blended, rule: ImageRule, spool: BinaryIO, threads: int) -> Iterator[int]:
+    """Write the texts of all planes, one after the other, and yield where each ends."""
+
+    def texts_of(rows: slice) -> list[str]:
         planes, evidence = blended.planes(rows), blended.evidence(rows)
         texts = rule.texts(planes, evidence)
         _compare(texts, planes, rule, evidence)
         return texts
 
-    names = [(image, label) for image in blended.ids for label in blended.classes]
-    masks: dict[tuple[str, str], str] = {}
-    with ThreadPoolExecutor(threads) as pool, counting(len(names), "rows") as done:
-        for texts in pool.map(masks_of, range(0, len(blended.ids), BLOCK)):
-            masks.update(zip(names[len(masks) : len(masks) + len(texts)], texts, strict=True))
+    end = 0
+    with counting(len(blended.ids) * len(blended.classes), "rows") as done:
+        for texts in in_order(texts_of, pieces(blended.store), threads):
+            for text in texts:
+                end += spool.write(text.encode())
+                yield end
             done(len(texts))
-    rows = [HEADER, *([f"{image}_{label}", masks[image, label]] for image, label in sample)]
-    with files.atomic(out) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-        with temporary.open(newline="", encoding="utf-8") as file:
-            if list(csv.reader(file)) != rows:
-                raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
-    return Summary(len(sample), sum(bool(masks[row]) for row in sample))
+
+
+def _rows(blended: Blended, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray) -> Iterator[list[str]]:
+    """Yield the rows of the submission, the header first."""
+    yield HEADER
+    for plane in planes.tolist():
+        row, number = divmod(plane, len(blended.classes))
+        first = ends[plane - 1] if plane else 0
+        spool.seek(first)
+        yield [f"{blended.ids[row]}_{blended.classes[number]}", spool.read(ends[plane] - first).decode()]
 
 
 def _compare(texts: Sequence[str], planes: np.ndarray, rule: ImageRule, evidence: Evidence | None) -> None:
@@ -87,14 +128,3 @@ def _compare(texts: Sequence[str], planes: np.ndarray, rule: ImageRule, evidence
         for mask in rule.masks(image, evidence and evidence.of_image(number)):
             if not np.array_equal(decode_rle(next(text), mask.shape), mask):
                 raise ValueError("a mask does not decode to what it was made from: a fault of the post-processing core")
-
-
-def _refuse_strangers(
-    blend: str | Path, sample: Sequence[tuple[str, str]], ids: Sequence[str], classes: Sequence[str]
-) -> None:
-    known = {(image, label) for image in ids for label in classes}
-    if strangers := [f"{image}_{label}" for image, label in sample if (image, label) not in known]:
-        raise StoreError(
-            f"{blend}: holds no probabilities for {strangers[0]} of the sample submission "
-            f"({len(strangers)} of {len(sample)} rows): the dataset changed; run the workflow again"
-        )

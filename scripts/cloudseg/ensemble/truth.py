@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from cloudseg.errors import StoreError
+from cloudseg.storage.per_image import Ids
 
 
-def truth_rows(ids: Sequence[str], truth_ids: Sequence[str], *, of: str | Path, truth: str | Path) -> list[int]:
-    """Return the row of the truth for each predicted image.
+def truth_rows(ids: Sequence[str], truth_ids: Sequence[str], *, of: str | Path, truth: str | Path) -> np.ndarray:
+    """Return the row of the truth for each predicted image, int64.
 
     Parameters
     ----------
@@ -22,12 +25,12 @@ def truth_rows(ids: Sequence[str], truth_ids: Sequence[str], *, of: str | Path, 
     Examples
     --------
     >>> truth_rows(["c.jpg", "a.jpg"], ["a.jpg", "b.jpg", "c.jpg"], of="valid.zarr", truth="truth.zarr")
-    [2, 0]
+    array([2, 0])
     """
-    row_of = {image: row for row, image in enumerate(truth_ids)}
-    if unknown := [image for image in ids if image not in row_of]:
+    rows = Ids.of(truth_ids).rows_of(ids)
+    if len(unknown := np.flatnonzero(rows < 0)):
         raise StoreError(
-            f"{truth}: has no truth for {unknown[0]} ({len(unknown)} of {len(ids)} images of {of}): "
+            f"{truth}: has no truth for {ids[unknown[0]]} ({len(unknown)} of {len(ids)} images of {of}): "
             "the dataset changed; run the workflow again"
         )
-    return [row_of[image] for image in ids]
+    return rows

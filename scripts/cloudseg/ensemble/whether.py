@@ -54,7 +54,7 @@ def write_whether(
         then.
     """
     how = {"folds": folds, "classes": classes, "sharpen": sharpen, "threads": threads}
-    planes = StoreBlend.of(paths, members, size=size, levels=levels, black=black, **how)
+    planes = StoreBlend.of(paths, members, size=size, levels=levels, black=black, scratch=Path(out).parent, **how)
     values = StoreBlend.of(value_paths, value_members, size=(), **how) if value_paths else None
     if values is not None:
         _require_same_images(values, planes)
@@ -91,7 +91,7 @@ def whether_digest(
 
 def _require_same_images(values: StoreBlend, planes: StoreBlend) -> None:
     for part, other in zip(values.parts, planes.parts, strict=True):
-        require_images(part.paths[0], part.ids, other.ids, of=other.paths[0])
+        require_images(part.paths[0], part.arrays[0], other.arrays[0], of=other.paths[0])
 
 
 def _specs(planes: StoreBlend, values: StoreBlend | None) -> dict[str, stores.Spec]:

@@ -1,14 +1,16 @@
 """Images of a pixel store, in the order in which they are predicted."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from cloudseg.runtime.background import with_context
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
+from cloudseg.storage.per_image import Ids
+from cloudseg.storage.some_images import read_rows
 from cloudseg.training.data.dataset import fold_images
 
 
@@ -20,14 +22,16 @@ class StoredImages:
     ----------
     path : the pixel store.
     array : its images, (n, H, W, 3) uint8.
-    attributes : of the store: ``ids``, ``classes`` and what it was made from.
+    names : of all images of the store.
+    attributes : of the store, which say what it was made from.
     positions : indices of the chosen images in ``array``, in their order.
     """
 
     path: str | Path
     array: Any = dataclasses.field(repr=False)
+    names: Ids = dataclasses.field(repr=False)
     attributes: dict[str, Any] = dataclasses.field(repr=False)
-    positions: list[int] = dataclasses.field(repr=False)
+    positions: Sequence[int] = dataclasses.field(repr=False)
 
     @classmethod
     def of_fold(cls, path: str | Path, folds: str | Path | None = None, fold: int = 0) -> Self:
@@ -40,18 +44,18 @@ class StoredImages:
         fold : from 0.
         """
         group = stores.read(path)
-        attributes, array = group.attrs.asdict(), group["image"]
-        chosen = list(range(array.shape[0])) if folds is None else fold_images(folds, fold, attributes["ids"])[1]
-        return cls(path, array, attributes, chosen)
+        names, array = per_image.ids(group), group["image"]
+        chosen = range(array.shape[0]) if folds is None else fold_images(folds, fold, names)[1]
+        return cls(path, array, names, group.attrs.asdict(), chosen)
 
     def __len__(self) -> int:
         """Return the number of chosen images."""
         return len(self.positions)
 
     @property
-    def ids(self) -> list[str]:
+    def ids(self) -> Ids:
         """The names of the chosen images."""
-        return [self.attributes["ids"][position] for position in self.positions]
+        return Ids(self.names.array[np.asarray(self.positions, int)])
 
     @property
     def classes(self) -> list[str]:
@@ -74,10 +78,16 @@ class StoredImages:
         ------
         ValueError : naming the image that cannot be read.
         """
-        return np.concatenate([self._read(self.positions[number]) for number in numbers])
-
-    def _read(self, position: int) -> np.ndarray:
+        positions = [self.positions[number] for number in numbers]
         try:
-            return stores.read_images(self.array, slice(position, position + 1))
+            return read_rows(self.array, positions)
+        except ValueError:
+            for position in positions:
+                self._require(position)
+            raise
+
+    def _require(self, position: int) -> None:
+        try:
+            stores.read_images(self.array, slice(position, position + 1))
         except ValueError as error:
-            raise with_context(f"{self.path}, image {self.attributes['ids'][position]}", error) from error
+            raise with_context(f"{self.path}, image {self.names[position]}", error) from error

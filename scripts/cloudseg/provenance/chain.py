@@ -43,7 +43,7 @@ from cloudseg.provenance.record import (
     Writer,
 )
 from cloudseg.runtime import checkout
-from cloudseg.storage import files, records, stores
+from cloudseg.storage import files, per_image, records, stores
 from cloudseg.training.all_images import median_of_best
 from cloudseg.training.data_digest import data_digest
 from cloudseg.training.finished import differences
@@ -428,7 +428,7 @@ class _Chain:
             submission_size=list(facts["submission_size"]),
             train=digests["train"],
             test=digests["test"],
-            counts={split: len(found["ids"]) for (split, _), found in self.pixels.items()},
+            counts={split: per_image.image_count(found) for (split, _), found in self.pixels.items()},
             folds=files.sha256(self.ensemble.folds),
             tables=facts.get("tables"),
         )

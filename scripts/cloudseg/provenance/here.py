@@ -10,7 +10,7 @@ from cloudseg.dataset.contest import Split
 from cloudseg.errors import UserError
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.record import Member, Prediction, Provenance, Training
-from cloudseg.storage import files, stores
+from cloudseg.storage import files, per_image, stores
 from cloudseg.training.record import RunRecord
 
 MOST = 5  # differences of a kind that are named
@@ -290,7 +290,7 @@ def _other_labels(known: Known) -> Iterator[str]:
             except UserError as error:
                 yield str(error)
                 continue
-            if (attributes["run"], len(attributes["ids"])) != (labels.run, labels.images):
+            if (attributes["run"], per_image.image_count(attributes)) != (labels.run, labels.images):
                 yield f"{path}: labels of others, or by others, than then"
 
 

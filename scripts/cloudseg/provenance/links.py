@@ -25,7 +25,7 @@ from cloudseg.ensemble.surface import read_surface
 from cloudseg.ensemble.whether import whether_digest
 from cloudseg.errors import StoreError
 from cloudseg.provenance.content import Content, same_runs
-from cloudseg.storage import files, records, stores
+from cloudseg.storage import files, per_image, records, stores
 from cloudseg.training.record import RunRecord
 
 if TYPE_CHECKING:  # they bring OpenCV, which few ensembles need
@@ -184,7 +184,7 @@ def require_labels(
 
     stores.verify(path)
     group = stores.read(path)
-    attributes, masks = group.attrs.asdict(), group["mask"]
+    attributes, masks = per_image.expanded(group), group["mask"]
     size = masks.shape[1:3]
     again = BlendLabels.of(paths, members, pseudo, classes=classes, grid=grid, size=size, min_area=min_area)
     if attributes["run"] != again.run:
@@ -274,7 +274,7 @@ def require_blend(path: str | Path, made_of: Ingredients, black: "Black | None" 
     StoreError : if it is of others.
     """
     blended = stores.read(path)
-    attributes = blended.attrs.asdict()
+    attributes = per_image.expanded(blended)
     if attributes.get("run") != blend_digest(*made_of, black and black.grey):
         raise _of_others(path, made_of)
     again = _again(path, attributes, made_of, black)
@@ -309,7 +309,7 @@ def require_whether(
     StoreError : if it is of others.
     """
     group = stores.read(path)
-    attributes = group.attrs.asdict()
+    attributes = per_image.expanded(group)
     grey = black and black.grey
     paths, members, sharpen, levels = made_of
     if attributes.get("run") != whether_digest(paths, members, value_paths, value_members, sharpen, levels, grey):

@@ -24,7 +24,7 @@ from cloudseg.inference.predict import PredictionJob, made_with, predict
 from cloudseg.provenance import here
 from cloudseg.provenance.find import Known
 from cloudseg.provenance.record import Member, Prediction, Provenance, Training
-from cloudseg.storage import files, stores
+from cloudseg.storage import files, per_image, stores
 from cloudseg.storage.class_values import values_path
 
 STAMP = "made_with.json"
@@ -69,7 +69,7 @@ def remake(
         _blend(known, split, scratch, black, threads, codes["ensemble"])
     decision = _decision(known, scratch, threads)
     blended = _stores(known, scratch, "test")
-    ids = set(stores.read(blended.blend).attrs["ids"])
+    ids = set(per_image.ids(stores.read(blended.blend)))
     rows = [split_label(name, ids, provenance.images.classes) for name in names]
     write_submission(blended.blend, decision.rule, rows, out, whether=blended.whether, threads=threads)
     return [f"decided otherwise: {line}" for line in differing_rules(provenance, decision)]

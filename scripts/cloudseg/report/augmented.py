@@ -15,7 +15,7 @@ from cloudseg.config.transforms import CHOICES, ODDS
 from cloudseg.models.preprocessing import CHANNELS
 from cloudseg.report.page import Picture, write_page
 from cloudseg.report.pictures import jpeg, outlined
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.training.data.dataset import SegmentationDataset, planes_of
 from cloudseg.training.data.images import classes_of, images_of
 from cloudseg.training.data.samples import first_epochs, training_samples
@@ -86,6 +86,7 @@ def augmented_samples(
     width : of a tile, in pixels; samples are resized to it after augmentation, as to the training size.
     """
     group = stores.read(pixels)
+    names = per_image.ids(group)
     total, height, whole = group["mask"].shape
     size = (max(1, round(height * width / whole)), width)
     rows, epochs = _spread(group["mask"], images), shown_epochs(recipe, draws)
@@ -102,7 +103,7 @@ def augmented_samples(
         ]
         for index in range(len(rows))
     ]
-    return Samples([group.attrs["ids"][row] for row in rows], epochs, classes, tiles)
+    return Samples([names[row] for row in rows], epochs, classes, tiles)
 
 
 def shown_epochs(recipe: Recipe, count: int) -> list[int]:

@@ -21,7 +21,7 @@ from cloudseg.report.explorer_sample import Shown, sample
 from cloudseg.report.packing import packed_dice, packed_masks, packed_planes
 from cloudseg.report.page import write_page
 from cloudseg.report.pictures import jpeg
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 TITLE = "What a threshold does"
 IMAGES = 24
@@ -61,7 +61,7 @@ class Source:
     def rows(self) -> dict[tuple[str, str], int]:
         """Where each image lies in its store, by split and name."""
         return {
-            (split, name): row for split, array in self.arrays.items() for row, name in enumerate(array.attrs["ids"])
+            (split, name): row for split, array in self.arrays.items() for row, name in enumerate(per_image.ids(array))
         }
 
     def has(self, shown: Shown) -> bool:
@@ -131,7 +131,7 @@ def write_explorer(
     -------
     str : what the page holds, in a sentence.
     """
-    tested = next((list(source.arrays["test"].attrs["ids"]) for source in sources if "test" in source.arrays), [])
+    tested = next((list(per_image.ids(source.arrays["test"])) for source in sources if "test" in source.arrays), [])
     wanted = [shown for shown in sample(scores, tested, count) if any(source.has(shown) for source in sources)]
     content = Content(sources, truth, raw, largest - FRAME)
     shown = content.add_images(wanted)
@@ -220,7 +220,7 @@ class Content:
         small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         texts = {("picture", image): base64.b64encode(jpeg(small, JPEG_QUALITY)).decode()}
         if image.split == "valid":
-            [row] = truth_rows([image.name], self.masks.attrs["ids"], of=self.sources[0].name, truth=self.truth)
+            [row] = truth_rows([image.name], per_image.ids(self.masks), of=self.sources[0].name, truth=self.truth)
             texts["truth", image] = packed_masks(stores.read_images(self.masks, slice(row, row + 1))[0])
         return texts
 

@@ -15,7 +15,7 @@ from cloudseg.postprocess import Cut
 from cloudseg.report.colours import class_colour, rgb
 from cloudseg.report.page import Column, Picture, Table, write_page
 from cloudseg.report.pictures import jpeg
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.studies.alignment import AS_IT_IS, LEAST, TRANSPOSED, Look
 from cloudseg.studies.label_faults import FLIPS, SHARED
 
@@ -137,9 +137,9 @@ def _pictures(
     if worst.empty:
         return []
     probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, classes = list(probabilities.attrs["ids"]), list(cuts)
+    ids, classes = per_image.ids(probabilities), list(cuts)
     row_of = {name: row for row, name in enumerate(ids)}
-    truth_row = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
+    truth_row = truth_rows(ids, per_image.ids(masks), of=blend, truth=truth)
     pictures = []
     for place, (image, name, score, remark) in enumerate(
         worst[["image", "class", "score", "remark"]].itertuples(index=False), 1

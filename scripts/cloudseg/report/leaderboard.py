@@ -10,7 +10,7 @@ import pandas as pd
 
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.scores import expected_score, score_parts
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.training.record import RunRecord
 
 KEYS = ["encoder", "size", "decoder", "recipe", "folds"]
@@ -52,7 +52,7 @@ def baselines(truth: str | Path, folds: pd.DataFrame, scored: Sequence[int]) -> 
     pixels = masks.shape[2] * masks.shape[3]
     nowhere = (areas == 0).astype(float)
     everywhere = 2 * areas / (areas + pixels)
-    fold_of = folds.set_index("image")["fold"].loc[list(masks.attrs["ids"])].to_numpy()
+    fold_of = folds.set_index("image")["fold"].loc[list(per_image.ids(masks))].to_numpy()
     per_fold = [[score[fold_of == fold].mean(axis=0) for fold in scored] for score in (nowhere, everywhere)]
     empty, full = np.mean(per_fold, axis=1)
     return {"all empty": float(empty.mean()), "everywhere or nowhere": float(np.maximum(empty, full).mean())}

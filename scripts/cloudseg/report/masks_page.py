@@ -19,7 +19,7 @@ from cloudseg.report import layers
 from cloudseg.report.choices import Choice, out_of_fold_choices, submitted_choices
 from cloudseg.report.colours import class_colour
 from cloudseg.report.page import Picture, write_page
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 MOST_LAYERS = 8  # classes that a picture shows, those with the most pixels
 MOST_ROWS = 12  # classes of an image that the table below it lists, likewise
@@ -162,7 +162,7 @@ class OutOfFold:
     def card(self, image: str) -> Card:
         """Return the card of an image."""
         store = stores.read(self.truth)
-        [row] = truth_rows([image], store.attrs["ids"], of=self.blend.path, truth=self.truth)
+        [row] = truth_rows([image], per_image.ids(store), of=self.blend.path, truth=self.truth)
         truth = stores.read_images(store, slice(row, row + 1))[0]
         planes, masks = self.blend.planes_and_masks(image)
         dice = _dice(masks, truth)

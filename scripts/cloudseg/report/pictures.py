@@ -12,7 +12,7 @@ from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.split import Split
 from cloudseg.report.colours import class_colours, rgb
 from cloudseg.report.page import Column, Picture, Table, write_page
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 QUALITY = 82  # of JPEG
 
@@ -40,7 +40,7 @@ def dataset_page(
     width : of a tile, in pixels, at most.
     """
     masks = stores.read(truth)
-    ids, classes = list(masks.attrs["ids"]), list(masks.attrs["classes"])
+    ids, classes = per_image.ids(masks), list(masks.attrs["classes"])
     height, whole = masks.shape[2:]
     size = (max(1, round(height * min(width, whole) / whole)), min(width, whole))
     tiles = []

@@ -11,7 +11,7 @@ from cloudseg.report.charts import Chart, charts_script
 from cloudseg.report.colours import PALETTE, QUIET
 from cloudseg.report.page import Picture, write_page
 from cloudseg.report.pictures import jpeg
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.studies.shift import GRID, Shift
 
 TILE = 288  # width of a tile, in pixels
@@ -49,7 +49,7 @@ def shift_page(shift: Shift, pixels: str | Path, out: str | Path, *, images: int
 def shift_tiles(shift: Shift, pixels: str | Path, *, images: int = 8) -> dict[str, list[Picture]]:
     """Return the most test-like and the most train-like training images, each with its score and weight."""
     store = stores.read(pixels)
-    row_of = {image: row for row, image in enumerate(store.attrs["ids"])}
+    row_of = {image: row for row, image in enumerate(per_image.ids(store))}
     train = shift.images[shift.images["split"] == "train"].sort_values("score", kind="stable")
     shown = min(images, len(train) // 2)
     groups = {}

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -161,6 +161,25 @@ def remove_leftovers(path: str | Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def remove(path: str | Path) -> None:
+    """Remove a file, a folder and all in it, or a link to one; nothing happens if it is not there.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     make_folder(f"{folder}/a/b")
+    ...     remove(f"{folder}/a")
+    ...     list(Path(folder).iterdir())
+    []
+    """
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: str | Path, text: str) -> None:
     r"""Write ``text`` to ``path`` atomically, as UTF-8 and with its line ends as they are.
 
@@ -250,11 +269,11 @@ def read_table(path: str | Path, **options: Any) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    text = read_text(path)
+    text = read_text(path).encode()  # pandas takes four bytes for each letter of a text
     if "keep_default_na" not in options:
         options |= {"keep_default_na": False, "na_values": [""]}
     try:
-        return pd.read_csv(io.StringIO(text), sep="\t", **options)
+        return pd.read_csv(io.BytesIO(text), sep="\t", **options)
     except ValueError as error:
         raise damaged(path, f"not the table that was written ({error})") from error
 
@@ -344,8 +363,27 @@ def digest(value: Any) -> str:
     >>> digest({"batch": 8, "rate": 1.0}) == digest({"rate": 1, "batch": 8.0})
     True
     """
+    return hashlib.sha256(_json(value)).hexdigest()
+
+
+def digest_of_items(items: Iterable[Any]) -> str:
+    """Return :func:`digest` of a list of plain values that are asked for one by one, and not kept.
+
+    Examples
+    --------
+    >>> digest_of_items(iter([1, ["a"]])) == digest([1, ["a"]]), digest_of_items([]) == digest([])
+    (True, True)
+    """
+    hashed = hashlib.sha256(b"[")
+    for number, item in enumerate(items):
+        hashed.update((b"," if number else b"") + _json(item))
+    hashed.update(b"]")
+    return hashed.hexdigest()
+
+
+def _json(value: Any) -> bytes:
     text = json.dumps(_canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text.encode()
 
 
 def _canonical(value: Any) -> Any:

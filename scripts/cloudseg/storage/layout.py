@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from zarr.codecs import Crc32cCodec
 
-from cloudseg.storage import shards
+from cloudseg.storage import per_image, shards
 from cloudseg.storage.writer_lock import LOCK_FILE
 
 if TYPE_CHECKING:
     from cloudseg.storage.stores import Spec
+
+_ONE_FOLDER = {"name": "default", "separator": "."}
+"""How shards of many images are named: `c.7.0.0.0`. Zarr's usual `c/7/0/0/0` takes three folders for each."""
 
 
 def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str, bytes]:
@@ -34,6 +37,7 @@ def metadata(specs: "Mapping[str, Spec]", attrs: Mapping[str, Any]) -> dict[str,
             compressors=[codec_of_spec(spec).zarr],
             fill_value=0,
             dimension_names=spec.dims,
+            chunk_key_encoding=_ONE_FOLDER if spec.shape[0] > per_image.FEW else None,
             attributes=dict(attrs) if name == "" else None,
         )
     return {name: buffer.to_bytes() for name, buffer in buffers.items()}
@@ -54,7 +58,8 @@ def arrays(node: "zarr.Array | zarr.Group") -> "dict[str, zarr.Array]":
     if isinstance(node, zarr.Array):
         return {"": node}
     with warnings.catch_warnings():  # Snakemake leaves a time stamp in each folder that a job made
-        warnings.filterwarnings("ignore", message=rf"Object at \.snakemake_timestamp|Object at \{LOCK_FILE}")
+        others = rf"\.snakemake_timestamp|\{LOCK_FILE}|{per_image.FILE}"
+        warnings.filterwarnings("ignore", message=f"Object at ({others})")
         found = {name: item for name, item in node.members(max_depth=None) if isinstance(item, zarr.Array)}
     return dict(sorted(found.items()))
 

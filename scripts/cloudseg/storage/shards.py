@@ -6,7 +6,7 @@ and a chunk that is absent is an error where Zarr returns zeros.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -85,22 +85,26 @@ def write_shard(block: np.ndarray, per_shard: int, file: BinaryIO, threads: int,
     file.write(table + google_crc32c.value(table).to_bytes(_CRC_BYTES, "little"))
 
 
-def read_shard(path: Path, per_shard: int, rows: slice, out: np.ndarray, codec: ChunkCodec) -> None:
+def read_shard(
+    path: Path, per_shard: int, rows: Iterable[int], out: np.ndarray, places: Iterable[int], codec: ChunkCodec
+) -> None:
     """Read images of one shard.
 
     Parameters
     ----------
     path : the shard file.
     per_shard : chunks of a whole shard.
-    rows : the images by their numbers in the whole array, all of them in this shard.
-    out : (images, ...), little-endian; filled.
+    rows : the images by their numbers in the whole array, one or more, all of them in this shard.
+    out : (images, ...), little-endian.
+    places : where in it each of the images goes.
     codec : of the chunks.
 
     Raises
     ------
     StoreError : naming the file and the image that is absent or fails its checksum.
     """
-    image = rows.start
+    rows = list(rows)
+    image = rows[0]
     try:
         with path.open("rb") as file:
             table_bytes = 16 * per_shard
@@ -109,11 +113,11 @@ def read_shard(path: Path, per_shard: int, rows: slice, out: np.ndarray, codec: 
             if google_crc32c.value(table) != int.from_bytes(file.read(_CRC_BYTES), "little"):
                 raise RuntimeError("the table of its chunks fails its checksum")
             index = np.frombuffer(table, "<u8").reshape(per_shard, 2)
-            for image in range(rows.start, rows.stop):
+            for image, place in zip(rows, places, strict=True):
                 offset, length = index[image % per_shard]
                 if offset == _ABSENT:
                     raise RuntimeError("it has no such chunk")
                 file.seek(int(offset))
-                codec.decode(file, int(length), out[image - rows.start : image - rows.start + 1])
+                codec.decode(file, int(length), out[place : place + 1])
     except (OSError, RuntimeError, ValueError) as error:
         raise damaged(path, f"image {image} cannot be read ({error})", StoreError) from error

@@ -16,11 +16,12 @@ its name, and all of them before ``complete`` is set, so a power cut leaves no s
 The ``.part`` also records what made it (``made_with``: the number of the code, versions of libraries). A writer
 resumes only a ``.part`` that it could have begun itself. The finished store leaves ``made_with`` out, so that a newer
 library makes no store stale. A lock in the ``.part`` keeps a second process from writing the same store.
+
+Where the names of the images are, :mod:`cloudseg.storage.per_image` says.
 """
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +34,9 @@ import zarr
 
 from cloudseg.commands import command
 from cloudseg.errors import StoreError
-from cloudseg.storage import layout, shards, writer_lock
-from cloudseg.storage.files import atomic, damaged, digest, sync
+from cloudseg.storage import layout, per_image, shards, writer_lock
+from cloudseg.storage.files import atomic, damaged, digest, remove, sync
+from cloudseg.storage.some_images import pieces
 
 SHARD_BYTES = 32 * 2**20
 """Raw bytes that a shard holds at most; a larger image has a shard of its own."""
@@ -89,7 +91,8 @@ class Writer:
     arrays : name to :class:`Spec`. The name ``""`` alone makes the store one array; other names, such as
         ``"train/image"``, make a group.
     attrs : plain values kept as the attributes of the store. A ``.part`` that holds other arrays or other
-        attributes is removed, so whatever decides the content (a digest of the inputs) belongs here.
+        attributes is removed, so whatever decides the content (a digest of the inputs) belongs here. ``ids`` are the
+        names of the images, ``fold`` is one of each.
     made_with : what else decides the bytes, as :func:`made_with` lists it. A ``.part`` that was made with anything else
         is removed, too; the finished store does not keep it.
     threads : images that are compressed at the same time within a shard. It does not change a byte.
@@ -129,15 +132,17 @@ class Writer:
         self.path = Path(path)
         self.part = _part_of(self.path)
         self._specs = dict(arrays)
-        self._attrs = dict(attrs)
+        self._attrs = per_image.attributes(attrs)
         self._threads = threads
         writer_lock.lock(self.part)
-        metadata = layout.metadata(self._specs, _attrs_of_part(attrs, made_with))
+        metadata = layout.metadata(self._specs, _attrs_of_part(self._attrs, made_with))
         # Temporary files of a killed writer, or the whole part if this writer cannot resume it
         rejected = self.part.rglob(".*") if _holds(self.part, metadata) else self.part.iterdir()
         for leftover in [each for each in rejected if each.name != writer_lock.LOCK_FILE]:
-            _remove(leftover)
+            remove(leftover)
         if not (self.part / "zarr.json").exists():
+            if isinstance(self._attrs.get("ids"), dict):
+                per_image.write_ids(attrs["ids"], self.part)
             for name, content in metadata.items():
                 with atomic(self.part / name) as temporary:
                     temporary.write_bytes(content)
@@ -213,7 +218,7 @@ class Writer:
             written += layout.shard_count(spec.shape[0], spec.shard)
         for folder, _, _ in os.walk(self.part):  # a killed writer may have renamed shards without a sync
             sync(folder)
-        _remove(self.path)
+        remove(self.path)
         documents = layout.documents(self.part)
         root = documents[""]
         root["attributes"] = {**self._attrs, "shards": written}
@@ -248,7 +253,7 @@ def begun(path: str | Path, attrs: Mapping[str, Any], made_with: Mapping[str, An
         found = json.loads((_part_of(Path(path)) / "zarr.json").read_bytes())["attributes"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return found == json.loads(json.dumps(_attrs_of_part(attrs, made_with)))
+    return found == json.loads(json.dumps(_attrs_of_part(per_image.attributes(attrs), made_with)))
 
 
 def check(path: str | Path) -> None:
@@ -317,14 +322,14 @@ def read_images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.nda
     block = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype.newbyteorder("<"))
     per_shard, codec = array.shards[0], layout.codec_of(array)
     for first in range(start - start % per_shard, stop, per_shard):
-        own = slice(max(start, first), min(stop, first + per_shard))
+        own = range(max(start, first), min(stop, first + per_shard))
         file = layout.shard_file(array, own.start // per_shard)
-        shards.read_shard(file, per_shard, own, block[own.start - start : own.stop - start], codec)
+        shards.read_shard(file, per_shard, own, block, range(own.start - start, own.stop - start), codec)
     return block
 
 
 def verify(path: str | Path) -> None:
-    """Read every chunk of a store, which finds flipped bytes.
+    """Read every chunk of a store, and the names of its images, which finds flipped bytes.
 
     Parameters
     ----------
@@ -334,9 +339,11 @@ def verify(path: str | Path) -> None:
     ------
     StoreError : naming the first file and image that cannot be read.
     """
-    for array in layout.arrays(_open(Path(path))).values():
-        for index in range(array.shape[0]):
-            read_images(array, slice(index, index + 1))
+    if per_image.has_file(node := _open(Path(path))):
+        per_image.ids(node)
+    for array in layout.arrays(node).values():
+        for rows in pieces(array):
+            read_images(array, rows)
 
 
 def _part_of(path: Path) -> Path:
@@ -356,13 +363,6 @@ def _holds(part: Path, metadata: Mapping[str, bytes]) -> bool:
     return found == metadata
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _open(path: Path) -> "zarr.Array | zarr.Group":
     if not (path / "zarr.json").is_file():
         raise StoreError(f"{path}: no store there (it has no zarr.json); to have it made, type: {command()}")
@@ -380,6 +380,8 @@ def _open(path: Path) -> "zarr.Array | zarr.Group":
     for file in files:
         if not file.is_file():
             raise damaged(file, "this shard is missing", StoreError)
+    if per_image.has_file(node) and not (path / per_image.FILE).is_file():
+        raise damaged(path / per_image.FILE, "the names of the images are missing", StoreError)
     if node.attrs.get("shards") != len(files):
         reason = f"expected {node.attrs.get('shards')} shards, got {len(files)} in its arrays"
         raise damaged(path, reason, StoreError)
@@ -392,8 +394,8 @@ def _reads_back(array: "zarr.Array", rows: slice) -> bool:
     if not layout.shard_file(array, rows.start // array.shards[0]).is_file():
         return False
     try:
-        for index in range(rows.start, rows.stop):
-            read_images(array, slice(index, index + 1))
+        for piece in pieces(array, rows):
+            read_images(array, piece)
     except StoreError:
         return False
     return True

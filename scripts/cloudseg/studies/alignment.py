@@ -17,7 +17,7 @@ import numpy as np
 
 from cloudseg.dataset.contest import ContestFolder, Labels
 from cloudseg.postprocess import decode_rle
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.studies.label_faults import FLIPS, LONGEST_OF_SAMPLE, Pair, agreement, coarse, coarse_size
 from cloudseg.studies.sanity.measuring import continued
 from cloudseg.texts import number_of
@@ -120,8 +120,8 @@ def look_at_images(pixels: str | Path, truth: str | Path, sample: int = SAMPLE) 
     sample : images that are looked at, evenly spread.
     """
     images, masks = stores.read(pixels), stores.read(truth)
-    row_of = {name: row for row, name in enumerate(images.attrs["ids"])}
-    ids = list(masks.attrs["ids"])
+    ids = per_image.ids(masks)
+    row_of = {name: row for row, name in enumerate(per_image.ids(images))}
     size = coarse_size(*masks.shape[2:], LONGEST_OF_SAMPLE)
     seen, labels = [], []
     for row in np.unique(np.linspace(0, len(ids) - 1, min(sample, len(ids))).astype(int)):

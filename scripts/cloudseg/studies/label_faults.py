@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.ensemble.truth import truth_rows
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 LONGEST = 105  # pixels of the longer side of the grid that labels are compared on
 LONGEST_OF_SAMPLE = 36  # likewise, of the images that are kept
@@ -77,8 +77,9 @@ def rank_labels(blend: str | Path, truth: str | Path, *, sample: int = 0, thread
     StoreError : when an image of the blend has no truth.
     """
     probabilities, masks = stores.read(blend), stores.read(truth)
-    ids, fold_of, classes = (list(probabilities.attrs[name]) for name in ("ids", "fold", "classes"))
-    row_of = truth_rows(ids, masks.attrs["ids"], of=blend, truth=truth)
+    ids, fold_of = per_image.ids(probabilities), per_image.folds(probabilities)
+    classes = list(probabilities.attrs["classes"])
+    row_of = truth_rows(ids, per_image.ids(masks), of=blend, truth=truth)
     size, small = (coarse_size(*probabilities.shape[2:], longest) for longest in (LONGEST, LONGEST_OF_SAMPLE))
     kept = set(np.unique(np.linspace(0, len(ids) - 1, min(sample, len(ids))).astype(int)).tolist()) if ids else set()
 

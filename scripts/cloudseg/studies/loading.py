@@ -23,7 +23,7 @@ from cloudseg.errors import DatasetError
 from cloudseg.models.segmenter import build_model
 from cloudseg.runtime import devices
 from cloudseg.runtime.job_progress import counting
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.training.data.dataset import SegmentationDataset
 from cloudseg.training.data.images import LabelledImages
 from cloudseg.training.data.loader import Loader
@@ -255,8 +255,8 @@ def loading_page(table: pd.DataFrame, title: str) -> str:
 def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int) -> dict[str, Dataset]:
     """Return the samples of the three ways: the same images, whole batches of them."""
     group = stores.read(pixels)
-    attrs, size = group.attrs.asdict(), tuple(group["image"].shape[1:3])
-    stored = attrs["ids"]
+    classes, size = list(group.classes), tuple(group["image"].shape[1:3])
+    stored = per_image.ids(group)
     rows = chosen_images(images, stored, count)
     if len(rows) < batch:
         raise DatasetError(
@@ -266,8 +266,8 @@ def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int
     rows = rows.head(len(rows) - len(rows) % batch)  # BatchNorm fails on a last batch of one
     index_of = {name: index for index, name in enumerate(stored)}
     return {
-        "original": _AnyEpoch(root, rows, attrs["classes"]),
-        "decode, then resize": _AnyEpoch(root, rows, attrs["classes"], size),
+        "original": _AnyEpoch(root, rows, classes),
+        "decode, then resize": _AnyEpoch(root, rows, classes, size),
         "resized store": SegmentationDataset(LabelledImages(pixels, [index_of[name] for name in rows["image"]])),
     }
 

@@ -26,7 +26,7 @@ from cloudseg.models.probabilities import quantise
 from cloudseg.postprocess import blend, dice_sums, level
 from cloudseg.runtime import devices
 from cloudseg.runtime.job_progress import counted
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 HUNDREDTHS = np.arange(1, 100)
 REFERENCE = Reference.read()
@@ -166,7 +166,7 @@ def study(
     devices.set_determinism(threads, device)
     images = StoredImages.of_fold(pixels, folds, fold)
     true_masks = stores.read(truth)
-    rows = truth_rows(images.ids, true_masks.attrs["ids"], of=f"fold {fold}", truth=truth)
+    rows = truth_rows(images.ids, per_image.ids(true_masks), of=f"fold {fold}", truth=truth)
     predictor = Predictor(checkpoint, recipe, size=size, device=device, classes=images.classes)
     tallies = {"network": Tally(len(images.classes)), "blend": Tally(len(images.classes))}
     starts = range(0, len(images), recipe.batch)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from cloudseg.dataset.folds import deal
 from cloudseg.errors import DatasetError, StoreError
-from cloudseg.storage import files, stores
+from cloudseg.storage import files, per_image, stores
 
 BINS = 8  # of the histogram of grey levels
 SCALES = (1, 2, 4, 8)  # pixels
@@ -88,7 +88,7 @@ def measure_shift(pixels: Mapping[str, str | Path], images: pd.DataFrame, *, see
     StoreError : if an image is not in the table.
     """
     splits = ("train", "test")
-    rows = [(image, split) for split in splits for image in stores.read(pixels[split]).attrs["ids"]]
+    rows = [(image, split) for split in splits for image in per_image.ids(stores.read(pixels[split]))]
     table = pd.DataFrame(rows, columns=["image", "split"])
     digests = images.set_index(["split", "image"])["digest"].to_dict()
     keys = list(zip(table["split"], table["image"], strict=True))

@@ -24,10 +24,10 @@ def test_the_rows_of_a_submission_keep_their_order(tmp_path):
     table = tmp_path / "sample_submission.csv"
     table.write_text(HEADER + "b_c.jpg_Sugar,1 1\na.jpg_Fish,1 1\nb_c.jpg_Fish,\na.jpg_Sugar,1 1\n")
     pairs = [("b_c.jpg", "Sugar"), ("a.jpg", "Fish"), ("b_c.jpg", "Fish"), ("a.jpg", "Sugar")]
-    assert ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"]) == pairs
+    assert list(ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"])) == pairs
     table.write_text(HEADER + "a.jpg_Fish,1 1\nc.jpg_Fish,1 1\n")
     with pytest.raises(TableError, match=r"sample_submission\.csv, line 3: 'c\.jpg_Fish' names no image"):
-        ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"])
+        list(ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"]))
 
 
 # Tables

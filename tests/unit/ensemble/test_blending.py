@@ -108,3 +108,18 @@ def test_two_networks_alike_score_the_same_sharpened_and_plain(tmp_path):
     for sharpen in (0.5, 2.0):
         differing = p[masks[sharpen] != masks[None]]  # rounding to a byte may part neighbours of the level
         assert len(differing) == 0 or np.abs(differing.astype(int) - 128).max() <= 1
+
+
+@pytest.mark.parametrize("how", [{}, {"sharpen": 0.5}, {"sharpen": 0.3}, {"levels": [[100, 90], [128, 200], [7, 256]]}])
+@pytest.mark.parametrize("weights", [[1, 1, 1], [0.5, 2, 1.25]])
+def test_images_too_large_for_memory_are_blended_in_stretches_to_the_same_bytes(tmp_path, monkeypatch, how, weights):
+    ids = ["a.jpg", "b.jpg"]
+    paths = [write(tmp_path / f"{n}.zarr", planes(n, 2), ids) for n in range(3)]
+    members = [member(f"{n}", 0, weight) for n, weight in enumerate(weights)]
+    made, asked = [], {"folds": None, "classes": CLASSES, "size": SIZE, "allow_squeezed": True} | how
+    for name, bytes_at_once in (("whole", 2**27), ("stretches", 3 * 1000)):  # no stretch but the last is of 256 bytes
+        monkeypatch.setattr("cloudseg.ensemble.blending.BLOCK_BYTES", bytes_at_once)
+        blend_stores(paths, members, tmp_path / f"{name}.zarr", **asked)
+        made.append(stores.read_images(tmp_path / f"{name}.zarr", slice(0, 2)))
+    assert made[0].any() and np.array_equal(*made)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".zarr"] * 5

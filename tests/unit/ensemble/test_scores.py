@@ -13,7 +13,7 @@ from cloudseg.ensemble.score_tables import folds_of, write_scores
 from cloudseg.ensemble.scores import expected_score, image_scores, mean_of_images, paired_bootstrap, score_parts
 from cloudseg.ensemble.surface import read_surface, write_surface
 from cloudseg.postprocess import Cut
-from cloudseg.storage import stores
+from cloudseg.storage import some_images, stores
 
 CLASSES = ["Fish", "Flower", "Gravel"]
 SIZE = (12, 16)
@@ -56,6 +56,18 @@ def inputs(tmp_path):
 DECISION = Decision(
     "fixed", len(IDS), ImageRule.of_cuts({"Fish": Cut(128, 30), "Flower": Cut(64, 0), "Gravel": Cut(100, 1000)})
 )
+
+
+@pytest.mark.parametrize("folds", [None, [0, 2], [1], [7]])
+def test_scores_do_not_depend_on_how_many_images_are_read_at_once(inputs, monkeypatch, folds):
+    scattered = [0, 2, 1, 0, 2, 1, 0, 2, 1, 0, 2, 1]
+    block = stores.read_images(inputs / "valid.zarr", slice(None))
+    valid = write(inputs / "scattered.zarr", block, IDS, fold=scattered)
+    at_once = image_scores(valid, inputs / "truth.zarr", DECISION, folds=folds)
+    monkeypatch.setattr(some_images, "READ_BYTES", 5 * len(CLASSES) * SIZE[0] * SIZE[1])
+    pd.testing.assert_frame_equal(image_scores(valid, inputs / "truth.zarr", DECISION, folds=folds, threads=2), at_once)
+    wanted = [name for name, fold in zip(IDS, scattered, strict=True) if folds is None or fold in folds]
+    assert at_once["image"].tolist() == [name for name in wanted for _ in CLASSES]
 
 
 def scores_of(folder, **options):

@@ -9,7 +9,8 @@ from small_stores import CLASSES, SIZE, dice_by_hand, planes, write
 from cloudseg.ensemble import masking
 from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.submission import write_submission
-from cloudseg.postprocess import Cut
+from cloudseg.postprocess import Cut, encode_rle
+from cloudseg.storage import some_images
 
 RULE = ImageRule.of_cuts(dict.fromkeys(CLASSES, Cut(100, 0)))
 
@@ -50,3 +51,21 @@ def test_a_sample_with_strangers_is_refused(tmp_path):
     blend = write(tmp_path / "test.zarr", planes(6, 1), ["a.jpg"])
     with pytest.raises(ValueError, match=r"no probabilities for b\.jpg_Fish"):
         write_submission(blend, RULE, [("b.jpg", "Fish")], tmp_path / "submission.csv")
+
+
+def test_rows_may_come_in_any_order_and_more_than_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(some_images, "READ_BYTES", 3 * len(CLASSES) * SIZE[0] * SIZE[1])
+    ids = [f'{number}, "ü".jpg' for number in range(20)]
+    p = planes(7, 20)
+    blend = write(tmp_path / "test.zarr", p, ids)
+    rng = np.random.default_rng(1)
+    sample = [(ids[rng.integers(20)], CLASSES[rng.integers(len(CLASSES))]) for _ in range(90)]
+    summary = write_submission(blend, RULE, iter(sample), tmp_path / "submission.csv", threads=2)
+    with (tmp_path / "submission.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    expected = [
+        [f"{image}_{label}", encode_rle(p[ids.index(image), CLASSES.index(label)] >= 100)] for image, label in sample
+    ]
+    assert rows == expected
+    assert (summary.rows, summary.filled) == (90, sum(bool(text) for _, text in expected))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["submission.csv", "test.zarr"]

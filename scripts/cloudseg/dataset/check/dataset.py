@@ -3,9 +3,9 @@
 import contextlib
 import os
 import textwrap
+from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +14,12 @@ from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.config.image_tables import read_names
 from cloudseg.config.names import nearest
 from cloudseg.dataset.check import rules
-from cloudseg.dataset.check.images import CheckedImage, check_image
+from cloudseg.dataset.check.images import check_image
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
-from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split
+from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Split
+from cloudseg.dataset.label_rows import LabelRows
+from cloudseg.postprocess.arguments import in_order
 from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import sha256
@@ -81,21 +83,25 @@ def check_dataset(
         _check_list(exclude, listed, names["train"], report)
         left_out = [name for name in names["train"] if name in listed]
         names["train"] = [name for name in names["train"] if name not in listed]
-        rows = rows and {name: found for name, found in rows.items() if name not in listed}
-    labels = Labels(folder.train_table, rows or {})
+        rows = None if rows is None else rows.without(listed)
+    labels = Labels(folder.train_table, LabelRows([], classes) if rows is None else rows)
 
-    files = [(split, name) for split in names for name in names[split]]
+    files = ((split, name) for split in names for name in names[split])
     budget = MemoryBudget(memory)
-    with ThreadPoolExecutor(workers) as pool:
-        grid = size_of_submission if min_sizes else None
-        found = pool.map(lambda file: check_image(folder, *file, labels, budget, grid), files)
-        checked = list(counted(found, len(files), "images"))
-    for image in checked:
+    grid = size_of_submission if min_sizes else None
+    found = in_order(lambda file: check_image(folder, *file, labels, budget, grid), files, workers)
+    facts: list[tuple[object, ...]] = []
+    largest = {label: array("q") for label in classes}
+    for image in counted(found, sum(map(len, names.values())), "images"):
         report.findings += image.findings
-    images = _tabulate(checked, classes)
+        if image.facts:
+            facts.append(_row(image.facts, classes))
+        for label, area in image.parts.items():
+            largest[label].extend([area] if area else [])
+    images = _tabulate(facts, classes)
     if rows is not None:
         _check_labels(images, rows, classes, report)
-    _check_min_sizes(checked, min_sizes or {}, report)
+    _check_min_sizes(largest, min_sizes or {}, report)
     elsewhere = {} if "train" in names else _train_images_like(folder, names["test"], listed)
     _check_pictures(images, size_of_submission, elsewhere, report)
     report.seen += _sum_up(images, classes, list(names))
@@ -145,17 +151,11 @@ def _check_list(exclude: str | Path, listed: Mapping[str, int], names: Sequence[
     )
 
 
-def _check_labels(
-    images: pd.DataFrame, rows: Mapping[str, Mapping[str, Sequence[Row]]], classes: Sequence[str], report: Report
-) -> None:
-    every_row = [row for found in rows.values() for several in found.values() for row in several]
-    only_masks = bool(every_row) and not any(row.empty for row in every_row)
-    for name, found in rows.items():
-        missing = [label for label in classes if label not in found]
-        if missing:
-            got = "no row" if not found else f"no row for {', '.join(missing)}"
-            rule = rules.ONLY_MASKS if only_masks else rules.NO_ROWS
-            report.findings.append(Finding(rule, f"train_images/{name}", got))
+def _check_labels(images: pd.DataFrame, rows: LabelRows, classes: Sequence[str], report: Report) -> None:
+    rule = rules.ONLY_MASKS if len(rows) and not rows.any_empty else rules.NO_ROWS
+    for name, missing in rows.lacking():
+        got = "no row" if missing == rows.classes else f"no row for {', '.join(missing)}"
+        report.findings.append(Finding(rule, f"train_images/{name}", got))
     train = images[images["split"] == "train"]
     if len(train) and not (train[list(classes)] > 0).any(axis=None):
         report.findings.append(Finding(rules.NO_LABELS, "train.csv", "no training image has a pixel of any class"))
@@ -181,11 +181,14 @@ def _size(file: Path) -> int:
 
 
 def _check_min_sizes(
-    checked: Sequence[CheckedImage], min_sizes: Mapping[str, Mapping[str, int]], report: Report
+    largest: Mapping[str, Sequence[int]], min_sizes: Mapping[str, Mapping[str, int]], report: Report
 ) -> None:
-    """Report how many true masks each decision would remove per class, and the sizes at which it removes none."""
+    """Report how many true masks each decision would remove per class, and the sizes at which it removes none.
+
+    `largest` has the area of the largest component of each true mask, by class.
+    """
     for key, sizes in min_sizes.items():
-        areas = {label: [area for image in checked if (area := image.parts.get(label, 0))] for label in sizes}
+        areas = {label: largest.get(label, ()) for label in sizes}
         lost = {label: sum(area < sizes[label] for area in areas[label]) for label in sizes}
         if any(lost.values()):
             counts = ", ".join(
@@ -211,11 +214,13 @@ def _check_pictures(
             report.findings.append(Finding(rules.STRETCHED, f"{split}_images", got))
 
 
-def _tabulate(checked: Sequence[CheckedImage], classes: Sequence[str]) -> pd.DataFrame:
-    rows = [image.facts for image in checked if image.facts]
-    for row in rows:
-        if row["split"] == "train":
-            row.update({label: row.get(label, 0) for label in classes})
+def _row(facts: Mapping[str, object], classes: Sequence[str]) -> tuple[object, ...]:
+    """Return the row of an image in the images table."""
+    nothing = 0 if facts["split"] == "train" else None
+    return (*(facts[name] for name in IMAGE_COLUMNS), *(facts.get(label, nothing) for label in classes))
+
+
+def _tabulate(rows: Sequence[tuple[object, ...]], classes: Sequence[str]) -> pd.DataFrame:
     images = pd.DataFrame(rows, columns=[*IMAGE_COLUMNS, *classes])
     return images.astype({"height": "int64", "width": "int64"} | dict.fromkeys(classes, "Int64"))
 

@@ -1,18 +1,20 @@
 """Check the rows of the tables: that each names an image and a class, once."""
 
+import functools
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.names import nearest
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.contest import ContestFolder, Row, TableError, scan_table, split_label
+from cloudseg.dataset.label_rows import LabelRows, Place
 
 
 def check_table(
     path: Path, names: Sequence[str], classes: Sequence[str], report: Report, *, unite: bool
-) -> dict[str, dict[str, list[Row]]] | None:
+) -> LabelRows | None:
     """Check the rows of a table.
 
     Parameters
@@ -25,39 +27,43 @@ def check_table(
 
     Returns
     -------
-    dict or None : image to class to sound rows; None if the table is missing or cannot be read.
+    LabelRows or None : where the sound rows are; None if the table is missing or cannot be read.
     """
     if not path.is_file():
         report.findings.append(Finding(rules.NO_SUCH_FILE, path.name, "no such file"))
         return None
     known = set(names)
-    alike = _names_by_likeness(names)
-    rows: dict[str, dict[str, list[Row]]] = {name: {} for name in names}
+    alike = functools.cache(lambda: _names_by_likeness(names))
+
+    def sound() -> Iterator[tuple[str, str, Place]]:
+        for row in scan_table(path):
+            checked = _check_row(row, path.name, known, alike, classes)
+            if isinstance(checked, Finding):
+                report.findings.append(checked)
+            elif checked is not None:
+                yield *checked, row.place
+
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 1))
             last = file.read()
         if last not in (b"\n", b"\r"):
             report.findings.append(Finding(rules.CUT_OFF, path.name, "is it whole?"))
-        for row in scan_table(path):
-            finding = _check_row(row, path.name, known, alike, classes, rows)
-            if finding:
-                report.findings.append(finding)
+        rows = LabelRows(names, classes, sound())
     except TableError as error:
         report.findings.append(Finding(rules.BAD_TABLE, path.name, error.reason, error.line))
         return None
     except OSError as error:
         report.findings.append(Finding(rules.BAD_TABLE, path.name, str(error.strerror)))
         return None
-    for image, by_class in rows.items():
-        for label, several in by_class.items():
-            if unite and len(several) > 1:
-                lines = ", ".join(str(row.line) for row in several[:5]) + (", ..." if len(several) > 5 else "")
-                got = f"'{image}_{label}' {len(several)} times, lines {lines}"
-                report.findings.append(Finding(rules.UNITED, path.name, got))
-            for row in () if unite else several[1:]:
-                got = f"'{image}_{label}', first in line {several[0].line}"
-                report.findings.append(Finding(rules.TWICE, path.name, got, row.line))
+    for image, label, several in rows.several():
+        if unite:
+            lines = ", ".join(str(row.line) for row in several[:5]) + (", ..." if len(several) > 5 else "")
+            got = f"'{image}_{label}' {len(several)} times, lines {lines}"
+            report.findings.append(Finding(rules.UNITED, path.name, got))
+        for row in () if unite else several[1:]:
+            got = f"'{image}_{label}', first in line {several[0].line}"
+            report.findings.append(Finding(rules.TWICE, path.name, got, row.line))
     return rows
 
 
@@ -65,11 +71,10 @@ def _check_row(
     row: Row,
     file: str,
     known: set[str],
-    alike: Mapping[str, str],
+    alike: Callable[[], Mapping[str, str]],
     classes: Sequence[str],
-    rows: dict[str, dict[str, list[Row]]],
-) -> Finding | None:
-    """Keep a sound row in ``rows``, or say what is wrong with it."""
+) -> Finding | tuple[str, str] | None:
+    """Return the image and class of a sound row, or what is wrong with it; None where that is reported elsewhere."""
     cell = f"{row.label!r:.80}"
     if row.swallowed:
         got = f"one cell in quotation marks from here to line {row.last}, beginning with {cell}"
@@ -79,11 +84,10 @@ def _check_row(
     image, label = split_label(row.label, known, classes)
     if image is None or image not in known:
         # An empty folder is a finding of its own, so its rows are not reported as well.
-        return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike), row.line) if known else None
+        return Finding(rules.NO_SUCH_IMAGE, file, cell + _what_is_alike(image, alike()), row.line) if known else None
     if label not in classes:
         return Finding(rules.NO_SUCH_CLASS, file, f"{label!r:.40} in {cell}{nearest(label, classes)}", row.line)
-    rows[image].setdefault(label, []).append(row)
-    return None
+    return image, label
 
 
 def _names_by_likeness(names: Sequence[str]) -> dict[str, str]:
@@ -110,8 +114,6 @@ def _plain(name: str) -> str:
 def check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report) -> None:
     """Check that the sample submission has a row for each test image and class."""
     rows = check_table(folder.sample_submission, names, classes, report, unite=False)
-    for name, found in (rows or {}).items():
-        missing = [label for label in classes if label not in found]
-        if missing:
-            got = "no row" if not found else f"no row for {', '.join(missing)}"
-            report.findings.append(Finding(rules.NOT_IN_SAMPLE, f"test_images/{name}", got))
+    for name, missing in () if rows is None else rows.lacking():
+        got = "no row" if missing == rows.classes else f"no row for {', '.join(missing)}"
+        report.findings.append(Finding(rules.NOT_IN_SAMPLE, f"test_images/{name}", got))

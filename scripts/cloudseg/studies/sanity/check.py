@@ -116,5 +116,5 @@ def data_set(
     root : the folder in the contest's layout.
     """
     training = read_training(images, truth, classes, min_sizes)
-    rows = ContestFolder(Path(root)).submission_rows(classes)
+    rows = list(ContestFolder(Path(root)).submission_rows(classes))
     return Form(rows, training.names, list(classes), grid, list(min_sizes)), training

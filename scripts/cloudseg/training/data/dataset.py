@@ -16,6 +16,7 @@ from cloudseg.dataset.folds import read_folds
 from cloudseg.dataset.resizing import resize_bitmask, resize_image, resize_soft_mask
 from cloudseg.errors import ConfigError
 from cloudseg.runtime.memory import keep_freed_memory
+from cloudseg.storage.per_image import Ids
 from cloudseg.training.data.augment import Augmentation
 from cloudseg.training.data.images import Images, bits_to_soft
 from cloudseg.training.data.sampler import Key
@@ -209,11 +210,10 @@ def fold_images(folds: str | Path, fold: Fold, ids: Sequence[str]) -> tuple[list
     ValueError : if the table has no such fold, is cut short, or does not hold each image of the store once.
     """
     table = read_folds(folds, ids)
-    positions = {name: position for position, name in enumerate(ids)}
+    positions = Ids.of(ids).rows_of(table["image"])
     if fold != ALL and fold not in set(table["fold"]):
         raise ConfigError(f"{folds}: has the folds {sorted(set(table['fold']))}, no fold {fold}")
-    validates = table["fold"] == fold
-    train = [positions[name] for name in table["image"][~validates]]
-    valid = [positions[name] for name in table["image"][validates]]
+    validates = (table["fold"] == fold).to_numpy(bool)
+    train, valid = positions[~validates].tolist(), positions[validates].tolist()
     assert not set(train) & set(valid), "an image both trains and validates"
     return train, valid

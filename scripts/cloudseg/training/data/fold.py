@@ -8,7 +8,7 @@ import torch
 from cloudseg.config.decoders import demands
 from cloudseg.errors import ConfigError, DatasetError, StoreError
 from cloudseg.postprocess import Cut
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 from cloudseg.texts import number_of
 from cloudseg.training.data.dataset import SegmentationDataset, fold_images
 from cloudseg.training.data.images import Images, JoinedImages, PseudoImages, SoftImages, classes_of, images_of
@@ -56,14 +56,14 @@ def load_fold(job: TrainingJob, group: ProcessGroup, micro_batch_size: int) -> F
     StoreError : for stores that do not fit each other.
     """
     pixels = stores.read(job.pixels)
-    attributes, size = pixels.attrs.asdict(), pixels["image"].shape[1:3]
+    size = pixels["image"].shape[1:3]
     _require_size_of_decoder(job, size)
-    train_positions, valid_positions = fold_images(job.folds, job.fold, attributes["ids"])
-    images = _training_images(job, train_positions, len(attributes["classes"]))
+    train_positions, valid_positions = fold_images(job.folds, job.fold, per_image.ids(pixels))
+    images = _training_images(job, train_positions, len(pixels.attrs["classes"]))
     batches = _training_batches(job, len(images), group, micro_batch_size)
     if job.canvas_pixels is not None:
         _require_same_images(job.canvas_pixels, job.pixels)
-    classes = classes_of(attributes["classes"], job.recipe.brightness)
+    classes = classes_of(list(pixels.attrs["classes"]), job.recipe.brightness)
     samples = training_samples(images, job.recipe, classes=len(classes), size=size, seed=job.seed)
     loader = Loader(samples, batches, job.workers, group.device, ranks=group.size)
     valid_rows = slice(group.rank, None, group.size)
@@ -104,7 +104,7 @@ def _training_images(job: TrainingJob, positions: list[int], classes: int) -> Im
     if job.pseudo is not None:
         labelled = SoftImages(images, classes) if job.recipe.pseudo.soft else images
         return JoinedImages([labelled, PseudoImages(job.test_images, job.pseudo)])
-    n_test = len(stores.read(job.test_images).attrs["ids"])
+    n_test = per_image.image_count(stores.read(job.test_images).attrs)
     return JoinedImages([images, images_of(job.test_images, range(n_test), job.recipe.brightness)])
 
 
@@ -134,7 +134,7 @@ def _training_batches(job: TrainingJob, n_images: int, group: ProcessGroup, micr
 
 def _require_same_images(canvas_pixels: str | Path, pixels: str | Path) -> None:
     """Raise unless two pixel stores hold the same training images and classes, in the same order."""
-    canvas, sized = (stores.read(path).attrs.asdict() for path in (canvas_pixels, pixels))
+    canvas, sized = (per_image.expanded(stores.read(path)) for path in (canvas_pixels, pixels))
     for what, of in (
         ("training images", lambda attributes: attributes["ids"]),
         ("classes", lambda attributes: attributes["classes"]),

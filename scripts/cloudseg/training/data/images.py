@@ -10,7 +10,7 @@ import numpy as np
 
 from cloudseg.errors import StoreError
 from cloudseg.models.preprocessing import LUMA
-from cloudseg.storage import stores
+from cloudseg.storage import per_image, stores
 
 BRIGHTNESS = "brightness"  # the one class of a training on brightness
 # LUMA has three decimals, so the grey value of three bytes is a whole number of thousandths
@@ -34,7 +34,7 @@ class _StoredImages:
 
     def __init__(self, store: str | Path, positions: Sequence[int]) -> None:
         self.store, self._group = store, stores.read(store)
-        self._names, self._image = self._group.attrs.asdict()["ids"], self._group["image"]
+        self._names, self._image = per_image.ids(self._group), self._group["image"]
         self._positions = list(positions)
 
     def __len__(self) -> int:
@@ -132,11 +132,12 @@ class PseudoImages(_StoredImages):
 
     def __init__(self, store: str | Path, labels: str | Path) -> None:
         group, known = stores.read(labels), stores.read(store)
-        rows = {name: row for row, name in enumerate(known.attrs["ids"])}
-        names = group.attrs["ids"]
-        if missing := [name for name in names if name not in rows]:
-            raise StoreError(f"{labels}: labels of {missing[0]}, which {store} has not; remove the older of the two")
-        super().__init__(store, [rows[name] for name in names])
+        names = per_image.ids(group)
+        rows = per_image.ids(known).rows_of(names)
+        if (rows < 0).any():
+            missing = names[int(np.argmax(rows < 0))]
+            raise StoreError(f"{labels}: labels of {missing}, which {store} has not; remove the older of the two")
+        super().__init__(store, rows.tolist())
         self._mask = group["mask"]
         self.is_soft = self._mask.ndim == 4
         if self._mask.shape[1:3] != self.size:

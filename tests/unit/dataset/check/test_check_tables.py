@@ -186,7 +186,7 @@ def test_whatever_happens_to_the_tables_is_a_finding_or_read_the_same_again(fold
             train = images[images["split"] == "train"]
             labels = Labels.index(folder.root / "train.csv", set(train["image"]), CLASSES)
             assert [digest_labels(labels.texts(name)) for name in train["image"]] == train["labels"].tolist()
-            assert len(ContestFolder(folder.root).submission_rows(CLASSES)) == 4
+            assert len(list(ContestFolder(folder.root).submission_rows(CLASSES))) == 4
     assert 20 < whole < 180
 
 
