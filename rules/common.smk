@@ -28,12 +28,6 @@ from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import COSTS, Estimates, machine_megabytes
 from cloudseg.workflow.dry_run import BesideJobCounts
 from cloudseg.workflow.durations import Durations, hours
-from cloudseg.workflow.leaderboard import (
-    leaderboard_ensembles,
-    leaderboard_rows,
-    leaderboard_work,
-    leaderboard_left_out,
-)
 from cloudseg.workflow.plan import VARIANTS, Plan
 from cloudseg.workflow.status import read_status
 from cloudseg.workflow.status_page import status_page
@@ -76,7 +70,13 @@ def ask(find):
     return of_object
 
 
-of_dataset = ask(lambda: PLAN.dataset)
+# Of the whole plan, asked for when a job is: a job's own call of Snakemake reads the rules anew, and needs one of them
+of_plan = ask(lambda **_: PLAN)
+of_dataset = ask(lambda **_: PLAN.dataset)
+of_sheet = ask(lambda **_: PLAN.sheet)
+of_leaderboard = ask(lambda **_: PLAN.leaderboard)
+of_heads = ask(lambda **_: PLAN.heads)
+of_study_run = ask(lambda **_: PLAN.study_run)
 of_images = ask(PLAN.images)
 of_pixel_store = ask(PLAN.pixel_store)
 of_recipe = ask(PLAN.recipe)
