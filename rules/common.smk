@@ -1,4 +1,5 @@
 # The plan of the whole run, and what every rule file shares.
+import functools
 import sys
 from pathlib import Path
 
@@ -108,8 +109,17 @@ def expected_seconds(rule, wildcards):
     """Return the seconds that a job takes; without wildcards those of a usual job of the rule."""
     if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
         return seconds
-    jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
-    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, jobs)
+    if rule in TARGETS:
+        return 0.0
+    if not wildcards:
+        return usual_seconds(rule)
+    return ESTIMATES.expected_seconds(rule, [wildcards])
+
+
+@functools.cache
+def usual_seconds(rule):
+    """Return the seconds that a job of a rule takes on average: the display asks whenever a job begins or ends."""
+    return ESTIMATES.expected_seconds(rule, PLAN.jobs.get(rule, []))
 
 
 # Rules that ask for the files of others
