@@ -42,8 +42,10 @@ rule all:
     input:
         everything,
     localrule: True
+    params:
+        megabytes=of_plan("megabytes"),
     message:
-        f"everything: about {PLAN.megabytes} MB of stores in {PLAN.folders['results']}"
+        f"everything: about {{params.megabytes}} MB of stores in {PLAN.folders['results']}"
 
 
 onstart:

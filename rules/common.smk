@@ -1,4 +1,5 @@
 # The plan of the whole run, and what every rule file shares.
+import functools
 import sys
 from pathlib import Path
 
@@ -28,12 +29,6 @@ from cloudseg.workflow.code import CODE
 from cloudseg.workflow.costs import COSTS, Estimates, machine_megabytes
 from cloudseg.workflow.dry_run import BesideJobCounts
 from cloudseg.workflow.durations import Durations, hours
-from cloudseg.workflow.leaderboard import (
-    leaderboard_ensembles,
-    leaderboard_rows,
-    leaderboard_work,
-    leaderboard_left_out,
-)
 from cloudseg.workflow.plan import VARIANTS, Plan
 from cloudseg.workflow.status import read_status
 from cloudseg.workflow.status_page import status_page
@@ -76,7 +71,13 @@ def ask(find):
     return of_object
 
 
-of_dataset = ask(lambda: PLAN.dataset)
+# Of the whole plan, asked for when a job is: a job's own call of Snakemake reads the rules anew, and needs one of them
+of_plan = ask(lambda **_: PLAN)
+of_dataset = ask(lambda **_: PLAN.dataset)
+of_sheet = ask(lambda **_: PLAN.sheet)
+of_leaderboard = ask(lambda **_: PLAN.leaderboard)
+of_heads = ask(lambda **_: PLAN.heads)
+of_study_run = ask(lambda **_: PLAN.study_run)
 of_images = ask(PLAN.images)
 of_pixel_store = ask(PLAN.pixel_store)
 of_recipe = ask(PLAN.recipe)
@@ -108,8 +109,17 @@ def expected_seconds(rule, wildcards):
     """Return the seconds that a job takes; without wildcards those of a usual job of the rule."""
     if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
         return seconds
-    jobs = [wildcards] if wildcards else PLAN.jobs.get(rule, [])
-    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, jobs)
+    if rule in TARGETS:
+        return 0.0
+    if not wildcards:
+        return usual_seconds(rule)
+    return ESTIMATES.expected_seconds(rule, [wildcards])
+
+
+@functools.cache
+def usual_seconds(rule):
+    """Return the seconds that a job of a rule takes on average: the display asks whenever a job begins or ends."""
+    return ESTIMATES.expected_seconds(rule, PLAN.jobs.get(rule, []))
 
 
 # Rules that ask for the files of others

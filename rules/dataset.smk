@@ -14,7 +14,7 @@ if PLAN.config.dataset.source == "demo":
             "../envs/workflow.yaml"
         threads: 8
         resources:
-            **ESTIMATES.of("demo", PLAN.dataset.work),
+            **ESTIMATES.of("demo", of_dataset("work")),
         params:
             images=PLAN.dataset.demo,
             seed=PLAN.seed,
@@ -38,7 +38,7 @@ if PLAN.config.dataset.source == "kaggle":
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            **ESTIMATES.of("fetch", PLAN.dataset.work),
+            **ESTIMATES.of("fetch", of_dataset("work")),
         params:
             competition=PLAN.config.dataset.competition,
             root=PLAN.config.dataset.root,
@@ -64,10 +64,10 @@ if PLAN.config.dataset.source == "path" and PLAN.smoke:
             "../envs/workflow.yaml"
         threads: 1
         resources:
-            **ESTIMATES.of("sample", PLAN.dataset.work),
+            **ESTIMATES.of("sample", of_dataset("work")),
         params:
             classes=PLAN.dataset.classes,
-            images=PLAN.dataset.counts,
+            images=of_dataset("counts"),
             contents=of_dataset("digests"),
             code=CODE["dataset"],
         script:
@@ -120,7 +120,7 @@ rule folds:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("folds", PLAN.dataset.train_work),
+        **ESTIMATES.of("folds", of_dataset("train_work")),
     params:
         **PLAN.dataset.split_params,
         classes=PLAN.dataset.classes,
@@ -177,7 +177,7 @@ rule truth:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        **ESTIMATES.of("truth", PLAN.dataset.train_work),
+        **ESTIMATES.of("truth", of_dataset("train_work")),
     params:
         classes=PLAN.dataset.classes,
         submission_size=PLAN.dataset.submission_size,

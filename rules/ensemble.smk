@@ -112,7 +112,7 @@ rule surface:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("surface", PLAN.dataset.train_work),
+        **ESTIMATES.of("surface", of_dataset("train_work")),
     params:
         folds=of_ensemble("valid_folds"),
         min_sizes=of_ensemble("min_sizes"),
@@ -200,7 +200,7 @@ rule submit:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("submit", PLAN.dataset.test_work),
+        **ESTIMATES.of("submit", of_dataset("test_work")),
     params:
         classes=PLAN.dataset.classes,
         code=CODE["ensemble"],
@@ -226,7 +226,7 @@ rule submission:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("submission", PLAN.dataset.test_work),
+        **ESTIMATES.of("submission", of_dataset("test_work")),
     params:
         ensemble=PLAN.config.submission,
         config=PLAN.name,

@@ -4,12 +4,12 @@
 rule explorer:
     """Make a page to move thresholds and minimum sizes on sample images, and see mask and Dice at once."""
     input:
-        valid=expand("<ensembles>/{name}/valid.zarr", name=PLAN.explored),
-        test=expand("<ensembles>/{name}/test.zarr", name=PLAN.submitted),
-        surfaces=expand("<ensembles>/{name}/surface.zarr", name=PLAN.explored),
-        decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.explored),
-        scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.explored),
-        images=expand("<ensembles>/{name}/images.tsv", name=PLAN.explored),
+        valid=expand("<ensembles>/{name}/valid.zarr", name=of_plan("explored")),
+        test=expand("<ensembles>/{name}/test.zarr", name=of_plan("submitted")),
+        surfaces=expand("<ensembles>/{name}/surface.zarr", name=of_plan("explored")),
+        decisions=expand("<ensembles>/{name}/decision.yaml", name=of_plan("explored")),
+        scores=expand("<ensembles>/{name}/scores.tsv", name=of_plan("explored")),
+        images=expand("<ensembles>/{name}/images.tsv", name=of_plan("explored")),
         truth="<results>/dataset/truth.zarr",
         raw=ancient(PLAN.dataset.raw),
     output:
@@ -29,7 +29,7 @@ rule explorer:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("explorer", PLAN.dataset.work),
+        **ESTIMATES.of("explorer", of_dataset("work")),
     params:
         classes=page_params(PLAN.dataset.classes),
         names=PLAN.explored,

@@ -26,7 +26,7 @@ rule labels:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("labels", PLAN.dataset.train_work),
+        **ESTIMATES.of("labels", of_dataset("train_work")),
     params:
         classes=PLAN.dataset.classes,
         code=CODE["report"],

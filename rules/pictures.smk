@@ -35,7 +35,7 @@ rule masks:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("masks", PLAN.dataset.test_work),
+        **ESTIMATES.of("masks", of_dataset("test_work")),
     params:
         members=of_ensemble("member_names"),
         classes=page_params(PLAN.dataset.classes),

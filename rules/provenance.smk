@@ -38,7 +38,7 @@ rule provenance:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("provenance", PLAN.dataset.test_work),
+        **ESTIMATES.of("provenance", of_dataset("test_work")),
     params:
         members=of_chain("members"),
         runs=of_chain("asked"),
@@ -67,7 +67,7 @@ rule provenance_page:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("provenance_page", PLAN.dataset.test_work),
+        **ESTIMATES.of("provenance_page", of_dataset("test_work")),
     params:
         code=CODE["report"],
     script:
@@ -82,7 +82,7 @@ rule reproduce:
         "../envs/workflow.yaml"
     threads: PLAN.reproduction.threads
     resources:
-        **ESTIMATES.of("reproduce", PLAN.dataset.test_work),
+        **ESTIMATES.of("reproduce", of_dataset("test_work")),
         gpu=PLAN.reproduction.gpus,
     params:
         csv=PLAN.config.csv,

@@ -24,7 +24,7 @@ rule dataset_sheet:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("dataset_sheet", PLAN.dataset.work),
+        **ESTIMATES.of("dataset_sheet", of_dataset("work")),
     params:
         code=CODE["report"],
     script:
@@ -50,7 +50,7 @@ rule augmented:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("augmented", PLAN.dataset.work),
+        **ESTIMATES.of("augmented", of_dataset("work")),
     params:
         recipe=of_recipe("augmentation"),
         seed=PLAN.seed,
@@ -62,12 +62,14 @@ rule augmented:
 rule leaderboard:
     """Rank experiments and ensembles by their Dice out of fold."""
     input:
-        scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.ensembles),
-        images=expand("<ensembles>/{name}/images.tsv", name=PLAN.submitted),
-        comparisons=expand("<ensembles>/{name}/comparison.json", name=PLAN.submitted),
-        decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.ensembles),
-        runs=expand("{run}/run.json", run=PLAN.sheet.folders),
-        histories=expand("{run}/history.tsv", run=PLAN.sheet.folders),
+        scores=expand("<ensembles>/{name}/scores.tsv", name=of_plan("ensembles")),
+        images=expand("<ensembles>/{name}/images.tsv", name=of_plan("submitted")),
+        comparisons=expand(
+            "<ensembles>/{name}/comparison.json", name=of_plan("submitted")
+        ),
+        decisions=expand("<ensembles>/{name}/decision.yaml", name=of_plan("ensembles")),
+        runs=expand("{run}/run.json", run=of_sheet("folders")),
+        histories=expand("{run}/history.tsv", run=of_sheet("folders")),
         truth="<results>/dataset/truth.zarr",
         folds="<results>/dataset/folds.tsv",
     output:
@@ -90,15 +92,13 @@ rule leaderboard:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("leaderboard", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
+        **ESTIMATES.of("leaderboard", of_leaderboard("work")),
     params:
-        **page_params(leaderboard_left_out(PLAN.sheet)),
+        **PLAN.leaderboard.left_out,
         classes=PLAN.dataset.classes,
         names=list(PLAN.ensembles),
-        experiments=page_params(leaderboard_rows(PLAN.sheet, PLAN.config.recipes)),
-        ensembles=page_params(
-            leaderboard_ensembles(PLAN.config.ensembles, PLAN.ensembles)
-        ),
+        experiments=of_leaderboard("experiments"),
+        ensembles=of_leaderboard("ensembles"),
         posted=PLAN.public_scores,
         class_rates=PLAN.dataset.class_rates,
         code=CODE["report"],
@@ -111,8 +111,8 @@ if PLAN.heads.members:
     rule classifiers:
         """Measure how well classification heads say whether a class is there, beside planes of the same networks."""
         input:
-            heads=PLAN.heads.values,
-            planes=PLAN.heads.planes,
+            heads=of_heads("values"),
+            planes=of_heads("planes"),
             truth="<results>/dataset/truth.zarr",
         output:
             table="<results>/report/classifiers.tsv",
@@ -131,9 +131,9 @@ if PLAN.heads.members:
             "../envs/workflow.yaml"
         threads: 2
         resources:
-            **ESTIMATES.of("classifiers", PLAN.heads.work),
+            **ESTIMATES.of("classifiers", of_heads("work")),
         params:
-            rows=page_params(PLAN.heads.rows),
+            rows=of_heads("rows"),
             code=CODE["report"],
         script:
             "../scripts/classifiers.py"
@@ -143,8 +143,8 @@ rule curves:
     """Draw the learning curves of the best experiments, to choose from on one page and as SVG."""
     input:
         leaderboard="<results>/report/leaderboard.tsv",
-        runs=expand("{run}/run.json", run=PLAN.sheet.folders),
-        histories=expand("{run}/history.tsv", run=PLAN.sheet.folders),
+        runs=expand("{run}/run.json", run=of_sheet("folders")),
+        histories=expand("{run}/history.tsv", run=of_sheet("folders")),
     output:
         page=report(
             "<results>/report/curves.html",
@@ -174,7 +174,7 @@ rule curves:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("curves", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
+        **ESTIMATES.of("curves", of_leaderboard("work")),
     params:
         code=CODE["report"],
     script:
@@ -186,7 +186,9 @@ rule job_times:
     input:
         # What is measured is in the benchmark files; these are made last
         leaderboard="<results>/report/leaderboard.tsv",
-        submissions=expand("<ensembles>/{name}/submission.csv", name=PLAN.submitted),
+        submissions=expand(
+            "<ensembles>/{name}/submission.csv", name=of_plan("submitted")
+        ),
     output:
         table="<results>/report/time.tsv",
         page=report(
@@ -203,7 +205,7 @@ rule job_times:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("job_times", leaderboard_work(PLAN.dataset, PLAN.ensembles)),
+        **ESTIMATES.of("job_times", of_leaderboard("work")),
     params:
         logs=str(LOGS),
         runs=str(RUNS),

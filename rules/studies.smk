@@ -27,7 +27,7 @@ rule shift:
         "../envs/workflow.yaml"
     threads: 4
     resources:
-        **ESTIMATES.of("shift", PLAN.dataset.shift_work),
+        **ESTIMATES.of("shift", of_dataset("shift_work")),
     params:
         seed=PLAN.seed,
         code=CODE["shift"],
@@ -59,7 +59,7 @@ rule loading:
         "../envs/workflow.yaml"
     threads: PLAN.study_run.cores_per_device
     resources:
-        **ESTIMATES.of("loading", PLAN.dataset.work),
+        **ESTIMATES.of("loading", of_dataset("work")),
         gpu=PLAN.gpus,
     params:
         encoder=PLAN.study_run.key.encoder,
@@ -93,7 +93,7 @@ rule profile:
         "../envs/workflow.yaml"
     threads: PLAN.study_run.cores_per_device
     resources:
-        **ESTIMATES.of("profile", PLAN.study_run.training_work),
+        **ESTIMATES.of("profile", of_study_run("training_work")),
         gpu=PLAN.gpus,
     params:
         encoder=PLAN.study_run.key.encoder,
@@ -132,7 +132,7 @@ rule quantising:
         "../envs/workflow.yaml"
     threads: PLAN.threads
     resources:
-        **ESTIMATES.of("quantising", PLAN.dataset.work),
+        **ESTIMATES.of("quantising", of_dataset("work")),
         gpu=PLAN.gpus,
     params:
         recipe=page_params(PLAN.study_run.prediction_recipe),
@@ -148,10 +148,10 @@ rule quantising:
 rule ablation:
     """Compare ways to decide with one of them, on the same images."""
     input:
-        decisions=expand("<ensembles>/{name}/decision.yaml", name=PLAN.compared),
-        scores=expand("<ensembles>/{name}/scores.tsv", name=PLAN.compared),
-        images=expand("<ensembles>/{name}/images.tsv", name=PLAN.compared),
-        histories=[path for paths in PLAN.compared_histories for path in paths],
+        decisions=expand("<ensembles>/{name}/decision.yaml", name=of_plan("compared")),
+        scores=expand("<ensembles>/{name}/scores.tsv", name=of_plan("compared")),
+        images=expand("<ensembles>/{name}/images.tsv", name=of_plan("compared")),
+        histories=of_plan("compared_histories"),
     output:
         table="<results>/report/ablation.tsv",
         page="<results>/report/ablation.md",
@@ -170,12 +170,12 @@ rule ablation:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("ablation", PLAN.dataset.train_work),
+        **ESTIMATES.of("ablation", of_dataset("train_work")),
     params:
         names=PLAN.compared,
         notes=PLAN.compared_notes,
         blends=PLAN.compared_blends,
-        runs=[len(paths) for paths in PLAN.compared_histories],
+        runs=of_plan("compared_runs"),
         baseline=PLAN.baseline,
         classes=PLAN.dataset.classes,
         seed=PLAN.seed,

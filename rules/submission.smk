@@ -27,7 +27,7 @@ rule submission_page:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("submission_page", PLAN.dataset.work),
+        **ESTIMATES.of("submission_page", of_dataset("work")),
     params:
         classes=PLAN.dataset.classes,
         submission_size=PLAN.dataset.submission_size,
@@ -53,7 +53,7 @@ rule sanity:
         "../envs/workflow.yaml"
     threads: 2
     resources:
-        **ESTIMATES.of("sanity", PLAN.dataset.work),
+        **ESTIMATES.of("sanity", of_dataset("work")),
     params:
         csv=PLAN.config.csv,
         classes=PLAN.dataset.classes,

@@ -35,7 +35,7 @@ rule tracker:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("tracker", PLAN.dataset.work),
+        **ESTIMATES.of("tracker", of_dataset("work")),
     params:
         runs=digest_of_runs,
         code=CODE["report"],

@@ -20,7 +20,7 @@ rule weights:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("weights", PLAN.dataset.work),
+        **ESTIMATES.of("weights", of_dataset("work")),
     params:
         source=of_initial_weights("source"),
         contents=of_initial_weights("contents"),
@@ -135,7 +135,8 @@ rule probe:
     """Measure, for every experiment, the largest batch that fits into memory and the seconds of a step."""
     input:
         tables=expand(
-            "<results>/probe/{experiment}.tsv", experiment=PLAN.sheet.experiment_paths
+            "<results>/probe/{experiment}.tsv",
+            experiment=of_sheet("experiment_paths"),
         ),
     output:
         table="<results>/report/probe.tsv",
@@ -146,6 +147,6 @@ rule probe:
         "../envs/workflow.yaml"
     threads: 1
     resources:
-        **ESTIMATES.of("probe", PLAN.dataset.work),
+        **ESTIMATES.of("probe", of_dataset("work")),
     script:
         "../scripts/probe.py"

@@ -10,7 +10,7 @@ rule verify:
         "../envs/workflow.yaml"
     threads: 8
     resources:
-        **ESTIMATES.of("verify", PLAN.dataset.work),
+        **ESTIMATES.of("verify", of_dataset("work")),
     params:
         files=verified,
         consent=PLAN.config.remove,

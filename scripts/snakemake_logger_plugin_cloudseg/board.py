@@ -149,6 +149,7 @@ class Board:
         self._started = time.monotonic()
         self._jobs: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
+        self._threads: dict[str, int] = {}
         self._finished: dict[str, list[float]] = {}
         self._done, self.total = 0, sum(stats.values())
         self._lock = threading.RLock()
@@ -161,6 +162,7 @@ class Board:
         """Note that a job is started."""
         with self._lock:
             self._jobs[job.number] = self._running[job.number] = job
+            self._threads[job.rule] = job.threads
 
     def finish(self, number: int) -> str:
         """Note that a job has ended well; return its last line, or nothing for one that makes nothing."""
@@ -213,8 +215,7 @@ class Board:
         with self._lock:
             now = self._running.values()
             running = [Running(job.rule, job.wildcards, job.seconds(), job.seconds_left()) for job in now]
-            threads = {job.rule: job.threads for job in self._jobs.values()}
-            return seconds_left(self._stats, self._finished, running, elapsed, threads)
+            return seconds_left(self._stats, self._finished, running, elapsed, self._threads)
 
 
 def _key(progress: JobProgress) -> tuple[Any, ...]:

@@ -238,7 +238,7 @@ class Recipe(Model):
     @property
     def steps(self) -> list[dict[str, Any]]:
         """The augmentation in plain values, as the tables of albumentations take it."""
-        return self.model_dump(mode="json", include={"augmentation"})["augmentation"]
+        return [step.model_dump(mode="json") for step in self.augmentation]
 
     @property
     def checkpoints(self) -> tuple[str, ...]:

@@ -113,6 +113,16 @@ class DatasetPlan:
         recipes = [self.config.recipes[row.recipe] for row in self.experiments]
         return {str(recipe.canvas) for recipe in recipes if recipe.canvas}
 
+    @functools.cached_property
+    def trained(self) -> set[tuple[str, ...]]:
+        """The experiments that some row trains."""
+        return {row.experiment for row in self.experiments}
+
+    @functools.cached_property
+    def rows_on_all_images(self) -> dict[tuple[str, ...], ExperimentRow]:
+        """The row that trains an experiment on all images, too, of those that some row does."""
+        return {row.experiment: row for row in self.experiments if row.full}
+
     @property
     def sizes(self) -> list[str]:
         """The sizes at which training images are stored."""

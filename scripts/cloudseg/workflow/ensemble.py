@@ -452,10 +452,10 @@ def _experiments_as_ensembles(dataset: DatasetPlan, sheet: Sheet) -> dict[str, E
 def _ensembles_of_config(dataset: DatasetPlan, sheet: Sheet) -> dict[str, Ensemble]:
     config = dataset.config
     lines, ensembles = [], {}
-    runs = sheet.runs
-    masks = runs[[sheet.gives_masks(key) for key in run_keys(runs)]]
-    columns, with_masks = _columns(runs), _columns(masks)
-    keys, keys_with_masks = run_keys(runs), run_keys(masks)
+    keys = run_keys(sheet.runs)
+    gives_masks = [sheet.gives_masks(key) for key in keys]
+    columns, with_masks = _columns(sheet.runs), _columns(sheet.runs[gives_masks])
+    keys_with_masks = list(compress(keys, gives_masks))
     for name, entry in config.ensembles.items():
         try:
             chosen = _groups(entry.members or entry.where, with_masks, keys_with_masks)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from cloudseg.config.sheet import KEY
+from cloudseg.report.params import page_params
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.ensemble import Member
@@ -55,7 +56,7 @@ class Heads:
     def rows(self) -> list[dict[str, Any]]:
         """The key of each row, its folds, its checkpoint, and whether its networks make planes, too."""
         has_seeds = any(members[0].key.seed is not None for members in self.members)
-        return [self._row(members, has_seeds=has_seeds) for members in self.members]
+        return page_params([self._row(members, has_seeds=has_seeds) for members in self.members])
 
     def _row(self, members: list[Member], *, has_seeds: bool) -> dict[str, Any]:
         key = members[0].key

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.model import Config, EnsembleEntry
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.sheet import KEY, experiment_name, read_public_scores
+from cloudseg.report.params import page_params
 from cloudseg.workflow.costs import Work
 from cloudseg.workflow.dataset import DatasetPlan
 from cloudseg.workflow.ensemble import Ensemble
@@ -23,6 +24,43 @@ LOSSES = {
 WHERE_ONLY = "where, not whether"
 MEMBERS_WHERE_ONLY = "its members where, not whether"
 MOST_NAMED = 10  # of the rows that the leaderboard leaves out
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaderboard:
+    """What the rules `leaderboard`, `curves` and `job_times` are told of a plan.
+
+    Parameters
+    ----------
+    dataset : the images, and the config.
+    sheet : the experiments.
+    named_ensembles : all of the plan, by name.
+    """
+
+    dataset: DatasetPlan = dataclasses.field(repr=False)
+    sheet: Sheet = dataclasses.field(repr=False)
+    named_ensembles: Mapping[str, Ensemble] = dataclasses.field(repr=False)
+
+    @property
+    def experiments(self) -> list[dict[str, Any]]:
+        """The rows of the sheet that it ranks."""
+        return page_params(leaderboard_rows(self.sheet, self.dataset.config.recipes))
+
+    @property
+    def ensembles(self) -> dict[str, dict[str, Any]]:
+        """What it tells of the config's ensembles."""
+        return page_params(leaderboard_ensembles(self.dataset.config.ensembles, self.named_ensembles))
+
+    @property
+    def left_out(self) -> dict[str, list[str]]:
+        """What says which rows of the sheet it leaves out, as a param."""
+        return page_params(leaderboard_left_out(self.sheet))
+
+    @property
+    def work(self) -> Work:
+        """What it has to do: it reads the scores of every ensemble."""
+        images = self.dataset.train_work
+        return dataclasses.replace(images, masks=len(self.named_ensembles) * images.masks)
 
 
 def leaderboard_rows(sheet: Sheet, recipes: Mapping[str, Recipe]) -> list[dict[str, Any]]:
@@ -89,12 +127,6 @@ def _named(keys: Sequence[RunKey]) -> str:
     names = list(dict.fromkeys(" ".join(key.experiment) for key in keys))
     more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
     return ", ".join([*names[:MOST_NAMED], *more])
-
-
-def leaderboard_work(dataset: DatasetPlan, ensembles: Collection[str]) -> Work:
-    """Return what the leaderboard has to do: it reads the scores of every ensemble."""
-    images = dataset.train_work
-    return dataclasses.replace(images, masks=len(ensembles) * images.masks)
 
 
 def losses_in_words(recipe: Recipe) -> str:

@@ -98,9 +98,11 @@ def too_large_trainings(plan: Plan, estimates: Estimates, limit: int) -> list[st
     """
     lines = []
     cost = estimates.cost("train")
-    for recipe, size in dict.fromkeys((key.recipe, key.size) for key in plan.sheet.keys):
-        run = next(plan.run(**key.wildcards) for key in plan.sheet.keys if (key.recipe, key.size) == (recipe, size))
-        asked = megabytes(cost, run.training_work)
+    first: dict[tuple[str, str], RunKey] = {}
+    for key in plan.sheet.keys:
+        first.setdefault((key.recipe, key.size), key)
+    for (recipe, size), key in first.items():
+        asked = megabytes(cost, plan.run(**key.wildcards).training_work)
         if asked > limit:
             lines.append(
                 f"recipe {recipe} at {size}: a training asks for {asked} MB of memory, and there are "

@@ -26,7 +26,7 @@ from cloudseg.workflow import paths
 from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.heads import Heads
-from cloudseg.workflow.leaderboard import public_scores
+from cloudseg.workflow.leaderboard import Leaderboard, public_scores
 from cloudseg.workflow.provenance import Chain, Reproduction
 from cloudseg.workflow.pseudo import PseudoLabels, refuse_dishonest_labels
 from cloudseg.workflow.recipe import AugmentedRecipe
@@ -140,10 +140,15 @@ class Plan:
     def _as_read(self) -> Config:
         return config_as_read(self._raw)
 
-    @property
+    @functools.cached_property
     def reproduction(self) -> Reproduction:
         """What rule `reproduce` asks for."""
         return Reproduction(self._as_read, [Run(self.dataset, key) for key in self.sheet.keys], self.gpus)
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """What rule `leaderboard` is told."""
+        return Leaderboard(self.dataset, self.sheet, self.ensembles)
 
     @functools.cached_property
     def heads(self) -> Heads:
@@ -346,8 +351,17 @@ class Plan:
         return [self.ensembles[name].blended_by for name in self.compared]
 
     @property
-    def compared_histories(self) -> list[list[str]]:
-        """The histories of the runs of each, where some are replicates, so that it is told what an epoch takes."""
+    def compared_histories(self) -> list[str]:
+        """The histories of the runs of these, where some are replicates, so that it is told what an epoch takes."""
+        return [path for histories in self._compared_histories for path in histories]
+
+    @property
+    def compared_runs(self) -> list[int]:
+        """How many of these histories are of each ensemble."""
+        return [len(histories) for histories in self._compared_histories]
+
+    @functools.cached_property
+    def _compared_histories(self) -> list[list[str]]:
         if all(without_seed(name) == name for name in self.compared):
             return [[] for _ in self.compared]
         runs = ({member.key.folder for member in self.ensembles[name].all_members} for name in self.compared)

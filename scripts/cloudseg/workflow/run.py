@@ -56,8 +56,7 @@ class Run:
         """The runs of the folds, where it is trained on all images for as many epochs as these say."""
         if self.key.fold != ALL:
             return []
-        rows = self.dataset.experiments
-        return keys_of_row(next(row for row in rows if row.full and row.experiment == self.key.experiment))
+        return keys_of_row(self.dataset.rows_on_all_images[self.key.experiment])
 
     @property
     def further_inputs(self) -> dict[str, list[str]]:
@@ -93,10 +92,8 @@ class Run:
         if self.start_kind not in ("run", "network"):
             return None
         encoder, source = self.key.encoder, self.recipe.start.partition(":")[2]
-        trained = {row.experiment for row in self.dataset.experiments}
-        return RunKey(
-            encoder, *source.split("/"), self.key.fold, starting_seed(encoder, source, self.key.seed, trained)
-        )
+        seed = starting_seed(encoder, source, self.key.seed, self.dataset.trained)
+        return RunKey(encoder, *source.split("/"), self.key.fold, seed)
 
     @property
     def start(self) -> str:
