@@ -89,7 +89,7 @@ COSTS = {
     "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
     "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
     "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
-    "submit": Cost(350, mb_per_mask=0.006, seconds_per_mask=0.001),
+    "submit": Cost(350, mb_per_mask=0.0005, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
     "masks": Cost(400, mb_per_mask=0.001, seconds=10, seconds_per_mask=0.0002),
     "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
