@@ -53,6 +53,13 @@ def test_every_job_with_gpus_stays_on_one_node():
     assert not on_gpus & PROFILES["slurm"]["groups"].keys()
 
 
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_what_grows_with_the_sheet_runs_nowhere_where_one_types(name):
+    groups = PROFILES[name]["groups"]
+    assert groups["leaderboard"] == groups["curves"] == groups["job_times"]
+    assert not any("localrule: True" in RULES[rule] for rule in ("leaderboard", "curves", "job_times"))
+
+
 def test_local_rules_are_in_no_group():
     local = {name for name, text in RULES.items() if "localrule: True" in text}
     assert {"weights", "fetch", "submission"} <= local
