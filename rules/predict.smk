@@ -16,6 +16,8 @@ rule predict:
         "<run>/predict-{split}.log",
     benchmark:
         "<run>/predict-{split}.benchmark.tsv"
+    group:
+        of_prediction("group")
     conda:
         "../envs/workflow.yaml"
     threads: PLAN.threads
@@ -59,6 +61,8 @@ use rule predict as predict_average with:
         "<run>/predict-average-{split}.log",
     benchmark:
         "<run>/predict-average-{split}.benchmark.tsv"
+    group:
+        of_prediction("average_group")
 
 
 use rule predict_average as predict_average_values with:

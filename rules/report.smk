@@ -87,7 +87,6 @@ rule leaderboard:
         "<logs>/leaderboard.log",
     benchmark:
         "<logs>/leaderboard.benchmark.tsv"
-    localrule: True
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -169,7 +168,6 @@ rule curves:
         "<logs>/curves.log",
     benchmark:
         "<logs>/curves.benchmark.tsv"
-    localrule: True
     conda:
         "../envs/workflow.yaml"
     threads: 1
@@ -200,7 +198,6 @@ rule job_times:
         chart="<results>/report/time.svg",
     log:
         "<logs>/job_times.log",
-    localrule: True
     conda:
         "../envs/workflow.yaml"
     threads: 1

@@ -77,6 +77,8 @@ rule train:
         "<run>/train.log",
     benchmark:
         "<run>/train.benchmark.tsv"
+    group:
+        of_run("group")
     conda:
         "../envs/workflow.yaml"
     threads: of_run("training_cores")

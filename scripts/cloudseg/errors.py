@@ -2,7 +2,8 @@
 
 A job that ends with one prints its message alone; whatever else ends a job leaves its traceback. A
 :class:`MachineError` is worth another attempt (``retries``), since the next one may meet another machine or less
-load; the others would end alike. Arguments that no user writes raise a plain ``ValueError``, which is a fault of ours.
+load; the others would end alike. Arguments that no user writes raise a plain ``ValueError``, which is a fault of ours,
+and would end alike, too.
 
     UserError(ValueError)
       ConfigError            a config, a sheet, a recipe, a command line

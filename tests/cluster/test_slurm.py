@@ -29,7 +29,8 @@ class Story:
     """What happened to the run, told by Slurm and its witnesses."""
 
     def __init__(self, run, slurm, frozen, cancelled):
-        self.run, self.frozen, self.cancelled = run, frozen, cancelled
+        self.run, self.cancelled = run, cancelled
+        self.frozen, self.limit = frozen  # the number of a job, and its time limit
         self.jobs, self.events = {job.number: job for job in slurm.jobs()}, slurm.events()
 
     def rule(self, number):
@@ -59,7 +60,7 @@ def story(tmp_path_factory, small_images, local):
     with Slurm(tmp_path_factory.mktemp("slurm")) as slurm:
         with run.started("slurm", *overrides(), environment=slurm.environment) as snakemake:
             frozen = hold_up(slurm, snakemake, run)
-            cancelled = call_off(slurm, snakemake, {frozen})
+            cancelled = call_off(slurm, snakemake, {frozen[0]})
             with local.started("default", environment=clean_environment()) as reference:
                 pass
             assert reference.returncode == 0, local.printed.read_text()
@@ -91,7 +92,7 @@ def hold_up(slurm, snakemake, run):
         time.sleep(0.01)
         os.kill(process, signal.SIGSTOP)
     slurm.ask("scontrol", "update", f"JobId={number}", "EndTime=now")
-    return number
+    return number, minutes(job.minutes)
 
 
 def call_off(slurm, snakemake, others):
@@ -122,7 +123,7 @@ def training(slurm, snakemake, others):
 
 
 def run_folder(run, comment):
-    decoder, fold = re.search(r"tu-test_resnet_(\w+)_64x96_tiny_(\d)$", comment).groups()
+    decoder, fold = re.search(r"run-tu-test_resnet-(\w+)-64x96-tiny-(\d)$", comment).groups()
     return run.results / f"runs/tu-test_resnet/{decoder}/64x96/tiny/fold{fold}"
 
 
@@ -172,7 +173,7 @@ def test_jobs_see_the_gpu_that_slurm_gave_them_and_no_other(story):
         elif event.what == "step":
             seen[event.number].add(event.gpus)
     assert seen == {number: {gpus} for number, gpus in given.items()}
-    wants = {number for number in given if story.rule(number) in ("train", "predict")}
+    wants = {number for number in given if story.rule(number) in ("run", "predict")}
     assert {number for number, gpus in given.items() if gpus != "-"} == wants
 
 
@@ -181,10 +182,9 @@ def test_what_runs_where(story):
     for job in story.jobs.values():
         count[story.rule(job.number)] += job.state == "COMPLETED"
     runs = sum(FOLDS.values())
-    # no weights, no submission: these run where one types
-    # of train and of test: checks and pixels; predictions of the test images, and of the fold that all have trained
-    twice = {"check": 2, "pixels": 2, "predict": runs + len(FOLDS)}
-    assert count == {"folds": 1, "truth": 1, "train": runs, "ensemble": 1} | twice
+    # no weights, no submission: these run where one types; a run predicts its own fold in the job of its training
+    twice = {"check": 2, "pixels": 2}  # of train and of test
+    assert count == {"folds": 1, "truth": 1, "run": runs, "predict": runs, "ensemble": 1} | twice
 
 
 def test_a_cancelled_training_is_done_again(story):
@@ -195,9 +195,7 @@ def test_a_cancelled_training_is_done_again(story):
 def test_a_training_over_its_time_gets_more_and_goes_on_where_it_was(story):
     states, limits = story.attempts(story.frozen)
     assert states == ["TIMEOUT", "COMPLETED"]
-    undisturbed = [story.jobs[number] for number in story.jobs if story.attempts(number)[0] == ["COMPLETED"]]
-    usual = {minutes(job.minutes) for job in undisturbed if story.rule(job.number) == "train"}
-    assert {limits[1]} == {2 * limit for limit in usual}
+    assert limits[1] == 2 * story.limit
     log = run_folder(story.run, story.jobs[story.frozen].comment) / "train.log"
     assert "going on after epoch" in log.read_text()
 

@@ -49,8 +49,17 @@ def test_every_job_with_gpus_stays_on_one_node():
     assert on_gpus >= {"train", "predict"}
     nodes = {rule: resources.get("nodes") for rule, resources in PROFILES["slurm"]["set-resources"].items()}
     assert {rule: nodes.get(rule) for rule in on_gpus} == dict.fromkeys(on_gpus, 1)
-    # nodes add up over the jobs of a group, and GPUs too
+    # nodes add up over the jobs of a group that could run side by side, and GPUs too
     assert not on_gpus & PROFILES["slurm"]["groups"].keys()
+    grouped = {name for name in on_gpus if re.search(r"^ +group:", RULES[name], flags=re.MULTILINE)}
+    assert grouped == {"train", "predict"}  # these two run one after the other
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_what_grows_with_the_sheet_runs_nowhere_where_one_types(name):
+    groups = PROFILES[name]["groups"]
+    assert groups["leaderboard"] == groups["curves"] == groups["job_times"]
+    assert not any("localrule: True" in RULES[rule] for rule in ("leaderboard", "curves", "job_times"))
 
 
 def test_local_rules_are_in_no_group():

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cloudseg.errors import MachineError, UserError
+from cloudseg.errors import UserError
 from cloudseg.runtime.job_progress import reporting
 from cloudseg.runtime.job_watchdog import watching
 from cloudseg.runtime.processes import end_with_parent
-from cloudseg.runtime.retries import Note
+from cloudseg.runtime.retries import Note, may_end_well
 from cloudseg.storage import records
 from cloudseg.texts import printable
 
@@ -31,7 +31,7 @@ def logged(snakemake: Any) -> Iterator[None]:
 
     Snakemake's ``script:`` redirects nothing by itself. A :class:`cloudseg.errors.UserError` ends the job with its
     message alone; anything else leaves its traceback. A job that stands still is ended with the name of the file that
-    it waits for. A user error ends all further attempts of the same call of Snakemake, unless it is one of the machine.
+    it waits for. What would end alike once more ends all further attempts of the same call of Snakemake.
 
     Parameters
     ----------
@@ -63,12 +63,11 @@ def logged(snakemake: Any) -> Iterator[None]:
         reporting(path),
     ):
         if note.refused:
-            print(
-                f"Error: {note.refused}\n(not tried again: the attempt before this one ended so, and nothing changed)"
-            )
+            # First: a log's last line says why its job ended
+            print(f"(not tried again: the attempt before this one ended so, and nothing changed)\n{note.printed}")
             sys.exit(1)
         note.begin()
-        refused = None
+        refused: tuple[str, str] | None = None
         try:
             yield
             if in_snakemake:
@@ -77,14 +76,14 @@ def logged(snakemake: Any) -> Iterator[None]:
         except SystemExit:  # whoever raised it has printed why
             raise
         except BaseException as error:
-            if isinstance(error, UserError):
-                print(f"Error: {printable(str(error))}")
-                refused = None if isinstance(error, MachineError) else str(error)
-            else:
-                traceback.print_exc()
+            is_for_a_person = isinstance(error, UserError)
+            printed = f"Error: {printable(str(error))}" if is_for_a_person else traceback.format_exc().rstrip()
+            print(printed)
+            if not may_end_well(error):
+                refused = str(error) if is_for_a_person else f"{type(error).__name__}: {error}", printed
             sys.exit(1)
         finally:
-            note.refuse(refused) if refused else note.end()
+            note.refuse(*refused) if refused else note.end()
 
 
 def tell(*lines: object, into_log: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a job that failed: bad data is not tried again, and a job that was killed is named.
+"""What becomes of a job that failed: only what may end well is tried again, and a job that was killed is named.
 
 Snakemake retries a failed job whatever the reason (`retries`), and gives no reason for one that was killed. So each job
 keeps a note beside its log while it runs, and removes it when it ends by itself.
@@ -11,6 +11,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from cloudseg.errors import MachineError, UserError
 from cloudseg.storage.files import write_text
 
 
@@ -28,7 +29,7 @@ class Note:
     >>> with TemporaryDirectory() as folder:
     ...     first = Note(f"{folder}/check.log")
     ...     first.begin()
-    ...     first.refuse("train.csv, line 3: no number")
+    ...     first.refuse("train.csv, line 3: no number", "Error: train.csv, line 3: no number")
     ...     Note(f"{folder}/check.log").refused
     'train.csv, line 3: no number'
     """
@@ -37,15 +38,22 @@ class Note:
         log = Path(log)
         self.log, self.path = log, log.with_name(f".{log.name}.note")
         self.mem_mb = mem_mb
-        self.refused = _read(self.path).get("refused")
+        before = _read(self.path)
+        self.refused, self.printed = before.get("refused"), before.get("printed")
 
     def begin(self) -> None:
         """Note that the job runs."""
         self._write(running=True)
 
-    def refuse(self, why: str) -> None:
-        """Note that another attempt would end alike, and why."""
-        self._write(refused=why)
+    def refuse(self, why: str, printed: str) -> None:
+        """Note that another attempt would end alike.
+
+        Parameters
+        ----------
+        why : in one line or more.
+        printed : what the log says of it, which Snakemake removes before the next attempt.
+        """
+        self._write(refused=why, printed=printed)
 
     def end(self) -> None:
         """Remove the note: the job has ended by itself."""
@@ -54,6 +62,21 @@ class Note:
     def _write(self, **facts: Any) -> None:
         metadata = {"log": str(self.log), "process": os.getpid(), "host": socket.gethostname(), "mem_mb": self.mem_mb}
         write_text(self.path, json.dumps(metadata | facts) + "\n")
+
+
+def may_end_well(error: BaseException) -> bool:
+    """Return whether a job that an error ended may end well on another machine, or with more memory.
+
+    For a device that failed, or a process of its own that was killed, torch has a plain RuntimeError.
+
+    Examples
+    --------
+    >>> [may_end_well(error) for error in (OSError("stale handle"), RuntimeError("CUDA error"), KeyError("x"))]
+    [True, True, False]
+    """
+    if isinstance(error, UserError):
+        return isinstance(error, MachineError)
+    return not isinstance(error, Exception) or isinstance(error, OSError | MemoryError | RuntimeError | ImportError)
 
 
 def forget(logs: Path, runs: Path) -> None:

@@ -111,6 +111,11 @@ class Run:
         return paths.weights_file(self.key.encoder, self.start)
 
     @property
+    def group(self) -> str:
+        """The job of a cluster that it is, with the prediction of its fold, which needs the same GPU."""
+        return "-".join(["run", *self.key[:4], self.key.fold_name])
+
+    @property
     def canvas_store(self) -> str | list[str]:
         """The store of the images that are augmented; no input when it is that of the training size."""
         return paths.pixel_store("train", str(self.recipe.canvas)) if self.recipe.canvas else []
@@ -185,6 +190,18 @@ class Prediction:
     def __post_init__(self) -> None:
         if self.run.key.fold == ALL and self.split == "valid":
             raise ConfigError(f"{self.run.key.folder}: trained on all images, so there are none for it to validate on")
+
+    @property
+    def group(self) -> str | None:
+        """The job of a cluster that it is part of, if any: that of its training.
+
+        The prediction of test images is none, since a group asks for the GPUs of all jobs that could run side by side.
+        """
+        return self.run.group if self.split == "valid" else None
+
+    @property
+    def average_group(self) -> None:
+        """That of the prediction of the average: none, since it could run beside that of the other checkpoints."""
 
     @property
     def pixels(self) -> str:

@@ -125,7 +125,7 @@ def test_without_progress_the_note_tells(log, ended_process):
     told = json.loads(note.path.read_text())
     note.path.write_text(json.dumps(told | {"process": ended_process}))
     assert read_job(log).state == State.KILLED
-    note.refuse("train.csv, line 3: no number")
+    note.refuse("train.csv, line 3: no number", "Error: train.csv, line 3: no number")
     assert (read_job(log).state, read_job(log).reason) == (State.FAILED, "train.csv, line 3: no number")
 
 

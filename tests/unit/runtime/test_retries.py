@@ -10,6 +10,7 @@ import pytest
 from cloudseg import errors
 from cloudseg.dataset.contest import TableError
 from cloudseg.runtime.background import with_context
+from cloudseg.runtime.job_state import read_job
 from cloudseg.runtime.logs import logged
 from cloudseg.runtime.retries import forget, killed_jobs
 
@@ -65,7 +66,13 @@ def test_bad_data_is_read_once(attempt):
 
 @pytest.mark.parametrize(
     "error",
-    [OSError("a disk that went away"), MemoryError(), RuntimeError("x"), errors.DiskFullError("full"), KeyError("x")],
+    [
+        OSError("a disk that went away"),
+        MemoryError(),
+        RuntimeError("x"),
+        errors.DiskFullError("full"),
+        ImportError("x"),
+    ],
 )
 def test_bad_luck_is_tried_again(attempt, error):
     assert attempt(1, raising(error))[0] == 1
@@ -77,7 +84,8 @@ def test_what_a_person_can_mend_is_said_without_a_traceback_and_not_tried_again(
     assert attempt(1, raising(kind("a.zarr: a byte flipped")))[:2] == (1, "Error: a.zarr: a byte flipped\n")
     code, log, begun = attempt(2, lambda: None)
     assert (code, begun) == (1, 1)
-    assert log.startswith("Error: a.zarr: a byte flipped\n(not tried again")
+    assert log.startswith("(not tried again")
+    assert log.endswith(")\nError: a.zarr: a byte flipped\n")
 
 
 @pytest.mark.parametrize("kind", [errors.MachineError, errors.DeviceError, errors.OutOfMemoryError])
@@ -86,12 +94,21 @@ def test_an_error_of_the_machine_is_said_without_a_traceback_and_tried_again(att
     assert attempt(2, lambda: None)[::2] == (0, 2)
 
 
-def test_a_value_error_of_a_library_leaves_its_traceback_and_is_tried_again(attempt):
+def test_what_was_called_off_is_tried_again(attempt):
+    assert attempt(1, raising(KeyboardInterrupt()))[0] == 1
+    assert attempt(2, lambda: None)[::2] == (0, 2)
+
+
+def test_a_fault_leaves_its_traceback_and_is_not_tried_again(attempt):
     import json
 
-    code, log, _ = attempt(1, lambda: json.loads("x"))
-    assert (code, "Traceback" in log, "JSONDecodeError" in log) == (1, True, True)
-    assert attempt(2, lambda: None)[::2] == (0, 2)
+    code, first, _ = attempt(1, lambda: json.loads("x"))
+    assert (code, first.count("Traceback"), "JSONDecodeError" in first) == (1, 1, True)
+    code, log, begun = attempt(2, lambda: None)
+    assert (code, begun) == (1, 1)
+    assert "not tried again" in log
+    assert log.endswith(f"\n{first}")  # which Snakemake has removed
+    assert "JSONDecodeError: Expecting value" in read_job(attempt.folder / "check.log").reason
 
 
 def test_an_error_that_a_thread_hands_on_stays_of_its_kind():

@@ -232,6 +232,19 @@ def test_a_file_in_the_way_of_results_is_named(tmp_path, monkeypatch):
         plan()
 
 
+def test_a_training_is_one_job_of_a_cluster_with_the_prediction_of_its_fold(tmp_path):
+    rows = ROW + ROW.replace("\t2\t\n", "\t2\t7\ttrue\n")
+    made = plan(sheet=SHEET.replace("note", "seed\tfull") + rows.replace("\t2\t\n", "\t2\t\t\n"), folder=tmp_path)
+    runs = [made.run(**job) for job in made.jobs["train"]]
+    assert len(runs) == 5
+    assert len({run.group for run in runs}) == 5  # those on all images need the folds
+    job = made.jobs["train"][0]
+    assert made.prediction(split="valid", **job).group == runs[0].group
+    # Side by side with it they would ask for a second GPU
+    assert made.prediction(split="test", **job).group is None
+    assert made.prediction(split="valid", **job).average_group is None
+
+
 def test_parsing_imports_no_torch():
     code = "import sys, cloudseg.workflow.plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
