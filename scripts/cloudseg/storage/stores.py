@@ -321,6 +321,8 @@ def read_images(array_or_path: "zarr.Array | str | Path", rows: slice) -> np.nda
         raise ValueError(f"rows: expected a range without a step, got {rows}")
     block = np.empty((max(0, stop - start), *array.shape[1:]), array.dtype.newbyteorder("<"))
     per_shard, codec = array.shards[0], layout.codec_of(array)
+    if start >= stop:
+        return block
     for first in range(start - start % per_shard, stop, per_shard):
         own = range(max(start, first), min(stop, first + per_shard))
         file = layout.shard_file(array, own.start // per_shard)
