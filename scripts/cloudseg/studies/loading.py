@@ -255,7 +255,7 @@ def loading_page(table: pd.DataFrame, title: str) -> str:
 def _ways(images: pd.DataFrame, root: Path, pixels: Path, count: int, batch: int) -> dict[str, Dataset]:
     """Return the samples of the three ways: the same images, whole batches of them."""
     group = stores.read(pixels)
-    classes, size = list(group.classes), tuple(group["image"].shape[1:3])
+    classes, size = list(group.attrs["classes"]), tuple(group["image"].shape[1:3])
     stored = per_image.ids(group)
     rows = chosen_images(images, stored, count)
     if len(rows) < batch:
