@@ -123,7 +123,7 @@ def training(slurm, snakemake, others):
 
 
 def run_folder(run, comment):
-    decoder, fold = re.search(r"run-tu-test_resnet-(\w+)-64x96-tiny-(\d)$", comment).groups()
+    decoder, fold = re.search(r"run-tu-test_resnet-(\w+)-64x96-tiny-(\d)_", comment).groups()
     return run.results / f"runs/tu-test_resnet/{decoder}/64x96/tiny/fold{fold}"
 
 
