@@ -191,6 +191,7 @@ def test_an_error_of_the_writing_thread_ends_the_training(inputs, tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(state_file, "WRITE_EVERY", 0)
     with pytest.raises(DiskFullError, match=r"a/training\.state: .*No space left"):
         run(inputs, tmp_path / "a", epochs=3)
     assert not (tmp_path / "a/last.safetensors").exists()
