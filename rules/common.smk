@@ -109,17 +109,16 @@ def expected_seconds(rule, wildcards):
     """Return the seconds that a job takes; without wildcards those of a usual job of the rule."""
     if wildcards and (seconds := DURATIONS.expected_seconds(rule, wildcards)):
         return seconds
-    if rule in TARGETS:
-        return 0.0
     if not wildcards:
         return usual_seconds(rule)
-    return ESTIMATES.expected_seconds(rule, [wildcards])
+    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, [wildcards])
 
 
 @functools.cache
 def usual_seconds(rule):
-    """Return the seconds that a job of a rule takes on average: the display asks whenever a job begins or ends."""
-    return ESTIMATES.expected_seconds(rule, PLAN.jobs.get(rule, []))
+    """Return how long jobs of one kind take on average, which the display asks whenever one begins or ends."""
+    jobs = PLAN.jobs.get(rule, [])
+    return 0.0 if rule in TARGETS else ESTIMATES.expected_seconds(rule, jobs)
 
 
 # Rules that ask for the files of others
