@@ -5,11 +5,11 @@
 Draws the demo's images, of which 200 are held out, gives each contestant a virtual environment of its own and equally
 many minutes to prepare and train, and has it predict its validation and the held-out images. Level and minimum size of
 each class are then chosen by one search on the validation images of each, and the contest's score is that of the
-held-out images. FOLDER keeps it all: what is there is not run again. Nothing else should run on the machine.
+held-out images. Each contestant is one script that reads and writes all by itself, since it is what a user would write,
+and its lines are counted. FOLDER keeps it all: what is there is not run again. Nothing else should run on the machine.
 """
 
 import argparse
-import contextlib
 import io
 import json
 import os
@@ -25,8 +25,11 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from cloudseg.config.defaults import CONTEST_MIN_SIZES
+from cloudseg.config.size import CONTEST_SIZE
 from cloudseg.dataset.demo import CLASSES, make_demo
 from cloudseg.dataset.resizing import resize_mask
+from cloudseg.ensemble.scores import paired_bootstrap
 from cloudseg.postprocess import decode_rle, dice_surface, dice_values
 
 HERE = Path(__file__).parent / "peers"
@@ -43,9 +46,7 @@ CONTESTANTS = {
     "yolo": ("ultralytics==8.4.190", "pandas"),
 }
 HELD_OUT = 200
-DRAWN, SUBMISSION = (1400, 2100), (350, 525)
-MIN_SIZES = (0, 250, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10000, 12500, 15000, 17500, 20000, 25000, 30000)
-DRAWS = 10_000
+DRAWN = (1400, 2100)
 CODE = (tokenize.NAME, tokenize.NUMBER, tokenize.OP)
 
 
@@ -137,10 +138,7 @@ def lines_of(name, out):
     if name == "cloudseg_demo":
         return sum(len((out / file).read_text().splitlines()) for file in ("hour.yaml", "hour.tsv"))
     code, _, _ = (HERE / f"{name}.py").read_text().partition("# What the comparison asks for")
-    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
-    with contextlib.suppress(tokenize.TokenError):  # it is cut
-        return len({line for token in tokens if token.type in CODE for line in range(token.start[0], token.end[0] + 1)})
-    return 0
+    return len({token.start[0] for token in tokenize.generate_tokens(io.StringIO(code).readline) if token.type in CODE})
 
 
 def read_truth(path):
@@ -149,37 +147,38 @@ def read_truth(path):
     texts = dict(zip(table.Image_Label, table.EncodedPixels, strict=True))
     names = sorted({label.rsplit("_", 1)[0] for label in texts})
     return {
-        name: np.stack([resize_mask(decode_rle(texts[f"{name}_{each}"], DRAWN), SUBMISSION) for each in CLASSES])
+        name: np.stack(
+            [resize_mask(decode_rle(texts[f"{name}_{each}"], DRAWN), CONTEST_SIZE.pixels) for each in CLASSES]
+        )
         for name in names
     }
 
 
 def read_planes(folder, truth):
-    """Return probabilities, uint8 (image, class, y, x), and truth of the images that are in a folder."""
+    """Return the images that are in a folder: names, probabilities, uint8 (image, class, y, x), and truth."""
     names = [name for name in truth if (folder / f"{Path(name).stem}.npy").exists()]
     planes = np.stack([np.load(folder / f"{Path(name).stem}.npy") for name in names])
-    return planes, np.stack([truth[name] for name in names])
+    return names, planes, np.stack([truth[name] for name in names])
 
 
 def score(out, data):
-    """Choose level and minimum size of each class on the validation images; return the Dice of held-out images."""
-    planes, truth = read_planes(out / "valid", read_truth(data / "train.csv"))
-    surface = dice_surface(planes, truth, MIN_SIZES, threads=2)
+    """Choose level and minimum size of each class on the validation images; return them and the scores of the others.
+
+    The scores are a table as `cloudseg.ensemble.scores` has it, of the held-out images.
+    """
+    _, planes, truth = read_planes(out / "valid", read_truth(data / "train.csv"))
+    surface = dice_surface(planes, truth, CONTEST_MIN_SIZES, threads=2)
     chosen = [np.unravel_index(of_class.argmax(), of_class.shape) for of_class in surface]
-    decided = [(int(level), MIN_SIZES[size]) for level, size in chosen]
-    held_out, held_out_truth = read_planes(out / "test", read_truth(data / "truth.csv"))
+    decided = [(int(level), CONTEST_MIN_SIZES[size]) for level, size in chosen]
+    names, held_out, held_out_truth = read_planes(out / "test", read_truth(data / "truth.csv"))
     if len(held_out) != HELD_OUT:
         raise SystemExit(f"{out}/test: has {len(held_out)} of {HELD_OUT} images")
-    values = dice_values(held_out, held_out_truth, MIN_SIZES, threads=2)
-    of_classes = [values[:, index, level, size] for index, (level, size) in enumerate(chosen)]
-    return np.mean(of_classes, axis=0), np.mean([surface[i][cell] for i, cell in enumerate(chosen)]), decided
-
-
-def interval(difference):
-    """Return the middle 95 % of the mean over draws of the images."""
-    rng = np.random.default_rng(0)
-    draws = [difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(DRAWS)]
-    return np.quantile(draws, [0.025, 0.975])
+    values = dice_values(held_out, held_out_truth, CONTEST_MIN_SIZES, threads=2)
+    tables = [
+        pd.DataFrame({"image": names, "fold": 0, "class": label, "dice": values[:, index, level, size]})
+        for index, (label, (level, size)) in enumerate(zip(CLASSES, chosen, strict=True))
+    ]
+    return decided, pd.concat(tables)
 
 
 def table_of(scored, facts):
@@ -188,13 +187,13 @@ def table_of(scored, facts):
     columns += "predicted a second", "KiB an image", "lines"
     lines = [f"| {' | '.join(columns)} |", "| --- | ---: | --- |" + " ---: |" * 6]
     ours = scored.get("cloudseg_demo")
-    for name, dice in sorted(scored.items(), key=lambda item: -item[1].mean()):
+    for name, scores in sorted(scored.items(), key=lambda item: -item[1].dice.mean()):
         better, of = "", facts[name]
-        if ours is not None and dice is not ours:
-            low, high = interval(ours - dice)
-            better = f"{(ours - dice).mean():+.4f} ({low:+.4f}..{high:+.4f})"
+        if ours is not None and scores is not ours:
+            gain, low, high = paired_bootstrap(ours, scores, seed=0)
+            better = f"{gain:+.4f} ({low:+.4f}..{high:+.4f})"
         cells = [
-            name, f"{dice.mean():.4f}", better, f"{of['seen'] / of['seconds']:.1f}", f"{of['seconds'] / 60:.1f}",
+            name, f"{scores.dice.mean():.4f}", better, f"{of['seen'] / of['seconds']:.1f}", f"{of['seconds'] / 60:.1f}",
             f"{of['memory']:.0f}", f"{of['predicted'] / of['predicting']:.2f}", f"{of['bytes'] / HELD_OUT / 1024:.0f}",
             f"{of['lines']}",
         ]  # fmt: skip
@@ -226,8 +225,8 @@ def main():
         facts[name] = json.loads((out / "facts.json").read_text())
         facts[name] |= {"memory": float((out / "memory.txt").read_text()), "lines": lines_of(name, out)}
         facts[name]["predicted"] = sum(len(list((out / split).glob("*.npy"))) for split in ("valid", "test"))
-        scored[name], chosen_on, decided = score(out, data)
-        print(f"{name}: {scored[name].mean():.4f}, {chosen_on:.4f} where it was decided: {decided}", flush=True)
+        decided, scored[name] = score(out, data)
+        print(f"{name}: level and minimum size of each class {decided}", flush=True)
     print(f"\n{arguments.images} images, {arguments.minutes:g} minutes, {HELD_OUT} held out\n")
     print(table_of(scored, facts))
 
