@@ -22,7 +22,8 @@ LEAST_MINUTES = 10
 class Cost:
     """What a rule's job takes: a fixed part and parts that grow with its work, as measured.
 
-    A mask is one class of one image. Seconds are those of one core; megapixels at once are those that a network sees.
+    A mask is one class of one image, its seconds those on a grid of the contest's size, of one core. Megapixels at once
+    are those that a network sees, the megabytes of an image those of its masks on the submission grid.
     `mb_for_images` is what the images that are decoded at the same time may take, however large they are: the jobs hold
     to it (:mod:`cloudseg.runtime.memory`).
     """
@@ -31,6 +32,7 @@ class Cost:
     mb_per_thread: float = 0
     mb_per_image: float = 0
     mb_per_mask: float = 0
+    mb_per_image_megabyte: float = 0
     mb_per_megapixel_at_once: float = 0
     mb_for_images: int = 0
     seconds: float = 5
@@ -41,10 +43,16 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a job has to do; megabytes are those of its tables, whose size does not grow with the images."""
+    """What a job has to do.
+
+    A mask is `mask_scale` times as large as the contest's, if larger, and `image_megabytes` are those of the masks of
+    one image; `megabytes` are those of tables whose size does not grow with the images.
+    """
 
     images: float = 0
     masks: float = 0
+    mask_scale: float = 1
+    image_megabytes: float = 0
     megapixels: float = 0
     megapixels_at_once: float = 0
     processes: int = 1
@@ -77,19 +85,30 @@ COSTS = {
     "train": Cost(1400, mb_per_image=0.001, mb_per_megapixel_at_once=2700, seconds_per_megapixel=4),
     "train on a GPU": Cost(2000, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_megapixel=0.15),
     "predict": Cost(
-        1000, mb_per_image=0.001, mb_per_megapixel_at_once=460, seconds_per_mask=0.004, seconds_per_megapixel=1.5
+        1000,
+        mb_per_image=0.001,
+        mb_per_image_megabyte=10,
+        mb_per_megapixel_at_once=460,
+        seconds_per_mask=0.004,
+        seconds_per_megapixel=1.5,
     ),
     "predict on a GPU": Cost(
-        2500, mb_per_image=0.001, mb_per_thread=300, seconds=60, seconds_per_mask=0.004, seconds_per_megapixel=0.04
+        2500,
+        mb_per_image=0.001,
+        mb_per_image_megabyte=10,
+        mb_per_thread=300,
+        seconds=60,
+        seconds_per_mask=0.004,
+        seconds_per_megapixel=0.04,
     ),
     "pseudo_labels": Cost(450, mb_per_image=0.004, seconds_per_mask=0.003),
-    "blend": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
-    "whether": Cost(350, mb_per_image=0.002, seconds_per_mask=0.001),
+    "blend": Cost(350, mb_per_image=0.002, mb_per_image_megabyte=2, seconds_per_mask=0.001),
+    "whether": Cost(350, mb_per_image=0.002, mb_per_image_megabyte=2, seconds_per_mask=0.001),
     "search": Cost(1700, mb_per_image=0.002, seconds_per_mask=0.02),
-    "surface": Cost(350, mb_per_image=0.002, seconds_per_mask=0.004),
-    "decide": Cost(300, mb_per_mask=0.001, seconds_per_mask=0.001),
-    "compare": Cost(450, mb_per_image=0.015, seconds_per_mask=0.005),
-    "submit": Cost(350, mb_per_mask=0.0005, seconds_per_mask=0.001),
+    "surface": Cost(450, mb_per_image=0.002, mb_per_image_megabyte=4, seconds_per_mask=0.004),
+    "decide": Cost(300, mb_per_mask=0.001, mb_per_image_megabyte=7, seconds_per_mask=0.001),
+    "compare": Cost(450, mb_per_image=0.015, mb_per_image_megabyte=7, seconds_per_mask=0.005),
+    "submit": Cost(350, mb_per_mask=0.0005, mb_per_image_megabyte=5, seconds_per_mask=0.001),
     "submission": Cost(150, mb_per_mask=0.006),
     "masks": Cost(400, mb_per_mask=0.001, seconds=10, seconds_per_mask=0.0002),
     "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
@@ -128,6 +147,7 @@ def megabytes(cost: Cost, work: Work, threads: int = 1, attempt: int = 1) -> int
     """
     taken = work.processes * (cost.mb + cost.mb_per_image * work.images) + cost.mb_per_thread * threads
     taken += work.megabytes + cost.mb_per_mask * work.masks + cost.mb_per_megapixel_at_once * work.megapixels_at_once
+    taken += cost.mb_per_image_megabyte * work.image_megabytes
     return attempt * (math.ceil(ROOM * taken) + cost.mb_for_images)
 
 
@@ -150,7 +170,7 @@ def seconds(cost: Cost, work: Work, threads: int = 1) -> float:
     >>> seconds(Cost(0, seconds=5, seconds_per_image=0.5), Work(images=100), threads=2)
     30.0
     """
-    growing = cost.seconds_per_image * work.images + cost.seconds_per_mask * work.masks
+    growing = cost.seconds_per_image * work.images + cost.seconds_per_mask * work.masks * work.mask_scale
     growing += cost.seconds_per_megapixel * work.megapixels
     return cost.seconds + growing / threads
 

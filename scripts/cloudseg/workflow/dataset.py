@@ -13,7 +13,7 @@ from cloudseg.config.decoders import demands
 from cloudseg.config.image_tables import read_names
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.size import CONTEST_IMAGE, CONTEST_SIZE, Size
 from cloudseg.config.smoke import smoke_size
 from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
@@ -200,7 +200,17 @@ class DatasetPlan:
 
     def _work(self, *splits: str) -> Work:
         images = sum(self.counts[split] for split in splits)
-        return Work(images=images, masks=images * len(self.classes))
+        return self.with_masks(Work(images=images), images)
+
+    def with_masks(self, work: Work, images: float) -> Work:
+        """Return work that has to do with the masks, on the submission grid, of so many images."""
+        classes, pixels = len(self.classes), math.prod(self.submission_size)
+        return dataclasses.replace(
+            work,
+            masks=classes * images,
+            mask_scale=max(1, pixels / math.prod(CONTEST_SIZE.pixels)),
+            image_megabytes=classes * pixels / 1e6,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -244,12 +244,13 @@ class Prediction:
         recipe = self.run.recipe
         megapixels = estimated_megapixels(self.run.key.size)
         areas = [scale**2 for scale in scales(recipe)]
-        return Work(
+        predicted = len(recipe.checkpoints) * self.images
+        seen = Work(
             images=self.images,
-            masks=len(recipe.checkpoints) * self.images * len(self.run.dataset.classes),
-            megapixels=len(recipe.checkpoints) * self.images * sum(areas) * megapixels,
+            megapixels=predicted * sum(areas) * megapixels,
             megapixels_at_once=micro_batch_size(recipe.batch, 1, recipe.micro_batch) * max(areas) * megapixels,
         )
+        return self.run.dataset.with_masks(seen, predicted)
 
 
 @dataclasses.dataclass(frozen=True)

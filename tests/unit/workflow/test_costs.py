@@ -11,7 +11,20 @@ from cloudseg.workflow.run import Prediction
 
 REPO = Path(__file__).parents[3]
 SUBMISSION = 350 * 525 / 1e6
-SMALL, LARGE = 96 * 144 / 1e6, 384 * 576 / 1e6
+TINY, SMALL, LARGE = 128 * 192 / 1e6, 96 * 144 / 1e6, 384 * 576 / 1e6
+
+
+def seen(images):
+    """Small images, all of them at once, of one checkpoint."""
+    return {"megapixels": images * TINY, "megapixels_at_once": images * TINY}
+
+
+# Masks of the submission grid, by what the masks of one image take: 4 of 1400x2100, 16 and 64 of 2048x2048
+LARGE_GRIDS = [
+    {"mask_scale": 16, "image_megabytes": 11.76},
+    {"mask_scale": 22.8, "image_megabytes": 67.1},
+    {"mask_scale": 22.8, "image_megabytes": 268},
+]
 # rule, work, threads, MB (max_rss) and seconds (s) of the benchmark files; 60 + 40 and 240 + 160 images of four classes
 MEASURED = [
     ("demo", Work(images=100), 2, 682, 42),
@@ -41,6 +54,39 @@ MEASURED = [
     ("predict", Work(images=70, masks=560, megapixels=560 * SMALL, megapixels_at_once=8 * SMALL), 1, 981, 61),
     ("predict", Work(images=280, masks=2240, megapixels=2240 * SMALL, megapixels_at_once=8 * SMALL), 1, 1033, 60),
     ("predict", Work(images=70, masks=560, megapixels=560 * LARGE, megapixels_at_once=8 * LARGE), 1, 1705, 351),
+    ("blend", Work(images=24, masks=1152, **LARGE_GRIDS[0]), 2, 405, 6),
+    ("blend", Work(images=8, masks=1536, **LARGE_GRIDS[1]), 2, 492, 13),
+    ("blend", Work(images=4, masks=512, **LARGE_GRIDS[2]), 2, 882, 7),
+    ("surface", Work(images=24, masks=96, **LARGE_GRIDS[0]), 2, 593, 4),
+    ("surface", Work(images=8, masks=128, **LARGE_GRIDS[1]), 2, 888, 7),
+    ("surface", Work(images=4, masks=256, **LARGE_GRIDS[2]), 2, 1366, 13),
+    ("decide", Work(images=24, masks=96, **LARGE_GRIDS[0]), 2, 308, 1),
+    ("decide", Work(images=8, masks=128, **LARGE_GRIDS[1]), 2, 653, 3),
+    ("decide", Work(images=4, masks=256, **LARGE_GRIDS[2]), 2, 1859, 9),
+    ("submit", Work(images=24, masks=96, **LARGE_GRIDS[0]), 2, 311, 1),
+    ("submit", Work(images=8, masks=128, **LARGE_GRIDS[1]), 2, 532, 5),
+    ("submit", Work(images=4, masks=256, **LARGE_GRIDS[2]), 2, 1331, 9),
+    (
+        "predict",
+        Work(images=64, masks=256, **seen(64), **LARGE_GRIDS[0]),
+        1,
+        1157,
+        10,
+    ),
+    (
+        "predict",
+        Work(images=32, masks=512, **seen(32), **LARGE_GRIDS[1]),
+        1,
+        1658,
+        23,
+    ),
+    (
+        "predict",
+        Work(images=16, masks=1024, **seen(16), **LARGE_GRIDS[2]),
+        1,
+        3902,
+        46,
+    ),
 ]
 
 
