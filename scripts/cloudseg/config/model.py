@@ -262,8 +262,8 @@ class Config(JobConfig):
     decision: DecisionEntry = DecisionEntry()
     """How probabilities become masks; experiments are scored by it, ensembles unless they have their own."""
     min_sizes: Annotated[tuple[Area, ...], Field(min_length=1), *UNIQUE] | None = None
-    """Minimum sizes that tuning may choose from, in pixels of the submission grid. By default seventeen from 0 to 30000
-    on a grid of 350x525, and as much of any other grid.
+    """Minimum sizes that tuning may choose from, in pixels of the submission grid or as shares of it (`2%`). By default
+    seventeen shares, which are 0 to 30000 pixels of 350x525.
     """
     ensembles: FrozenDict[EnsembleName, EnsembleEntry]
     """Ensembles by name; each gets its own out-of-fold score and `submission.csv`."""
