@@ -298,7 +298,7 @@ class ExperimentRow(Model):
     decoder: str
     """Decoder by its name in segmentation-models-pytorch, such as `unet` or `fpn`."""
     size: TrainingSize
-    """Training size, `HxW` in pixels, or `xN`, the original size divided by N."""
+    """Training size, `HxW` in pixels, or `xN`, the original size divided by N, where all images have the same."""
     recipe: str
     """Name of a recipe of the config."""
     folds: Annotated[int, Scalar(ge=1)]

@@ -11,9 +11,9 @@ from typing import Any
 
 from cloudseg.config.decoders import demands
 from cloudseg.config.image_tables import read_names
-from cloudseg.config.model import Config, ExperimentRow
+from cloudseg.config.model import Config, Dataset, ExperimentRow
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.size import CONTEST_IMAGE, OriginalSizes, Size
 from cloudseg.config.smoke import smoke_size
 from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
@@ -298,6 +298,17 @@ class BlackStore:
     def work(self) -> Work:
         """What finding it has to do."""
         return Images(self.dataset, self.split).work
+
+
+def original_sizes(dataset: Dataset) -> OriginalSizes:
+    """Return the original sizes of a config's images, as far as they are known before anything runs."""
+    if dataset.source != "demo":
+        from cloudseg.dataset.originals import sample_sizes  # Pillow, which most plans do without
+
+        left_out = read_names(dataset.exclude) if dataset.exclude else ()
+        if found := sample_sizes(dataset.root, left_out):
+            return found
+    return {} if dataset.source == "path" else {CONTEST_IMAGE: "the contest's"}
 
 
 def scales(recipe: Recipe) -> list[float]:

@@ -23,7 +23,7 @@ from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
-from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
+from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore, original_sizes
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.heads import Heads
 from cloudseg.workflow.leaderboard import Leaderboard, public_scores
@@ -66,10 +66,9 @@ class Plan:
         self.name = config.name + ("-smoke" if self.smoke else "")
         refuse([*folder_problems(Path("results", self.name)), *_download_problems(config.dataset)])
 
-        path = _found(config.experiments, home)
-        if path is None:
-            raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
-        self.sheet = Sheet(read_sheet(path, config), config.folds.count, config.recipes)
+        originals = functools.cache(lambda: original_sizes(config.dataset))
+        sheet = read_sheet(find_sheet(config, home), config, originals)
+        self.sheet = Sheet(sheet, config.folds.count, config.recipes)
         self.dataset = DatasetPlan(config, self.sheet.rows)
         self.ensembles = ensembles_of(self.dataset, self.sheet)
         refuse_dishonest_labels(config, self.sheet, self.ensembles)
@@ -427,6 +426,19 @@ class Plan:
         """All initial weights, by encoder and name of the file."""
         runs = [Run(self.dataset, key) for key in self.sheet.keys]
         return {(run.key.encoder, run.start): InitialWeights.of(run) for run in runs}
+
+
+def find_sheet(config: Config, home: Path | str) -> Path:
+    """Return the experiment sheet of a config, in the working directory or beside the Snakefile.
+
+    Raises
+    ------
+    ConfigError : if it is in neither.
+    """
+    path = _found(config.experiments, home)
+    if path is None:
+        raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
+    return path
 
 
 def _found(table: str, home: Path | str) -> Path | None:

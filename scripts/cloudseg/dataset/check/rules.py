@@ -154,6 +154,11 @@ STRETCHED = CheckRule(
     "nothing: masks are stretched to the size of the submission; or correct that in the config",
     error=False,
 )
+UNFIT = CheckRule(
+    "sizes of the experiment sheet that fit no image",
+    "images of one size, training and test, where a size of the sheet divides it (xN), and something left of it",
+    "write the size as HxW, such as 320x480, in the sheet",
+)
 LOST = CheckRule(
     "minimum sizes that remove true masks",
     "a `min_size` that the masks of train.csv outlive on the submission grid",
