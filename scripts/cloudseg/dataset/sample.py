@@ -40,7 +40,7 @@ def make_sample(
         names = {split: source.list_images(split) for split in ("train", "test")}
         rows = {
             "train": _rows_of_images(source.train_table, names["train"], classes),
-            "test": _rows_of_images(source.sample_submission, names["test"], classes),
+            "test": _rows_of_images(source.sample_submission, names["test"], classes) if source.has_sample else {},
         }
     except (TableError, OSError) as error:
         link(source.root, folder)
@@ -60,7 +60,8 @@ def make_sample(
         sample.images(split).mkdir(parents=True)
         for name in chosen[split]:
             (sample.images(split) / name).symlink_to((source.images(split) / name).resolve())
-        _copy_rows(table, own_table, [rows[split][name] for name in names[split] if name in set(chosen[split])])
+        if split == "train" or source.has_sample:
+            _copy_rows(table, own_table, [rows[split][name] for name in names[split] if name in set(chosen[split])])
     write_marker(folder, sample_of=str(root))
     counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in ("train", "test"))
     return f"{', '.join(counts)} of {root}"

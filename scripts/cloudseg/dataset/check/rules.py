@@ -112,6 +112,13 @@ NOT_IN_SAMPLE = CheckRule(
     "one row per test image and class in sample_submission.csv",
     "add the rows, or remove the image",
 )
+NO_SAMPLE = CheckRule(
+    "test images without a sample submission",
+    "sample_submission.csv, whose rows a submission has",
+    "its rows will be all test images in the order of their names, each with all classes in the order of the config",
+    error=False,
+    harmless=True,
+)
 NO_ROWS = CheckRule(
     "images without labels",
     "one row per training image and class in train.csv",
