@@ -79,7 +79,8 @@ class Dataset(Model):
     """
     root: Folder = "data/clouds"
     """Folder in the contest's layout: `train_images/`, `test_images/`, `train.csv`, `sample_submission.csv` (not used
-    by `demo`).
+    by `demo`). For `path` the last may be missing, and then all test images have rows, or both of the test: then
+    nothing is submitted.
     """
     competition: Competition = "understanding_cloud_organization"
     """The contest's name in its Kaggle address (`kaggle` only)."""

@@ -66,6 +66,11 @@ class ContestFolder:
         return self.root / "sample_submission.csv"
 
     @property
+    def has_test(self) -> bool:
+        """Whether there is a folder of test images, or a sample submission, which speaks of some."""
+        return self.has_sample or os.path.lexists(self.images("test"))
+
+    @property
     def has_sample(self) -> bool:
         """Whether there is a sample submission, be it one that can be read or not."""
         return os.path.lexists(self.sample_submission)

@@ -74,6 +74,21 @@ class DatasetPlan:
         scenes = {"scenes": dataset.scenes} if dataset.scenes else {}
         return self.expected | shift | scenes
 
+    @functools.cached_property
+    def has_test(self) -> bool:
+        """Whether there are test images; a folder of the user's may have none, and then nothing of them is planned."""
+        return self.source != "path" or ContestFolder(Path(self.config.dataset.root)).has_test
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are images of."""
+        return SPLITS if self.has_test else SPLITS[:1]
+
+    @property
+    def test_images(self) -> list[str]:
+        """The table of the test images; none where there are none."""
+        return [paths.TEST_IMAGES] if self.has_test else []
+
     @property
     def expected(self) -> dict[str, int]:
         """How many images of each split the config expects."""
@@ -82,8 +97,8 @@ class DatasetPlan:
     @functools.cached_property
     def counts(self) -> dict[str, int]:
         """How many images each split has, for estimates: counted where they lie, else as the config says."""
-        counts = {}
-        for split in SPLITS:
+        counts = dict.fromkeys(SPLITS, 0)
+        for split in self.splits:
             expected = self.expected[split]
             folder = ContestFolder(Path(self.config.dataset.root))
             found = 0 if self.source == "demo" else len(folder.list_images(split))

@@ -51,7 +51,8 @@ def check_dataset(
     classes : names of the classes, 1 to 64.
     size_of_submission : (height, width) in pixels; images of other proportions get a warning.
     splits : what is checked: ``"train"`` (``train_images/`` and ``train.csv``), ``"test"`` (``test_images/`` and
-        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
+        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at. Test
+        images need not be there, nor their table.
     workers : threads, 1 or more; each decodes an image.
     memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
         the same time; one that takes more than all of it is an error.
@@ -73,6 +74,9 @@ def check_dataset(
     folder = ContestFolder(Path(root))
     report = Report(folder.root)
     classes = _check_classes(classes, report)
+    if not folder.has_test:
+        report.findings.append(Finding(rules.NO_TEST, "test_images", "no such folder"))
+        splits = [split for split in splits if split != "test"]
     names = {split: _list_images(folder, split, report) for split in SPLITS if split in splits}
     listed = {} if exclude is None else read_names(exclude)
     for name in sorted((set(folder.list_images("train")) - listed.keys()) & set(folder.list_images("test"))):
@@ -107,10 +111,10 @@ def check_dataset(
     if rows is not None:
         _check_labels(images, rows, classes, report)
     _check_min_sizes(largest, min_sizes or {}, report)
-    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"], listed)
+    elsewhere = _train_images_like(folder, names["test"], listed) if list(names) == ["test"] else {}
     _check_pictures(images, size_of_submission, elsewhere, report)
     originals = _original_sizes(images)
-    if "train" not in names and originals:  # which test images must be as large as
+    if list(names) == ["test"] and originals:  # which test images must be as large as
         originals = dict(itertools.islice(sample_sizes(folder.root, listed, files=1).items(), 1)) | originals
     for size in sorted(set(sizes)):
         if problem := division_problem(Size.parse(size), originals):

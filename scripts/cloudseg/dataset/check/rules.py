@@ -112,6 +112,13 @@ NOT_IN_SAMPLE = CheckRule(
     "one row per test image and class in sample_submission.csv",
     "add the rows, or remove the image",
 )
+NO_TEST = CheckRule(
+    "no test images",
+    "test_images/ beside train_images/",
+    "everything is made that needs none, and no submission",
+    error=False,
+    harmless=True,
+)
 NO_SAMPLE = CheckRule(
     "test images without a sample submission",
     "sample_submission.csv, whose rows a submission has",

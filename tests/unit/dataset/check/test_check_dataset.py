@@ -69,6 +69,17 @@ def test_a_missing_part_is_named(folder, name):
     assert message.startswith(f"{name}: no such")
 
 
+@pytest.mark.parametrize("splits", [["train"], ["train", "test"]])
+def test_test_images_need_not_be_there(folder, splits):
+    images, _ = folder.run()
+    (folder.root / "sample_submission.csv").unlink()
+    shutil.rmtree(folder.root / "test_images")
+    found, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), splits=splits)
+    pd.testing.assert_frame_equal(found, images[images["split"] == "train"])
+    assert [str(finding) for finding in report.findings] == ["test_images: no such folder"]
+    assert "Note: no test images (1), test_images: no such folder: everything is made that needs none" in str(report)
+
+
 def test_test_images_need_no_sample_submission(folder):
     images, _ = folder.run()
     folder.sample = None
@@ -84,7 +95,7 @@ def test_test_images_need_no_sample_submission(folder):
 
 def test_an_absent_root_lists_what_should_be_there(tmp_path):
     _, report = check_dataset(tmp_path / "none", classes=CLASSES, size_of_submission=(10, 15), workers=1)
-    parts = ["train_images", "test_images", "train.csv"]
+    parts = ["train_images", "train.csv"]
     assert [finding.file for finding in report.errors] == parts
 
 
