@@ -74,7 +74,9 @@ onstart:
 # Behind all rules; of another workflow's targets that one's rules may make the files
 if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile"):
     try:
-        refuse(target_problems(typed_targets(), workflow, PLAN.ensembles))
+        refuse(
+            target_problems(typed_targets(), workflow, PLAN.ensembles, PLAN.idle_rules)
+        )
     except ValueError as error:
         raise WorkflowError(str(error)) from None
     if workflow.output_settings.dryrun:

@@ -87,7 +87,7 @@ rule check:
     benchmark:
         "<logs>/check/{split}.benchmark.tsv"
     wildcard_constraints:
-        split="train|test",
+        split="|".join(PLAN.dataset.splits),
     priority: 100
     conda:
         "../envs/workflow.yaml"
@@ -144,7 +144,7 @@ rule pixels:
     benchmark:
         "<logs>/pixels/{split}-{size}.benchmark.tsv"
     wildcard_constraints:
-        split="train|test",
+        split="|".join(PLAN.dataset.splits),
     priority: 100
     conda:
         "../envs/workflow.yaml"
@@ -198,7 +198,7 @@ rule black:
     benchmark:
         "<logs>/black/{split}-{grey}.benchmark.tsv"
     wildcard_constraints:
-        split="train|test",
+        split="|".join(PLAN.dataset.splits),
     conda:
         "../envs/workflow.yaml"
     threads: 8

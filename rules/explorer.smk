@@ -5,7 +5,7 @@ rule explorer:
     """Make a page to move thresholds and minimum sizes on sample images, and see mask and Dice at once."""
     input:
         valid=expand("<ensembles>/{name}/valid.zarr", name=of_plan("explored")),
-        test=expand("<ensembles>/{name}/test.zarr", name=of_plan("submitted")),
+        test=expand("<ensembles>/{name}/test.zarr", name=of_plan("tested")),
         surfaces=expand("<ensembles>/{name}/surface.zarr", name=of_plan("explored")),
         decisions=expand("<ensembles>/{name}/decision.yaml", name=of_plan("explored")),
         scores=expand("<ensembles>/{name}/scores.tsv", name=of_plan("explored")),

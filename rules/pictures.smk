@@ -5,19 +5,19 @@ rule masks:
     """Show an ensemble's masks over the truth, and on test images as they are submitted."""
     input:
         valid="<ensembles>/{ensemble}/valid.zarr",
-        test="<ensembles>/{ensemble}/test.zarr",
+        test=of_ensemble("test_blend"),
         decision="<ensembles>/{ensemble}/decision.yaml",
         scores="<ensembles>/{ensemble}/images.tsv",
         comparison="<ensembles>/{ensemble}/comparison.json",
         presence=of_ensemble("presence"),
         test_presence=of_ensemble("test_presence"),
-        submission="<ensembles>/{ensemble}/submission.csv",
+        submission=of_ensemble("submission"),
         members=of_ensemble("member_blends"),
         member_decisions=of_ensemble("member_decisions"),
         truth="<results>/dataset/truth.zarr",
         # The images themselves: their digests stand in the tables, which are made anew when one changes
         train="<results>/dataset/train.tsv",
-        images="<results>/dataset/test.tsv",
+        images=of_dataset("test_images"),
         raw=ancient(PLAN.dataset.raw),
     output:
         page=report(

@@ -184,9 +184,7 @@ rule job_times:
     input:
         # What is measured is in the benchmark files; these are made last
         leaderboard="<results>/report/leaderboard.tsv",
-        submissions=expand(
-            "<ensembles>/{name}/submission.csv", name=of_plan("submitted")
-        ),
+        submissions=expand("<ensembles>/{name}/submission.csv", name=of_plan("tested")),
     output:
         table="<results>/report/time.tsv",
         page=report(

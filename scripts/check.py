@@ -1,26 +1,33 @@
 from functools import partial
 from pathlib import Path
 
+import cloudseg
 from cloudseg import logged
 from cloudseg.config.checks import fixed_min_sizes
 from cloudseg.config.reading import read_config
+from cloudseg.config.sheet import read_sheet
 from cloudseg.dataset.check import check_dataset
 from cloudseg.runtime.logs import tell
 from cloudseg.storage.files import write_table, write_text
 from cloudseg.texts import printable
+from cloudseg.workflow.plan import find_sheet
+
+HOME = Path(cloudseg.__file__).parents[2]
 
 if __name__ == "__main__":
     with logged(snakemake):
         config = read_config(snakemake.config)
+        sheet = read_sheet(find_sheet(config, HOME), config)
         check = partial(
             check_dataset,
             snakemake.input.raw,
             classes=snakemake.params.classes,
             workers=snakemake.threads,
             memory=snakemake.resources.mem_mb * 10**6,
-            # Not parameters: they mean warnings alone, and are no reason to check, or train, again
+            # Not parameters: they say nothing of images and labels, and are no reason to check, or train, again
             size_of_submission=config.submission_size.pixels,
             min_sizes=fixed_min_sizes(config),
+            sizes={row.size for row in sheet.rows},
             exclude=next(iter(snakemake.input.get("exclude", [])), None),
         )
         images, report = check(splits=[snakemake.wildcards.split])

@@ -19,7 +19,7 @@ if __name__ == "__main__":
         table = head_scores(
             heads,
             files.truth,
-            score=lambda pixels: PlaneScore("top", pixels_of(LARGEST_PIXELS, pixels)),
+            score=lambda pixels: PlaneScore("top", pixels_of(LARGEST_PIXELS, pixels, least=1)),
             threads=snakemake.threads,
         )
         write_table(table, out.table)

@@ -11,7 +11,7 @@ if __name__ == "__main__":
         files, params = snakemake.input, snakemake.params
         decisions, dice, images, sources = {}, {}, {}, {}
         rows = (params.names, files.decisions, files.scores, files.images, files.surfaces, files.valid)
-        tests = dict(zip(params.submitted, files.test, strict=True))
+        tests = dict(zip(params.submitted, files.test, strict=True)) if files.test else {}
         for name, decision, scores, images[name], surface, valid in zip(*rows, strict=True):
             decisions[name] = Decision.read(decision, params.classes)
             table = read_scores(scores, decisions[name])

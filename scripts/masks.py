@@ -9,18 +9,22 @@ if __name__ == "__main__":
         files, params = snakemake.input, snakemake.params
         decision = Decision.read(files.decision, params.classes)
         valid = MaskSource(files.valid, decision, next(iter(files.presence), None))
-        test = MaskSource(files.test, decision, next(iter(files.test_presence), None))
         best = read_json(files.comparison).get("best_member", "")
         members = {
             name: MaskSource(blend, Decision.read(decided, params.classes))
             for name, blend, decided in zip(params.members, files.members, files.member_decisions, strict=True)
             if name == best
         }
+        submitted, pixels = None, {}
+        for blend, table, submission in zip(files.test, files.images, files.submission, strict=True):  # one, or none
+            test = MaskSource(blend, decision, next(iter(files.test_presence), None))
+            submitted = Submitted(Photos(files.raw, "test", table, test.size), test)
+            pixels = submitted_pixels(submission, test.blended.ids, params.classes)
         write_masks_page(
             OutOfFold(Photos(files.raw, "train", files.train, valid.size), valid, members.get(best), files.truth),
-            Submitted(Photos(files.raw, "test", files.images, test.size), test),
+            submitted,
             scores=read_image_scores(files.scores, decision),
-            pixels=submitted_pixels(files.submission, test.blended.ids, params.classes),
+            pixels=pixels,
             ensemble=snakemake.wildcards.ensemble,
             member=best,
             seed=params.seed,

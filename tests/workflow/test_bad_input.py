@@ -1,5 +1,6 @@
 """Bad images and tables stop the workflow before any training, with every problem in one report."""
 
+import cv2
 import pytest
 from own_data import CONFIG, settle, write_config
 
@@ -113,3 +114,19 @@ def test_bad_configs_stop_at_once(own_data, key, value, complaint):
     assert "Traceback" not in printed
     assert len(printed.splitlines()) < 15
     assert not (own_data.folder / "results").exists()
+
+
+def test_unlike_sizes_that_are_divided_stop_the_check_where_the_plan_did_not_see_them(own_data):
+    """It looks at 16 headers alone."""
+    images = own_data.folder / "images/train_images"
+    one = cv2.imread(str(sorted(images.iterdir())[0]))
+    for number in range(21):
+        cv2.imwrite(str(images / f"00{number:02}.png"), one[::2, ::2] if number == 1 else one)
+    edit(own_data.folder / "sheet.tsv", lambda text: text.replace("64x96", "x2"))
+    report = stop(own_data).split("Error in rule check")[1]
+    assert "the sheet: size 'x2' divides the original size, but the images have several sizes: 140x210 (" in report
+    assert "70x105 (1 train image); write the size as HxW" in report
+    (images / "0001.png").rename(images / "0000.png")
+    printed = own_data.run("-n", *own_data.words, check=False)
+    assert "sheet.tsv, line 2: size 'x2' divides the original size, but the images have several sizes: " in printed
+    assert "70x105 (train_images/0000.png)" in printed

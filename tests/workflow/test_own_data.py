@@ -76,6 +76,30 @@ def test_one_more_test_image_trains_nothing(finished):
     assert planned == dict.fromkeys(one, 1) | {"predict": 2}
 
 
+def test_test_images_and_their_table_may_go_and_come_back(workflow, finished_run):
+    """What is made out of fold stays as it is, and pages are made again without what is gone."""
+    shutil.copytree(finished_run.folder, workflow.folder, dirs_exist_ok=True)
+    results, images = workflow.folder / "results/tiny", workflow.folder / "images"
+    (images / "test_images").rename(workflow.folder / "aside")
+    (images / "sample_submission.csv").unlink()
+    before = contents(workflow.folder)
+    words = ("--cores", "2", "--configfile", "config.yaml")
+    assert workflow.planned(*words) == {"masks": 1, "explorer": 1, "job_times": 1, "all": 1}
+    workflow.run(*words)
+    assert "There are no test images" in (results / "report/masks/all.html").read_text()
+    assert contents(workflow.folder) == before
+
+    (workflow.folder / "aside").rename(images / "test_images")
+    assert "train" not in workflow.planned(*words)
+    printed = workflow.run(*words)
+    assert "Note: test images without a sample submission (1), sample_submission.csv: no such file" in printed
+    rows = (workflow.folder / "submission.csv").read_text().splitlines()[1:]
+    names = sorted(path.name for path in (images / "test_images").iterdir())
+    classes = ["Fish", "Flower", "Gravel", "Sugar"]
+    assert [row.partition(",")[0] for row in rows] == [f"{name}_{label}" for name in names for label in classes]
+    assert set(rows) == set((finished_run.folder / "submission.csv").read_text().splitlines()[1:])
+
+
 def test_a_touched_file_of_initial_weights_plans_nothing_and_another_one_does(finished):
     made = finished.folder / "results/tiny/weights/tu-test_resnet/none.safetensors"
     mine = shutil.copy(made, finished.folder / "mine.safetensors")

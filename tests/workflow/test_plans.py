@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 
 import pytest
 from own_data import CONFIG, SHEET, settle, write_config
@@ -139,6 +140,26 @@ def test_what_is_scored_alone_does_not_predict_test_images(workflow, small_image
     assert "fpn/64x96/tiny/fold0/best-test.zarr" in printed
     assert "unet/64x96/tiny/fold0/best-valid.zarr" in printed
     assert "unet/64x96/tiny/fold0/best-test.zarr" not in printed
+
+
+def test_without_test_images_all_is_planned_that_needs_none(workflow, small_images):
+    settle(workflow.folder, small_images)
+    shutil.rmtree(workflow.folder / "images/test_images")
+    (workflow.folder / "images/sample_submission.csv").unlink()
+    words = ("-n", "--configfile", "config.yaml")
+    printed = workflow.run(*words)
+    assert workflow.counted(printed) == {
+        **{"check": 1, "weights": 1, "folds": 1, "pixels": 1, "truth": 1, "train": 2, "predict": 2, "blend": 3},
+        **{"surface": 3, "decide": 3, "compare": 1, "leaderboard": 1, "masks": 1, "decision": 1, "labels": 1},
+        **{"explorer": 1, "curves": 1, "job_times": 1, "dataset_sheet": 1, "augmented": 1, "all": 1},
+    }
+    assert "images: no test_images/, so all is made that needs none, and no submission" in printed
+    assert "pixels of the test" not in workflow.run(*words, "--config", "smoke=true")
+    asked = "submission.csv", "sanity", "results/tiny/ensembles/all/submission.csv", "shift"
+    refused = workflow.run(*asked, *words, check=False)
+    assert "4 problems" in refused
+    for target in asked:
+        assert f"  - {target}: there are no test images (dataset.root: images, test_images/)\n" in refused
 
 
 def test_trainings_that_ask_for_more_memory_than_there_is_are_named_and_run_alone(workflow, small_images):

@@ -28,20 +28,24 @@ PerClass = (
     | Annotated[FrozenDict[str, Value], Tag("<object>")]
 )
 Threshold = Annotated[float, Scalar(ge=0.001, le=1, hint="every pixel has a probability of 0 or more")]
-Area = Annotated[int, Scalar(ge=0, le=2_000_000_000)]
-Word = TypeVar("Word")
 Thresholds = Annotated[
     PerClass[Threshold],
     BY_FORM,
     expected("a number from 0.001 to 1, or one per class, such as 0.5, [0.5, 0.4] or {Fish: 0.5, Flower: 0.4}"),
 ]
-Areas = Annotated[
-    PerClass[Area],
-    BY_FORM,
-    expected("a whole number of pixels, or one per class, such as 5000, [5000, 0] or {Fish: 5000, Flower: 0}"),
-]
-PIXELS_OR_SHARE = r"[1-9][0-9]{0,9}|(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%"
+PERCENT = r"(100(\.0*)?|[0-9]{1,2}(\.[0-9]+)?)%"
 PIXELS_IN_WORDS = "a whole number of pixels or a share of the plane, such as 17500 or 9.5%"
+Whole = Annotated[Annotated[int, Scalar(ge=0, le=2_000_000_000)], Tag("<number>")]
+Percent = Annotated[Annotated[str, Pattern(PERCENT, PIXELS_IN_WORDS)], Tag("<string>")]
+Area = Annotated[Whole | Percent, BY_FORM, expected(PIXELS_IN_WORDS)]
+Areas = Annotated[
+    Whole | Percent | Annotated[tuple[Area, ...], Tag("<array>")] | Annotated[FrozenDict[str, Area], Tag("<object>")],
+    BY_FORM,
+    expected(
+        "a whole number of pixels, a share of the plane, or one per class, such as 5000, 2.5%, [5000, 0] or "
+        "{Fish: 2.5%, Flower: 0}"
+    ),
+]
 
 
 def _as_text(value: Any) -> Any:
@@ -51,23 +55,30 @@ def _as_text(value: Any) -> Any:
 
 Pixels = Annotated[
     str,
-    Pattern(PIXELS_OR_SHARE, PIXELS_IN_WORDS),
+    Pattern(rf"[1-9][0-9]{{0,9}}|{PERCENT}", PIXELS_IN_WORDS),
     BeforeValidator(_as_text, json_schema_input_type=int | str),
     expected(PIXELS_IN_WORDS),
 ]
 
 
-def pixels_of(text: str, plane: int) -> int:
-    """Return the pixels that a number or a share means on a plane of so many pixels, at least one.
+def pixels_of(area: int | str, plane: int, least: int = 0) -> int:
+    """Return the pixels that a number or a share means on a plane of so many pixels, halves rounded up.
+
+    Parameters
+    ----------
+    area : such as 17500 or 9.5%.
+    plane : its pixels.
+    least : what a share means at least.
 
     Examples
     --------
-    >>> pixels_of("17500", 183750), pixels_of("9.5%", 183750), pixels_of("0%", 100)
-    (17500, 17456, 1)
+    >>> pixels_of("17500", 183750), pixels_of(5000, 100), pixels_of("9.5%", 183750), pixels_of("0.4%", 100)
+    (17500, 5000, 17456, 0)
     """
-    if not text.endswith("%"):
-        return int(text)
-    return max(1, math.floor(Fraction(text.removesuffix("%")) * plane / 100 + Fraction(1, 2)))
+    percent = str(area).removesuffix("%")
+    if percent == str(area):
+        return int(area)
+    return max(least, math.floor(Fraction(percent) * plane / 100 + Fraction(1, 2)))
 
 
 class PlaneScoreEntry(Model):
@@ -145,7 +156,7 @@ class PlaneMinEntry(Model):
     level: Thresholds
     """The probability of a pixel that is sure, one number or one per class; not below `threshold`."""
     area: Areas
-    """How many pixels must be, one number or one per class."""
+    """How many pixels must be, or which share of the plane, one for all or one per class."""
 
 
 TUNE = Literal["tune"]
@@ -169,8 +180,8 @@ class DecisionEntry(Model):
     0.5}` is 0.7 of p^0.5, as the diary writes it, and 0.49 of p. It counts for all probabilities of the decision.
     """
     min_size: Areas | None = None
-    """Smallest area of a component that stays, in pixels of the submission grid; one number or one per class. 5000 for
-    `demo` and `kaggle`, 0 for `source: path`.
+    """Smallest area of a component that stays, in pixels of the submission grid or as a share of it (`2%`); one for all
+    or one per class. `2.7211%` for `demo` and `kaggle`, which are 5000 pixels of 350x525, and 0 for `source: path`.
     """
     presence: PresenceEntry | None = None
     """When a plane counts at all, by a score; the mask of one that does not is empty."""

@@ -19,7 +19,7 @@ def decisions(config: Config) -> dict[str, DecisionEntry]:
 
 
 def decision_problems(
-    decision: DecisionEntry, classes: tuple[str, ...], plane: int, min_sizes: Sequence[int] = ()
+    decision: DecisionEntry, classes: tuple[str, ...], plane: int, min_sizes: Sequence[int | str] = ()
 ) -> Iterator[str]:
     """Yield what is wrong with a decision whose keys are each sound, on planes of so many pixels."""
     yield from _per_class_problems(decision, classes)
@@ -27,7 +27,7 @@ def decision_problems(
     yield from _tuning_problems(decision)
     yield from _order_problems(decision, classes)
     areas = _by_class(value_at(decision, "plane_min.area"), classes)
-    if large := [name for name in areas if areas[name] > plane]:
+    if large := [name for name in areas if pixels_of(areas[name], plane) > plane]:
         yield (
             f"plane_min.area: expected at most the {plane:,} pixels of the submission grid, got {areas[large[0]]:,} "
             f"({len(large)} of {len(classes)} classes)"
@@ -176,8 +176,8 @@ def _numbers(value: Any) -> set[float]:
     return set() if value is None else {value}
 
 
-def _by_class(value: Any, classes: tuple[str, ...]) -> dict[str, float]:
-    """Return a number for each class that has one."""
+def _by_class(value: Any, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the number, or the share of the plane, of each class that has one."""
     if value is None:
         return {}
     if isinstance(value, dict):

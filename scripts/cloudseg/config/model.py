@@ -79,7 +79,8 @@ class Dataset(Model):
     """
     root: Folder = "data/clouds"
     """Folder in the contest's layout: `train_images/`, `test_images/`, `train.csv`, `sample_submission.csv` (not used
-    by `demo`).
+    by `demo`). For `path` the last may be missing, and then all test images have rows, or both of the test: then
+    nothing is submitted.
     """
     competition: Competition = "understanding_cloud_organization"
     """The contest's name in its Kaggle address (`kaggle` only)."""
@@ -262,8 +263,8 @@ class Config(JobConfig):
     decision: DecisionEntry = DecisionEntry()
     """How probabilities become masks; experiments are scored by it, ensembles unless they have their own."""
     min_sizes: Annotated[tuple[Area, ...], Field(min_length=1), *UNIQUE] | None = None
-    """Minimum sizes that tuning may choose from, in pixels of the submission grid. By default seventeen from 0 to 30000
-    on a grid of 350x525, and as much of any other grid.
+    """Minimum sizes that tuning may choose from, in pixels of the submission grid or as shares of it (`2%`). By default
+    seventeen shares, which are 0 to 30000 pixels of 350x525.
     """
     ensembles: FrozenDict[EnsembleName, EnsembleEntry]
     """Ensembles by name; each gets its own out-of-fold score and `submission.csv`."""
@@ -298,7 +299,7 @@ class ExperimentRow(Model):
     decoder: str
     """Decoder by its name in segmentation-models-pytorch, such as `unet` or `fpn`."""
     size: TrainingSize
-    """Training size, `HxW` in pixels, or `xN`, the original size divided by N."""
+    """Training size, `HxW` in pixels, or `xN`, the original size divided by N, where all images have the same."""
     recipe: str
     """Name of a recipe of the config."""
     folds: Annotated[int, Scalar(ge=1)]

@@ -8,7 +8,7 @@ from cloudseg.config.decoders import CLASSIFIER, decoder_option_problems, demand
 from cloudseg.config.encoders import encoders
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.size import Size
 from cloudseg.config.views import smallest_side, variants_of
 
 # Keys that mean nothing to a network without masks
@@ -18,36 +18,48 @@ OF_MASKS = (
 )
 
 
-def network_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iterator[str]:
-    """Yield what is wrong with a row whose decoder and recipe are known."""
+def network_problems(
+    row: ExperimentRow, recipe: Recipe, config: Config, original: tuple[int, int] | None
+) -> Iterator[str]:
+    """Yield what is wrong with a row whose decoder and recipe are known.
+
+    Parameters
+    ----------
+    original : (height, width) of all images, where it is known and the size of the row divides it.
+    """
     if row.decoder == CLASSIFIER:
         yield from _classifier_problems(row.recipe, recipe)
     options = recipe.decoder_options or {}
     if wrong := decoder_option_problems(row.decoder, options):
         yield from (f"recipes.{row.recipe}.decoder_options: {problem}" for problem in wrong)
         return
-    size = Size.parse(row.size)
-    known = None if size.divisor or config.smoke else size.pixels
+    pixels = known_pixels(Size.parse(row.size), original)
+    known = None if config.smoke else pixels
     if row.encoder in encoders() and (problem := combination_problem(row.encoder, row.decoder, options, known)):
         yield problem
-    yield from _size_problems(row, recipe, config)
+    if pixels is not None:
+        yield from _size_problems(row, recipe, config, pixels)
     yield from _start_problems(row, recipe, config)
-    yield from _stage_size_problems(row, recipe, config)
+    yield from _stage_size_problems(row, recipe, original)
 
 
-def _size_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iterator[str]:
-    """Yield that images, or a view of them, are too small for the decoder, where their size is known here."""
-    size, smallest = Size.parse(row.size), demands(row.decoder, recipe.decoder_options).minimum
-    if size.divisor:
-        return
-    if min(size.pixels) < smallest:
-        yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {row.size}"
+def known_pixels(size: Size, original: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return height and width of a size, or None where it divides an original size that is not known."""
+    return None if size.divisor and original is None else size.of(original)
+
+
+def _size_problems(row: ExperimentRow, recipe: Recipe, config: Config, pixels: tuple[int, int]) -> Iterator[str]:
+    """Yield that images, or a view of them, are too small for the decoder."""
+    smallest = demands(row.decoder, recipe.decoder_options).minimum
+    shown = row.size if row.size == f"{pixels[0]}x{pixels[1]}" else f"{row.size}, {pixels[0]}x{pixels[1]} pixels"
+    if min(pixels) < smallest:
+        yield f"{row.decoder} takes images of at least {smallest}x{smallest}, got {shown}"
     elif not config.smoke:
-        side = smallest_side(variants_of(recipe), size.pixels)
+        side = smallest_side(variants_of(recipe), pixels)
         if side < smallest:
             yield (
                 f"{row.decoder} takes images of at least {smallest}x{smallest}, and a view of recipe {row.recipe} "
-                f"makes {row.size} {side} pixels small (recipes.{row.recipe}.tta)"
+                f"makes {shown} {side} pixels small (recipes.{row.recipe}.tta)"
             )
 
 
@@ -76,16 +88,15 @@ def _classifier_problems(name: str, recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _stage_size_problems(row: ExperimentRow, recipe: Recipe, config: Config) -> Iterator[str]:
+def _stage_size_problems(row: ExperimentRow, recipe: Recipe, original: tuple[int, int] | None) -> Iterator[str]:
     """Yield the sizes of stages that images would have to be enlarged to, or that are too small for the decoder."""
-    largest = recipe.canvas or Size.parse(row.size)
-    known = not (largest.divisor and config.dataset.source == "path")
-    most, least = largest.of(CONTEST_IMAGE), demands(row.decoder, recipe.decoder_options).minimum
+    most = known_pixels(recipe.canvas or Size.parse(row.size), original)
+    least = demands(row.decoder, recipe.decoder_options).minimum
     for number, stage in enumerate(recipe.stages or ()):
         if stage.size is None:
             continue
         where, pixels = f"recipes.{row.recipe}.stages.{number}.size", stage.size.pixels
-        if known and any(side > limit for side, limit in zip(pixels, most, strict=True)):
+        if most and any(side > limit for side, limit in zip(pixels, most, strict=True)):
             yield f"{where}: expected at most {most[0]}x{most[1]}, the size of the images that train, got {stage.size}"
         if min(pixels) < least:
             yield f"{where}: {row.decoder} takes images of at least {least}x{least}, got {stage.size}"

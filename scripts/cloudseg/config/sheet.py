@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.messages import problems, refuse
 from cloudseg.config.model import Config, ExperimentRow
 from cloudseg.config.names import nearest
-from cloudseg.config.network_checks import network_problems
+from cloudseg.config.network_checks import known_pixels, network_problems
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.size import CONTEST_IMAGE, Size
+from cloudseg.config.size import OriginalSizes, Size, division_problem
 from cloudseg.config.transforms import size_problem
 from cloudseg.errors import ConfigError
 
@@ -37,8 +37,14 @@ class ExperimentSheet:
     rows: tuple[ExperimentRow, ...]
 
 
-def read_sheet(path: Path, config: Config) -> ExperimentSheet:
+def read_sheet(path: Path, config: Config, originals: Callable[[], OriginalSizes] = dict) -> ExperimentSheet:
     """Read an experiment sheet.
+
+    Parameters
+    ----------
+    path : the sheet.
+    config : what its rows may name.
+    originals : returns the original sizes of the images, as far as they are known; asked where a row divides them.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def read_sheet(path: Path, config: Config) -> ExperimentSheet:
     for number, record in cells.items():
         try:
             rows[number] = row = ExperimentRow.model_validate(record)
-            found = _row_problems(row, config)
+            found = _row_problems(row, config, originals)
         except ValidationError as error:
             found = problems(error, ExperimentRow)
         lines += [f"{path}, line {number}: {problem}" for problem in found]
@@ -155,8 +161,14 @@ def _header_problems(header: Sequence[str]) -> Iterator[str]:
         yield f"the column {', '.join(sorted(reserved))} has a meaning of its own; rename it"
 
 
-def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+def _row_problems(row: ExperimentRow, config: Config, originals: Callable[[], OriginalSizes]) -> Iterator[str]:
     """Yield what is wrong with a row whose cells are each sound."""
+    size = Size.parse(row.size)
+    sizes = originals() if size.divisor else {}
+    unfit = division_problem(size, sizes)
+    if unfit:
+        yield unfit
+    original = None if unfit else next(iter(sizes), None)
     if row.recipe not in config.recipes:
         yield f"no recipe {row.recipe!r}{nearest(row.recipe, config.recipes)}"
     if row.encoder not in encoders():
@@ -166,11 +178,11 @@ def _row_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
     elif row.recipe in config.recipes:
         yield from _weights_problems(row, config)
     if row.recipe in config.recipes:
-        yield from _augmented_size_problems(row, config)
+        yield from _augmented_size_problems(row, config, original)
     if row.decoder not in DECODERS:
         yield f"no decoder {row.decoder!r}{nearest(row.decoder, DECODERS)}; known: {', '.join(DECODERS)}"
     elif row.recipe in config.recipes:
-        yield from network_problems(row, config.recipes[row.recipe], config)
+        yield from network_problems(row, config.recipes[row.recipe], config, original)
     if row.folds > config.folds.count:
         yield f"folds: expected at most {config.folds.count} (folds.count), got {row.folds}"
     if row.seed == config.seed:
@@ -190,16 +202,16 @@ def _full_problems(name: str, recipe: Recipe) -> Iterator[str]:
         yield f"{without}, so recipe {name} has no best epochs to average; take `average: {{of: last}}`"
 
 
-def _augmented_size_problems(row: ExperimentRow, config: Config) -> Iterator[str]:
+def _augmented_size_problems(row: ExperimentRow, config: Config, original: tuple[int, int] | None) -> Iterator[str]:
     """Yield that the augmentation of a row does not keep the size of its images, where that is known.
 
-    A smoke run has smaller images, and is left alone; the size of `xN` of a user's own images is not known here.
+    A smoke run has smaller images, and is left alone.
     """
     recipe = config.recipes[row.recipe]
-    size = recipe.canvas or Size.parse(row.size)
-    if config.smoke or (size.divisor and config.dataset.source == "path"):
+    pixels = known_pixels(recipe.canvas or Size.parse(row.size), original)
+    if pixels is None or config.smoke:
         return
-    if problem := size_problem(recipe.steps, size.of(CONTEST_IMAGE)):
+    if problem := size_problem(recipe.steps, pixels):
         yield f"recipes.{row.recipe}.augmentation: {problem}"
 
 

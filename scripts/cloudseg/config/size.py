@@ -1,6 +1,7 @@
 """The size of images: ``HxW`` in pixels, or ``xN``, the original size divided by N."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 from cloudseg.errors import ConfigError
 
 CONTEST_IMAGE = (1400, 2100)  # height and width in pixels of the contest's images and the demo's
+OriginalSizes = Mapping[tuple[int, int], str]
+"""The sizes (height, width) that images have, each with what has it; empty where none is known."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,7 @@ class Size:
         if not self.divisor:
             return self.height, self.width
         if original is None:
-            raise ConfigError(
-                f"size {str(self)!r} divides the original size, but the images have several sizes; write the size "
-                "as HxW, such as 320x480"
-            )
+            raise _several_sizes(self)
         height, width = ((2 * side + self.divisor) // (2 * self.divisor) for side in original)
         if not height or not width:
             raise _without_pixels(self)
@@ -104,6 +104,35 @@ class Size:
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe the text."""
         return {"type": "string"}
+
+
+def division_problem(size: Size, originals: OriginalSizes) -> str | None:
+    """Return why a size fits no images of these original sizes; None if it does, or if nothing is known.
+
+    Examples
+    --------
+    >>> division_problem(Size.parse("x99"), {(40, 60): "a.jpg"})
+    "size 'x99': expected a height and a width of at least 1 pixel of images of 40x60 (a.jpg)"
+    >>> division_problem(Size.parse("x4"), {(1400, 2100): "a.jpg"}), division_problem(Size.parse("x4"), {})
+    (None, None)
+    """
+    if not size.divisor or not originals:
+        return None
+    found = ", ".join(f"{height}x{width} ({named})" for (height, width), named in [*originals.items()][:3])
+    if len(originals) > 1:
+        return str(_several_sizes(size, f": {found}{', ...' if len(originals) > 3 else ''}"))
+    try:
+        size.of(next(iter(originals)))
+    except ConfigError as error:
+        return f"{error} of images of {found}"
+    return None
+
+
+def _several_sizes(size: Size, found: str = "") -> ConfigError:
+    return ConfigError(
+        f"size {str(size)!r} divides the original size, but the images have several sizes{found}; write the size "
+        "as HxW, such as 320x480"
+    )
 
 
 def _without_pixels(size: "Size | str") -> ConfigError:

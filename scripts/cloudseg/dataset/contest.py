@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,16 @@ class ContestFolder:
         """The rows that a submission must have, in their order; its run-length texts are placeholders."""
         return self.root / "sample_submission.csv"
 
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a folder of test images, or a sample submission, which speaks of some."""
+        return self.has_sample or os.path.lexists(self.images("test"))
+
+    @property
+    def has_sample(self) -> bool:
+        """Whether there is a sample submission, be it one that can be read or not."""
+        return os.path.lexists(self.sample_submission)
+
     def table(self, split: Split) -> Path:
         """Return the table whose rows name the images of ``split``."""
         return self.train_table if split == "train" else self.sample_submission
@@ -99,13 +110,16 @@ class ContestFolder:
 
         Parameters
         ----------
-        classes : the names of the classes.
+        classes : the names of the classes; without a sample submission each image has all of them, in this order.
 
         Raises
         ------
         TableError : if the file cannot be read or a row names an image that is not in the test folder.
         """
         known = set(self.list_images("test"))
+        if not self.has_sample:
+            yield from itertools.product(sorted(known), classes)
+            return
         for row in scan_table(self.sample_submission):
             image, label = split_label(row.label, known, classes)
             if image not in known:

@@ -109,6 +109,13 @@ def decode_image(data: bytes) -> tuple[np.ndarray, Literal["rgb", "grey", "alpha
     return pixels, "alpha" if alpha else "grey" if grey else "rgb"
 
 
+def image_size(file: str | Path) -> tuple[int, int] | None:
+    """Return (height, width) of an image file by its header, in pixels; None where that cannot be read."""
+    with contextlib.suppress(OSError, ImageError), Path(file).open("rb") as stream, _opened(stream) as image:
+        return image.height, image.width
+    return None
+
+
 def decoding_bytes(file: str | Path) -> int:
     """Return about how many bytes of memory it takes to read and decode an image file, as its header tells.
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.image_tables import read_names
-from cloudseg.dataset.contest import ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
+from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
 from cloudseg.dataset.fetch import link, write_marker
 from cloudseg.storage.files import atomic
 
@@ -37,10 +37,11 @@ def make_sample(
     """
     source = ContestFolder(Path(root))
     try:
-        names = {split: source.list_images(split) for split in ("train", "test")}
+        names = {split: source.list_images(split) for split in SPLITS if split == "train" or source.has_test}
         rows = {
-            "train": _rows_of_images(source.train_table, names["train"], classes),
-            "test": _rows_of_images(source.sample_submission, names["test"], classes),
+            split: _rows_of_images(source.table(split), names[split], classes)
+            for split in names
+            if split == "train" or source.has_sample
         }
     except (TableError, OSError) as error:
         link(source.root, folder)
@@ -48,21 +49,19 @@ def make_sample(
     labels = Labels.index(source.train_table, set(names["train"]), classes)
     left_out = read_names(exclude) if exclude is not None else {}
     wanted = [name for name in names["train"] if name not in left_out]
-    chosen = {
-        "train": choose(wanted, labels, classes, images["train"]),
-        "test": sorted(_shuffled(names["test"])[: images["test"]]),
-    }
+    chosen = {"train": choose(wanted, labels, classes, images["train"])}
+    if "test" in names:
+        chosen["test"] = sorted(_shuffled(names["test"])[: images["test"]])
     sample = ContestFolder(folder)
-    for split, table, own_table in (
-        ("train", source.train_table, sample.train_table),
-        ("test", source.sample_submission, sample.sample_submission),
-    ):
+    for split in names:
         sample.images(split).mkdir(parents=True)
         for name in chosen[split]:
             (sample.images(split) / name).symlink_to((source.images(split) / name).resolve())
-        _copy_rows(table, own_table, [rows[split][name] for name in names[split] if name in set(chosen[split])])
+        if split in rows:
+            own = [rows[split][name] for name in chosen[split]]
+            _copy_rows(source.table(split), sample.table(split), own)
     write_marker(folder, sample_of=str(root))
-    counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in ("train", "test"))
+    counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in names)
     return f"{', '.join(counts)} of {root}"
 
 

@@ -224,7 +224,7 @@ def submitted_pixels(submission: str | Path, images: Sequence[str], classes: Seq
 
 def write_masks_page(
     out_of_fold: OutOfFold,
-    submitted: Submitted,
+    submitted: Submitted | None,
     *,
     scores: pd.DataFrame,
     pixels: Mapping[str, int],
@@ -238,7 +238,7 @@ def write_masks_page(
 
     Parameters
     ----------
-    out_of_fold, submitted : what makes the cards.
+    out_of_fold, submitted : what makes the cards; None where there are no test images.
     scores : of the out-of-fold images, `images.tsv`.
     pixels : of the test images, `submitted_pixels`.
     ensemble, member : the name of the ensemble, and of its best member.
@@ -247,7 +247,7 @@ def write_masks_page(
     """
     classes = out_of_fold.blend.classes
     valid = _sections(out_of_fold_choices(scores, seed=seed), out_of_fold, classes)
-    test = _sections(submitted_choices(pixels), submitted, classes)
+    test = [] if submitted is None else _sections(submitted_choices(pixels), submitted, classes)
     height, width = out_of_fold.blend.size
     values = {
         "title": f"Masks of {ensemble}",

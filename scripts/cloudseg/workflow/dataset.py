@@ -11,9 +11,9 @@ from typing import Any
 
 from cloudseg.config.decoders import demands
 from cloudseg.config.image_tables import read_names
-from cloudseg.config.model import Config, ExperimentRow
+from cloudseg.config.model import Config, Dataset, ExperimentRow
 from cloudseg.config.recipe import Recipe
-from cloudseg.config.size import CONTEST_IMAGE, CONTEST_SIZE, Size
+from cloudseg.config.size import CONTEST_IMAGE, CONTEST_SIZE, OriginalSizes, Size
 from cloudseg.config.smoke import smoke_size
 from cloudseg.config.views import variants_of
 from cloudseg.dataset.contents import digest_contents
@@ -74,6 +74,21 @@ class DatasetPlan:
         scenes = {"scenes": dataset.scenes} if dataset.scenes else {}
         return self.expected | shift | scenes
 
+    @functools.cached_property
+    def has_test(self) -> bool:
+        """Whether there are test images; a folder of the user's may have none, and then nothing of them is planned."""
+        return self.source != "path" or ContestFolder(Path(self.config.dataset.root)).has_test
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that there are images of."""
+        return SPLITS if self.has_test else SPLITS[:1]
+
+    @property
+    def test_images(self) -> list[str]:
+        """The table of the test images; none where there are none."""
+        return [paths.TEST_IMAGES] if self.has_test else []
+
     @property
     def expected(self) -> dict[str, int]:
         """How many images of each split the config expects."""
@@ -82,8 +97,8 @@ class DatasetPlan:
     @functools.cached_property
     def counts(self) -> dict[str, int]:
         """How many images each split has, for estimates: counted where they lie, else as the config says."""
-        counts = {}
-        for split in SPLITS:
+        counts = dict.fromkeys(SPLITS, 0)
+        for split in self.splits:
             expected = self.expected[split]
             folder = ContestFolder(Path(self.config.dataset.root))
             found = 0 if self.source == "demo" else len(folder.list_images(split))
@@ -308,6 +323,17 @@ class BlackStore:
     def work(self) -> Work:
         """What finding it has to do."""
         return Images(self.dataset, self.split).work
+
+
+def original_sizes(dataset: Dataset) -> OriginalSizes:
+    """Return the original sizes of a config's images, as far as they are known before anything runs."""
+    if dataset.source != "demo":
+        from cloudseg.dataset.originals import sample_sizes  # Pillow, which most plans do without
+
+        left_out = read_names(dataset.exclude) if dataset.exclude else ()
+        if found := sample_sizes(dataset.root, left_out):
+            return found
+    return {} if dataset.source == "path" else {CONTEST_IMAGE: "the contest's"}
 
 
 def scales(recipe: Recipe) -> list[float]:

@@ -88,7 +88,7 @@ def _presence(decision: DecisionEntry, dataset: DatasetPlan, sharpen: float | No
 def _score(score: PlaneScoreEntry, decision: DecisionEntry, pixels: int, sharpen: float | None) -> dict[str, Any]:
     """Return the one key of a score with its number."""
     if score.top is not None:
-        return {"top": pixels_of(score.top, pixels)}
+        return {"top": pixels_of(score.top, pixels, least=1)}
     if score.percentile is not None:
         return {"rank": rank_of(score.percentile, pixels)}
     return {"area": blend_threshold(score.area, decision.sharpened, sharpen)}

@@ -252,6 +252,16 @@ class Ensemble:
         return [paths.ensemble_file(name, "decision.yaml") for name in self.member_names]
 
     @property
+    def test_blend(self) -> list[str]:
+        """The probabilities of test images; none where there are no test images."""
+        return [paths.ensemble_file(self.name, "test.zarr")] if self.dataset.has_test else []
+
+    @property
+    def submission(self) -> list[str]:
+        """The submission; none where there are no test images."""
+        return [paths.ensemble_file(self.name, "submission.csv")] if self.dataset.has_test else []
+
+    @property
     def presence(self) -> list[str]:
         """What says whether the classes of out-of-fold images are there, where members of its own do; else none."""
         return self._presence_of("valid")
@@ -262,7 +272,8 @@ class Ensemble:
         return self._presence_of("test")
 
     def _presence_of(self, split: str) -> list[str]:
-        return [paths.ensemble_file(self.name, f"{split}-whether.zarr")] if self.whether else []
+        is_there = self.whether and (split == "valid" or self.dataset.has_test)
+        return [paths.ensemble_file(self.name, f"{split}-whether.zarr")] if is_there else []
 
     @property
     def selection(self) -> list[str]:

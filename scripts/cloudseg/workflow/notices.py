@@ -73,6 +73,8 @@ def warnings(plan: Plan) -> list[str]:
             f"{results}: the stores take about {plan.megabytes} MB, and the disk has {free:.0f} MB free; "
             "run in a folder on a larger disk, or with fewer or smaller experiments"
         )
+    if not plan.dataset.has_test:
+        lines.append(f"{plan.config.dataset.root}: no test_images/, so all is made that needs none, and no submission")
     return lines + _unused_full(plan)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 FOLDS = "<results>/dataset/folds.tsv"
 SPLIT_FACTS = "<results>/dataset/split.json"
 TRAIN_IMAGES = "<results>/dataset/train.tsv"
+TEST_IMAGES = "<results>/dataset/test.tsv"
 SHIFT_SCORES = "<results>/report/shift/scores.tsv"
 
 

@@ -23,7 +23,7 @@ from cloudseg.config.sheet import KEY, read_sheet
 from cloudseg.dataset.fetch import root_problems
 from cloudseg.errors import ConfigError
 from cloudseg.workflow import paths
-from cloudseg.workflow.dataset import SPLITS, BlackStore, DatasetPlan, Images, PixelStore
+from cloudseg.workflow.dataset import BlackStore, DatasetPlan, Images, PixelStore, original_sizes
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.heads import Heads
 from cloudseg.workflow.leaderboard import Leaderboard, public_scores
@@ -33,6 +33,8 @@ from cloudseg.workflow.recipe import AugmentedRecipe
 from cloudseg.workflow.run import InitialWeights, Prediction, Run
 from cloudseg.workflow.sheet import RunKey, Sheet
 
+OF_TEST = "submit", "submission", "submission_page", "sanity", "provenance", "provenance_page", "shift"
+"""Rules that can do nothing without test images."""
 VARIANTS = {
     "train_average": "train",
     "predict_values": "predict",
@@ -66,11 +68,11 @@ class Plan:
         self.name = config.name + ("-smoke" if self.smoke else "")
         refuse([*folder_problems(Path("results", self.name)), *_download_problems(config.dataset)])
 
-        path = _found(config.experiments, home)
-        if path is None:
-            raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
-        self.sheet = Sheet(read_sheet(path, config), config.folds.count, config.recipes)
+        originals = functools.cache(lambda: original_sizes(config.dataset))
+        sheet = read_sheet(find_sheet(config, home), config, originals)
+        self.sheet = Sheet(sheet, config.folds.count, config.recipes)
         self.dataset = DatasetPlan(config, self.sheet.rows)
+        refuse([] if self.dataset.has_test else _untested_problems(self.dataset))
         self.ensembles = ensembles_of(self.dataset, self.sheet)
         refuse_dishonest_labels(config, self.sheet, self.ensembles)
         self.public_scores = public_scores(_found(config.leaderboard, home), config, self.sheet)
@@ -179,7 +181,7 @@ class Plan:
             # Not the names: Snakemake searches the text of a pattern for every path, and there may be thousands
             "ensemble": "[a-z0-9]+(?:-[a-z0-9]+)*",
             "checkpoint": "best|last|average",
-            "split": "valid|test",
+            "split": "valid|test" if self.dataset.has_test else "valid",
             "grey": r"0|[1-9]\d*",
         }
 
@@ -197,6 +199,12 @@ class Plan:
         """The submission that rule `sanity` looks at, and its decision; none where `csv` names another file."""
         files = [] if self.config.csv else ["submission.csv", "decision.yaml"]
         return [paths.ensemble_file(self.config.submission, file) for file in files]
+
+    @property
+    def idle_rules(self) -> dict[str, str]:
+        """The rules that can make nothing of these images, and why."""
+        why = f"there are no test images (dataset.root: {self.config.dataset.root}, test_images/)"
+        return {} if self.dataset.has_test else dict.fromkeys(OF_TEST, why)
 
     @property
     def submitted_min_sizes(self) -> list[int]:
@@ -217,37 +225,39 @@ class Plan:
     def jobs(self) -> dict[str, list[dict[str, str]]]:
         """The jobs that make everything: rule to the wildcards of each."""
         wanted = list(self.config.ensembles)
+        tested = wanted if self.dataset.has_test else []
         runs = [key.wildcards for key in self.sheet.keys]
-        tested_keys = {member.key for name in wanted for member in self.ensembles[name].all_members}
+        tested_keys = {member.key for name in tested for member in self.ensembles[name].all_members}
         test_sizes = {key.size for key in tested_keys} | self.dataset.trained_test_sizes
         sizes = {"train": self.dataset.sizes, "test": sorted(test_sizes)}
         once: list[dict[str, str]] = [{}]
+        once_tested = once if tested else []
         return {
             **({self.dataset.making_rule: once} if self.dataset.is_made else {}),
-            "check": [{"split": split} for split in SPLITS],
+            "check": [{"split": split} for split in self.dataset.splits],
             "folds": once,
             **({"shift": once} if self.dataset.fold_weights else {}),
-            "pixels": [{"split": split, "size": size} for split in SPLITS for size in sizes[split]],
+            "pixels": [{"split": split, "size": size} for split in self.dataset.splits for size in sizes[split]],
             "truth": once,
             "weights": [{"encoder": encoder, "start": start} for encoder, start in self.starts],
             "train": runs,
             **self._predictions(sorted(tested_keys, key=RunKey.order)),
             "blend": [{"ensemble": name, "split": "valid"} for name in self.ensembles]
-            + [{"ensemble": name, "split": "test"} for name in wanted],
-            **self._further_jobs(wanted),
+            + [{"ensemble": name, "split": "test"} for name in tested],
+            **self._further_jobs(wanted, tested),
             "surface": [{"ensemble": name} for name in self.ensembles],
             "decide": [{"ensemble": name} for name in self.ensembles],
             "compare": [{"ensemble": name} for name in wanted],
-            "submit": [{"ensemble": name} for name in wanted],
+            "submit": [{"ensemble": name} for name in tested],
             "masks": [{"ensemble": name} for name in wanted],
             "decision": [{"ensemble": name} for name in wanted],
-            "provenance": [{"ensemble": name} for name in wanted],
-            "submission": once,
-            "provenance_page": once,
+            "provenance": [{"ensemble": name} for name in tested],
+            "submission": once_tested,
+            "provenance_page": once_tested,
             "dataset_sheet": once,
             "augmented": [{"recipe": name} for name in self.sheet.recipes],
             "labels": once,
-            "submission_page": once,
+            "submission_page": once_tested,
             "leaderboard": once,
             **({"classifiers": once} if self.heads.members else {}),
             "curves": once,
@@ -289,9 +299,9 @@ class Plan:
         }
         return {"predict": jobs(masks=True, values=False)} | {rule: each for rule, each in made.items() if each}
 
-    def _further_jobs(self, wanted: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    def _further_jobs(self, wanted: Sequence[str], tested: Sequence[str]) -> dict[str, list[dict[str, str]]]:
         """Return the jobs that only some ensembles ask for, by their rules; a rule that none asks for is left out."""
-        blends = [self.blend(name, "valid") for name in self.ensembles] + [self.blend(name, "test") for name in wanted]
+        blends = [self.blend(name, "valid") for name in self.ensembles] + [self.blend(name, "test") for name in tested]
         blacks = sorted({blend.black_images for blend in blends if blend.black_images})
         jobs = {
             "black": [{"split": split, "grey": str(grey)} for split, grey in blacks],
@@ -299,7 +309,7 @@ class Plan:
                 {"ensemble": name, "split": split}
                 for name in wanted
                 if self.ensembles[name].whether
-                for split in ("valid", "test")
+                for split in (("valid", "test") if tested else ("valid",))
             ],
             "search": [{"ensemble": name} for name in wanted if self.ensembles[name].search],
             "pseudo_labels": self._pseudo_jobs,
@@ -334,6 +344,11 @@ class Plan:
     def submitted(self) -> list[str]:
         """The ensembles of the config, which are submitted; the others are scored only."""
         return sorted(self.config.ensembles)
+
+    @property
+    def tested(self) -> list[str]:
+        """Those of them whose members predict test images: all, or none where there are no test images."""
+        return self.submitted if self.dataset.has_test else []
 
     @property
     def baseline(self) -> str:
@@ -429,10 +444,36 @@ class Plan:
         return {(run.key.encoder, run.start): InitialWeights.of(run) for run in runs}
 
 
+def find_sheet(config: Config, home: Path | str) -> Path:
+    """Return the experiment sheet of a config, in the working directory or beside the Snakefile.
+
+    Raises
+    ------
+    ConfigError : if it is in neither.
+    """
+    path = _found(config.experiments, home)
+    if path is None:
+        raise ConfigError(f"{config.experiments}: no such experiment sheet (config key `experiments`)")
+    return path
+
+
 def _found(table: str, home: Path | str) -> Path | None:
     """Return the table that a config names, in the working directory or beside the Snakefile."""
     places = [Path(folder, table) for folder in (".", home)]
     return next((path for path in places if path.is_file()), None)
+
+
+def _untested_problems(dataset: DatasetPlan) -> list[str]:
+    """List what a config asks of test images, where there are none."""
+    none = f"and {dataset.config.dataset.root} has none (test_images/)"
+    lines = []
+    if dataset.config.folds.stratify_by == "shift":
+        lines.append(f"folds.stratify_by: expected labels, got shift: it compares with test images, {none}")
+    for name in sorted({row.recipe for row in dataset.experiments}):
+        recipe = dataset.config.recipes[name]
+        keys = [key for key in ("pseudo", "brightness") if getattr(recipe, key) is not None]
+        lines += [f"recipes.{name}.{key}: it trains on test images, too, {none}" for key in keys]
+    return lines
 
 
 def _download_problems(dataset: Dataset) -> list[str]:

@@ -7,7 +7,7 @@ import io
 import os.path
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,10 @@ def remove_call_logs(logs: Iterable[str]) -> None:
                 log.parent.parent.rmdir()
 
 
-def target_problems(targets: Iterable[str], workflow: Any, ensembles: Iterable[str]) -> list[str]:
-    """List the targets that no rule can make, each with the nearest that there are.
+def target_problems(
+    targets: Iterable[str], workflow: Any, ensembles: Iterable[str], idle: Mapping[str, str]
+) -> list[str]:
+    """List the targets that no rule can make, each with the nearest that there are, or with what it lacks.
 
     Snakemake says "No rule to produce" and nothing more, and for an ensemble that is not there a traceback.
 
@@ -107,12 +109,17 @@ def target_problems(targets: Iterable[str], workflow: Any, ensembles: Iterable[s
     targets : files or names of rules.
     workflow : of Snakemake, when all its rules are known.
     ensembles : the values of the wildcard `ensemble`.
+    idle : rules that can make nothing here, and why.
     """
     ensembles = list(ensembles)
     rules = [rule for rule in workflow.rules if not rule.name.startswith("_")]
     lines = []
     for target in targets:
         path = os.path.normpath(target)
+        asked = {target} if workflow.is_rule(target) else {rule.name for rule in rules if rule.is_producer(path)}
+        if asked and asked <= idle.keys():
+            lines.append(f"{target}: {idle[min(asked)]}")
+            continue
         if workflow.is_rule(target) or Path(path).is_absolute() or "://" in target:
             continue
         makers = [rule for rule in workflow.rules if rule.is_producer(path)]

@@ -171,6 +171,31 @@ def test_numbers_of_a_list_belong_to_the_classes_in_their_order():
     assert read.high["Sugar"] == 0.9
 
 
+def test_shares_of_the_plane_are_pixels_of_the_submission_grid():
+    classes = dict.fromkeys(DEMO_CLASSES, "0.5%")
+    shares = {"min_size": classes | {"Sugar": 7}, "plane_min": {"level": 0.8, "area": ["12.5%", "1%", 9, "100%"]}}
+    pixels = {
+        "min_size": dict.fromkeys(DEMO_CLASSES, 700) | {"Sugar": 7},
+        "plane_min": {"level": 0.8, "area": [17_500, 1400, 9, 140_000]},
+    }
+    grid = {"submission_size": "350x400"}
+    assert read_config(with_fpn(shares) | grid) == read_config(with_fpn(pixels) | grid)
+    for size, least in {"350x400": 2800, "10x11": 2, "3x3": 0}.items():
+        read = read_config(with_fpn({"min_size": "2%"}) | {"submission_size": size})
+        assert read.ensembles["fpn"].decision.min_size == least
+
+
+def test_shares_that_are_the_same_pixels_are_one_minimum_size():
+    config = DEMO | {"submission_size": "10x20", "min_sizes": ["2%", 0, "0.1%", 4, "5%"]}
+    assert read_config(config).min_sizes == (4, 0, 10)
+
+
+@pytest.mark.parametrize(("size", "pixels"), [("350x525", 5000), ("1400x2100", 80_000), ("175x525", 2500)])
+def test_the_default_minimum_size_is_the_contests_share_of_any_grid(size, pixels):
+    config = with_fpn({"threshold": 0.4}) | {"submission_size": size}
+    assert read_config(config).ensembles["fpn"].decision.min_size == pixels
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_decision_is_written_out_as_it_was_read():
     decision = {

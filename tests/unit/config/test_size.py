@@ -1,6 +1,6 @@
 import pytest
 
-from cloudseg.config.size import Size
+from cloudseg.config.size import Size, division_problem
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,13 @@ def test_sizes(text, original, expected):
 def test_sizes_that_are_none(text, original, message):
     with pytest.raises(ValueError, match=message):
         Size.parse(text).of(original)
+
+
+def test_images_of_several_sizes_are_told_with_three_of_them():
+    sizes = {(number, 60): f"{number}.jpg" for number in range(40, 44)}
+    problem = division_problem(Size.parse("x4"), sizes)
+    assert "several sizes: 40x60 (40.jpg), 41x60 (41.jpg), 42x60 (42.jpg), ...; write the size as HxW" in problem
+    assert division_problem(Size.parse("320x480"), sizes) is None
 
 
 @pytest.mark.parametrize("text", ["320x480", "x4"])

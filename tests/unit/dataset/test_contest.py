@@ -28,6 +28,12 @@ def test_the_rows_of_a_submission_keep_their_order(tmp_path):
     table.write_text(HEADER + "a.jpg_Fish,1 1\nc.jpg_Fish,1 1\n")
     with pytest.raises(TableError, match=r"sample_submission\.csv, line 3: 'c\.jpg_Fish' names no image"):
         list(ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"]))
+    table.unlink()
+    pairs = [("a.jpg", "Sugar"), ("a.jpg", "Fish"), ("b_c.jpg", "Sugar"), ("b_c.jpg", "Fish")]
+    assert list(ContestFolder(tmp_path).submission_rows(["Sugar", "Fish"])) == pairs
+    table.symlink_to("nowhere.csv")
+    with pytest.raises(FileNotFoundError):
+        list(ContestFolder(tmp_path).submission_rows(["Fish", "Sugar"]))
 
 
 # Tables

@@ -67,6 +67,26 @@ def test_a_small_data_set_is_taken_whole(whole, tmp_path):
     assert len(list((tmp_path / "raw").rglob("*.jpg"))) == 40
 
 
+def test_test_images_without_a_table_are_taken_without_one(whole, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("train_images", "test_images", "train.csv"):
+        (tmp_path / "images" / name).symlink_to(whole / name)
+    said = make_sample(tmp_path / "images", tmp_path / "raw", classes=CLASSES, images=IMAGES)
+    assert said.startswith("6 of 30 train images, 3 of 10 test images of ")
+    assert {path.name for path in (tmp_path / "raw").glob("[!.]*")} == {"test_images", "train.csv", "train_images"}
+
+
+def test_a_data_set_without_test_images_has_a_sample_without(whole, tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("train_images", "train.csv"):
+        (tmp_path / "images" / name).symlink_to(whole / name)
+    said = make_sample(tmp_path / "images", tmp_path / "raw", classes=CLASSES, images={"train": 6, "test": 0})
+    assert said == f"6 of 30 train images of {tmp_path / 'images'}"
+    assert {path.name for path in (tmp_path / "raw").glob("[!.]*")} == {"train.csv", "train_images"}
+    _, report = check_dataset(tmp_path / "raw", classes=CLASSES, size_of_submission=(70, 105))
+    assert report.errors == []
+
+
 @pytest.mark.parametrize("row", ["nobody.jpg_Fish,1 1", "a,b,c", "0000000.jpg_Fihs,"])
 def test_tables_with_faults_go_to_the_check_as_they_are(whole, tmp_path, row):
     broken = tmp_path / "broken"

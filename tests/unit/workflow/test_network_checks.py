@@ -2,6 +2,7 @@
 
 import pytest
 from demo_plan import SHEET, plan
+from PIL import Image
 
 from cloudseg.errors import ConfigError
 
@@ -84,3 +85,77 @@ def test_a_network_that_starts_from_another_one_has_its_options(tmp_path):
     rows = "".join(f"tu-test_resnet\tfpn\t64x96\t{name}\t2\t\n" for name in ("quick", "coarse"))
     with pytest.raises(ConfigError, match="recipe coarse starts from the network fpn/64x96/quick: expected a network"):
         plan(change, SHEET + rows, tmp_path)
+
+
+def own_images(folder, sizes):
+    """A folder with images of these (height, width) for each split, and what makes a plan of it."""
+    for split, shapes in sizes.items():
+        (folder / f"{split}_images").mkdir()
+        for number, (height, width) in enumerate(shapes):
+            Image.new("L", (width, height)).save(folder / f"{split}_images/{split}{number:05}.png")
+
+    def change(config):
+        config["dataset"] = {"source": "path", "root": str(folder)}
+        config["submission_size"] = "35x53"
+
+    return change
+
+
+def told(tmp_path, change, *rows):
+    try:
+        plan(change, SHEET + "".join(f"tu-test_resnet\t{row}\tquick\t2\t\n" for row in rows), tmp_path)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_a_size_that_divides_images_of_ones_own_is_held_against_them(tmp_path):
+    change = own_images(tmp_path, {"train": [(140, 210)] * 3, "test": [(140, 210)]})
+    assert told(tmp_path, change, "fpn\tx2", "fpn\tx4") == ""
+    assert "line 3: fpn takes images of at least 32x32, got x5, 28x42 pixels" in told(
+        tmp_path, change, "fpn\tx2", "fpn\tx5"
+    )
+
+    def cropped(config):
+        change(config)
+        config["recipes"]["quick"]["augmentation"] = [{"name": "RandomCrop", "height": 48, "width": 64}]
+
+    assert "RandomCrop makes 48x64 of 70x105" in told(tmp_path, cropped, "fpn\tx2")
+
+
+@pytest.mark.parametrize("other", ["train", "test"])
+def test_images_of_unlike_sizes_are_found_without_reading_all_of_them(tmp_path, other):
+    sizes = {"train": [(140, 210)] * 40, "test": [(140, 210)] * 40}
+    sizes[other][-1] = (70, 105)
+    change = own_images(tmp_path, sizes)
+    text = told(tmp_path, change, "fpn\tx2", "fpn\t64x96")
+    where = f"70x105 ({other}_images/{other}00039.png)"
+    assert f"images have several sizes: 140x210 (train_images/train00000.png), {where}" in text
+    assert "line 3" not in text
+
+    def without(config):
+        change(config)
+        (tmp_path / "list.txt").write_text("train00039.png\n")
+        config["dataset"]["exclude"] = str(tmp_path / "list.txt")
+
+    assert told(tmp_path, without, "fpn\tx2") == ("" if other == "train" else told(tmp_path, change, "fpn\tx2"))
+    for path in tmp_path.glob("*_images/*"):
+        path.write_bytes(b"")  # the check will say so
+    assert told(tmp_path, change, "fpn\tx2") == ""
+
+
+def test_few_headers_are_read_of_many_images_and_none_where_no_size_divides(tmp_path, monkeypatch):
+    change = own_images(tmp_path, {"train": [(140, 210)] * 200, "test": [(140, 210)] * 200})
+    read = []
+    monkeypatch.setattr("cloudseg.dataset.originals.image_size", lambda path: read.append(path.name) or (140, 210))
+    assert told(tmp_path, change, "fpn\t64x96") == ""
+    assert read == []
+    assert told(tmp_path, change, "fpn\tx2", "fpn\tx4") == ""
+    assert len(set(read)) == len(read) == 32
+    assert {"train00000.png", "train00199.png", "test00000.png", "test00199.png"} <= set(read)
+
+
+def test_a_size_that_leaves_too_little_of_the_contests_images_is_refused(tmp_path):
+    assert "fpn takes images of at least 32x32, got x50, 28x42 pixels" in refused(
+        tmp_path, "tu-test_resnet\tfpn\tx50\tquick\t2\t\n"
+    )

@@ -1,6 +1,7 @@
 """Check a data set before anything is made from it, and list all that is wrong with it at once."""
 
 import contextlib
+import itertools
 import os
 import textwrap
 from array import array
@@ -13,12 +14,14 @@ import pandas as pd
 from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.config.image_tables import read_names
 from cloudseg.config.names import nearest
+from cloudseg.config.size import OriginalSizes, Size, division_problem
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.images import check_image
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
 from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Split
 from cloudseg.dataset.label_rows import LabelRows
+from cloudseg.dataset.originals import sample_sizes
 from cloudseg.postprocess.arguments import in_order
 from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import MemoryBudget
@@ -36,6 +39,7 @@ def check_dataset(
     memory: int | None = None,
     min_sizes: Mapping[str, Mapping[str, int]] | None = None,
     exclude: str | Path | None = None,
+    sizes: Collection[str] = (),
 ) -> tuple[pd.DataFrame, Report]:
     """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
@@ -47,7 +51,8 @@ def check_dataset(
     classes : names of the classes, 1 to 64.
     size_of_submission : (height, width) in pixels; images of other proportions get a warning.
     splits : what is checked: ``"train"`` (``train_images/`` and ``train.csv``), ``"test"`` (``test_images/`` and
-        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at.
+        ``sample_submission.csv``) or both. Of the other one only the names and bytes of images are looked at. Test
+        images need not be there, nor their table.
     workers : threads, 1 or more; each decodes an image.
     memory : bytes that the process may take, or None. Where the images of all threads take more, fewer are decoded at
         the same time; one that takes more than all of it is an error.
@@ -55,6 +60,7 @@ def check_dataset(
         pixels of the submission grid: true masks that it would remove get a warning.
     exclude : the user's list of training images to leave out, as :func:`~cloudseg.config.image_tables.read_names`
         reads it. Neither they nor their labels are looked at, so they may be what the check would refuse.
+    sizes : of the experiment sheet; one that divides the original size (``xN``) and fits not all images is an error.
 
     Returns
     -------
@@ -68,6 +74,9 @@ def check_dataset(
     folder = ContestFolder(Path(root))
     report = Report(folder.root)
     classes = _check_classes(classes, report)
+    if not folder.has_test:
+        report.findings.append(Finding(rules.NO_TEST, "test_images", "no such folder"))
+        splits = [split for split in splits if split != "test"]
     names = {split: _list_images(folder, split, report) for split in SPLITS if split in splits}
     listed = {} if exclude is None else read_names(exclude)
     for name in sorted((set(folder.list_images("train")) - listed.keys()) & set(folder.list_images("test"))):
@@ -102,8 +111,14 @@ def check_dataset(
     if rows is not None:
         _check_labels(images, rows, classes, report)
     _check_min_sizes(largest, min_sizes or {}, report)
-    elsewhere = {} if "train" in names else _train_images_like(folder, names["test"], listed)
+    elsewhere = _train_images_like(folder, names["test"], listed) if list(names) == ["test"] else {}
     _check_pictures(images, size_of_submission, elsewhere, report)
+    originals = _original_sizes(images)
+    if list(names) == ["test"] and originals:  # which test images must be as large as
+        originals = dict(itertools.islice(sample_sizes(folder.root, listed, files=1).items(), 1)) | originals
+    for size in sorted(set(sizes)):
+        if problem := division_problem(Size.parse(size), originals):
+            report.findings.append(Finding(rules.UNFIT, "the sheet", problem))
     report.seen += _sum_up(images, classes, list(names))
     return _with_left_out(images, left_out), report
 
@@ -212,6 +227,15 @@ def _check_pictures(
         if abs(height * wide - width * high) > 0.01 * width * high:
             got = f"{count} of {height}x{width}, the submission is {high}x{wide}"
             report.findings.append(Finding(rules.STRETCHED, f"{split}_images", got))
+
+
+def _original_sizes(images: pd.DataFrame) -> OriginalSizes:
+    """Return the sizes of the images, the most frequent first, and how many of each split have each."""
+    counts = images.groupby(["height", "width", "split"], sort=False).size().sort_values(ascending=False)
+    found: dict[tuple[int, int], list[str]] = {}
+    for (height, width, split), count in counts.items():
+        found.setdefault((height, width), []).append(number_of(count, f"{split} image"))
+    return {size: ", ".join(words) for size, words in found.items()}
 
 
 def _row(facts: Mapping[str, object], classes: Sequence[str]) -> tuple[object, ...]:

@@ -112,6 +112,20 @@ NOT_IN_SAMPLE = CheckRule(
     "one row per test image and class in sample_submission.csv",
     "add the rows, or remove the image",
 )
+NO_TEST = CheckRule(
+    "no test images",
+    "test_images/ beside train_images/",
+    "everything is made that needs none, and no submission",
+    error=False,
+    harmless=True,
+)
+NO_SAMPLE = CheckRule(
+    "test images without a sample submission",
+    "sample_submission.csv, whose rows a submission has",
+    "its rows will be all test images in the order of their names, each with all classes in the order of the config",
+    error=False,
+    harmless=True,
+)
 NO_ROWS = CheckRule(
     "images without labels",
     "one row per training image and class in train.csv",
@@ -153,6 +167,11 @@ STRETCHED = CheckRule(
     "height to width as in the submission, within 1 %",
     "nothing: masks are stretched to the size of the submission; or correct that in the config",
     error=False,
+)
+UNFIT = CheckRule(
+    "sizes of the experiment sheet that fit no image",
+    "images of one size, training and test, where a size of the sheet divides it (xN), and something left of it",
+    "write the size as HxW, such as 320x480, in the sheet",
 )
 LOST = CheckRule(
     "minimum sizes that remove true masks",

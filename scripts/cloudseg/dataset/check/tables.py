@@ -112,7 +112,10 @@ def _plain(name: str) -> str:
 
 
 def check_sample(folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report) -> None:
-    """Check that the sample submission has a row for each test image and class."""
+    """Check that the sample submission has a row for each test image and class, where there is one."""
+    if not folder.has_sample:
+        report.findings.append(Finding(rules.NO_SAMPLE, folder.sample_submission.name, "no such file"))
+        return
     rows = check_table(folder.sample_submission, names, classes, report, unite=False)
     for name, missing in () if rows is None else rows.lacking():
         got = "no row" if missing == rows.classes else f"no row for {', '.join(missing)}"

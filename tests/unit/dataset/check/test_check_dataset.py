@@ -59,7 +59,7 @@ def test_an_empty_folder_is_one_error(folder, split):
     assert folder.findings() == [(rules.NO_IMAGES, f"{split}_images: no image in it")]
 
 
-@pytest.mark.parametrize("name", ["train.csv", "sample_submission.csv", "train_images", "test_images"])
+@pytest.mark.parametrize("name", ["train.csv", "train_images", "test_images"])
 def test_a_missing_part_is_named(folder, name):
     folder.run()
     folder.train = folder.sample = None
@@ -69,9 +69,33 @@ def test_a_missing_part_is_named(folder, name):
     assert message.startswith(f"{name}: no such")
 
 
+@pytest.mark.parametrize("splits", [["train"], ["train", "test"]])
+def test_test_images_need_not_be_there(folder, splits):
+    images, _ = folder.run()
+    (folder.root / "sample_submission.csv").unlink()
+    shutil.rmtree(folder.root / "test_images")
+    found, report = check_dataset(folder.root, classes=CLASSES, size_of_submission=(10, 15), splits=splits)
+    pd.testing.assert_frame_equal(found, images[images["split"] == "train"])
+    assert [str(finding) for finding in report.findings] == ["test_images: no such folder"]
+    assert "Note: no test images (1), test_images: no such folder: everything is made that needs none" in str(report)
+
+
+def test_test_images_need_no_sample_submission(folder):
+    images, _ = folder.run()
+    folder.sample = None
+    (folder.root / "sample_submission.csv").unlink()
+    found, report = folder.run()
+    pd.testing.assert_frame_equal(found, images)
+    assert [str(finding) for finding in report.notes] == ["sample_submission.csv: no such file"]
+    assert (report.errors, report.warnings) == ([], [])
+    assert "its rows will be all test images in the order of their names, each with all classes" in str(report)
+    (folder.root / "sample_submission.csv").symlink_to(folder.root / "elsewhere.csv")
+    assert folder.findings() == [(rules.NO_SUCH_FILE, "sample_submission.csv: no such file")]
+
+
 def test_an_absent_root_lists_what_should_be_there(tmp_path):
     _, report = check_dataset(tmp_path / "none", classes=CLASSES, size_of_submission=(10, 15), workers=1)
-    parts = ["train_images", "test_images", "train.csv", "sample_submission.csv"]
+    parts = ["train_images", "train.csv"]
     assert [finding.file for finding in report.errors] == parts
 
 

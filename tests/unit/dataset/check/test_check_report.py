@@ -90,6 +90,28 @@ def test_labels_cannot_flood_or_forge_the_report(folder):
     assert not any(line.startswith("ERROR: forged") for line in str(report).splitlines())
 
 
+def test_a_size_of_the_sheet_that_divides_unlike_images_is_an_error(folder):
+    folder.run()
+    arguments = {"classes": CLASSES, "size_of_submission": (10, 15), "sizes": ["x4", "20x30", "x99"]}
+
+    def errors(**more):
+        _, report = check_dataset(folder.root, **arguments, **more)
+        return [str(finding) for finding in report.errors if finding.rule is rules.UNFIT]
+
+    nothing = "the sheet: size 'x99': expected a height and a width of at least 1 pixel of images of 40x60 ("
+    assert errors() == [f"{nothing}3 train images, 2 test images)"]
+    (folder.root / "test_images/x.jpg").write_bytes(jpeg(3, size=(20, 30)))
+    several = "the sheet: size 'x4' divides the original size, but the images have several sizes: "
+    assert errors()[0].startswith(f"{several}40x60 (3 train images, 1 test image), 20x30 (1 test image); write the")
+    assert errors(splits=["train"]) == [f"{nothing}3 train images)"]
+    (folder.root / "test_images/y.jpg").write_bytes(jpeg(4, size=(20, 30)))
+    assert errors(splits=["test"])[0].startswith(f"{several}40x60 (train_images/a.jpg), 20x30 (2 test images)")
+    (folder.root / "train_images/a.jpg").write_bytes(jpeg(5, size=(30, 20)))
+    (folder.root / "left_out.txt").write_text("a.jpg\n")
+    left_out = {"exclude": folder.root / "left_out.txt", "splits": ["test"]}
+    assert "40x60 (train_images/b_c.jpg), 20x30 (2 test images)" in errors(**left_out)[0]
+
+
 def test_no_image_at_all_that_can_be_used_still_gives_a_report(folder):
     for path in folder.root.glob("*_images/*"):
         path.write_bytes(b"")
