@@ -14,9 +14,10 @@ FLOORS = [
     {"training", "ensemble"},
     {"inference"},
     {"studies", "provenance"},
-    {"report", "trackers"},
+    {"report", "trackers", "bundle"},
     {"workflow"},
     {"config_files", "__init__"},
+    {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
