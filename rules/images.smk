@@ -66,3 +66,39 @@ rule gather_masks:
         code=CODE["bundle"],
     script:
         "../scripts/gather_masks.py"
+
+
+rule coco:
+    """Write the masks as objects of COCO."""
+    input:
+        masks="predictions/{prediction}/masks.csv",
+    output:
+        coco="predictions/{prediction}/coco.json",
+    log:
+        "predictions/{prediction}/logs/coco.log",
+    conda:
+        "../envs/workflow.yaml"
+    threads: 8
+    resources:
+        **ESTIMATES.of("coco", NEW_IMAGES.whole_work),
+    params:
+        images=NEW_IMAGES.folder,
+        classes=NEW_IMAGES.classes,
+        size=NEW_IMAGES.size,
+        code=CODE["bundle"],
+    script:
+        "../scripts/mask_files.py"
+
+
+use rule coco as png with:
+    output:
+        png=directory("predictions/{prediction}/png"),
+    log:
+        "predictions/{prediction}/logs/png.log",
+
+
+use rule coco as overlays with:
+    output:
+        overlays=directory("predictions/{prediction}/overlays"),
+    log:
+        "predictions/{prediction}/logs/overlays.log",

@@ -52,14 +52,14 @@ def gather(shards: Sequence[str | Path], out: str | Path, *, classes: Sequence[s
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         opened = [stack.enter_context(Path(shard).open(newline="", encoding="utf-8")) for shard in shards]
-        images = map(_images_of, opened, shards, repeat(classes))
+        images = map(images_of, opened, shards, repeat(classes))
         for _, of_image in heapq.merge(*images, key=itemgetter(0)):
             writer.writerows(of_image)
             rows += len(of_image)
     return rows
 
 
-def _images_of(file: TextIO, shard: str | Path, classes: Sequence[str]) -> Iterator[Image]:
+def images_of(file: TextIO, shard: str | Path, classes: Sequence[str]) -> Iterator[Image]:
     """Yield the images of a shard, and see that each has a row for each class."""
     reader = csv.reader(file)
     if next(reader, None) != HEADER:

@@ -79,6 +79,11 @@ class NewImages:
         """The names of the classes of its masks."""
         return self._provenance[1].images.classes
 
+    @property
+    def size(self) -> list[int]:
+        """Height and width of its masks."""
+        return self._provenance[1].images.submission_size
+
     @functools.cached_property
     def digest(self) -> str:
         """A digest of the bundle: of what it says of its parts, which holds their digests."""
