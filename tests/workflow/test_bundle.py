@@ -1,6 +1,7 @@
 """A bundle of a finished run: the same masks without the workflow, and new images in shards, as a user types it."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,14 @@ import zipfile
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 import cloudseg
 from cloudseg.bundle.bundle import Bundle
+from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.decoding import load_image
+from cloudseg.inference.predictor import Predictor
 from cloudseg.storage import per_image, stores
 
 WORDS = ("--cores", "2", "--configfile", "config.yaml")
@@ -80,6 +84,23 @@ def test_an_image_in_python_has_the_probabilities_of_the_store(packed):
         # One image at once, where the store has four: the last bits of a float may differ
         assert np.abs(said.probabilities.astype(int) - there).max() <= 1
         assert said.masks.shape == (4, 210, 315) and said.masks.dtype == bool
+
+
+def test_networks_as_onnx_give_the_same_probabilities(packed, tmp_path):
+    """Of one view: bytes in, probabilities out, within a level."""
+    command = [sys.executable, "-m", "cloudseg", "export", packed.folder / BUNDLE, tmp_path / "onnx"]
+    subprocess.run(command, check=True, cwd=packed.folder)
+    described = json.loads((tmp_path / "onnx/networks.json").read_text())
+    assert [network["weights"] for network in described["networks"]] == [{"where": 0.25}] * 4
+    images = np.random.default_rng(1).integers(0, 256, (3, 64, 96, 3), np.uint8)
+    runs = packed.folder / "results/tiny/runs"
+    for network in described["networks"]:
+        session = onnxruntime.InferenceSession(str(tmp_path / "onnx" / network["file"]))
+        [probabilities] = session.run(None, {"images": images})
+        checkpoint = runs / network["run"] / f"{network['checkpoint']}.safetensors"
+        ours = Predictor(checkpoint, Recipe(precision="float32", tta=[{"view": "identity"}]))(images)
+        assert probabilities.shape == (3, 4, 64, 96)
+        assert np.abs(np.floor(255 * probabilities + 0.5) - ours).max() <= 1
 
 
 def test_new_images_are_predicted_in_shards_and_one_more_costs_one_of_them(packed, new_images):
