@@ -23,7 +23,7 @@ NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
 OWN = {
     *("config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"),
     *("groups.csv", "splits.tsv", "doubtful.txt"),
-    *("bundle.json", "onnx/000.onnx", "onnx/networks.json", "CLASS/IMAGE.png"),
+    *("bundle.json", "networks/", "onnx/000.onnx", "onnx/networks.json", "CLASS/IMAGE.png"),
 }
 CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
 BESIDE = {
