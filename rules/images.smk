@@ -25,9 +25,9 @@ rule segment_images:
     output:
         masks="predictions/{prediction}/shards/{shard}.csv",
     log:
-        "predictions/{prediction}/logs/{shard}.log",
+        "<logs>/predictions/{prediction}/{shard}.log",
     benchmark:
-        "predictions/{prediction}/logs/{shard}.benchmark.tsv"
+        "<logs>/predictions/{prediction}/{shard}.benchmark.tsv"
     wildcard_constraints:
         shard="all|[01]+",
     conda:
@@ -54,7 +54,7 @@ rule gather_masks:
     output:
         masks="predictions/{prediction}/masks.csv",
     log:
-        "predictions/{prediction}/logs/masks.log",
+        "<logs>/predictions/{prediction}/masks.log",
     localrule: True
     conda:
         "../envs/workflow.yaml"
@@ -75,7 +75,7 @@ rule coco:
     output:
         coco="predictions/{prediction}/coco.json",
     log:
-        "predictions/{prediction}/logs/coco.log",
+        "<logs>/predictions/{prediction}/coco.log",
     conda:
         "../envs/workflow.yaml"
     threads: 8
@@ -94,11 +94,11 @@ use rule coco as png with:
     output:
         png=directory("predictions/{prediction}/png"),
     log:
-        "predictions/{prediction}/logs/png.log",
+        "<logs>/predictions/{prediction}/png.log",
 
 
 use rule coco as overlays with:
     output:
         overlays=directory("predictions/{prediction}/overlays"),
     log:
-        "predictions/{prediction}/logs/overlays.log",
+        "<logs>/predictions/{prediction}/overlays.log",

@@ -105,7 +105,7 @@ def test_networks_as_onnx_give_the_same_probabilities(packed, tmp_path):
 
 def test_new_images_are_predicted_in_shards_and_one_more_costs_one_of_them(packed, new_images):
     printed = predicted(packed, new_images)
-    assert not re.search(r"train|predict|blend", printed.partition("Job stats")[2])
+    assert set(re.findall(r"^(\w+) +\d+$", printed, flags=re.MULTILINE)) == {"segment_images", "gather_masks", "total"}
     rows = list(csv.reader((packed.folder / MASKS).open()))
     assert [row[0] for row in rows[1:]] == [
         f"{name}_{label}"
@@ -113,13 +113,14 @@ def test_new_images_are_predicted_in_shards_and_one_more_costs_one_of_them(packe
         for label in ("Fish", "Flower", "Gravel", "Sugar")
     ]
     assert len(times(packed)) > 2
-    before = times(packed)
+    before, shards = times(packed), packed.folder / "predictions/august/shards"
     shutil.copy(next(new_images.iterdir()), new_images / "one more.png")
     predicted(packed, new_images)
     after = times(packed)
     assert sum(after.get(name) != time for name, time in before.items()) == 1
+    assert sum(path.read_text().count("\n") - 1 for path in shards.iterdir()) == 4 * 13  # and no stale one
     assert len((packed.folder / MASKS).read_text().splitlines()) == 4 * 13 + 1
-    (packed.folder / "predictions/august/shards" / next(iter(after))).unlink()
+    (shards / next(iter(after))).unlink()
     predicted(packed, new_images)
     assert sum(times(packed)[name] != time for name, time in after.items()) == 1
 
