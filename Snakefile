@@ -20,32 +20,38 @@ if workflow.main_snakefile == str(HOME / "Snakefile"):
     report: "rules/captions/workflow.rst"
 
 
-include: "rules/dataset.smk"
-include: "rules/train.smk"
-include: "rules/predict.smk"
-include: "rules/ensemble.smk"
-include: "rules/pictures.smk"
-include: "rules/provenance.smk"
-include: "rules/submission.smk"
-include: "rules/labels.smk"
-include: "rules/studies.smk"
-include: "rules/report.smk"
-include: "rules/explorer.smk"
-include: "rules/verify.smk"
-include: "rules/status.smk"
-include: "rules/trackers.smk"
+if PLAN.config.images is None:
 
+    include: "rules/dataset.smk"
+    include: "rules/train.smk"
+    include: "rules/predict.smk"
+    include: "rules/ensemble.smk"
+    include: "rules/pictures.smk"
+    include: "rules/provenance.smk"
+    include: "rules/submission.smk"
+    include: "rules/bundle.smk"
+    include: "rules/labels.smk"
+    include: "rules/studies.smk"
+    include: "rules/report.smk"
+    include: "rules/explorer.smk"
+    include: "rules/verify.smk"
+    include: "rules/status.smk"
+    include: "rules/trackers.smk"
 
-rule all:
-    """Make everything that the config asks for."""
-    default_target: True
-    input:
-        everything,
-    localrule: True
-    params:
-        megabytes=of_plan("megabytes"),
-    message:
-        f"everything: about {{params.megabytes}} MB of stores in {PLAN.folders['results']}"
+    rule all:
+        """Make everything that the config asks for."""
+        default_target: True
+        input:
+            everything,
+        localrule: True
+        params:
+            megabytes=of_plan("megabytes"),
+        message:
+            f"everything: about {{params.megabytes}} MB of stores in {PLAN.folders['results']}"
+
+else:
+
+    include: "rules/images.smk"
 
 
 onstart:

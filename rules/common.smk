@@ -122,7 +122,7 @@ def usual_seconds(rule):
 
 
 # Rules that ask for the files of others
-TARGETS = ["all", "tensorboard", "mlflow", "wandb"]
+TARGETS = ["all", "bundle", "tensorboard", "mlflow", "wandb", "predictions"]
 # What our rules are called here: as a module of another workflow, which has rules of its own
 OUR_RULES = {
     workflow.modifier.modify_rulename(name): VARIANTS.get(name, name)

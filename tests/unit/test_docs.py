@@ -23,6 +23,7 @@ NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
 OWN = {
     *("config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"),
     *("groups.csv", "splits.tsv", "doubtful.txt"),
+    *("bundle.json", "networks/", "onnx/000.onnx", "onnx/networks.json", "CLASS/IMAGE.png"),
 }
 CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
 BESIDE = {
@@ -75,7 +76,7 @@ def anchor(heading):
 def made():
     """Every end of a path that jobs make, by the demo's golden plan and the rules, and of the folders it lies in."""
     tables = "".join(map(read, ["tests/golden/plans/demo.tsv", *REPO.glob("rules/*.smk")]))
-    found = {Path(path) for path in re.findall(r"(?:<\w+>|results)/[\w./{}<>-]+", tables)}
+    found = {Path(path) for path in re.findall(r"(?:<\w+>|results|predictions)/[\w./{}<>-]+", tables)}
     places = {place for path in found for place in (path, *path.parents)}
     return ["/".join(place.parts[first:]) for place in places for first in range(len(place.parts))]
 
@@ -99,7 +100,7 @@ def test_files_and_folders_exist(page, made):
     folders = [REPO, PACKAGE, (REPO / page).parent, *(REPO / name for name in ("config", "scripts", "tests", "docs"))]
     wrong = set()
     for word in PATH.findall("\n".join(code(page))):
-        pattern = re.sub(r"\{\w+\}", "*", word.removeprefix("./").rstrip("/"))
+        pattern = re.sub(r"\{\w+\}|(?<=^predictions/)\w+", "*", word.removeprefix("./").rstrip("/"))
         known = word in OWN | CONTEST | BESIDE or word.startswith(("results", ".snakemake", "/", "../before", "~"))
         if not known and not fnmatch.filter(made, pattern) and not any(any(place.glob(pattern)) for place in folders):
             wrong.add(word)

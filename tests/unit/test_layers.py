@@ -15,8 +15,10 @@ FLOORS = [
     {"inference"},
     {"studies", "provenance"},
     {"report", "trackers"},
+    {"bundle"},
     {"workflow"},
     {"config_files", "__init__"},
+    {"__main__"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

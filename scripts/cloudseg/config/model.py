@@ -246,6 +246,14 @@ class Config(JobConfig):
     """A submission to look at, ours or not, for the rules `sanity`, which without it takes the config's own, and
     `reproduce`. It is only read.
     """
+    images: Folder | None = None
+    """Folder of images without labels. With it, nothing is trained, checked or blended: the targets are
+    `predictions/NAME/masks.csv` and what is made of it, `coco.json`, `png` and `overlays`.
+    """
+    bundle: Annotated[str, Field(min_length=1)] | None = None
+    """What `images` are predicted with, a file that rule `bundle` packed; null is that of the config's submission."""
+    shard: Annotated[int, Scalar(ge=1, le=10**6)] = 4096
+    """Most `images` of a job. Another number makes all jobs anew, and last bits of probabilities may differ."""
     train: Bool = False
     """Let rule `reproduce` train what is not there any more; without it, it says what it would have to train."""
     dataset: Dataset

@@ -92,11 +92,11 @@ class ContestFolder:
             their content when they are read. Hidden files are left out. A symbolic link that leads nowhere is listed,
             so that the image that it stands for is missed.
         """
-        return self._names(split, _is_image)
+        return self._names(split, is_image)
 
     def list_others(self, split: Split) -> list[str]:
         """List what else lies in the image folder of ``split``, hidden files left out, sorted as text."""
-        return self._names(split, lambda entry: not (_is_image(entry) or entry.name.startswith(".")))
+        return self._names(split, lambda entry: not (is_image(entry) or entry.name.startswith(".")))
 
     def _names(self, split: Split, is_wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
         try:
@@ -128,7 +128,8 @@ class ContestFolder:
             yield image, label
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry of a folder is an image file by its name, or a link that leads nowhere."""
     hidden = entry.name.startswith(".")
     if hidden or not entry.name.lower().endswith(SUFFIXES):
         return False

@@ -261,7 +261,11 @@ class Decision:
         ...     Decision.read(f"{folder}/decision.yaml", ["Fish"]).cuts["Fish"].level
         128
         """
-        text = read_text(path)
+        return cls.parse(read_text(path), path, classes)
+
+    @classmethod
+    def parse(cls, text: str, path: str | Path, classes: Sequence[str]) -> Self:
+        """Return the decision that a text holds, as :meth:`read` does; `path` says where the text came from."""
         try:
             plain = yaml.safe_load(text)
             best = plain.get("best", "never")

@@ -58,73 +58,123 @@ def write_submission(
     MachineError : when the file read back differs.
     """
     blended = Blended(blend, whether)
-    planes = _planes_of(sample, blended)
+    texts = _texts_of(blended, rule, threads)
+    return write_rows(texts, sample, out, ids=blended.ids, classes=blended.classes, source=blended.path)
+
+
+def write_rows(
+    texts: Iterable[str],
+    sample: Iterable[tuple[str, str]],
+    out: str | Path,
+    *,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    source: str | Path,
+) -> Summary:
+    """Write the run-length texts of images as `submission.csv`, in the order of the sample.
+
+    Parameters
+    ----------
+    texts : of all classes of the first image, of the second, and so on; they are asked for one by one.
+    sample : (image, class) of every row, in order.
+    out : the file to write.
+    ids, classes : names, in the order of the texts.
+    source : what the texts are of, for a message.
+
+    Raises
+    ------
+    StoreError : when the sample asks for an image or class that there is no text of.
+    MachineError : when the file read back differs.
+    """
+    rows = _Rows(ids, classes)
+    planes = rows.planes_of(sample, source)
     with files.atomic(out) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as spool:
-        ends = np.fromiter(_write_texts(blended, rule, spool, threads), np.int64)
+        ends = np.fromiter(_write_texts(texts, spool), np.int64)
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(blended, planes, spool, ends))
+            csv.writer(file, lineterminator="\n").writerows(rows.of(planes, spool, ends))
         with temporary.open(newline="", encoding="utf-8") as file:
-            written = itertools.zip_longest(csv.reader(file), _rows(blended, planes, spool, ends))
+            written = itertools.zip_longest(csv.reader(file), rows.of(planes, spool, ends))
             if not all(got == expected for got, expected in written):
                 raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
     return Summary(len(planes), int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
 
 
-def _planes_of(sample: Iterable[tuple[str, str]], blended: Blended) -> np.ndarray:
-    """Return the plane of each row of the sample, int64: all classes of the first image of the blend come first."""
-    row_of = {image: row for row, image in enumerate(blended.ids)}
-    number_of = {label: number for number, label in enumerate(blended.classes)}
-    strangers = []
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """The rows of a submission; a plane is known by its number, all classes of the first image coming first."""
 
-    def planes() -> Iterator[int]:
-        for image, label in sample:
-            if image in row_of and label in number_of:
-                yield row_of[image] * len(number_of) + number_of[label]
-            else:
-                strangers.append(f"{image}_{label}")
-                yield -1
+    ids: Sequence[str]
+    classes: Sequence[str]
 
-    found = np.fromiter(planes(), np.int64)
-    if strangers:
-        raise StoreError(
-            f"{blended.path}: holds no probabilities for {strangers[0]} of the sample submission "
-            f"({len(strangers)} of {len(found)} rows): the dataset changed; run the workflow again"
-        )
-    return found
+    def planes_of(self, sample: Iterable[tuple[str, str]], source: str | Path) -> np.ndarray:
+        """Return the plane of each row of the sample, int64."""
+        row_of = {image: row for row, image in enumerate(self.ids)}
+        number_of = {label: number for number, label in enumerate(self.classes)}
+        strangers = []
+
+        def planes() -> Iterator[int]:
+            for image, label in sample:
+                if image in row_of and label in number_of:
+                    yield row_of[image] * len(number_of) + number_of[label]
+                else:
+                    strangers.append(f"{image}_{label}")
+                    yield -1
+
+        found = np.fromiter(planes(), np.int64)
+        if strangers:
+            raise StoreError(
+                f"{source}: holds no probabilities for {strangers[0]} of the sample submission "
+                f"({len(strangers)} of {len(found)} rows): the dataset changed; run the workflow again"
+            )
+        return found
+
+    def of(self, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray) -> Iterator[list[str]]:
+        """Yield the rows of the submission, the header first."""
+        yield HEADER
+        for plane in planes.tolist():
+            row, number = divmod(plane, len(self.classes))
+            first = ends[plane - 1] if plane else 0
+            spool.seek(first)
+            yield [f"{self.ids[row]}_{self.classes[number]}", spool.read(ends[plane] - first).decode()]
 
 
-def _write_texts(blended: Blended, rule: ImageRule, spool: BinaryIO, threads: int) -> Iterator[int]:
-    """Write the texts of all planes, one after the other, and yield where each ends."""
+def _texts_of(blended: Blended, rule: ImageRule, threads: int) -> Iterator[str]:
+    def of_some(rows: slice) -> list[str]:
+        return proven_texts(rule, blended.planes(rows), blended.evidence(rows))
 
-    def texts_of(rows: slice) -> list[str]:
-        planes, evidence = blended.planes(rows), blended.evidence(rows)
-        texts = rule.texts(planes, evidence)
-        _compare(texts, planes, rule, evidence)
-        return texts
-
-    end = 0
     with counting(len(blended.ids) * len(blended.classes), "rows") as done:
-        for texts in in_order(texts_of, pieces(blended.store), threads):
-            for text in texts:
-                end += spool.write(text.encode())
-                yield end
+        for texts in in_order(of_some, pieces(blended.store), threads):
+            yield from texts
             done(len(texts))
 
 
-def _rows(blended: Blended, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray) -> Iterator[list[str]]:
-    """Yield the rows of the submission, the header first."""
-    yield HEADER
-    for plane in planes.tolist():
-        row, number = divmod(plane, len(blended.classes))
-        first = ends[plane - 1] if plane else 0
-        spool.seek(first)
-        yield [f"{blended.ids[row]}_{blended.classes[number]}", spool.read(ends[plane] - first).decode()]
+def _write_texts(texts: Iterable[str], spool: BinaryIO) -> Iterator[int]:
+    """Write texts one after the other, and yield where each ends."""
+    end = 0
+    for text in texts:
+        end += spool.write(text.encode())
+        yield end
 
 
-def _compare(texts: Sequence[str], planes: np.ndarray, rule: ImageRule, evidence: Evidence | None) -> None:
-    """Hold decoded texts against masks made another way: compared, labelled and filtered plane by plane."""
+def proven_texts(rule: ImageRule, planes: np.ndarray, evidence: Evidence | None) -> list[str]:
+    """Return the run-length text of each mask of some images, once each has been decoded and compared.
+
+    They are held against masks made another way: compared, labelled and filtered plane by plane.
+
+    Parameters
+    ----------
+    rule : how planes become masks.
+    planes : uint8 (N, C, H, W).
+    evidence : of these images; None is that of the planes themselves.
+
+    Raises
+    ------
+    ValueError : when a text is not that of its mask.
+    """
+    texts = rule.texts(planes, evidence)
     text = iter(texts)
     for number, image in enumerate(planes):
         for mask in rule.masks(image, evidence and evidence.of_image(number)):
             if not np.array_equal(decode_rle(next(text), mask.shape), mask):
                 raise ValueError("a mask does not decode to what it was made from: a fault of the post-processing core")
+    return texts

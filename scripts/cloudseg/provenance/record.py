@@ -23,6 +23,7 @@ from pydantic import (
 from cloudseg.config.fields import Model, Pattern
 from cloudseg.config.fold_names import ALL, Fold, fold_name
 from cloudseg.config.model import ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
+from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
 
 SCHEMA_VERSION = 1
@@ -143,6 +144,19 @@ class Training(_Part):
         if self.run not in (plain, replicate):
             raise ValueError(f"expected the run {plain}, got {self.run}")
         return self
+
+    @property
+    def own_recipe(self) -> Recipe:
+        """The recipe of its predictions, where `auto` means what this machine computes in."""
+        return Recipe(**self.prediction_recipe)
+
+    def recipe_of(self, prediction: "Prediction") -> Recipe:
+        """Return the recipe of a prediction, with the arithmetic and the batch that it had."""
+        if prediction.device is None:
+            return self.own_recipe
+        words = {"torch.float32": "float32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
+        then = {"precision": words[prediction.precision], "micro_batch": prediction.batch}
+        return self.own_recipe.model_copy(update=then)
 
     @property
     def is_replicate(self) -> bool:
@@ -380,7 +394,19 @@ class Provenance(_Part):
         OSError : if there is none.
         DamagedFileError : if the file is not as it was written, or of a later version.
         """
-        plain = files.read_json(path)
+        return cls._of_plain(files.read_json(path), path)
+
+    @classmethod
+    def parse_text(cls, text: str, path: str | Path) -> Self:
+        """Return the record that a text holds, as :meth:`read` does; `path` says where the text came from."""
+        try:
+            plain = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise files.damaged(path, f"not whole JSON ({error})") from error
+        return cls._of_plain(plain, path)
+
+    @classmethod
+    def _of_plain(cls, plain: Any, path: str | Path) -> Self:
         version = plain.get("schema_version") if isinstance(plain, dict) else None
         if isinstance(version, int) and version > RUNS_VERSION:
             reason = f"written by a later version of this code (schema_version {version}, known: {RUNS_VERSION})"

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from cloudseg.config.decoders import CLASSIFIER
-from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.black import Black, build_black
 from cloudseg.dataset.contest import split_label
 from cloudseg.dataset.images_table import read_images
@@ -23,7 +22,7 @@ from cloudseg.errors import DatasetError
 from cloudseg.inference.predict import PredictionJob, made_with, predict
 from cloudseg.provenance import here
 from cloudseg.provenance.find import Known
-from cloudseg.provenance.record import Member, Prediction, Provenance, Training
+from cloudseg.provenance.record import Member, Provenance, Training
 from cloudseg.storage import files, per_image, stores
 from cloudseg.storage.class_values import values_path
 
@@ -95,7 +94,7 @@ def predict_member(known: Known, member: Member, split: str, scratch: Path, devi
         checkpoints={member.checkpoint: here.checkpoint_file(known, member.run, member.checkpoint)},
         pixels=here.pixels_file(known, split, training.size),
         outputs=_outputs(known, member, split, scratch),
-        recipe=recipe_of(training, member.predictions[split]),
+        recipe=training.recipe_of(member.predictions[split]),
         size=tuple(provenance.images.submission_size),
         folds=None if split == "test" else known.results / "dataset/folds.tsv",
         fold=member.fold,
@@ -104,15 +103,6 @@ def predict_member(known: Known, member: Member, split: str, scratch: Path, devi
         network={"encoder": training.encoder, "decoder": training.decoder},
     )
     predict(job, device)
-
-
-def recipe_of(training: Training, prediction: Prediction) -> Recipe:
-    """Return the recipe of a prediction, with the arithmetic and the batch that it had: `auto` may mean others here."""
-    recipe = Recipe(**training.prediction_recipe)
-    if prediction.device is None:
-        return recipe
-    words = {"torch.float32": "float32", "torch.bfloat16": "bf16", "torch.float16": "fp16"}
-    return recipe.model_copy(update={"precision": words[prediction.precision], "micro_batch": prediction.batch})
 
 
 def _outputs(known: Known, member: Member, split: str, scratch: Path) -> dict[str, Path]:

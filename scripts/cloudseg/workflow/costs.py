@@ -59,6 +59,7 @@ class Work:
     megabytes: float = 0
 
 
+MASK_FILES = Cost(450, mb_per_thread=40, mb_for_images=3500, seconds_per_image=0.03)
 COSTS = {
     "demo": Cost(400, mb_per_thread=170, mb_for_images=3500, seconds_per_image=0.2),
     "fetch": Cost(300, seconds_per_image=0.5),
@@ -114,6 +115,17 @@ COSTS = {
     "decision": Cost(520, seconds=10, seconds_per_mask=0.0015),
     "provenance": Cost(450, mb_per_mask=0.006, seconds_per_mask=0.0001),
     "provenance_page": Cost(250),
+    "pack": Cost(450, seconds=10),
+    "segment_images": Cost(
+        1200, mb_per_megapixel_at_once=460, mb_for_images=3500, seconds_per_image=0.01, seconds_per_megapixel=1.5
+    ),
+    "segment_images on a GPU": Cost(
+        2500, mb_for_images=3500, seconds=60, seconds_per_image=0.01, seconds_per_megapixel=0.04
+    ),
+    "gather_masks": Cost(200, seconds_per_mask=1e-5),
+    "coco": MASK_FILES,
+    "png": MASK_FILES,
+    "overlays": MASK_FILES,
     "reproduce": Cost(
         1000, mb_per_image=0.002, mb_per_mask=0.006, mb_per_megapixel_at_once=460, seconds=600, seconds_per_mask=0.03
     ),

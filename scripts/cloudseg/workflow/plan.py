@@ -27,6 +27,7 @@ from cloudseg.workflow.dataset import BlackStore, DatasetPlan, Images, PixelStor
 from cloudseg.workflow.ensemble import Blend, Ensemble, ensembles_of
 from cloudseg.workflow.heads import Heads
 from cloudseg.workflow.leaderboard import Leaderboard, public_scores
+from cloudseg.workflow.new_images import NewImages
 from cloudseg.workflow.provenance import Chain, Reproduction
 from cloudseg.workflow.pseudo import PseudoLabels, refuse_dishonest_labels
 from cloudseg.workflow.recipe import AugmentedRecipe
@@ -138,6 +139,10 @@ class Plan:
         """Return the chain from images to the submission of an ensemble."""
         return Chain(self.ensemble(ensemble), ensemble, self._as_read, self.threads, self.ensembles)
 
+    def new_images(self, results: Path) -> NewImages:
+        """Return the images that the config's `images` names; `results` is the folder of its results."""
+        return NewImages(self.config, results)
+
     @functools.cached_property
     def _as_read(self) -> Config:
         return config_as_read(self._raw)
@@ -183,6 +188,7 @@ class Plan:
             "checkpoint": "best|last|average",
             "split": "valid|test" if self.dataset.has_test else "valid",
             "grey": r"0|[1-9]\d*",
+            "prediction": "[a-z0-9]+(?:-[a-z0-9]+)*",
         }
 
     @property

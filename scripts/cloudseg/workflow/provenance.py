@@ -23,6 +23,9 @@ LEFT_OUT = {
     "probe_memory",
     "remove",
     "csv",
+    "images",
+    "bundle",
+    "shard",
     "train",
     "pathvars",
     "leaderboard",
@@ -158,6 +161,11 @@ class Chain:
     def valid_black(self) -> list[str]:
         """The same of out-of-fold images."""
         return self.blends["valid"].black
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """The checkpoints that predict test images; of a search, those that it chose from."""
+        return sorted({f"{each.key.folder}/{each.checkpoint}.safetensors" for each in self.ensemble.all_members})
 
     @property
     def records(self) -> list[str]:

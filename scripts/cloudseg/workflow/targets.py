@@ -127,6 +127,8 @@ def target_problems(
         wrong = [name for name in named if name is not None and name not in ensembles]
         if wrong and len(wrong) == len(makers):
             lines.append(f"{target}: no ensemble {wrong[0]!r}{nearest(wrong[0], ensembles)}")
+        elif not makers and path.startswith("predictions/"):
+            lines.append(f"{target}: which images? Add --config images=FOLDER")
         elif not makers:
             near = nearest(path, _known(rules, ensembles))
             lines.append(f"{target}: no rule has this name or makes this file{near}")

@@ -1,0 +1,1 @@
+"""A finished ensemble as one file, which predicts images where there is no workflow."""

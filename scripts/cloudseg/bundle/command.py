@@ -1,0 +1,76 @@
+"""Write the masks of a folder of images with a bundle."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+
+from cloudseg.bundle.folder import texts_of_images
+from cloudseg.bundle.loaded import LoadedBundle, load
+from cloudseg.dataset.contest import scan_table, split_label
+from cloudseg.dataset.folder import list_images
+from cloudseg.ensemble.submission import Summary, write_rows
+from cloudseg.texts import in_words, number_of
+
+
+def predict_folder(
+    bundle: str | Path,
+    images: str | Path,
+    out: str | Path,
+    *,
+    sample: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Iterator[str]:
+    """Write `submission.csv` for a folder of images, and yield what there is to say.
+
+    Parameters
+    ----------
+    bundle : the file.
+    images : the folder.
+    out : the file to write.
+    sample : a CSV with the rows of a submission, in their order; None is every class of every image, sorted by name.
+    device, threads : as of :func:`cloudseg.bundle.loaded.load`.
+
+    Raises
+    ------
+    UserError : for a file that is no bundle, an image that cannot be used, and a sample that asks for other images.
+    """
+    names = list_images(images)
+    loaded = load(bundle, device, threads)
+    classes, networks = loaded.classes, number_of(len(loaded.predictor.settings.networks), "network")
+    yield f"{bundle}: {loaded.bundle.provenance.ensemble}, {networks} on {loaded.predictor.device}"
+    rows = None if sample is None else _rows_of(sample, names, classes)
+    began = time.perf_counter()
+    summary = write_masks(loaded, images, names, out, rows)
+    yield f"{out}: {summary.rows} rows, {summary.filled} with a mask, in {in_words(time.perf_counter() - began)}"
+
+
+def write_masks(
+    loaded: LoadedBundle,
+    images: str | Path,
+    names: Sequence[str],
+    out: str | Path,
+    rows: Iterable[tuple[str, str]] | None = None,
+) -> Summary:
+    """Write the masks of images as a submission.
+
+    Parameters
+    ----------
+    loaded : the ensemble.
+    images : the folder.
+    names : of the images, sorted.
+    out : the file to write.
+    rows : image and class of each row; None is each class of each image.
+    """
+    texts = texts_of_images(loaded.predictor, images, names, len(os.sched_getaffinity(0)))
+    wanted = product(names, loaded.classes) if rows is None else rows
+    return write_rows(texts, wanted, out, ids=names, classes=loaded.classes, source=images)
+
+
+def _rows_of(sample: str | Path, names: list[str], classes: list[str]) -> Iterator[tuple[str, str]]:
+    known = set(names)
+    for row in scan_table(sample):
+        image, label = split_label(row.label, known, classes)
+        yield image or row.label, label

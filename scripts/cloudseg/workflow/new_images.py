@@ -1,0 +1,156 @@
+"""The images of a folder that an ensemble predicts, cut into shards that are jobs of their own."""
+
+import dataclasses
+import functools
+import os
+import re
+from pathlib import Path
+
+from cloudseg.bundle.archive import PROVENANCE, Archive
+from cloudseg.bundle.shards import cut_into_shards, in_shard
+from cloudseg.commands import command
+from cloudseg.config.model import Config
+from cloudseg.config.views import variants_of
+from cloudseg.dataset.folder import list_images
+from cloudseg.errors import ConfigError
+from cloudseg.provenance.record import Provenance
+from cloudseg.storage import files
+from cloudseg.workflow.costs import Work
+
+PREDICTIONS = "predictions/{prediction}"
+"""The folder of what is predicted, in the working directory: its name is the user's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NewImages:
+    """The images of the config's `images`.
+
+    Parameters
+    ----------
+    config : the config.
+    results : the folder of its results.
+
+    Raises
+    ------
+    ConfigError : if there is no bundle to predict with.
+    DatasetError : if there is no such folder, or no image in it.
+    """
+
+    config: Config
+    results: Path
+
+    def __post_init__(self) -> None:
+        """Say at once what lacks: jobs that find it out come too late."""
+        if not Path(self.bundle).is_file():
+            hint = command("bundle") if self.config.bundle is None else "config key `bundle`"
+            raise ConfigError(f"{self.bundle}: no such file, and images are predicted with a bundle; {hint}")
+
+    @property
+    def folder(self) -> str:
+        """The folder with the images."""
+        return self.config.images
+
+    @property
+    def bundle(self) -> str:
+        """What they are predicted with."""
+        return self.config.bundle or (self.results / "ensembles" / self.config.submission / "bundle.zip").as_posix()
+
+    @property
+    def name(self) -> str:
+        """What the predictions are called if nobody says: the name of the folder, in letters that all systems take."""
+        return re.sub(r"[^a-z0-9]+", "-", Path(self.folder).resolve().name.lower()).strip("-") or "images"
+
+    @functools.cached_property
+    def shards(self) -> dict[str, list[str]]:
+        """The images of each shard."""
+        return cut_into_shards(list_images(self.folder), self.config.shard)
+
+    def shard(self, shard: str, prediction: str = "") -> "Shard":
+        """Return one shard, whatever the prediction is called."""
+        return Shard(self, shard)
+
+    @functools.cached_property
+    def _provenance(self) -> tuple[Archive, Provenance]:
+        archive = Archive(self.bundle)
+        return archive, Provenance.parse_text(archive.text(PROVENANCE), f"{self.bundle}: {PROVENANCE}")
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes of its masks."""
+        return self._provenance[1].images.classes
+
+    @property
+    def size(self) -> list[int]:
+        """Height and width of its masks."""
+        return self._provenance[1].images.submission_size
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A digest of the bundle: of what it says of its parts, which holds their digests."""
+        return self._provenance[0].digest
+
+    @property
+    def threads(self) -> int:
+        """The numerical threads of a job, as many as when the submission was made."""
+        return self._provenance[1].prediction_threads
+
+    @property
+    def whole_work(self) -> Work:
+        """What is to be done with the masks of all images."""
+        images = sum(map(len, self.shards.values()))
+        return Work(images=images, masks=images * len(self.classes))
+
+    def work(self, images: int) -> Work:
+        """Return what predicting so many images has to do."""
+        archive, provenance = self._provenance
+        recipes = {each.run: each.own_recipe for each in provenance.trainings}
+        seen = at_once = 0.0
+        for network in archive.contents.networks:
+            recipe, megapixels = recipes[network.run], network.height * network.width / 1e6
+            areas = [variant.scale**2 for variant in variants_of(recipe)]
+            seen += sum(areas) * megapixels
+            at_once = max(at_once, (recipe.micro_batch or recipe.batch) * max(areas) * megapixels)
+        height, width = provenance.images.submission_size
+        return Work(
+            images=images,
+            masks=images * len(provenance.images.classes) * len(archive.contents.networks),
+            megapixels=images * seen,
+            megapixels_at_once=at_once,
+            megabytes=archive.path.stat().st_size / 1e6 + height * width / 1e6,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Some images of a folder.
+
+    Parameters
+    ----------
+    images : all of them.
+    name : of the shard, such as 01.
+    """
+
+    images: NewImages
+    name: str
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The names of its images; a job asks for no others."""
+        return [name for name in list_images(self.images.folder) if in_shard(name, self.name)]
+
+    @property
+    def contents(self) -> str:
+        """A digest of the names, sizes and times of its images: a folder of any size is looked at in no time."""
+        return files.digest([[name, *self._facts(name)] for name in self.names])
+
+    def _facts(self, name: str) -> list[int]:
+        try:
+            stat = os.stat(os.path.join(self.images.folder, name))  # noqa: PTH116, PTH118  # of very many
+        except OSError:
+            return []
+        return [stat.st_size, stat.st_mtime_ns]
+
+    @property
+    def work(self) -> Work:
+        """What predicting it has to do."""
+        return self.images.work(len(self.names))

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from cloudseg import logged
+from cloudseg.bundle import mask_files
+from cloudseg.storage.files import remove
+
+WRITERS = {"coco": mask_files.write_coco, "png": mask_files.write_pngs, "overlays": mask_files.write_overlays}
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        params, files = snakemake.params, snakemake.input
+        table = mask_files.MaskTable(files.masks, params.images, params.classes, tuple(params.size), snakemake.threads)
+        [(kind, out)] = snakemake.output.items()
+        remove(Path(out))
+        WRITERS[kind](table, out)

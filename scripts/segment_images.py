@@ -1,0 +1,21 @@
+from pathlib import Path
+
+from cloudseg import logged
+from cloudseg.bundle.shards import in_shard
+from cloudseg.config.job import JobConfig
+from cloudseg.dataset.folder import list_images
+
+if __name__ == "__main__":
+    with logged(snakemake):
+        from cloudseg.runtime.gpus.lease import leased
+
+        with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
+            from cloudseg.bundle.bundle import Bundle
+            from cloudseg.bundle.command import write_masks
+            from cloudseg.bundle.loaded import LoadedBundle
+
+            folder = snakemake.params.images
+            names = [name for name in list_images(folder) if in_shard(name, snakemake.wildcards.shard)]
+            loaded = LoadedBundle(Bundle.read(snakemake.input.bundle), device)
+            summary = write_masks(loaded, Path(folder), names, snakemake.output.masks)
+            print(f"{snakemake.output.masks}: {len(names)} images, {summary.filled} of {summary.rows} rows with a mask")
