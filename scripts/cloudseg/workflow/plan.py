@@ -34,7 +34,9 @@ from cloudseg.workflow.recipe import AugmentedRecipe
 from cloudseg.workflow.run import InitialWeights, Prediction, Run
 from cloudseg.workflow.sheet import RunKey, Sheet
 
-OF_TEST = "submit", "submission", "submission_page", "sanity", "provenance", "provenance_page", "shift"
+OF_TEST = (
+    *("submit", "submission", "submission_page", "sanity", "provenance", "provenance_page", "shift", "bundle", "pack"),
+)
 """Rules that can do nothing without test images."""
 VARIANTS = {
     "train_average": "train",
