@@ -22,6 +22,7 @@ if __name__ == "__main__":
             size_of_submission=config.submission_size.pixels,
             min_sizes=fixed_min_sizes(config),
             exclude=next(iter(snakemake.input.get("exclude", [])), None),
+            layout=snakemake.params.get("layout"),
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

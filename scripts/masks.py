@@ -1,4 +1,6 @@
 from cloudseg import logged
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.score_tables import read_image_scores
 from cloudseg.report.masks_page import MaskSource, OutOfFold, Photos, Submitted, submitted_pixels, write_masks_page
@@ -7,6 +9,7 @@ from cloudseg.storage.files import read_json
 if __name__ == "__main__":
     with logged(snakemake):
         files, params = snakemake.input, snakemake.params
+        folder = ContestFolder.of_job(files.raw, params)
         decision = Decision.read(files.decision, params.classes)
         valid = MaskSource(files.valid, decision, next(iter(files.presence), None))
         test = MaskSource(files.test, decision, next(iter(files.test_presence), None))
@@ -17,10 +20,12 @@ if __name__ == "__main__":
             if name == best
         }
         write_masks_page(
-            OutOfFold(Photos(files.raw, "train", files.train, valid.size), valid, members.get(best), files.truth),
-            Submitted(Photos(files.raw, "test", files.images, test.size), test),
+            OutOfFold(Photos(folder, "train", files.train, valid.size), valid, members.get(best), files.truth),
+            Submitted(Photos(folder, "test", files.images, test.size), test),
             scores=read_image_scores(files.scores, decision),
-            pixels=submitted_pixels(files.submission, test.blended.ids, params.classes),
+            pixels=submitted_pixels(
+                files.submission, test.blended.ids, params.classes, SubmissionForm(folder.layout.submission, test.size)
+            ),
             ensemble=snakemake.wildcards.ensemble,
             member=best,
             seed=params.seed,

@@ -1,12 +1,16 @@
 """Choose a few images of a data set, some of every class and some of none, for a smoke run."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.image_tables import read_names
-from cloudseg.dataset.contest import ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
+from cloudseg.config.labels import Layout
+from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.fetch import link, write_marker
+from cloudseg.dataset.labels.interface import Labels
+from cloudseg.dataset.labels.opening import open_labels
+from cloudseg.dataset.labels.tables import Columns, Row, RowNames, TableError, scan_table
 from cloudseg.storage.files import atomic
 
 
@@ -17,6 +21,7 @@ def make_sample(
     classes: Sequence[str],
     images: Mapping[Split, int],
     exclude: str | Path | None = None,
+    layout: Layout | Mapping[str, object] | None = None,
 ) -> str:
     """Make a data set of a few images: links to their files, and the rows of the tables that are theirs.
 
@@ -30,29 +35,30 @@ def make_sample(
     classes : names of the classes.
     images : how many images of each split to take, where there are as many.
     exclude : the user's list of training images that are not to be taken.
+    layout : what the parts of the folder are called and in which form; the sample gets the same.
 
     Returns
     -------
     str : what was taken, for a reader.
     """
-    source = ContestFolder(Path(root))
+    source = ContestFolder(Path(root), layout)
     try:
         names = {split: source.list_images(split) for split in ("train", "test")}
         rows = {
-            "train": _rows_of_images(source.train_table, names["train"], classes),
-            "test": _rows_of_images(source.sample_submission, names["test"], classes),
+            "train": _rows_of_images(source, "train", names["train"], classes),
+            "test": _rows_of_images(source, "test", names["test"], classes),
         }
     except (TableError, OSError) as error:
-        link(source.root, folder)
+        link(source.root, folder, source.layout.names)
         return f"all images, since the tables or folders need mending first ({error})"
-    labels = Labels.index(source.train_table, set(names["train"]), classes)
+    labels = open_labels(source, set(names["train"]), classes)
     left_out = read_names(exclude) if exclude is not None else {}
     wanted = [name for name in names["train"] if name not in left_out]
     chosen = {
         "train": choose(wanted, labels, classes, images["train"]),
         "test": sorted(_shuffled(names["test"])[: images["test"]]),
     }
-    sample = ContestFolder(folder)
+    sample = ContestFolder(folder, source.layout)
     for split, table, own_table in (
         ("train", source.train_table, sample.train_table),
         ("test", source.sample_submission, sample.sample_submission),
@@ -72,7 +78,7 @@ def choose(names: Iterable[str], labels: Labels, classes: Sequence[str], count: 
     Parameters
     ----------
     names : of the images; which of them are taken does not depend on their order.
-    labels : the run-length texts of the images.
+    labels : of the images.
     classes : names of the classes.
     count : images to take; all, where there are fewer.
 
@@ -80,7 +86,7 @@ def choose(names: Iterable[str], labels: Labels, classes: Sequence[str], count: 
     -------
     list of str : sorted. With ``count`` above the number of classes each class is there that has an image.
     """
-    held = {name: set(labels.texts(name)) for name in _shuffled(names)}
+    held = {name: set(labels.read(name)) for name in _shuffled(names)}
     groups = [[name for name in held if label in held[name]] for label in classes]
     groups.append([name for name in held if not held[name]])
     chosen: dict[str, None] = {}
@@ -99,18 +105,24 @@ def _shuffled(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
-def _rows_of_images(path: Path, names: Sequence[str], classes: Collection[str]) -> dict[str, list[Row]]:
+def _rows_of_images(
+    folder: ContestFolder, split: Split, names: Sequence[str], classes: Sequence[str]
+) -> dict[str, list[Row]]:
     """Find the rows of each image.
 
     Raises
     ------
-    TableError : for a row that names no image or no class, or has other than two cells.
+    TableError : for a row that names no image or no class, or has other cells than the header.
     """
+    path, entry = folder.table(split), folder.layout.labels if split == "train" else folder.layout.submission
+    columns = Columns.of_training(entry) if split == "train" else Columns.of_submission(entry)
+    names_no_class = split == "test" and entry.sample == "images"
+    row_names = RowNames(entry, names, classes)
     rows: dict[str, list[Row]] = {name: [] for name in names}
-    for row in scan_table(path):
-        image, label = split_label(row.label, rows, classes)
-        if image not in rows or label not in classes or row.cells != 2:
-            raise TableError(path, row.line, f"{row.label!r} is no image and class of this data set")
+    for row in scan_table(path, columns):
+        image, label = row_names.of(row)
+        if image is None or not (label in classes or names_no_class) or row.cells != row.width:
+            raise TableError(path, row.line, f"{row.shown!r} is no image and class of this data set")
         rows[image].append(row)
     return rows
 
@@ -118,6 +130,7 @@ def _rows_of_images(path: Path, names: Sequence[str], classes: Collection[str]) 
 def _copy_rows(path: Path, target: Path, rows: Iterable[Sequence[Row]]) -> None:
     """Write the header of a table and some of its rows, byte for byte and in their order."""
     wanted = sorted((row for of_image in rows for row in of_image), key=lambda row: row.start)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with path.open("rb") as table, atomic(target) as temporary, temporary.open("wb") as copy:
         copy.write(table.readline())
         for row in wanted:

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.config.labels import CLOUDS, LabelsEntry
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.errors import MachineError, StoreError
@@ -26,7 +27,7 @@ class Summary:
     """What a submission holds."""
 
     rows: int
-    filled: int  # rows with a mask
+    filled: int  # images and classes with a mask
 
 
 def write_submission(
@@ -36,6 +37,7 @@ def write_submission(
     out: str | Path,
     *,
     whether: str | Path | None = None,
+    form: LabelsEntry = CLOUDS,
     threads: int = 1,
 ) -> Summary:
     """Turn blended test probabilities into `submission.csv`, in the order of the sample.
@@ -50,6 +52,7 @@ def write_submission(
     sample : (image, class) of every row, in order.
     out : the file to write.
     whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
+    form : how it is written.
     threads : the result does not depend on it.
 
     Raises
@@ -58,16 +61,20 @@ def write_submission(
     MachineError : when the file read back differs.
     """
     blended = Blended(blend, whether)
+    written_as = SubmissionForm(form, blended.store.shape[2:])
     planes = _planes_of(sample, blended)
     with files.atomic(out) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as spool:
         ends = np.fromiter(_write_texts(blended, rule, spool, threads), np.int64)
         with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(blended, planes, spool, ends))
+            csv.writer(file, lineterminator="\n").writerows(_rows(blended, planes, spool, ends, written_as))
         with temporary.open(newline="", encoding="utf-8") as file:
-            written = itertools.zip_longest(csv.reader(file), _rows(blended, planes, spool, ends))
-            if not all(got == expected for got, expected in written):
-                raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
-    return Summary(len(planes), int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
+            written = itertools.zip_longest(csv.reader(file), _rows(blended, planes, spool, ends, written_as))
+            rows = -1  # without the header
+            for got, expected in written:
+                if got != expected:
+                    raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
+                rows += 1
+    return Summary(rows, int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
 
 
 def _planes_of(sample: Iterable[tuple[str, str]], blended: Blended) -> np.ndarray:
@@ -111,14 +118,17 @@ def _write_texts(blended: Blended, rule: ImageRule, spool: BinaryIO, threads: in
             done(len(texts))
 
 
-def _rows(blended: Blended, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray) -> Iterator[list[str]]:
+def _rows(
+    blended: Blended, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray, form: SubmissionForm
+) -> Iterator[list[str]]:
     """Yield the rows of the submission, the header first."""
-    yield HEADER
+    yield form.header
     for plane in planes.tolist():
         row, number = divmod(plane, len(blended.classes))
         first = ends[plane - 1] if plane else 0
         spool.seek(first)
-        yield [f"{blended.ids[row]}_{blended.classes[number]}", spool.read(ends[plane] - first).decode()]
+        runs = spool.read(ends[plane] - first).decode()
+        yield from form.rows(blended.ids[row], blended.classes[number], runs)
 
 
 def _compare(texts: Sequence[str], planes: np.ndarray, rule: ImageRule, evidence: Evidence | None) -> None:

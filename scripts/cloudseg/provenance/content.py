@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloudseg.dataset.contest import EMPTY_TEXTS, HEADER
+from cloudseg.dataset.labels.tables import EMPTY_TEXTS, HEADER
 from cloudseg.errors import DatasetError
 from cloudseg.provenance.record import Csv
 

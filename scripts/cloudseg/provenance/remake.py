@@ -11,8 +11,8 @@ import torch
 from cloudseg.config.decoders import CLASSIFIER
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.black import Black, build_black
-from cloudseg.dataset.contest import split_label
 from cloudseg.dataset.images_table import read_images
+from cloudseg.dataset.labels.tables import split_label
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.decide_blend import Stores, decision_of
 from cloudseg.ensemble.decision import Decision, DecisionRule

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.dataset.decoding import load_image
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import Cut
@@ -55,7 +55,7 @@ def write_label_page(
     *,
     blend: str | Path,
     truth: str | Path,
-    root: str | Path,
+    root: Root,
     cuts: Mapping[str, Cut],
 ) -> None:
     """Write the page.
@@ -131,7 +131,7 @@ def _worst_table(table: pd.DataFrame, count: int) -> Table:
 
 
 def _pictures(
-    worst: pd.DataFrame, blend: str | Path, truth: str | Path, root: str | Path, cuts: Mapping[str, Cut]
+    worst: pd.DataFrame, blend: str | Path, truth: str | Path, root: Root, cuts: Mapping[str, Cut]
 ) -> list[Picture]:
     """Draw the worst labels, each on its image."""
     if worst.empty:
@@ -147,7 +147,7 @@ def _pictures(
         row, number = row_of[image], classes.index(name)
         seen = stores.read_images(probabilities, slice(row, row + 1))[0, number] >= cuts[name].level
         label = stores.read_images(masks, slice(truth_row[row], truth_row[row] + 1))[0, number]
-        drawn = draw(load_image(ContestFolder(Path(root)).images("train") / image), label, seen, class_colour(number))
+        drawn = draw(load_image(ContestFolder.of(root).images("train") / image), label, seen, class_colour(number))
         caption = f"{place}. {image}, {name}: {remark or 'disagrees'} ({score:.2f})"
         pictures.append(Picture(jpeg(drawn), f"{image} with its label of {name} and the prediction", caption))
     return pictures

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg.dataset.contest import ContestFolder, Labels
+from cloudseg.dataset.contest import ContestFolder, Labels, Root
 from cloudseg.postprocess import decode_rle
 from cloudseg.storage import per_image, stores
 from cloudseg.studies.label_faults import FLIPS, LONGEST_OF_SAMPLE, Pair, agreement, coarse, coarse_size
@@ -281,7 +281,7 @@ def _shift_words(down: int, right: int) -> str:
 
 
 def counted_along_rows(
-    root: str | Path, sizes: Mapping[str, tuple[int, int]], classes: Sequence[str], images: int = 20
+    root: Root, sizes: Mapping[str, tuple[int, int]], classes: Sequence[str], images: int = 20
 ) -> bool | None:
     """Tell whether the labels of a contest's table count pixels along the rows in place of down the columns.
 
@@ -298,7 +298,7 @@ def counted_along_rows(
     -------
     bool or None : None where it cannot be told, such as for square images.
     """
-    folder = ContestFolder(Path(root))
+    folder = ContestFolder.of(root)
     names = [name for name, (height, width) in sizes.items() if height != width]
     chosen = [names[row] for row in np.unique(np.linspace(0, len(names) - 1, min(images, len(names))).astype(int))]
     labels = Labels.index(folder.train_table, set(chosen), classes)

@@ -1,6 +1,7 @@
 """Check one image: decode it and draw its labels."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import simplejpeg
 
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding
-from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.decoding import ImageError, TurnedError, decode_image, decoding_bytes
+from cloudseg.dataset.labels.interface import Encoding, LabelError, Labels, digest_labels, texts_of
 from cloudseg.dataset.resizing import resize_mask
-from cloudseg.postprocess import decode_rle
 from cloudseg.runtime.memory import MemoryBudget
 
 
@@ -46,11 +47,11 @@ def check_image(
     Parameters
     ----------
     folder, split, name : where it is.
-    labels : the run-length texts of the training images.
+    labels : of the training images.
     budget : memory that all threads share.
     grid : (height, width) on which the parts of the masks are measured, or None.
     """
-    file = f"{split}_images/{name}"
+    file = f"{folder.images_name(split)}/{name}"
     path = folder.images(split) / name
     needed = decoding_bytes(path)
     if budget.whole is not None and needed > budget.whole:
@@ -93,19 +94,34 @@ def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tupl
     }
     parts: dict[str, int] = {}
     if split == "train":
-        facts["labels"] = digest_labels(labels.texts(name))
-        for label, rows in labels.read(name).items():
-            mask = np.zeros((height, width), np.uint8)
-            for row, text in rows:
-                try:
-                    mask |= decode_rle(text, (height, width))
-                except ValueError as error:
-                    got = f"{name}_{label} ({height}x{width}): {error}"
-                    findings.append(Finding(rules.BAD_TEXT, "train.csv", got, row.line))
+        try:
+            encodings = labels.read(name)
+        except LabelError as error:
+            return CheckedImage(facts, [*findings, Finding(rules.of_label_error(error), error.file, error.reason)])
+        facts["labels"] = digest_labels(texts_of(encodings))
+        for label, each in encodings.items():
+            mask, wrong = _drawn(each, label, name, (height, width))
+            findings += [finding for finding in wrong if finding not in findings]
             facts[label] = int(mask.sum())
             if grid is not None:
                 parts[label] = _largest_part(resize_mask(mask, grid))
     return CheckedImage(facts, findings, parts)
+
+
+def _drawn(
+    encodings: Sequence[Encoding], label: str, name: str, shape: tuple[int, int]
+) -> tuple[np.ndarray, list[Finding]]:
+    """Draw the mask of a class, as far as its encodings are sound, and say what is wrong with the others."""
+    mask, findings = np.zeros(shape, np.uint8), []
+    for encoding in encodings:
+        try:
+            mask |= encoding.draw(shape)
+        except ValueError as error:
+            rule = rules.of_label_error(error)
+            whose = name if rule is rules.OTHER_SIZE else f"{name}_{label}"  # a file may have all classes
+            got = f"{whose} ({shape[0]}x{shape[1]}): {error}"
+            findings.append(Finding(rule, encoding.file, got, encoding.line))
+    return mask, findings
 
 
 def _largest_part(mask: np.ndarray) -> int:

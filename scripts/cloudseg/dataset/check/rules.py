@@ -1,9 +1,11 @@
 """What a data set must be: every rule that the dataset check has, with what to do where it is broken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloudseg.config.classes import IMAGE_COLUMNS, MOST_CLASSES
-from cloudseg.dataset.contest import HEADER
+from cloudseg.config.labels import CLOUDS_LAYOUT, LabelsEntry, Layout
+from cloudseg.dataset.labels.interface import OtherSizeError
+from cloudseg.dataset.labels.tables import HEADER, Columns
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,16 @@ BAD_TEXT = CheckRule(
     "`start length` pairs of whole numbers, from 1 down the columns, ascending, inside the image",
     "correct or empty the cell (runs past the end: was the label made for an image of another size?)",
 )
+OTHER_SIZE = CheckRule(
+    "masks of another size than their image",
+    "as high and as wide as the image",
+    "save the mask again at the size of its image (are height and width swapped?)",
+)
+SAME_ID = CheckRule(
+    "images that the labels cannot tell apart",
+    "names that differ in more than their suffix, since labels name images without it",
+    "rename one of them, or remove it",
+)
 NOT_IN_SAMPLE = CheckRule(
     "test images that the sample submission lacks",
     "one row per test image and class in sample_submission.csv",
@@ -167,3 +179,60 @@ IGNORED = CheckRule(
     error=False,
     harmless=True,
 )
+
+
+def of_label_error(error: ValueError) -> CheckRule:
+    """Return the rule that labels break which cannot be read or drawn."""
+    return OTHER_SIZE if isinstance(error, OtherSizeError) else BAD_TEXT
+
+
+def of_layout(rule: CheckRule, layout: Layout) -> CheckRule:
+    """Return a rule with the names and the form that a data set has where they are not those of the clouds' contest.
+
+    Examples
+    --------
+    >>> of_layout(NO_SUCH_IMAGE, Layout(labels={"class_column": "class"}, train_images="train")).expected
+    'the name of an image in train (train.csv) or test_images (sample_submission.csv)'
+    """
+    if layout == CLOUDS_LAYOUT:
+        return rule
+    known, names = layout.labels, ", ".join(layout.names[:-1])
+    images = f"in {layout.train_images} ({layout.labels_name}) or {layout.test_images} ({layout.sample_submission})"
+    expected = {
+        NO_SUCH_FILE: f"{names} and {layout.sample_submission} in the root",
+        NO_SUCH_IMAGE: f"the name of an image {images}",
+        NOT_IN_SAMPLE: f"rows of each test image in {layout.sample_submission}",
+        NO_ROWS: f"labels of each training image in {layout.labels_name}",
+        ONLY_MASKS: f"labels of each training image in {layout.labels_name}",
+        BAD_TEXT: runs_in_words(known),
+        LOST: f"a `min_size` that the masks of {layout.labels_name} outlive on the submission grid",
+    }
+    fixes = {NO_LABELS: f"is {layout.labels_name} whole, and do its classes stand in the config?"}
+    return replace(rule, expected=expected.get(rule, rule.expected), fix=fixes.get(rule, rule.fix))
+
+
+def of_table(rule: CheckRule, columns: Columns) -> CheckRule:
+    """Return a rule of rows with the columns that a table has."""
+    if columns.whole == tuple(HEADER):
+        return rule
+    if rule is BAD_TABLE:
+        return replace(rule, expected=f"CSV in UTF-8 with the columns {columns.words}")
+    return replace(rule, title="rows that have not the cells of the header", expected=columns.words)
+
+
+def runs_in_words(entry: LabelsEntry) -> str:
+    """Say how run lengths are written in a form.
+
+    Examples
+    --------
+    >>> runs_in_words(LabelsEntry()) == BAD_TEXT.expected
+    True
+    """
+    written = {
+        "text": "`start length` pairs of whole numbers",
+        "list": "a JSON list of starts and lengths, `[1, 3, 9, 2]`",
+        "pairs": "a JSON list of pairs, `[[1, 3], [9, 2]]`",
+    }
+    order = "down the columns" if entry.order == "columns" else "along the rows"
+    relative = ", each start from the end of the run before" if entry.starts == "relative" else ""
+    return f"{written[entry.runs]}, from {entry.first} {order}{relative}, ascending, inside the image"

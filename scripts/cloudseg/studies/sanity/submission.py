@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.config.names import nearest
-from cloudseg.dataset.contest import EMPTY_TEXTS, split_label
+from cloudseg.dataset.labels.tables import EMPTY_TEXTS, split_label
 from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Findings, Kind
 from cloudseg.studies.sanity.measuring import NOTHING, Mask, measure_text
