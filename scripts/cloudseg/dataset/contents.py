@@ -47,10 +47,18 @@ def digest_contents(root: Root, split: Split, cache: str | Path | None = None) -
     """
     folder = ContestFolder.of(root)
     names = folder.list_images(split)
-    files = [str(folder.table(split)), *(f"{folder.images(split)}/{name}" for name in names)]
-    table, *images = digest_files(files, cache)
-    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a file name need not be valid UTF-8
-    return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
+    labels = folder.label_files() if split == "train" else [folder.sample_submission]
+    digests = digest_files([*map(str, labels), *(f"{folder.images(split)}/{name}" for name in names)], cache)
+    images = dict(zip(map(_shown, names), digests[len(labels) :], strict=True))
+    if split == "train" and folder.layout.labels.format == "masks":
+        within = (_shown(str(file.relative_to(folder.labels))) for file in labels)
+        return digest({"masks": dict(zip(within, digests, strict=False)), "images": images})
+    return digest({"table": digests[0], "images": images})
+
+
+def _shown(name: str) -> str:
+    """Return a file name, which need not be valid UTF-8, as text that is."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def digest_files(files: Sequence[str], cache: str | Path | None = None) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cloudseg.config.labels import CLOUDS_LAYOUT, Layout
+from cloudseg.dataset.labels.mask_files import list_files
 from cloudseg.dataset.labels.tables import Columns, RowNames, TableError, scan_table
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -86,6 +87,12 @@ class ContestFolder:
             so that the image that it stands for is missed.
         """
         return self._names(split, _is_image)
+
+    def label_files(self) -> list[Path]:
+        """List the files of the labels of the training images, there or not."""
+        if self.layout.labels.format != "masks":
+            return [self.labels]
+        return [self.labels / name for name in list_files(self.labels)[0]]
 
     def list_others(self, split: Split) -> list[str]:
         """List what else lies in the image folder of ``split``, hidden files left out, sorted as text."""

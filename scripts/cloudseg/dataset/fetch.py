@@ -7,8 +7,8 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 
 from cloudseg.errors import DatasetError, DiskFullError
 from cloudseg.storage.files import FULL, sync, sync_tree, write_text
@@ -64,7 +64,7 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
     shutil.rmtree(root / DOWNLOADS)
 
 
-def link(root: Path, folder: Path, names: Iterable[str] = NEEDED) -> None:
+def link(root: Path, folder: Path, names: Sequence[str] = NEEDED) -> None:
     """Make `folder` hold links to the contest's files in `root`, so that jobs read them under `<results>`.
 
     Parameters
@@ -75,7 +75,9 @@ def link(root: Path, folder: Path, names: Iterable[str] = NEEDED) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = root.resolve() if root.is_absolute() else Path(os.path.relpath(root.resolve(), folder.resolve()))
-    for name in names:
+    parts = set(names)
+    # What lies within another part comes with it; through its link, a file of the user's would be replaced
+    for name in (part for part in names if parts.isdisjoint(map(str, PurePath(part).parents))):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target / name)

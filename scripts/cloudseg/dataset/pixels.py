@@ -24,9 +24,6 @@ from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest_of_items
 from cloudseg.storage.stores import Spec, Writer, made_with
 
-MASK_BYTES = 2
-"""Bytes per pixel of the original to draw a mask and a second one to unite with it."""
-
 
 def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
     """Return the (height, width) that all images of the images table have, or None if they differ."""
@@ -167,19 +164,22 @@ class _Source:
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
+        shape = int(self._heights[row]), int(self._widths[row])
+        with self._memory.take(self._labels.pixel_bytes * shape[0] * shape[1]):
+            return self._masks(row, shape, size)
+
+    def _masks(self, row: int, shape: tuple[int, int], size: tuple[int, int]) -> list[np.ndarray]:
         encodings = self._labels.read(self.ids[row])
         if digest_labels(texts_of(encodings)) != self._label_digests[row]:
             raise DatasetError(
                 f"{self._folder.labels}: the labels of {self.ids[row]!r} are not those that were checked; "
                 "run the dataset check again"
             )
-        shape = int(self._heights[row]), int(self._widths[row])
         nothing = np.zeros(size, np.uint8)
-        with self._memory.take(MASK_BYTES * shape[0] * shape[1]):
-            return [
-                resize_mask(draw_mask(encodings[label], shape), size) if label in encodings else nothing
-                for label in self._classes
-            ]
+        return [
+            resize_mask(draw_mask(encodings[label], shape), size) if label in encodings else nothing
+            for label in self._classes
+        ]
 
 
 def decode_checked(path: Path, known: str) -> np.ndarray:

@@ -1,17 +1,20 @@
 """Choose a few images of a data set, some of every class and some of none, for a smoke run."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.image_tables import read_names
 from cloudseg.config.labels import Layout
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.fetch import link, write_marker
-from cloudseg.dataset.labels.interface import Labels
+from cloudseg.dataset.labels.coco import image_name, index_coco, load_coco
+from cloudseg.dataset.labels.interface import LabelError, Labels
+from cloudseg.dataset.labels.mask_files import MaskFiles, list_files
 from cloudseg.dataset.labels.opening import open_labels
 from cloudseg.dataset.labels.tables import Columns, Row, RowNames, TableError, scan_table
-from cloudseg.storage.files import atomic
+from cloudseg.storage.files import atomic, write_text
 
 
 def make_sample(
@@ -44,29 +47,32 @@ def make_sample(
     source = ContestFolder(Path(root), layout)
     try:
         names = {split: source.list_images(split) for split in ("train", "test")}
-        rows = {
-            "train": _rows_of_images(source, "train", names["train"], classes),
-            "test": _rows_of_images(source, "test", names["test"], classes),
-        }
-    except (TableError, OSError) as error:
+        tables: list[Split] = ["train", "test"] if source.layout.labels.format == "rle" else ["test"]
+        rows = {split: _rows_of_images(source, split, names[split], classes) for split in tables}
+        _refuse_unsound_labels(source, names["train"], classes)
+        labels = open_labels(source, set(names["train"]), classes)
+    except (TableError, LabelError, OSError) as error:
         link(source.root, folder, source.layout.names)
         return f"all images, since the tables or folders need mending first ({error})"
-    labels = open_labels(source, set(names["train"]), classes)
     left_out = read_names(exclude) if exclude is not None else {}
-    wanted = [name for name in names["train"] if name not in left_out]
-    chosen = {
-        "train": choose(wanted, labels, classes, images["train"]),
+    kept = [name for name in names["train"] if name not in left_out]
+    chosen: dict[Split, list[str]] = {
+        "train": choose(kept, labels, classes, images["train"]),
         "test": sorted(_shuffled(names["test"])[: images["test"]]),
     }
     sample = ContestFolder(folder, source.layout)
-    for split, table, own_table in (
-        ("train", source.train_table, sample.train_table),
-        ("test", source.sample_submission, sample.sample_submission),
-    ):
+    for split, images_of_split in chosen.items():
         sample.images(split).mkdir(parents=True)
-        for name in chosen[split]:
+        for name in images_of_split:
             (sample.images(split) / name).symlink_to((source.images(split) / name).resolve())
-        _copy_rows(table, own_table, [rows[split][name] for name in names[split] if name in set(chosen[split])])
+    for split in tables:
+        wanted = set(chosen[split])
+        copied = [rows[split][name] for name in names[split] if name in wanted]
+        _copy_rows(source.table(split), sample.table(split), copied)
+    if source.layout.labels.format == "masks":
+        _link_masks(source, sample, chosen["train"], classes)
+    if source.layout.labels.format == "coco":
+        _copy_annotations(source, sample, set(chosen["train"]))
     write_marker(folder, sample_of=str(root))
     counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in ("train", "test"))
     return f"{', '.join(counts)} of {root}"
@@ -136,3 +142,41 @@ def _copy_rows(path: Path, target: Path, rows: Iterable[Sequence[Row]]) -> None:
         for row in wanted:
             table.seek(row.start)
             copy.write(table.read(row.stop - row.start))
+
+
+def _refuse_unsound_labels(source: ContestFolder, images: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise for labels outside of a table with a fault that the dataset check finds before it looks at images.
+
+    Raises
+    ------
+    LabelError : with one of the faults.
+    """
+    entry, shown = source.layout.labels, source.layout.labels_name
+    if entry.format == "masks":
+        files = MaskFiles(entry, images, classes, list_files(source.labels)[0])
+        if wrong := [*files.strangers, *(several[1] for _, several in files.several())]:
+            raise LabelError(f"{shown}/{wrong[0]}", "of no image, or one of several of an image")
+    if entry.format == "coco":
+        problems = index_coco(load_coco(source.labels, shown), images, classes, source.list_images("test"))[1]
+        if wrong := [each.got for each in problems if each.kind != "other class"]:
+            raise LabelError(shown, wrong[0])
+
+
+def _link_masks(source: ContestFolder, sample: ContestFolder, images: Sequence[str], classes: Sequence[str]) -> None:
+    """Link the masks of some images."""
+    files = MaskFiles(source.layout.labels, images, classes, list_files(source.labels)[0])
+    sample.labels.mkdir(parents=True, exist_ok=True)
+    for file in (file for image in images for several in files.of(image).values() for file in several):
+        (sample.labels / file).parent.mkdir(parents=True, exist_ok=True)
+        (sample.labels / file).symlink_to((source.labels / file).resolve())
+
+
+def _copy_annotations(source: ContestFolder, sample: ContestFolder, images: Collection[str]) -> None:
+    """Write the entries of some images."""
+    content = load_coco(source.labels, source.layout.labels_name)
+    kept = [each for each in content["images"] if image_name(str(each["file_name"])) in images]
+    numbers = {each["id"] for each in kept}
+    annotations = [each for each in content["annotations"] if each["image_id"] in numbers]
+    text = json.dumps({"images": kept, "annotations": annotations, "categories": content["categories"]})
+    sample.labels.parent.mkdir(parents=True, exist_ok=True)
+    write_text(sample.labels, text + "\n")

@@ -15,13 +15,15 @@ from cloudseg.config.image_tables import read_names
 from cloudseg.config.labels import Layout
 from cloudseg.config.names import nearest
 from cloudseg.dataset.check import rules
+from cloudseg.dataset.check.coco import check_coco
 from cloudseg.dataset.check.images import check_image
+from cloudseg.dataset.check.mask_files import check_mask_files
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
 from cloudseg.dataset.contest import SPLITS, ContestFolder, Split
-from cloudseg.dataset.labels.rle import RleLabels
+from cloudseg.dataset.labels.interface import LabelIndex
+from cloudseg.dataset.labels.opening import labels_of
 from cloudseg.dataset.labels.rows import LabelRows
-from cloudseg.dataset.labels.tables import image_id
 from cloudseg.postprocess.arguments import in_order
 from cloudseg.runtime.job_progress import counted
 from cloudseg.runtime.memory import MemoryBudget
@@ -81,9 +83,9 @@ def check_dataset(
     for split, of_split in names.items():
         _check_ids(folder, split, of_split, report)
 
-    rows = None
+    index = None
     if "train" in names:
-        rows = check_table(folder, "train", names["train"], classes, report)
+        index = _check_labels_of(folder, names["train"], classes, report)
     if "test" in names:
         check_sample(folder, names["test"], classes, report)
     left_out = []
@@ -91,9 +93,8 @@ def check_dataset(
         _check_list(exclude, listed, names["train"], folder, report)
         left_out = [name for name in names["train"] if name in listed]
         names["train"] = [name for name in names["train"] if name not in listed]
-        rows = None if rows is None else rows.without(listed)
-    found_rows = LabelRows([], classes) if rows is None else rows
-    labels = RleLabels(folder.train_table, found_rows, folder.layout.labels)
+        index = None if index is None else index.without(listed)
+    labels = labels_of(folder, LabelRows([], classes) if index is None else index)
 
     files = ((split, name) for split in names for name in names[split])
     budget = MemoryBudget(memory)
@@ -108,8 +109,8 @@ def check_dataset(
         for label, area in image.parts.items():
             largest[label].extend([area] if area else [])
     images = _tabulate(facts, classes)
-    if rows is not None:
-        _check_labels(images, rows, classes, folder, report)
+    if index is not None:
+        _check_labels(images, index, classes, folder, report)
     _check_min_sizes(largest, min_sizes or {}, folder, report)
     elsewhere = {} if "train" in names else _train_images_like(folder, names["test"], listed)
     _check_pictures(images, size_of_submission, elsewhere, folder, report)
@@ -146,12 +147,24 @@ def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[st
     return names
 
 
+def _check_labels_of(
+    folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report
+) -> LabelIndex | None:
+    """Check where the labels of which images are; None where there are none that can be read."""
+    if folder.layout.labels.format == "masks":
+        return check_mask_files(folder, names, classes, report)
+    if folder.layout.labels.format == "coco":
+        return check_coco(folder, names, classes, report)
+    return check_table(folder, "train", names, classes, report)
+
+
 def _check_ids(folder: ContestFolder, split: Split, names: Sequence[str], report: Report) -> None:
     """Report images of a split that tables which name images without a suffix cannot tell apart."""
     entry = folder.layout.labels if split == "train" else folder.layout.submission
+    tells_suffixes = entry.suffix and entry.format != "masks"
     first: dict[str, str] = {}
-    for name in names if not entry.suffix else ():
-        if name != (other := first.setdefault(image_id(name, entry), name)):
+    for name in () if tells_suffixes else names:
+        if name != (other := first.setdefault(Path(name).stem, name)):
             report.findings.append(Finding(rules.SAME_ID, f"{folder.images_name(split)}/{name}", f"also {other}"))
 
 
@@ -174,11 +187,11 @@ def _check_list(
 
 
 def _check_labels(
-    images: pd.DataFrame, rows: LabelRows, classes: Sequence[str], folder: ContestFolder, report: Report
+    images: pd.DataFrame, index: LabelIndex, classes: Sequence[str], folder: ContestFolder, report: Report
 ) -> None:
-    rule = rules.of_layout(rules.ONLY_MASKS if len(rows) and not rows.any_empty else rules.NO_ROWS, folder.layout)
-    for name, missing in rows.lacking():
-        got = "no row" if missing == rows.classes else f"no row for {', '.join(missing)}"
+    rule = rules.of_layout(rules.ONLY_MASKS if len(index) and not index.any_empty else rules.NO_ROWS, folder.layout)
+    for name, missing in index.lacking():
+        got = f"no {index.word}" + ("" if missing == index.classes else f" for {', '.join(missing)}")
         report.findings.append(Finding(rule, f"{folder.images_name('train')}/{name}", got))
     train, file = images[images["split"] == "train"], folder.layout.labels_name
     if len(train) and not (train[list(classes)] > 0).any(axis=None):

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from cloudseg.config.labels import Layout
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding
 from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.decoding import ImageError, TurnedError, decode_image, decoding_bytes
-from cloudseg.dataset.labels.interface import Encoding, LabelError, Labels, digest_labels, texts_of
+from cloudseg.dataset.labels.interface import Encoding, Labels, digest_labels, texts_of
 from cloudseg.dataset.resizing import resize_mask
 from cloudseg.runtime.memory import MemoryBudget
 
@@ -58,10 +59,12 @@ def check_image(
         got = f"{needed / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
         return CheckedImage(None, [Finding(rules.TOO_LARGE, file, got)])
     with budget.take(needed):
-        return _check_image(path, file, split, labels, grid)
+        return _check_image(path, file, split, labels, grid, folder.layout)
 
 
-def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None) -> CheckedImage:
+def _check_image(
+    path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None, layout: Layout
+) -> CheckedImage:
     """Decode an image and draw its labels."""
     name = path.name
     try:
@@ -94,13 +97,10 @@ def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tupl
     }
     parts: dict[str, int] = {}
     if split == "train":
-        try:
-            encodings = labels.read(name)
-        except LabelError as error:
-            return CheckedImage(facts, [*findings, Finding(rules.of_label_error(error), error.file, error.reason)])
+        encodings = labels.read(name)
         facts["labels"] = digest_labels(texts_of(encodings))
         for label, each in encodings.items():
-            mask, wrong = _drawn(each, label, name, (height, width))
+            mask, wrong = _drawn(each, label, name, (height, width), layout)
             findings += [finding for finding in wrong if finding not in findings]
             facts[label] = int(mask.sum())
             if grid is not None:
@@ -109,7 +109,7 @@ def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tupl
 
 
 def _drawn(
-    encodings: Sequence[Encoding], label: str, name: str, shape: tuple[int, int]
+    encodings: Sequence[Encoding], label: str, name: str, shape: tuple[int, int], layout: Layout
 ) -> tuple[np.ndarray, list[Finding]]:
     """Draw the mask of a class, as far as its encodings are sound, and say what is wrong with the others."""
     mask, findings = np.zeros(shape, np.uint8), []
@@ -117,8 +117,9 @@ def _drawn(
         try:
             mask |= encoding.draw(shape)
         except ValueError as error:
-            rule = rules.of_label_error(error)
-            whose = name if rule is rules.OTHER_SIZE else f"{name}_{label}"  # a file may have all classes
+            rule = rules.of_label_error(error, layout)
+            has_all_classes = rule in (rules.OTHER_SIZE, rules.BAD_MASK)
+            whose = name if has_all_classes else f"{name}_{label}"
             got = f"{whose} ({shape[0]}x{shape[1]}): {error}"
             findings.append(Finding(rule, encoding.file, got, encoding.line))
     return mask, findings

@@ -114,6 +114,61 @@ OTHER_SIZE = CheckRule(
     "as high and as wide as the image",
     "save the mask again at the size of its image (are height and width swapped?)",
 )
+BAD_MASK = CheckRule(
+    "masks that cannot be used",
+    "PNG, TIFF, BMP or GIF files with one value per pixel, each of them known",
+    "save the mask again, or name the value in `values` or `ignore` of `labels`",
+)
+MASK_WITHOUT_IMAGE = CheckRule(
+    "masks without an image",
+    "a mask per image, named as `files` of `labels` says",
+    "correct `files`, rename or remove the mask, or put its image there",
+)
+TWO_FORMATS = CheckRule(
+    "masks in several files",
+    "one file per mask",
+    "remove all but one: it is not known which of them counts",
+)
+NO_MASK = CheckRule(
+    "files that are no masks",
+    "PNG, TIFF, BMP or GIF files: JPEG does not keep values as they are",
+    "convert them if they are masks",
+    error=False,
+    harmless=True,
+)
+BAD_COCO = CheckRule(
+    "files that are no COCO annotations",
+    "JSON in UTF-8 with the lists `images`, `annotations` and `categories`",
+    "export the file again",
+)
+BAD_ENTRY = CheckRule(
+    "entries that are not whole",
+    "`id` and `file_name` of an image, `id` and `name` of a category, `image_id` and `category_id` of an annotation",
+    "correct or remove the entry",
+)
+SAME_COCO_ID = CheckRule("ids that are there twice", "each image and category once", "remove one of them")
+NO_SUCH_ID = CheckRule(
+    "annotations of what is not there",
+    "an `image_id` of `images` and a `category_id` of `categories`",
+    "correct or remove the annotation, or add what it names",
+)
+NO_SUCH_CATEGORY = CheckRule(
+    "classes that are no category",
+    "each class of the config among the names of `categories`",
+    "correct `classes` in the config, or the category",
+)
+OTHER_CATEGORY = CheckRule(
+    "categories that are no class",
+    "classes of the config",
+    "nothing, if they are not wanted; else name them in `classes`",
+    error=False,
+    harmless=True,
+)
+BAD_ANNOTATION = CheckRule(
+    "annotations that are malformed",
+    "polygons of three corners or more inside the image, or run lengths of all its pixels",
+    "correct or remove the annotation (outside: were the outlines made for an image of another size?)",
+)
 SAME_ID = CheckRule(
     "images that the labels cannot tell apart",
     "names that differ in more than their suffix, since labels name images without it",
@@ -181,9 +236,13 @@ IGNORED = CheckRule(
 )
 
 
-def of_label_error(error: ValueError) -> CheckRule:
+def of_label_error(error: ValueError, layout: Layout) -> CheckRule:
     """Return the rule that labels break which cannot be read or drawn."""
-    return OTHER_SIZE if isinstance(error, OtherSizeError) else BAD_TEXT
+    if isinstance(error, OtherSizeError):
+        return OTHER_SIZE
+    if layout.labels.format == "masks":
+        return BAD_MASK
+    return BAD_ANNOTATION if layout.labels.format == "coco" else of_layout(BAD_TEXT, layout)
 
 
 def of_layout(rule: CheckRule, layout: Layout) -> CheckRule:

@@ -1,8 +1,8 @@
 """What labels are to the rest: for an image, by class, encodings that can be digested and drawn."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -13,7 +13,7 @@ Shape = tuple[int, int]  # (height, width) in pixels
 
 
 class LabelError(DatasetError):
-    """Labels of an image that cannot be read: the file and why."""
+    """A file of labels that cannot be read, and why."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -43,17 +43,39 @@ class Encoding(NamedTuple):
     line: int | None = None
 
 
+class LabelIndex(Protocol):
+    """Where the labels of which images and classes are, in a file or a folder.
+
+    `word` is what an image or a class that lacks is said to have none of. `any_empty` says whether empty masks are
+    written, too, so that one that lacks may have been forgotten.
+    """
+
+    classes: list[str]
+    word: str
+
+    @property
+    def any_empty(self) -> bool: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def lacking(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield each image that lacks labels, and the classes that it lacks."""
+
+    def without(self, left_out: Iterable[str]) -> Self:
+        """Return those of the other images."""
+
+
 class Labels(ABC):
-    """The labels of the training images. Safe in threads."""
+    """The labels of the training images. Safe in threads.
+
+    `pixel_bytes` is the memory that it takes to read and draw one, in bytes per pixel of the image.
+    """
+
+    pixel_bytes = 2  # a mask and a second one to unite with it
 
     @abstractmethod
     def read(self, image: str) -> dict[str, list[Encoding]]:
-        """Read the encodings of one image by class, sorted by class; classes without a pixel are left out.
-
-        Raises
-        ------
-        LabelError : if the labels of this image cannot be read.
-        """
+        """Read the encodings of one image by class, sorted by class; classes without a pixel are left out."""
 
     def texts(self, image: str) -> dict[str, list[str]]:
         """Read the texts of one image: class to texts, each once, in order, classes without a pixel left out."""
