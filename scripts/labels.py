@@ -27,5 +27,6 @@ if __name__ == "__main__":
             truth=files.truth,
             root=folder,
             cuts=Decision.read(files.decision, classes).cuts,
+            read_along=folder.layout.labels.order == "rows",
         )
         print(*(look.verdict for look in looks), sep="\n")

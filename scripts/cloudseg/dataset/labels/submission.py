@@ -1,16 +1,18 @@
 """The rows of a submission in the form that a contest asks for, from run lengths as the core writes them, and back."""
 
 import csv
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cloudseg.config.labels import CLOUDS, LabelsEntry
+from cloudseg.config.model import Dataset
 from cloudseg.dataset.labels.rle import drawing
-from cloudseg.dataset.labels.tables import Columns, RowNames, TableError, image_id, is_empty
+from cloudseg.dataset.labels.tables import Columns, Positions, RowNames, TableError, image_id, is_empty
 from cloudseg.postprocess import decode_rle, encode_rle
 
 Size = tuple[int, int]  # (height, width) of all masks, in pixels
@@ -45,9 +47,39 @@ class SubmissionForm:
         """The columns."""
         return list(self.entry.header)
 
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any], size: Sequence[int]) -> "SubmissionForm":
+        """Return the form that a config, as it is written, asks for, for masks of a size."""
+        height, width = size
+        dataset = config.get("dataset")
+        return cls(
+            CLOUDS if dataset is None else Dataset.model_validate(dict(dataset)).layout.submission, (height, width)
+        )
+
     def name(self, image: str, label: str) -> str:
-        """Return what tells a row from others in one text, as in the clouds' contest."""
-        return f"{image_id(image, self.entry)}_{label}"
+        """Return what tells the rows of an image and a class from others, in one text."""
+        named = image_id(image, self.entry)
+        return named if self.entry.names_no_class else f"{named}{self.entry.separator or '_'}{label}"
+
+    def read_masks(self, rows: Iterable[Sequence[str]]) -> dict[str, str]:
+        """Return the name of each image and class to its run lengths as the core writes them, in the order of the rows.
+
+        Rows of one name are united. What is no mask of this form stays as it is.
+        """
+        image, label, text, width = self._positions(self.header)
+        found: dict[str, str] = {}
+        for cells in (cells for cells in rows if len(cells) == width):
+            name = cells[image] if label is None else f"{cells[image]}{self.entry.separator or '_'}{cells[label]}"
+            try:
+                runs = self.runs_of(cells[text])
+                found[name] = self.united(found[name], runs) if found.get(name) else runs
+            except ValueError:
+                found[name] = cells[text]
+        return found
+
+    def united(self, runs: str, others: str) -> str:
+        """Return the run lengths of the union of two masks, each as the core writes them."""
+        return encode_rle(decode_rle(runs, self.size) | decode_rle(others, self.size))
 
     def rows(self, image: str, label: str, runs: str) -> list[list[str]]:
         """Return the rows of a mask.
@@ -97,15 +129,21 @@ class SubmissionForm:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            positions = self._columns.find(header)
-            if positions is None:
-                raise TableError(path, 1, f"expected the columns {self._columns.words}, got {','.join(header)!r:.80}")
-            image, label, text, width = positions
+            try:
+                image, label, text, width = self._positions(header)
+            except ValueError as error:
+                raise TableError(path, 1, str(error)) from None
             for cells in reader:
                 if len(cells) != width:
                     raise TableError(path, reader.line_num, f"expected {width} cells, got {len(cells)}")
                 named = names.of_cells(cells[image], None if label is None else cells[label])
                 yield reader.line_num, *named, cells[text]
+
+    def _positions(self, header: Sequence[str]) -> Positions:
+        positions = self._columns.find(header)
+        if positions is None:
+            raise ValueError(f"expected the columns {self._columns.words}, got {','.join(header)!r:.80}")
+        return positions
 
     def _row(self, image: str, label: str, text: str) -> list[str]:
         named = image_id(image, self.entry)

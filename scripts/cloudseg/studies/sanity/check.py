@@ -116,5 +116,7 @@ def data_set(
     root : the folder in the contest's layout.
     """
     training = read_training(images, truth, classes, min_sizes)
-    rows = list(ContestFolder.of(root).submission_rows(classes))
-    return Form(rows, training.names, list(classes), grid, list(min_sizes)), training
+    folder = ContestFolder.of(root)
+    rows = list(folder.submission_rows(classes))
+    form = Form(rows, training.names, list(classes), grid, list(min_sizes), folder.layout.submission)
+    return form, training
