@@ -66,6 +66,7 @@ if PLAN.config.dataset.source == "path" and PLAN.smoke:
         resources:
             **ESTIMATES.of("sample", of_dataset("work")),
         params:
+            **PLAN.dataset.layout_params,
             classes=PLAN.dataset.classes,
             images=of_dataset("counts"),
             contents=of_dataset("digests"),
@@ -95,6 +96,7 @@ rule check:
     resources:
         **ESTIMATES.of("check", of_images("work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=PLAN.dataset.classes,
         contents=of_images("contents"),
         code=CODE["dataset"],
@@ -153,6 +155,7 @@ rule pixels:
         **ESTIMATES.of("pixels", of_pixel_store("work")),
         disk_mb=of_pixel_store("megabytes"),
     params:
+        **PLAN.dataset.layout_params,
         size=of_pixel_store("stored_size"),
         classes=PLAN.dataset.classes,
         code=CODE["dataset"],
@@ -179,6 +182,7 @@ rule truth:
     resources:
         **ESTIMATES.of("truth", of_dataset("train_work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=PLAN.dataset.classes,
         submission_size=PLAN.dataset.submission_size,
         code=CODE["dataset"],
@@ -206,6 +210,7 @@ rule black:
         **ESTIMATES.of("black", of_black_store("work")),
         disk_mb=of_black_store("megabytes"),
     params:
+        **PLAN.dataset.layout_params,
         submission_size=PLAN.dataset.submission_size,
         code=CODE["dataset"],
     script:

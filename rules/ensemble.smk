@@ -202,6 +202,7 @@ rule submit:
     resources:
         **ESTIMATES.of("submit", of_dataset("test_work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=PLAN.dataset.classes,
         code=CODE["ensemble"],
     script:

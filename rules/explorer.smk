@@ -31,6 +31,7 @@ rule explorer:
     resources:
         **ESTIMATES.of("explorer", of_dataset("work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=page_params(PLAN.dataset.classes),
         names=PLAN.explored,
         submitted=PLAN.submitted,

@@ -28,6 +28,7 @@ rule labels:
     resources:
         **ESTIMATES.of("labels", of_dataset("train_work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=PLAN.dataset.classes,
         code=CODE["report"],
     script:

@@ -37,6 +37,7 @@ rule masks:
     resources:
         **ESTIMATES.of("masks", of_dataset("test_work")),
     params:
+        **PLAN.dataset.layout_params,
         members=of_ensemble("member_names"),
         classes=page_params(PLAN.dataset.classes),
         seed=PLAN.seed,

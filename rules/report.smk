@@ -26,6 +26,7 @@ rule dataset_sheet:
     resources:
         **ESTIMATES.of("dataset_sheet", of_dataset("work")),
     params:
+        **PLAN.dataset.layout_params,
         code=CODE["report"],
     script:
         "../scripts/dataset_sheet.py"

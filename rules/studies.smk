@@ -62,6 +62,7 @@ rule loading:
         **ESTIMATES.of("loading", of_dataset("work")),
         gpu=PLAN.gpus,
     params:
+        **PLAN.dataset.layout_params,
         encoder=PLAN.study_run.key.encoder,
         decoder=PLAN.study_run.key.decoder,
         recipe=page_params(PLAN.study_run.training_recipe),

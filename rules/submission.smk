@@ -29,6 +29,7 @@ rule submission_page:
     resources:
         **ESTIMATES.of("submission_page", of_dataset("work")),
     params:
+        **PLAN.dataset.layout_params,
         classes=PLAN.dataset.classes,
         submission_size=PLAN.dataset.submission_size,
         code=CODE["report"],
@@ -55,6 +56,7 @@ rule sanity:
     resources:
         **ESTIMATES.of("sanity", of_dataset("work")),
     params:
+        **PLAN.dataset.layout_params,
         csv=PLAN.config.csv,
         classes=PLAN.dataset.classes,
         submission_size=PLAN.dataset.submission_size,

@@ -1,13 +1,15 @@
 from cloudseg import logged
 from cloudseg.dataset.black import build_black
+from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.images_table import read_images
 
 if __name__ == "__main__":
     with logged(snakemake):
         split = snakemake.wildcards.split
+        folder = ContestFolder.of_job(snakemake.input.raw, snakemake.params)
         build_black(
-            read_images(snakemake.input.images, snakemake.input.raw, split),
-            snakemake.input.raw,
+            read_images(snakemake.input.images, folder, split),
+            folder,
             snakemake.output.black,
             split=split,
             grey=int(snakemake.wildcards.grey),

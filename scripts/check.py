@@ -29,6 +29,7 @@ if __name__ == "__main__":
             min_sizes=fixed_min_sizes(config),
             sizes={row.size for row in sheet.rows},
             exclude=next(iter(snakemake.input.get("exclude", [])), None),
+            layout=snakemake.params.get("layout"),
         )
         images, report = check(splits=[snakemake.wildcards.split])
         if report.errors:  # then the other images' are wanted at once, too

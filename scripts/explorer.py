@@ -1,6 +1,7 @@
 from functools import partial
 
 from cloudseg import logged
+from cloudseg.dataset.contest import ContestFolder
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.score_tables import read_image_scores, read_scores
 from cloudseg.report.explorer import LARGEST, LARGEST_IN_REPORT, Source, chosen_sources, write_explorer
@@ -26,7 +27,7 @@ if __name__ == "__main__":
             write_explorer,
             [sources[name] for name in chosen],
             files.truth,
-            files.raw,
+            ContestFolder.of_job(files.raw, params),
             classes=params.classes,
             scores=read_image_scores(images[scored], decisions[scored]),
             ranked=scored,

@@ -2,6 +2,7 @@ from cloudseg import logged
 
 if __name__ == "__main__":
     with logged(snakemake):
+        from cloudseg.dataset.contest import ContestFolder
         from cloudseg.dataset.images_table import read_images
         from cloudseg.ensemble.decision import Decision
         from cloudseg.report.label_page import write_label_page
@@ -10,11 +11,12 @@ if __name__ == "__main__":
         from cloudseg.studies.label_faults import rank_labels
 
         files, classes = snakemake.input, snakemake.params.classes
+        folder = ContestFolder.of_job(files.raw, snakemake.params)
         images = read_images(files.images)
         sizes = {name: (height, width) for name, height, width in images[["image", "height", "width"]].to_numpy()}
         ranked = rank_labels(files.blend, files.truth, sample=SAMPLE, threads=snakemake.threads)
         looks = [look_at_images(files.pixels, files.truth), look_at_predictions(ranked.sample)]
-        along_rows = counted_along_rows(files.raw, sizes, classes)
+        along_rows = counted_along_rows(folder, sizes, classes)
         write_table(ranked.table, snakemake.output.table)
         write_label_page(
             ranked.table,
@@ -23,7 +25,8 @@ if __name__ == "__main__":
             snakemake.output.page,
             blend=files.blend,
             truth=files.truth,
-            root=files.raw,
+            root=folder,
             cuts=Decision.read(files.decision, classes).cuts,
+            read_along=folder.layout.labels.order == "rows",
         )
         print(*(look.verdict for look in looks), sep="\n")

@@ -7,6 +7,7 @@ if __name__ == "__main__":
         from cloudseg.runtime.gpus.lease import leased
 
         with leased(snakemake.resources.get("gpu", 0), **JobConfig.of(snakemake.config).placement) as device:
+            from cloudseg.dataset.contest import ContestFolder
             from cloudseg.dataset.images_table import read_images
             from cloudseg.report.study_pages import loading_html
             from cloudseg.storage.files import write_table, write_text
@@ -16,7 +17,7 @@ if __name__ == "__main__":
             workers = max(0, snakemake.threads - params.threads)
             table = loading_table(
                 images=read_images(snakemake.input.images),
-                root=snakemake.input.raw,
+                root=ContestFolder.of_job(snakemake.input.raw, params),
                 pixels=snakemake.input.pixels,
                 encoder=params.encoder,
                 decoder=params.decoder,

@@ -12,5 +12,6 @@ if __name__ == "__main__":
             classes=snakemake.params.classes,
             images=snakemake.params.images,
             exclude=snakemake.input.get("exclude"),
+            layout=snakemake.params.get("layout"),
         )
         tell(f"smoke: {taken}")

@@ -6,12 +6,13 @@ from cloudseg.texts import printable
 
 if __name__ == "__main__":
     with logged(snakemake):
+        from cloudseg.dataset.contest import ContestFolder
         from cloudseg.ensemble.decision import Decision
         from cloudseg.report.submission_page import write_submission_page
         from cloudseg.studies.sanity.check import data_set, look_at, look_at_own
 
         files, params = snakemake.input, snakemake.params
-        paths = {"images": files.images, "truth": files.truth, "root": files.raw}
+        paths = {"images": files.images, "truth": files.truth, "root": ContestFolder.of_job(files.raw, params)}
         grid = tuple(params.submission_size)
         if params.csv:
             form, training = data_set(params.classes, grid, params.min_sizes, **paths)

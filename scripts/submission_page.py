@@ -3,6 +3,7 @@ from cloudseg.runtime.logs import tell
 
 if __name__ == "__main__":
     with logged(snakemake):
+        from cloudseg.dataset.contest import ContestFolder
         from cloudseg.ensemble.decision import Decision
         from cloudseg.provenance.record import Provenance
         from cloudseg.report.submission_page import write_submission_page
@@ -14,7 +15,7 @@ if __name__ == "__main__":
             Decision.read(files.decision, params.classes),
             images=files.images,
             truth=files.truth,
-            root=files.raw,
+            root=ContestFolder.of_job(files.raw, params),
             grid=tuple(params.submission_size),
             threads=snakemake.threads,
         )

@@ -1,12 +1,14 @@
 from cloudseg import logged
+from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.images_table import read_images
 from cloudseg.dataset.pixels import build_truth
 
 if __name__ == "__main__":
     with logged(snakemake):
+        folder = ContestFolder.of_job(snakemake.input.raw, snakemake.params)
         build_truth(
-            read_images(snakemake.input.images, snakemake.input.raw, "train"),
-            snakemake.input.raw,
+            read_images(snakemake.input.images, folder, "train"),
+            folder,
             snakemake.output.truth,
             classes=snakemake.params.classes,
             size=tuple(snakemake.params.submission_size),

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.storage import stores
 from cloudseg.studies.label_faults import LONGEST, SHARED, agreement, coarse, coarse_size
 

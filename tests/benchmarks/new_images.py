@@ -28,8 +28,10 @@ from cloudseg.bundle.folder import texts_of_images
 from cloudseg.bundle.gather import gather
 from cloudseg.bundle.shards import cut_into_shards
 from cloudseg.config.checkpoint_header import NetworkHeader
+from cloudseg.config.labels import CLOUDS
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.folder import list_images
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.masking import ImageRule
 from cloudseg.ensemble.submission import write_rows
 from cloudseg.inference.ensemble import EnsemblePredictor, EnsembleSettings, Network, Share
@@ -162,7 +164,8 @@ def ensemble(folder: Path, networks: list[tuple[str, str]], size: tuple[int, int
 
 def predict(predictor: EnsemblePredictor, images: Path, out: Path, names: list[str]) -> None:
     texts = texts_of_images(predictor, images, names, threads=2)
-    write_rows(texts, product(names, CLASSES), out, ids=names, classes=CLASSES, source=images)
+    form = SubmissionForm(CLOUDS, MASKS)
+    write_rows(texts, product(names, CLASSES), out, ids=names, classes=CLASSES, form=form, source=images)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from cloudseg.bundle.folder import texts_of_images
 from cloudseg.bundle.loaded import LoadedBundle, load
-from cloudseg.dataset.contest import scan_table, split_label
+from cloudseg.config.labels import CLOUDS
+from cloudseg.dataset.contest import sample_rows
 from cloudseg.dataset.folder import list_images
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.submission import Summary, write_rows
 from cloudseg.texts import in_words, number_of
 
@@ -41,9 +43,10 @@ def predict_folder(
     loaded = load(bundle, device, threads)
     classes, networks = loaded.classes, number_of(len(loaded.predictor.settings.networks), "network")
     yield f"{bundle}: {loaded.bundle.provenance.ensemble}, {networks} on {loaded.predictor.device}"
-    rows = None if sample is None else _rows_of(sample, names, classes)
+    form = SubmissionForm.of_config(loaded.bundle.provenance.config, loaded.size)
+    rows = None if sample is None else sample_rows(sample, form.entry, images, names, classes)
     began = time.perf_counter()
-    summary = write_masks(loaded, images, names, out, rows)
+    summary = write_masks(loaded, images, names, out, rows, form)
     yield f"{out}: {summary.rows} rows, {summary.filled} with a mask, in {in_words(time.perf_counter() - began)}"
 
 
@@ -53,6 +56,7 @@ def write_masks(
     names: Sequence[str],
     out: str | Path,
     rows: Iterable[tuple[str, str]] | None = None,
+    form: SubmissionForm | None = None,
 ) -> Summary:
     """Write the masks of images as a submission.
 
@@ -63,14 +67,9 @@ def write_masks(
     names : of the images, sorted.
     out : the file to write.
     rows : image and class of each row; None is each class of each image.
+    form : how they are written; None is the form of the clouds' contest.
     """
     texts = texts_of_images(loaded.predictor, images, names, len(os.sched_getaffinity(0)))
     wanted = product(names, loaded.classes) if rows is None else rows
-    return write_rows(texts, wanted, out, ids=names, classes=loaded.classes, source=images)
-
-
-def _rows_of(sample: str | Path, names: list[str], classes: list[str]) -> Iterator[tuple[str, str]]:
-    known = set(names)
-    for row in scan_table(sample):
-        image, label = split_label(row.label, known, classes)
-        yield image or row.label, label
+    form = form or SubmissionForm(CLOUDS, loaded.size)
+    return write_rows(texts, wanted, out, ids=names, classes=loaded.classes, form=form, source=images)

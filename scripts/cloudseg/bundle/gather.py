@@ -10,10 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.config.labels import CLOUDS
 from cloudseg.errors import DamagedFileError
 from cloudseg.storage.files import atomic
 
+HEADER = list(CLOUDS.header)
 MOST_OPEN = 256
 """Files that are read at the same time: systems allow a process about a thousand."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from cloudseg.config.classes import RESERVED_NAMES
 from cloudseg.config.decision_checks import decision_problems, decisions, ensemble_problems
 from cloudseg.config.image_tables import pattern_problem, read_column, read_names, read_split
+from cloudseg.config.label_checks import label_problems
 from cloudseg.config.model import Config, Dataset, Folds
 from cloudseg.config.recipe_checks import recipe_problems
 from cloudseg.config.size import CONTEST_SIZE
@@ -75,6 +76,7 @@ def _dataset_problems(config: Config) -> Iterator[str]:
         yield from _scenes_problems(config.dataset)
     if config.dataset.exclude is not None:
         yield from _unreadable("dataset.exclude", lambda: read_names(config.dataset.exclude))
+    yield from (f"dataset.{line}" for line in label_problems(config.dataset))
 
 
 def _scenes_problems(dataset: Dataset) -> Iterator[str]:

@@ -83,14 +83,15 @@ def _complaint(error: dict[str, Any], node: Node) -> str:
     if kind == "expected":
         return f"expected {facts['expected']}, got {_short(got)}"
     if kind == "literal_error" and "enum" in node:
-        return f"expected one of {', '.join(node['enum'])}, got {_short(got)}{nearest(got, node['enum'])}"
+        words = [word or "''" for word in node["enum"]]
+        return f"expected one of {', '.join(words)}, got {_short(got)}{nearest(got, node['enum'])}"
     return _other_kind(got, node)
 
 
 def _other_kind(got: Any, node: Node) -> str:
     """Say which kind of value was expected in place of one of another kind."""
     if forms := node.get("anyOf", node.get("oneOf")):
-        words = [form["const"] for form in forms if "const" in form]
+        words = [word for form in forms for word in form.get("enum", [form["const"]] if "const" in form else [])]
         return f"expected {node['expected']}, got {_short(got)}{nearest(got, words) if isinstance(got, str) else ''}"
     kind = node.get("type", "")
     words = WORDS.get(kind, "another value") + (" or null" if node.get("nullable") else "")

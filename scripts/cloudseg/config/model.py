@@ -7,11 +7,12 @@ The keys of a recipe are in :mod:`cloudseg.config.recipe`.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Tag, model_validator
 
 from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.decision import Area, DecisionEntry
 from cloudseg.config.fields import (
+    BY_FORM,
     PIXELS,
     UNIQUE,
     Bool,
@@ -26,6 +27,8 @@ from cloudseg.config.fields import (
 )
 from cloudseg.config.fold_names import experiment_words
 from cloudseg.config.job import JobConfig
+from cloudseg.config.label_presets import PRESETS
+from cloudseg.config.labels import CLOUDS, PARTS, InRoot, LabelsEntry, Layout
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.size import Size
 
@@ -68,6 +71,11 @@ TrainingSize = Annotated[
     ),
 ]
 Seed = Annotated[int, Scalar(ge=0, le=2**32 - 1)]
+LabelForm = Annotated[
+    Annotated[Literal[tuple(PRESETS)], Tag("<string>")] | Annotated[LabelsEntry, Tag("<object>")],  # type: ignore[valid-type]
+    BY_FORM,
+    expected(f"a contest ({', '.join(PRESETS)}) or a mapping such as {{format: rle, order: rows}}"),
+]
 
 
 class Dataset(Model):
@@ -107,6 +115,47 @@ class Dataset(Model):
     """Text file of training images to leave out, a name per line, `#` before a comment: they are neither trained on nor
     scored, nor looked at in any other way. The results are those of a folder without them.
     """
+    labels: LabelForm | None = None
+    """How labels are written (`path` only): the name of a contest, whose folders, tables and classes then are the
+    defaults of the other keys here, or a mapping. Null is the form of `understanding-clouds`.
+    """
+    submission: LabelForm | None = None
+    """How the sample submission and the submission are written, where that is not as `labels`: keys of `rle`."""
+    train_images: InRoot | None = None
+    """Folder of the training images in `root`. Null is `train_images`, or that of the contest that `labels` names."""
+    test_images: InRoot | None = None
+    """Folder of the test images, likewise `test_images`."""
+    train_table: InRoot | None = None
+    """Table of the labels, likewise `train.csv`."""
+    sample_submission: InRoot | None = None
+    """Table of the rows that a submission must have, likewise `sample_submission.csv`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_classes_of_contest(cls, value: Any) -> Any:
+        """Take the classes of the contest that `labels` names, where the config names none."""
+        named = value.get("labels") if isinstance(value, dict) else None
+        if isinstance(named, str) and named in PRESETS and "classes" not in value:
+            return {**value, "classes": PRESETS[named]["classes"]}
+        return value
+
+    @property
+    def layout(self) -> Layout:
+        """Where its parts are and in which form, with the defaults of the contest that `labels` names."""
+        preset = PRESETS.get(self.labels, {}) if isinstance(self.labels, str) else {}
+        parts = {name: given for name in PARTS if (given := getattr(self, name) or preset.get(name)) is not None}
+        labels = _entry(self.labels)
+        submission = _entry(self.submission) if self.submission is not None else labels
+        if submission.format != "rle":  # such labels have no table whose form a submission could take
+            submission = CLOUDS
+        return Layout(labels=labels, submission=submission, **parts)
+
+
+def _entry(form: str | LabelsEntry | None) -> LabelsEntry:
+    """Return the keys of a form of labels."""
+    if isinstance(form, LabelsEntry):
+        return form
+    return CLOUDS if form is None else LabelsEntry(**PRESETS[form]["labels"])
 
 
 class Folds(Model):

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import PIL
 
-from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.dataset.contest import ContestFolder, Root, Split
 from cloudseg.dataset.decoding import decoding_bytes
 from cloudseg.dataset.pixels import decode_checked, fill
 from cloudseg.dataset.resizing import resize_mask
@@ -52,7 +52,7 @@ def find_black(image: np.ndarray, grey: int, size: tuple[int, int]) -> np.ndarra
 
 def build_black(
     images: pd.DataFrame,
-    root: str | Path,
+    root: Root,
     out: str | Path,
     *,
     split: Split,
@@ -85,7 +85,7 @@ def build_black(
     if not 0 <= grey < WHITE:
         raise ConfigError(f"black: expected a level of grey from 0 to {WHITE - 1}, got {grey}; at {WHITE} all is black")
     images = images[images["split"] == split]
-    folder, rows = ContestFolder(Path(root)).images(split), images[["image", "digest"]].to_numpy(str).tolist()
+    folder, rows = ContestFolder.of(root).images(split), images[["image", "digest"]].to_numpy(str).tolist()
     budget = MemoryBudget(memory)
 
     def black(row: int) -> np.ndarray:

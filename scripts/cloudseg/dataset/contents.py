@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.dataset.contest import ContestFolder, Root, Split
 from cloudseg.storage.files import digest, sha256, write_text
 
 RACY = 2 * 10**9
@@ -19,15 +19,16 @@ Known = dict[str, list[int | str]]
 """Path to size, mtime, ctime and inode, and then the digest of the file that had these."""
 
 
-def digest_contents(root: str | Path, split: Split, cache: str | Path | None = None) -> str:
-    """Return 64 hexadecimal digits that change with the images of a split and their table, and with nothing else.
+def digest_contents(root: Root, split: Split, cache: str | Path | None = None) -> str:
+    """Return 64 hexadecimal digits that change with the images of a split and their labels, and with nothing else.
 
     What counts of an image is its name and its bytes, of the table its text without a byte order mark and with
     either line end. Other files do not count. Files that the cache does not know are read, in parallel.
 
     Parameters
     ----------
-    root : a folder in the contest's layout. Files that are missing or cannot be read count as such.
+    root : a folder in the contest's layout, or one with its own. Files that are missing or cannot be read count as
+        such.
     split : ``"train"``, with ``train.csv``, or ``"test"``, with ``sample_submission.csv``.
     cache : file that keeps the digest of each file with its size, times and inode; written where that is possible.
 
@@ -44,12 +45,20 @@ def digest_contents(root: str | Path, split: Split, cache: str | Path | None = N
     ...     digest_contents(folder, "test") == before
     True
     """
-    folder = ContestFolder(Path(root))
+    folder = ContestFolder.of(root)
     names = folder.list_images(split)
-    files = [str(folder.table(split)), *(f"{folder.images(split)}/{name}" for name in names)]
-    table, *images = digest_files(files, cache)
-    shown = (name.encode(errors="backslashreplace").decode() for name in names)  # a file name need not be valid UTF-8
-    return digest({"table": table, "images": dict(zip(shown, images, strict=True))})
+    labels = folder.label_files() if split == "train" else [folder.sample_submission]
+    digests = digest_files([*map(str, labels), *(f"{folder.images(split)}/{name}" for name in names)], cache)
+    images = dict(zip(map(_shown, names), digests[len(labels) :], strict=True))
+    if split == "train" and folder.layout.labels.format == "masks":
+        within = (_shown(str(file.relative_to(folder.labels))) for file in labels)
+        return digest({"masks": dict(zip(within, digests, strict=False)), "images": images})
+    return digest({"table": digests[0], "images": images})
+
+
+def _shown(name: str) -> str:
+    """Return a file name, which need not be valid UTF-8, as text that is."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def digest_files(files: Sequence[str], cache: str | Path | None = None) -> list[str]:

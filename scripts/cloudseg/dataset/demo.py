@@ -26,8 +26,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from cloudseg.dataset.contest import HEADER
 from cloudseg.dataset.fetch import write_marker
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 from cloudseg.runtime.job_progress import counted

@@ -7,8 +7,8 @@ import stat
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 
 from cloudseg.errors import DatasetError, DiskFullError
 from cloudseg.storage.files import FULL, sync, sync_tree, write_text
@@ -64,17 +64,21 @@ def fetch(competition: str, root: Path, *, environment: Mapping[str, str] | None
     shutil.rmtree(root / DOWNLOADS)
 
 
-def link(root: Path, folder: Path) -> None:
+def link(root: Path, folder: Path, names: Sequence[str] = NEEDED) -> None:
     """Make `folder` hold links to the contest's files in `root`, so that jobs read them under `<results>`.
 
     Parameters
     ----------
     root : the folder with the files. Where it is given relative to the working directory, so are the links.
     folder : is made; what an earlier call left in it is replaced.
+    names : of the files and folders.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target = root.resolve() if root.is_absolute() else Path(os.path.relpath(root.resolve(), folder.resolve()))
-    for name in NEEDED:
+    parts = set(names)
+    # What lies within another part comes with it; through its link, a file of the user's would be replaced
+    for name in (part for part in names if parts.isdisjoint(map(str, PurePath(part).parents))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target / name)
     write_marker(folder, links_to=str(root))

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS
-from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.dataset.contest import ContestFolder, Root, Split
 from cloudseg.storage.files import damaged, read_table
 
 
-def read_images(path: str | Path, root: str | Path | None = None, split: Split = "train") -> pd.DataFrame:
+def read_images(path: str | Path, root: Root | None = None, split: Split = "train") -> pd.DataFrame:
     """Read the table of images that the dataset check wrote, with the same types.
 
     What the user leaves out is dropped here, so that no job that comes later can use it. Plain ``read_csv`` would read
@@ -35,7 +35,8 @@ def read_images(path: str | Path, root: str | Path | None = None, split: Split =
     images = read_table(path, dtype=types, keep_default_na=False, na_values=missing)
     if root is not None:
         listed = set(images.loc[images["split"].isin([split, EXCLUDED]), "image"])
-        if lacking := [name for name in ContestFolder(Path(root)).list_images(split) if name not in listed]:
-            raise damaged(path, f"it lacks {len(lacking)} images of {split}_images/ (the first: {lacking[0]})")
+        if lacking := [name for name in ContestFolder.of(root).list_images(split) if name not in listed]:
+            folder = ContestFolder.of(root).images_name(split)
+            raise damaged(path, f"it lacks {len(lacking)} images of {folder}/ (the first: {lacking[0]})")
     kept = images[images["split"] != EXCLUDED]
     return kept.astype({"height": "int64", "width": "int64"})

@@ -1,7 +1,6 @@
 """The sizes of images before any is decoded: the headers of a few files tell."""
 
 from collections.abc import Collection
-from pathlib import Path
 
 from cloudseg.config.size import OriginalSizes
 from cloudseg.dataset.contest import SPLITS, ContestFolder
@@ -10,12 +9,12 @@ from cloudseg.dataset.decoding import image_size
 FILES = 16  # of each split: 1 ms, whatever the number of images
 
 
-def sample_sizes(root: str | Path, left_out: Collection[str] = (), files: int = FILES) -> OriginalSizes:
+def sample_sizes(folder: ContestFolder, left_out: Collection[str] = (), files: int = FILES) -> OriginalSizes:
     """Return the sizes of some images of either split, spread over their sorted names, each with the first file of it.
 
     Parameters
     ----------
-    root : a folder in the contest's layout.
+    folder : with the images.
     left_out : training images that do not count.
     files : images of a split that are looked at, at most.
 
@@ -27,14 +26,13 @@ def sample_sizes(root: str | Path, left_out: Collection[str] = (), files: int = 
     --------
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
-    >>> with TemporaryDirectory() as folder:
-    ...     Path(folder, "train_images").mkdir()
+    >>> with TemporaryDirectory() as root:
+    ...     Path(root, "train_images").mkdir()
     ...     for number in range(99):
-    ...         Image.new("L", (60, 40)).save(f"{folder}/train_images/{number:02}.png")
-    ...     sample_sizes(folder)
+    ...         Image.new("L", (60, 40)).save(f"{root}/train_images/{number:02}.png")
+    ...     sample_sizes(ContestFolder(root))
     {(40, 60): 'train_images/00.png'}
     """
-    folder = ContestFolder(Path(root))
     found: dict[tuple[int, int], str] = {}
     for split in SPLITS:
         names = [name for name in folder.list_images(split) if split == "test" or name not in left_out]

@@ -13,18 +13,16 @@ import pandas as pd
 import PIL
 
 from cloudseg.config.size import Size
-from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Root, Split
 from cloudseg.dataset.decoding import decode_image, decoding_bytes
-from cloudseg.dataset.masks import draw_mask
+from cloudseg.dataset.labels.interface import digest_labels, draw_mask, texts_of
+from cloudseg.dataset.labels.opening import open_labels
 from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.runtime.job_progress import counting
 from cloudseg.runtime.memory import MemoryBudget
 from cloudseg.storage.files import digest_of_items
 from cloudseg.storage.stores import Spec, Writer, made_with
-
-MASK_BYTES = 2
-"""Bytes per pixel of the original to draw a mask and a second one to unite with it."""
 
 
 def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
@@ -35,7 +33,7 @@ def common_size(images: pd.DataFrame) -> tuple[int, int] | None:
 
 def build_pixels(
     images: pd.DataFrame,
-    root: str | Path,
+    root: Root,
     out: str | Path,
     *,
     split: Split,
@@ -53,7 +51,7 @@ def build_pixels(
     Parameters
     ----------
     images : images tables of the dataset check, one or both: the rows of ``split`` are stored.
-    root : the data set that was checked.
+    root : the data set that was checked; a :class:`ContestFolder` where its layout is not the clouds'.
     out : the store to make, a group: ``image`` uint8 (image, y, x, band), RGB; for training images ``mask``
         (image, y, x), the smallest unsigned integer with a bit for each class, bit c for class c.
         Attributes: ``ids`` (names, in the order of the rows), ``classes``, ``size`` ("HxW") and ``data``, a digest
@@ -97,7 +95,7 @@ def build_pixels(
 
 def build_truth(
     images: pd.DataFrame,
-    root: str | Path,
+    root: Root,
     out: str | Path,
     *,
     classes: Sequence[str],
@@ -111,7 +109,7 @@ def build_truth(
     Parameters
     ----------
     images : the images table of the dataset check.
-    root : the data set that was checked.
+    root : the data set that was checked; a :class:`ContestFolder` where its layout is not the clouds'.
     out : the store to make, one array: uint8 (image, class, y, x) of 0 and 1, for the training images.
         Attributes: ``ids`` (names, in the order of the rows), ``classes`` and ``data``, a digest of all that
         was read.
@@ -138,9 +136,14 @@ class _Source:
     """Read the images and labels of a split of a checked data set, and make sure that they are the ones checked."""
 
     def __init__(
-        self, images: pd.DataFrame, root: str | Path, split: Split, classes: Sequence[str], memory: int | None
+        self,
+        images: pd.DataFrame,
+        root: Root,
+        split: Split,
+        classes: Sequence[str],
+        memory: int | None,
     ) -> None:
-        self._folder = ContestFolder(Path(root))
+        self._folder = ContestFolder.of(root)
         self._split = split
         images = images[images["split"] == split]
         self._heights, self._widths = (images[name].to_numpy(np.int64) for name in ("height", "width"))
@@ -149,7 +152,7 @@ class _Source:
         self._memory = MemoryBudget(memory)
         self.ids: list[str] = images["image"].tolist()
         if split == "train":
-            self._labels = Labels.index(self._folder.train_table, set(self.ids), self._classes)
+            self._labels = open_labels(self._folder, set(self.ids), self._classes)
         rows = zip(self.ids, itertools.repeat(split), self._digests, self._label_digests, strict=False)
         self.digest = digest_of_items(list(map(str, row)) for row in rows)
 
@@ -161,19 +164,22 @@ class _Source:
 
     def masks(self, row: int, size: tuple[int, int]) -> list[np.ndarray]:
         """Return the masks of one training image at ``size``, uint8 (height, width) per class."""
-        texts = self._labels.texts(self.ids[row])
-        if digest_labels(texts) != self._label_digests[row]:
+        shape = int(self._heights[row]), int(self._widths[row])
+        with self._memory.take(self._labels.pixel_bytes * shape[0] * shape[1]):
+            return self._masks(row, shape, size)
+
+    def _masks(self, row: int, shape: tuple[int, int], size: tuple[int, int]) -> list[np.ndarray]:
+        encodings = self._labels.read(self.ids[row])
+        if digest_labels(texts_of(encodings)) != self._label_digests[row]:
             raise DatasetError(
-                f"{self._folder.train_table}: the labels of {self.ids[row]!r} are not those that were checked; "
+                f"{self._folder.labels}: the labels of {self.ids[row]!r} are not those that were checked; "
                 "run the dataset check again"
             )
-        shape = int(self._heights[row]), int(self._widths[row])
         nothing = np.zeros(size, np.uint8)
-        with self._memory.take(MASK_BYTES * shape[0] * shape[1]):
-            return [
-                resize_mask(draw_mask(texts[label], shape), size) if label in texts else nothing
-                for label in self._classes
-            ]
+        return [
+            resize_mask(draw_mask(encodings[label], shape), size) if label in encodings else nothing
+            for label in self._classes
+        ]
 
 
 def decode_checked(path: Path, known: str) -> np.ndarray:

@@ -1,13 +1,20 @@
 """Choose a few images of a data set, some of every class and some of none, for a smoke run."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloudseg.config.image_tables import read_names
-from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Row, Split, TableError, scan_table, split_label
+from cloudseg.config.labels import Layout
+from cloudseg.dataset.contest import SPLITS, ContestFolder, Split
 from cloudseg.dataset.fetch import link, write_marker
-from cloudseg.storage.files import atomic
+from cloudseg.dataset.labels.coco import image_name, index_coco, load_coco
+from cloudseg.dataset.labels.interface import LabelError, Labels
+from cloudseg.dataset.labels.mask_files import MaskFiles, list_files
+from cloudseg.dataset.labels.opening import open_labels
+from cloudseg.dataset.labels.tables import Columns, Row, RowNames, TableError, scan_table
+from cloudseg.storage.files import atomic, write_text
 
 
 def make_sample(
@@ -17,6 +24,7 @@ def make_sample(
     classes: Sequence[str],
     images: Mapping[Split, int],
     exclude: str | Path | None = None,
+    layout: Layout | Mapping[str, object] | None = None,
 ) -> str:
     """Make a data set of a few images: links to their files, and the rows of the tables that are theirs.
 
@@ -30,36 +38,41 @@ def make_sample(
     classes : names of the classes.
     images : how many images of each split to take, where there are as many.
     exclude : the user's list of training images that are not to be taken.
+    layout : what the parts of the folder are called and in which form; the sample gets the same.
 
     Returns
     -------
     str : what was taken, for a reader.
     """
-    source = ContestFolder(Path(root))
+    source = ContestFolder(Path(root), layout)
     try:
         names = {split: source.list_images(split) for split in SPLITS if split == "train" or source.has_test}
-        rows = {
-            split: _rows_of_images(source.table(split), names[split], classes)
-            for split in names
-            if split == "train" or source.has_sample
-        }
-    except (TableError, OSError) as error:
-        link(source.root, folder)
+        is_table = {"train": source.layout.labels.format == "rle", "test": source.has_sample}
+        tables = [split for split in names if is_table[split]]
+        rows = {split: _rows_of_images(source, split, names[split], classes) for split in tables}
+        _refuse_unsound_labels(source, names["train"], classes)
+        labels = open_labels(source, set(names["train"]), classes)
+    except (TableError, LabelError, OSError) as error:
+        link(source.root, folder, source.layout.names)
         return f"all images, since the tables or folders need mending first ({error})"
-    labels = Labels.index(source.train_table, set(names["train"]), classes)
     left_out = read_names(exclude) if exclude is not None else {}
-    wanted = [name for name in names["train"] if name not in left_out]
-    chosen = {"train": choose(wanted, labels, classes, images["train"])}
+    kept = [name for name in names["train"] if name not in left_out]
+    chosen: dict[Split, list[str]] = {"train": choose(kept, labels, classes, images["train"])}
     if "test" in names:
         chosen["test"] = sorted(_shuffled(names["test"])[: images["test"]])
-    sample = ContestFolder(folder)
-    for split in names:
+    sample = ContestFolder(folder, source.layout)
+    for split, images_of_split in chosen.items():
         sample.images(split).mkdir(parents=True)
-        for name in chosen[split]:
+        for name in images_of_split:
             (sample.images(split) / name).symlink_to((source.images(split) / name).resolve())
-        if split in rows:
-            own = [rows[split][name] for name in chosen[split]]
-            _copy_rows(source.table(split), sample.table(split), own)
+    for split in tables:
+        wanted = set(chosen[split])
+        copied = [rows[split][name] for name in names[split] if name in wanted]
+        _copy_rows(source.table(split), sample.table(split), copied)
+    if source.layout.labels.format == "masks":
+        _link_masks(source, sample, chosen["train"], classes)
+    if source.layout.labels.format == "coco":
+        _copy_annotations(source, sample, set(chosen["train"]))
     write_marker(folder, sample_of=str(root))
     counts = (f"{len(chosen[split])} of {len(names[split])} {split} images" for split in names)
     return f"{', '.join(counts)} of {root}"
@@ -71,7 +84,7 @@ def choose(names: Iterable[str], labels: Labels, classes: Sequence[str], count: 
     Parameters
     ----------
     names : of the images; which of them are taken does not depend on their order.
-    labels : the run-length texts of the images.
+    labels : of the images.
     classes : names of the classes.
     count : images to take; all, where there are fewer.
 
@@ -79,7 +92,7 @@ def choose(names: Iterable[str], labels: Labels, classes: Sequence[str], count: 
     -------
     list of str : sorted. With ``count`` above the number of classes each class is there that has an image.
     """
-    held = {name: set(labels.texts(name)) for name in _shuffled(names)}
+    held = {name: set(labels.read(name)) for name in _shuffled(names)}
     groups = [[name for name in held if label in held[name]] for label in classes]
     groups.append([name for name in held if not held[name]])
     chosen: dict[str, None] = {}
@@ -98,18 +111,24 @@ def _shuffled(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
 
 
-def _rows_of_images(path: Path, names: Sequence[str], classes: Collection[str]) -> dict[str, list[Row]]:
+def _rows_of_images(
+    folder: ContestFolder, split: Split, names: Sequence[str], classes: Sequence[str]
+) -> dict[str, list[Row]]:
     """Find the rows of each image.
 
     Raises
     ------
-    TableError : for a row that names no image or no class, or has other than two cells.
+    TableError : for a row that names no image or no class, or has other cells than the header.
     """
+    path, entry = folder.table(split), folder.layout.labels if split == "train" else folder.layout.submission
+    columns = Columns.of_training(entry) if split == "train" else Columns.of_submission(entry)
+    names_no_class = split == "test" and entry.sample == "images"
+    row_names = RowNames(entry, names, classes)
     rows: dict[str, list[Row]] = {name: [] for name in names}
-    for row in scan_table(path):
-        image, label = split_label(row.label, rows, classes)
-        if image not in rows or label not in classes or row.cells != 2:
-            raise TableError(path, row.line, f"{row.label!r} is no image and class of this data set")
+    for row in scan_table(path, columns):
+        image, label = row_names.of(row)
+        if image is None or not (label in classes or names_no_class) or row.cells != row.width:
+            raise TableError(path, row.line, f"{row.shown!r} is no image and class of this data set")
         rows[image].append(row)
     return rows
 
@@ -117,8 +136,47 @@ def _rows_of_images(path: Path, names: Sequence[str], classes: Collection[str]) 
 def _copy_rows(path: Path, target: Path, rows: Iterable[Sequence[Row]]) -> None:
     """Write the header of a table and some of its rows, byte for byte and in their order."""
     wanted = sorted((row for of_image in rows for row in of_image), key=lambda row: row.start)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with path.open("rb") as table, atomic(target) as temporary, temporary.open("wb") as copy:
         copy.write(table.readline())
         for row in wanted:
             table.seek(row.start)
             copy.write(table.read(row.stop - row.start))
+
+
+def _refuse_unsound_labels(source: ContestFolder, images: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise for labels outside of a table with a fault that the dataset check finds before it looks at images.
+
+    Raises
+    ------
+    LabelError : with one of the faults.
+    """
+    entry, shown = source.layout.labels, source.layout.labels_name
+    if entry.format == "masks":
+        files = MaskFiles(entry, images, classes, list_files(source.labels)[0])
+        if wrong := [*files.strangers, *(several[1] for _, several in files.several())]:
+            raise LabelError(f"{shown}/{wrong[0]}", "of no image, or one of several of an image")
+    if entry.format == "coco":
+        problems = index_coco(load_coco(source.labels, shown), images, classes, source.list_images("test"))[1]
+        if wrong := [each.got for each in problems if each.kind != "other class"]:
+            raise LabelError(shown, wrong[0])
+
+
+def _link_masks(source: ContestFolder, sample: ContestFolder, images: Sequence[str], classes: Sequence[str]) -> None:
+    """Link the masks of some images."""
+    files = MaskFiles(source.layout.labels, images, classes, list_files(source.labels)[0])
+    sample.labels.mkdir(parents=True, exist_ok=True)
+    for file in (file for image in images for several in files.of(image).values() for file in several):
+        (sample.labels / file).parent.mkdir(parents=True, exist_ok=True)
+        (sample.labels / file).symlink_to((source.labels / file).resolve())
+
+
+def _copy_annotations(source: ContestFolder, sample: ContestFolder, images: Collection[str]) -> None:
+    """Write the entries of some images."""
+    content = load_coco(source.labels, source.layout.labels_name)
+    kept = [each for each in content["images"] if image_name(str(each["file_name"])) in images]
+    numbers = {each["id"] for each in kept}
+    annotations = [each for each in content["annotations"] if each["image_id"] in numbers]
+    text = json.dumps({"images": kept, "annotations": annotations, "categories": content["categories"]})
+    sample.labels.parent.mkdir(parents=True, exist_ok=True)
+    write_text(sample.labels, text + "\n")

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.config.labels import CLOUDS, LabelsEntry
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.masking import Evidence, ImageRule
 from cloudseg.errors import MachineError, StoreError
@@ -26,7 +27,7 @@ class Summary:
     """What a submission holds."""
 
     rows: int
-    filled: int  # rows with a mask
+    filled: int  # images and classes with a mask
 
 
 def write_submission(
@@ -36,6 +37,7 @@ def write_submission(
     out: str | Path,
     *,
     whether: str | Path | None = None,
+    form: LabelsEntry = CLOUDS,
     threads: int = 1,
 ) -> Summary:
     """Turn blended test probabilities into `submission.csv`, in the order of the sample.
@@ -50,6 +52,7 @@ def write_submission(
     sample : (image, class) of every row, in order.
     out : the file to write.
     whether : what tells whether a class is there, as :class:`cloudseg.ensemble.blended.Blended` reads it.
+    form : how it is written.
     threads : the result does not depend on it.
 
     Raises
@@ -59,7 +62,9 @@ def write_submission(
     """
     blended = Blended(blend, whether)
     texts = _texts_of(blended, rule, threads)
-    return write_rows(texts, sample, out, ids=blended.ids, classes=blended.classes, source=blended.path)
+    written_as = SubmissionForm(form, blended.store.shape[2:])
+    ids, classes = blended.ids, blended.classes
+    return write_rows(texts, sample, out, ids=ids, classes=classes, form=written_as, source=blended.path)
 
 
 def write_rows(
@@ -69,6 +74,7 @@ def write_rows(
     *,
     ids: Sequence[str],
     classes: Sequence[str],
+    form: SubmissionForm,
     source: str | Path,
 ) -> Summary:
     """Write the run-length texts of images as `submission.csv`, in the order of the sample.
@@ -79,6 +85,7 @@ def write_rows(
     sample : (image, class) of every row, in order.
     out : the file to write.
     ids, classes : names, in the order of the texts.
+    form : how it is written.
     source : what the texts are of, for a message.
 
     Raises
@@ -86,7 +93,7 @@ def write_rows(
     StoreError : when the sample asks for an image or class that there is no text of.
     MachineError : when the file read back differs.
     """
-    rows = _Rows(ids, classes)
+    rows = _Rows(ids, classes, form)
     planes = rows.planes_of(sample, source)
     with files.atomic(out) as temporary, tempfile.TemporaryFile(dir=temporary.parent) as spool:
         ends = np.fromiter(_write_texts(texts, spool), np.int64)
@@ -94,9 +101,12 @@ def write_rows(
             csv.writer(file, lineterminator="\n").writerows(rows.of(planes, spool, ends))
         with temporary.open(newline="", encoding="utf-8") as file:
             written = itertools.zip_longest(csv.reader(file), rows.of(planes, spool, ends))
-            if not all(got == expected for got, expected in written):
-                raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
-    return Summary(len(planes), int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
+            count = -1  # without the header
+            for got, expected in written:
+                if got != expected:
+                    raise MachineError(f"{out}: what was written does not read back; is the disk full or failing?")
+                count += 1
+    return Summary(count, int(np.count_nonzero(np.diff(ends, prepend=0)[planes])))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +115,7 @@ class _Rows:
 
     ids: Sequence[str]
     classes: Sequence[str]
+    form: SubmissionForm
 
     def planes_of(self, sample: Iterable[tuple[str, str]], source: str | Path) -> np.ndarray:
         """Return the plane of each row of the sample, int64."""
@@ -130,12 +141,13 @@ class _Rows:
 
     def of(self, planes: np.ndarray, spool: BinaryIO, ends: np.ndarray) -> Iterator[list[str]]:
         """Yield the rows of the submission, the header first."""
-        yield HEADER
+        yield self.form.header
         for plane in planes.tolist():
             row, number = divmod(plane, len(self.classes))
             first = ends[plane - 1] if plane else 0
             spool.seek(first)
-            yield [f"{self.ids[row]}_{self.classes[number]}", spool.read(ends[plane] - first).decode()]
+            runs = spool.read(ends[plane] - first).decode()
+            yield from self.form.rows(self.ids[row], self.classes[number], runs)
 
 
 def _texts_of(blended: Blended, rule: ImageRule, threads: int) -> Iterator[str]:

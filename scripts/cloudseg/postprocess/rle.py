@@ -5,6 +5,7 @@ Writing it is mostly writing decimal digits, which is done eight bytes at a time
 """
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 
@@ -169,9 +170,10 @@ def read_number(text, place):
 
 
 @kernel
-def decode_text(text, size, pixels, mask):
+def decode_text(text, size, pixels, offset, relative, mask):
     """Set the pixels of all runs; return 0, or the number of the first pair that is wrong.
 
+    A start plus `offset` counts from 1: from the first pixel, or, if `relative` is 1, from the end of the run before.
     The text ends with a zero byte, which is neither digit nor blank, so that no loop has to watch for the end.
     """
     pair = 0
@@ -181,6 +183,7 @@ def decode_text(text, size, pixels, mask):
         pair += 1
         start, place = read_number(text, place)
         length, place = read_number(text, skip_blanks(text, place))
+        start += offset + relative * last
         if start <= last or length < 1 or start + length - 1 > pixels:
             return pair
         last = start + length - 1
@@ -190,18 +193,28 @@ def decode_text(text, size, pixels, mask):
     return 0
 
 
-def decode_rle(rle: str, shape: tuple[int, int], /) -> np.ndarray:
+def decode_rle(
+    rle: str,
+    shape: tuple[int, int],
+    /,
+    *,
+    order: Literal["columns", "rows"] = "columns",
+    first: Literal[0, 1] = 1,
+    relative: bool = False,
+) -> np.ndarray:
     """Read run-length text into a mask.
 
     Parameters
     ----------
-    rle : ASCII digits and white space: pairs `start length`, pixels numbered from 1 down the columns, ascending.
-        Runs that touch are accepted.
+    rle : ASCII digits and white space: pairs `start length`, ascending. Runs that touch are accepted.
     shape : (height, width) of the mask in pixels.
+    order : how pixels are numbered, down the columns or along the rows.
+    first : the number of the first pixel.
+    relative : whether a start counts from the end of the run before in place of the first pixel.
 
     Returns
     -------
-    uint8 (H, W) of 0 and 1, in column-major (Fortran) order, the order of the text.
+    uint8 (H, W) of 0 and 1, in the order of the text: column-major (Fortran) or row-major (C).
 
     Raises
     ------
@@ -211,6 +224,9 @@ def decode_rle(rle: str, shape: tuple[int, int], /) -> np.ndarray:
     --------
     >>> decode_rle("2 3", (2, 2))
     array([[0, 1],
+           [1, 1]], dtype=uint8)
+    >>> decode_rle("0 1 1 2", (2, 2), order="rows", first=0, relative=True)
+    array([[1, 0],
            [1, 1]], dtype=uint8)
     """
     if not isinstance(rle, str):
@@ -222,13 +238,15 @@ def decode_rle(rle: str, shape: tuple[int, int], /) -> np.ndarray:
     mask = np.zeros(height * width, np.uint8)
     text = rle.encode("utf-8", "surrogatepass")
     if text:
-        wrong_pair = decode_text(address(np.frombuffer(text, np.uint8)), len(text), mask.size, address(mask))
+        place = address(np.frombuffer(text, np.uint8))
+        wrong_pair = decode_text(place, len(text), mask.size, 1 - first, int(relative), address(mask))
         if wrong_pair:
-            raise ValueError(f"rle: pair {wrong_pair} {complaint(text.split(), wrong_pair, mask.size)}")
-    return mask.reshape((height, width), order="F")
+            reason = complaint(text.split(), wrong_pair, mask.size, first, relative)
+            raise ValueError(f"rle: pair {wrong_pair} {reason}")
+    return mask.reshape((height, width), order="F" if order == "columns" else "C")
 
 
-def complaint(words: list[bytes], pair: int, pixels: int) -> str:
+def complaint(words: list[bytes], pair: int, pixels: int, first: int = 1, relative: bool = False) -> str:
     """Say what is wrong with a pair, the first wrong one among the words."""
     two = words[2 * pair - 2 : 2 * pair]
     for word in two:
@@ -239,8 +257,10 @@ def complaint(words: list[bytes], pair: int, pixels: int) -> str:
         return f"has a start, {int(two[0])}, and no length"
     start, length = map(int, two)
     shown = f"({start} {length})"
-    if start < 1 or length < 1:
-        return f"{shown}: start and length must be at least 1"
-    if start + length - 1 > pixels:
+    if start < first or length < 1:
+        least = "start and length must be at least 1"
+        return f"{shown}: {least if first else 'a start must be at least 0, and a length 1'}"
+    behind = sum(map(int, words[: 2 * pair - 2])) - first * (pair - 1) if relative else 0  # pixels up to the run before
+    if behind + start + length - first > pixels:
         return f"{shown} goes past the end of {pixels} pixels"
     return f"{shown} starts before the pair before it has ended: pairs must ascend and not overlap"

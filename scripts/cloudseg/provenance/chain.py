@@ -14,6 +14,7 @@ from cloudseg.config.fold_names import ALL
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.recipe_parts import Pseudo
 from cloudseg.dataset.black import Black
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.decide_blend import Stores
 from cloudseg.ensemble.decision import Decision, DecisionRule
@@ -277,7 +278,8 @@ class _Found(NamedTuple):
 def _found(ensemble: Ensemble) -> _Found:
     """Read the files of an ensemble, each after those that it was made of, so that the first one at fault is named."""
     _refuse_edited(ensemble)
-    content = read_content(ensemble.submission)
+    form = SubmissionForm.of_config(ensemble.facts["config"], ensemble.facts["submission_size"])
+    content = read_content(ensemble.submission, [form])
     selection = None
     if ensemble.selection is not None:
         selection = Selection.read(ensemble.selection, candidates_of(ensemble.blends["valid"].members))
@@ -289,7 +291,7 @@ def _found(ensemble: Ensemble) -> _Found:
     made_on = Stores(ensemble.blends["valid"].path, ensemble.truth, ensemble.presence["valid"])
     decision = links.require_decision(ensemble.decision, made_on, ensemble.surface, ensemble.facts["classes"], rule)
     test = Blended(ensemble.blends["test"].path, ensemble.presence["test"])
-    links.require_masks(ensemble.submission, content, test, decision)
+    links.require_masks(ensemble.submission, content, test, decision, form)
     scores, images = read_scores(ensemble.scores, decision), read_image_scores(ensemble.images, decision)
     links.require_scores(scores, images, decision, made_on)
     return _Found(content, selection, blended, decision, scores)

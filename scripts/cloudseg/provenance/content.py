@@ -9,7 +9,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloudseg.dataset.contest import EMPTY_TEXTS, HEADER
+from cloudseg.dataset.labels.submission import SubmissionForm
+from cloudseg.dataset.labels.tables import EMPTY_TEXTS, HEADER
 from cloudseg.errors import DatasetError
 from cloudseg.provenance.record import Csv
 
@@ -58,8 +59,13 @@ class Content:
         return [name for name in names if self.masks.get(name) != other.masks.get(name)]
 
 
-def read_content(path: str | Path) -> Content:
+def read_content(path: str | Path, forms: Iterable[SubmissionForm] = ()) -> Content:
     r"""Read a submission.
+
+    Parameters
+    ----------
+    path : the file.
+    forms : in which it may be written beside that of the clouds' contest: the first one with its columns counts.
 
     Raises
     ------
@@ -93,11 +99,17 @@ def read_content(path: str | Path) -> Content:
     except csv.Error as error:
         raise DatasetError(f"{path}: no CSV file ({error})") from error
     rows = lines[1:]
-    masks = {cells[0]: same_runs(cells[1] if len(cells) > 1 else "") for cells in reversed(rows)}
+    header = [cell.strip() for cell in lines[0]] if lines else []
+    form = next((each for each in forms if not each.is_native and each.header == header), None)
+    if form is None:
+        masks = {cells[0]: same_runs(cells[1] if len(cells) > 1 else "") for cells in reversed(rows)}
+        masks = {cells[0]: masks[cells[0]] for cells in rows}
+    else:
+        masks = form.read_masks(rows)
     return Content(
         sha256=hashlib.sha256(data).hexdigest(),
         header=tuple(lines[0]) if lines else (),
-        masks={cells[0]: masks[cells[0]] for cells in rows},
+        masks=masks,
         rows=len(rows),
         line_ends=LINE_ENDS.get(next((end for end in ("\r\n", "\n", "\r") if end in text), "\n"), "LF"),
         mark=data.startswith(b"\xef\xbb\xbf"),
@@ -139,6 +151,6 @@ def digest_lines(lines: Iterable[str]) -> str:
     return hashed.hexdigest()
 
 
-def has_header(content: Content) -> bool:
-    """Return whether a file has the contest's columns."""
-    return list(content.header) == HEADER
+def has_header(content: Content, forms: Iterable[SubmissionForm] = ()) -> bool:
+    """Return whether a file has the columns of the clouds' contest, or those of another form."""
+    return list(content.header) in [HEADER, *(form.header for form in forms)]

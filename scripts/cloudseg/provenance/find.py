@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from cloudseg.dataset.labels.submission import SubmissionForm
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.ensemble.publish import PROVENANCE, provenance_beside
 from cloudseg.provenance.content import Content, has_header, read_content
 from cloudseg.provenance.record import Provenance
@@ -25,6 +27,11 @@ class Known:
     path: Path
     provenance: Provenance = dataclasses.field(repr=False)
     results: Path
+
+    @property
+    def form(self) -> SubmissionForm:
+        """How its submission is written."""
+        return SubmissionForm.of_config(self.provenance.config, self.provenance.images.submission_size)
 
     @property
     def submission(self) -> Path:
@@ -96,7 +103,7 @@ def find(submission: Path, content: Content, results: Path) -> Match | None:
 def original(known: Known) -> Content | None:
     """Return the submission that a provenance is of, if it is still in the results."""
     with contextlib.suppress(ValueError):
-        content = read_content(known.submission)
+        content = read_content(known.submission, [known.form])
         return content if content.sha256 == known.provenance.csv.sha256 else None
     return None
 
@@ -104,8 +111,9 @@ def original(known: Known) -> Content | None:
 def nearest_facts(content: Content, known: Sequence[Known]) -> list[str]:
     """Say what a file that is not ours has in common with those that are."""
     facts = content.facts
-    if not has_header(content):
-        return [f"its columns are {', '.join(content.header)[:80]}; a submission has Image_Label,EncodedPixels"]
+    if not has_header(content, [each.form for each in known]):
+        headers = sorted({",".join(each.form.header) for each in known}) or [",".join(HEADER)]
+        return [f"its columns are {', '.join(content.header)[:80]}; a submission has {' or '.join(headers)}"]
     same_rows = [each for each in known if each.provenance.csv.names_sorted == facts.names_sorted]
     if not same_rows:
         others = sorted({str(each.provenance.csv.rows) for each in known})
@@ -113,7 +121,7 @@ def nearest_facts(content: Content, known: Sequence[Known]) -> list[str]:
     equal = []
     for each in same_rows:
         with contextlib.suppress(ValueError):
-            apart = content.differences(read_content(each.submission))
+            apart = content.differences(read_content(each.submission, [each.form]))
             equal.append((len(apart), f"nearest: {each.submission}, the same rows; {_differing(apart, facts.rows)}"))
     return [min(equal)[1]] if equal else [f"it has the rows of {same_rows[0].path}"]
 

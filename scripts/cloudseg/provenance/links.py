@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from cloudseg.config.fold_names import fold_name
 from cloudseg.config.recipe_parts import Pseudo
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended, OutOfFold
 from cloudseg.ensemble.blending import StoreBlend, blend_digest
 from cloudseg.ensemble.decide_blend import Stores, decision_of
@@ -501,7 +502,9 @@ def _row_of(blended: Blended, name: str) -> int:
     return blended.ids.index(name)
 
 
-def require_masks(path: str | Path, content: Content, blended: Blended, decision: Decision) -> None:
+def require_masks(
+    path: str | Path, content: Content, blended: Blended, decision: Decision, form: SubmissionForm
+) -> None:
     """Make the masks of some images again, and compare them with a submission.
 
     Parameters
@@ -509,12 +512,14 @@ def require_masks(path: str | Path, content: Content, blended: Blended, decision
     path, content : the submission, and what it holds.
     blended : the test images, with what tells of presence.
     decision : that of the ensemble.
+    form : of the submission.
 
     Raises
     ------
     DamagedFileError : if a row differs, or is of no image or class of the blend.
     """
-    names = [[f"{image}_{name}" for name in blended.classes] for image in blended.ids]
+    names = [[form.name(image, name) for name in blended.classes] for image in blended.ids]
+    leaves_out_empty = form.entry.empty == "no row"
     if strangers := content.masks.keys() - itertools.chain(*names):
         raise files.damaged(path, f"{min(strangers)} is of no image and class of {blended.path}")
     asked = [row for row, each in enumerate(names) if not content.masks.keys().isdisjoint(each)]
@@ -522,7 +527,7 @@ def require_masks(path: str | Path, content: Content, blended: Blended, decision
         image = slice(row, row + 1)
         texts = decision.rule.texts(blended.planes(image), blended.evidence(image))
         for name, text in zip(names[row], map(same_runs, texts), strict=True):
-            if content.masks.get(name, text) != text:
+            if content.masks.get(name, "" if leaves_out_empty else text) != text:
                 raise files.damaged(path, f"{name} is not the mask that {blended.path} has under decision.yaml")
 
 

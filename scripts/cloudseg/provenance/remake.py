@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from cloudseg.config.decoders import CLASSIFIER
+from cloudseg.config.model import Dataset
 from cloudseg.dataset.black import Black, build_black
-from cloudseg.dataset.contest import split_label
+from cloudseg.dataset.contest import ContestFolder
 from cloudseg.dataset.images_table import read_images
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.decide_blend import Stores, decision_of
@@ -68,9 +69,10 @@ def remake(
         _blend(known, split, scratch, black, threads, codes["ensemble"])
     decision = _decision(known, scratch, threads)
     blended = _stores(known, scratch, "test")
-    ids = set(per_image.ids(stores.read(blended.blend)))
-    rows = [split_label(name, ids, provenance.images.classes) for name in names]
-    write_submission(blended.blend, decision.rule, rows, out, whether=blended.whether, threads=threads)
+    ids, form = per_image.ids(stores.read(blended.blend)), known.form
+    pair_of = {form.name(image, label): (image, label) for image in ids for label in provenance.images.classes}
+    rows = [pair_of[name] for name in names]
+    write_submission(blended.blend, decision.rule, rows, out, whether=blended.whether, form=form.entry, threads=threads)
     return [f"decided otherwise: {line}" for line in differing_rules(provenance, decision)]
 
 
@@ -142,9 +144,10 @@ def _black(known: Known, split: str, scratch: Path, root: str | Path, threads: i
     provenance, path = known.provenance, here.black_file(known, split)
     if not path.exists():
         path, raw, images = scratch / path.name, here.raw_folder(known, root), here.images_of(split)
+        folder = ContestFolder(raw, Dataset.model_validate(provenance.config["dataset"]).layout)
         build_black(
-            read_images(here.images_file(known, split), raw, images),
-            raw,
+            read_images(here.images_file(known, split), folder, images),
+            folder,
             path,
             split=images,
             grey=provenance.black.grey,

@@ -9,7 +9,7 @@ from typing import Any
 from cloudseg.commands import command
 from cloudseg.provenance import here
 from cloudseg.provenance.content import Content, read_content
-from cloudseg.provenance.find import Match, find, known_here, nearest_facts, original
+from cloudseg.provenance.find import Match, beside, find, known_here, nearest_facts, original
 from cloudseg.provenance.here import Lacking
 from cloudseg.provenance.record import Provenance
 from cloudseg.texts import in_words, number_of
@@ -35,7 +35,8 @@ class Question:
     @functools.cached_property
     def content(self) -> Content:
         """What it holds."""
-        return read_content(self.submission)
+        known = [*known_here(self.results), *beside(self.submission, self.results)]
+        return read_content(self.submission, [each.form for each in known])
 
     @functools.cached_property
     def match(self) -> Match | None:
@@ -145,7 +146,7 @@ def verdict(question: Question, made: Path, seconds: float, how: str, remarks: S
     -------
     lines, same : what to say, and whether the bytes are those of the file that was asked about.
     """
-    again, ours = read_content(made), question.match.known.provenance.csv
+    again, ours = read_content(made, [question.match.known.form]), question.match.known.provenance.csv
     same = again.sha256 == question.content.sha256
     lines = [f"made again {how} in {in_words(seconds)}: {made}"]
     if same:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.dataset.decoding import load_image
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.surface import read_surface
@@ -102,7 +102,7 @@ def chosen_sources(
 def write_explorer(
     sources: Sequence[Source],
     truth: str | Path,
-    raw: str | Path,
+    raw: Root,
     out: str | Path,
     *,
     classes: Sequence[str],
@@ -164,11 +164,11 @@ class Content:
     largest : bytes of all texts.
     """
 
-    def __init__(self, sources: Sequence[Source], truth: str | Path, raw: str | Path, largest: int) -> None:
+    def __init__(self, sources: Sequence[Source], truth: str | Path, raw: Root, largest: int) -> None:
         self.sources = sources
         self.masks = stores.read(truth)
         self.truth = truth
-        self.folder = ContestFolder(Path(raw))
+        self.folder = ContestFolder.of(raw)
         self.room = largest
         self.texts: dict[tuple[Any, ...], str] = {}
         self._add(self._of_source(sources[0], [], self.room))

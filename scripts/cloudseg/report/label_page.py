@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.dataset.decoding import load_image
 from cloudseg.ensemble.truth import truth_rows
 from cloudseg.postprocess import Cut
@@ -55,8 +55,9 @@ def write_label_page(
     *,
     blend: str | Path,
     truth: str | Path,
-    root: str | Path,
+    root: Root,
     cuts: Mapping[str, Cut],
+    read_along: bool = False,
 ) -> None:
     """Write the page.
 
@@ -65,6 +66,7 @@ def write_label_page(
     table : the labels as `rank_labels` returns them.
     looks : the tests of whole data sets.
     along_rows : whether pixels are counted along the rows; None where it cannot be told.
+    read_along : whether they are read so.
     out : the page.
     blend : store of the out-of-fold probabilities.
     truth : store of the labels.
@@ -78,7 +80,7 @@ def write_label_page(
         title="Doubtful labels",
         lead=f"{table['image'].nunique():,} images with {len(classes)} {'class' if len(classes) == 1 else 'classes'}, "
         "each predicted by networks that have not seen it",
-        verdicts=_verdicts(looks, along_rows),
+        verdicts=_verdicts(looks, along_rows, read_along),
         tests=_tests(looks),
         classes=classes,
         pictures=_pictures(table[:PICTURES], blend, truth, root, cuts),
@@ -87,17 +89,17 @@ def write_label_page(
     )
 
 
-def _verdicts(looks: Sequence[Look], along_rows: bool | None) -> list[dict[str, Any]]:
+def _verdicts(looks: Sequence[Look], along_rows: bool | None, read_along: bool) -> list[dict[str, Any]]:
     verdicts = [{"text": look.verdict.capitalize(), "bad": look.best is not None} for look in looks]
+    counted, read = ("along the rows" if along else "down the columns" for along in (along_rows, read_along))
+    is_other = along_rows is not None and along_rows != read_along
     if along_rows is None:
         text = "It cannot be told from the run lengths in which order pixels were counted"
-    elif along_rows:
-        text = (
-            "The run lengths were counted along the rows, and are read down the columns: no label is where it should be"
-        )
+    elif is_other:
+        text = f"The run lengths were counted {counted}, and are read {read}: no label is where it should be"
     else:
-        text = "Pixels are counted down the columns, as they should be"
-    return [*verdicts, {"text": text, "bad": bool(along_rows)}]
+        text = f"Pixels are counted {counted}, as they should be"
+    return [*verdicts, {"text": text, "bad": is_other}]
 
 
 def _tests(looks: Sequence[Look]) -> Table:
@@ -131,7 +133,7 @@ def _worst_table(table: pd.DataFrame, count: int) -> Table:
 
 
 def _pictures(
-    worst: pd.DataFrame, blend: str | Path, truth: str | Path, root: str | Path, cuts: Mapping[str, Cut]
+    worst: pd.DataFrame, blend: str | Path, truth: str | Path, root: Root, cuts: Mapping[str, Cut]
 ) -> list[Picture]:
     """Draw the worst labels, each on its image."""
     if worst.empty:
@@ -147,7 +149,7 @@ def _pictures(
         row, number = row_of[image], classes.index(name)
         seen = stores.read_images(probabilities, slice(row, row + 1))[0, number] >= cuts[name].level
         label = stores.read_images(masks, slice(truth_row[row], truth_row[row] + 1))[0, number]
-        drawn = draw(load_image(ContestFolder(Path(root)).images("train") / image), label, seen, class_colour(number))
+        drawn = draw(load_image(ContestFolder.of(root).images("train") / image), label, seen, class_colour(number))
         caption = f"{place}. {image}, {name}: {remark or 'disagrees'} ({score:.2f})"
         pictures.append(Picture(jpeg(drawn), f"{image} with its label of {name} and the prediction", caption))
     return pictures

@@ -1,6 +1,5 @@
 """The page that shows an ensemble's masks: over the truth out of fold, and on test images as they are submitted."""
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cloudseg.dataset.contest import ContestFolder, Split
+from cloudseg.dataset.contest import ContestFolder, Root, Split
 from cloudseg.dataset.images_table import read_images
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.decision import Decision
 from cloudseg.ensemble.truth import truth_rows
@@ -130,8 +130,8 @@ class Photos:
     size : (height, width) of the grid of masks.
     """
 
-    def __init__(self, root: str | Path, split: Split, table: str | Path, size: tuple[int, int]) -> None:
-        self._folder = ContestFolder(Path(root)).images(split)
+    def __init__(self, root: Root, split: Split, table: str | Path, size: tuple[int, int]) -> None:
+        self._folder = ContestFolder.of(root).images(split)
         images = read_images(table)
         self._digests = dict(zip(images["image"], images["digest"], strict=True))
         self._size = size
@@ -207,19 +207,22 @@ class Submitted:
         return Card(image, "test", self.photos.of(image), tiles, rows)
 
 
-def submitted_pixels(submission: str | Path, images: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+def submitted_pixels(
+    submission: str | Path, images: Sequence[str], classes: Sequence[str], form: SubmissionForm
+) -> dict[str, int]:
     """Return how many pixels a submission predicts on each image, all classes together.
 
     Parameters
     ----------
     submission : the CSV file.
     images, classes : whose rows are added up; rows that it does not have count nothing.
+    form : of the submission.
     """
-    with Path(submission).open(newline="", encoding="utf-8") as file:
-        rows = csv.reader(file)
-        next(rows)
-        pixels = {name: sum(map(int, runs.split()[1::2])) for name, runs in rows}
-    return {image: sum(pixels.get(f"{image}_{name}", 0) for name in classes) for image in images}
+    pixels = dict.fromkeys(images, 0)
+    for _, image, label, text in form.read(submission, images, classes):
+        if image is not None and label in classes:
+            pixels[image] += form.area(text)
+    return pixels
 
 
 def write_masks_page(

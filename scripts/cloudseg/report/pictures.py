@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cloudseg.config.classes import IMAGE_COLUMNS
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.dataset.decoding import load_image
 from cloudseg.dataset.split import Split
 from cloudseg.report.colours import class_colours, rgb
@@ -20,7 +20,7 @@ QUALITY = 82  # of JPEG
 def dataset_page(
     truth: str | Path,
     table: pd.DataFrame,
-    root: str | Path,
+    root: Root,
     out: str | Path,
     *,
     split: Split | None = None,
@@ -46,7 +46,7 @@ def dataset_page(
     tiles = []
     for row in np.unique(np.linspace(0, len(ids) - 1, min(images, len(ids))).astype(int)):
         planes = stores.read_images(masks, slice(row, row + 1))[0]
-        image = load_image(ContestFolder(Path(root)).images("train") / ids[row])
+        image = load_image(ContestFolder.of(root).images("train") / ids[row])
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
         planes = np.stack([cv2.resize(plane, size[::-1], interpolation=cv2.INTER_NEAREST) for plane in planes])
         held = ", ".join(name for name, plane in zip(classes, planes, strict=True) if plane.any())

@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 
 from cloudseg.config.recipe import Recipe
 from cloudseg.config.reference import Reference
-from cloudseg.dataset.contest import ContestFolder, Labels
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.dataset.decoding import load_image
-from cloudseg.dataset.masks import draw_mask
+from cloudseg.dataset.labels.interface import draw_mask
+from cloudseg.dataset.labels.opening import open_labels
 from cloudseg.dataset.resizing import resize_image, resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.models.segmenter import build_model
@@ -54,13 +55,17 @@ class FileSamples(Dataset):
     """
 
     def __init__(
-        self, root: str | Path, images: pd.DataFrame, classes: list[str], size: tuple[int, int] | None = None
+        self,
+        root: Root,
+        images: pd.DataFrame,
+        classes: list[str],
+        size: tuple[int, int] | None = None,
     ) -> None:
-        self._folder = ContestFolder(Path(root))
+        self._folder = ContestFolder.of(root)
         self._images = images.to_dict("records")
         self._classes = classes
         self._size = size
-        self._labels = Labels.index(self._folder.train_table, {row["image"] for row in self._images}, classes)
+        self._labels = open_labels(self._folder, {row["image"] for row in self._images}, classes)
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -79,10 +84,10 @@ class FileSamples(Dataset):
         if self._size:
             image = resize_image(image, size)
         mask = np.zeros((*size, -(-len(self._classes) // 8)), np.uint8)
-        texts = self._labels.texts(row["image"])
+        encodings = self._labels.read(row["image"])
         for bit, name in enumerate(self._classes):
-            if name in texts:
-                plane = draw_mask(texts[name], shape)
+            if name in encodings:
+                plane = draw_mask(encodings[name], shape)
                 plane = resize_mask(plane, size) if self._size else plane
                 mask[..., bit // 8] |= plane << (bit % 8)
         return torch.from_numpy(np.array(image)), torch.from_numpy(mask)
@@ -91,7 +96,7 @@ class FileSamples(Dataset):
 def loading_table(
     *,
     images: pd.DataFrame,
-    root: str | Path,
+    root: Root,
     pixels: str | Path,
     encoder: str,
     decoder: str,

@@ -57,6 +57,17 @@ class DatasetPlan:
         return "<results>/dataset/raw" if self.is_made else self.config.dataset.root
 
     @property
+    def user_folder(self) -> ContestFolder:
+        """The folder that the config names."""
+        return ContestFolder(Path(self.config.dataset.root), self.config.dataset.layout)
+
+    @property
+    def layout_params(self) -> dict[str, Any]:
+        """The layout of the images and labels as a param, if it is another than the clouds'."""
+        layout = self.config.dataset.layout.params
+        return {"layout": layout} if layout else {}
+
+    @property
     def is_made(self) -> bool:
         """Whether the workflow makes the folder of images: the demo's images, or links to files of the user's."""
         return self.source != "path" or self.config.smoke
@@ -77,7 +88,7 @@ class DatasetPlan:
     @functools.cached_property
     def has_test(self) -> bool:
         """Whether there are test images; a folder of the user's may have none, and then nothing of them is planned."""
-        return self.source != "path" or ContestFolder(Path(self.config.dataset.root)).has_test
+        return self.source != "path" or self.user_folder.has_test
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -100,7 +111,7 @@ class DatasetPlan:
         counts = dict.fromkeys(SPLITS, 0)
         for split in self.splits:
             expected = self.expected[split]
-            folder = ContestFolder(Path(self.config.dataset.root))
+            folder = self.user_folder
             found = 0 if self.source == "demo" else len(folder.list_images(split))
             left = max(0, (found or expected) - (len(self.excluded) if split == "train" else 0))
             counts[split] = min(left, expected) if self.config.smoke else left
@@ -119,8 +130,8 @@ class DatasetPlan:
 
     def digest(self, split: str) -> str:
         """Return a digest of the images and the table of a split, where they lie before the workflow runs."""
-        root = Path(self.config.dataset.root)
-        return digest_contents(root, split, digest_cache(root, split))
+        folder = self.user_folder
+        return digest_contents(folder, split, digest_cache(folder.root, split))
 
     @functools.cached_property
     def canvases(self) -> set[str]:
@@ -331,7 +342,7 @@ def original_sizes(dataset: Dataset) -> OriginalSizes:
         from cloudseg.dataset.originals import sample_sizes  # Pillow, which most plans do without
 
         left_out = read_names(dataset.exclude) if dataset.exclude else ()
-        if found := sample_sizes(dataset.root, left_out):
+        if found := sample_sizes(ContestFolder(Path(dataset.root), dataset.layout), left_out):
             return found
     return {} if dataset.source == "path" else {CONTEST_IMAGE: "the contest's"}
 

@@ -1,6 +1,9 @@
 import pytest
 
-from cloudseg.dataset.contest import ContestFolder, Labels, TableError, digest_labels, scan_table, split_label
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.labels.interface import digest_labels
+from cloudseg.dataset.labels.rle import RleLabels
+from cloudseg.dataset.labels.tables import TableError, scan_table, split_label
 
 HEADER = "Image_Label,EncodedPixels\n"
 
@@ -55,11 +58,11 @@ def test_tables_of_every_make_read_alike(tmp_path, bom, end, quote, last):
         (3, "a.jpg_Sugar", 2),
         (4, "é.jpg_Fish", 2),
     ]
-    labels = Labels.index(path, {"a.jpg", "é.jpg"}, ["Fish", "Sugar"])
+    labels = RleLabels.index(path, {"a.jpg", "é.jpg"}, ["Fish", "Sugar"])
     assert labels.texts("a.jpg") == {"Fish": ["1 3 9 2"]}
     assert labels.texts("é.jpg") == {"Fish": ["4 4"]}
     assert labels.texts("c.jpg") == {}
-    assert labels.read("a.jpg")["Fish"][0][0].line == 2
+    assert labels.read("a.jpg")["Fish"][0].line == 2
 
 
 def test_lines_are_those_of_the_file(tmp_path):
@@ -67,13 +70,13 @@ def test_lines_are_those_of_the_file(tmp_path):
     path.write_text(HEADER + '\na.jpg_Fish,"1 3\n9 2"\n\n\nb.jpg_Fish,5 5,surplus\n')
     rows = list(scan_table(path))
     assert [(row.line, row.cells) for row in rows] == [(3, 2), (7, 3)]
-    assert Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": ["1 3\n9 2"]}
+    assert RleLabels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": ["1 3\n9 2"]}
 
 
 def test_long_labels_are_read(tmp_path):
     text = " ".join(f"{start} 1" for start in range(1, 200_000, 2))
     (tmp_path / "train.csv").write_text(f"{HEADER}a.jpg_Fish,{text}\n")
-    assert Labels.index(tmp_path / "train.csv", {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": [text]}
+    assert RleLabels.index(tmp_path / "train.csv", {"a.jpg"}, ["Fish"]).texts("a.jpg") == {"Fish": [text]}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_rows_in_another_order_are_the_same_labels(tmp_path):
     digests = set()
     for rows in (["a.jpg_Fish,1 1", "a.jpg_Fish,5 2"], ["a.jpg_Fish,5 2", "a.jpg_Fish,1 1", "a.jpg_Fish,1 1"]):
         path.write_text(HEADER + "\n".join(rows) + "\n")
-        digests.add(digest_labels(Labels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg")))
+        digests.add(digest_labels(RleLabels.index(path, {"a.jpg"}, ["Fish"]).texts("a.jpg")))
     assert len(digests) == 1
 
 

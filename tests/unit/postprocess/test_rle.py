@@ -1,3 +1,4 @@
+import itertools
 import os
 import random
 import re
@@ -170,3 +171,47 @@ def test_strings_raise_nothing_but_value_error():
                 assert mask.tobytes(order="F") == expected, ascii(text)
                 right += 1
     assert right > total / 12
+
+
+# Other orders and starts
+
+
+@pytest.mark.parametrize("order", ["columns", "rows"])
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("relative", [False, True])
+def test_texts_of_any_order_and_start_are_read(order, first, relative):
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (7, 5), (40, 60)):
+        mask = (rng.random(shape) < 0.4).astype(np.uint8)
+        words, end = [], 0
+        flat = (mask.T if order == "columns" else mask).ravel().tolist()
+        for value, group in itertools.groupby(enumerate(flat), key=lambda pixel: pixel[1]):
+            places = [place for place, _ in group]
+            if value:
+                words += [places[0] - (end if relative else 0) + first, len(places)]
+                end = places[-1] + 1
+        text = " ".join(map(str, words))
+        np.testing.assert_array_equal(decode_rle(text, shape, order=order, first=first, relative=relative), mask)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("0 1", {}, r"pair 1 \(0 1\): start and length must be at least 1"),
+        ("0 0", {"first": 0}, r"pair 1 \(0 0\): a start must be at least 0, and a length 1"),
+        ("5 2", {"first": 0}, r"pair 1 \(5 2\) goes past the end of 6 pixels"),
+        ("2 2 3 1", {"first": 0, "relative": True}, r"pair 2 \(3 1\) goes past the end of 6 pixels"),
+        ("2 2 4 1", {"relative": True}, r"pair 2 \(4 1\) goes past the end of 6 pixels"),
+        ("1 2 0 1", {"relative": True}, r"pair 2 \(0 1\): start and length must be at least 1"),
+        ("x 2", {"first": 0, "relative": True}, "pair 1 has 'x'"),
+        ("1 2 0", {"first": 0}, "pair 2 has a start, 0, and no length"),
+    ],
+)
+def test_wrong_pairs_of_any_start_are_named(text, options, message):
+    with pytest.raises(ValueError, match=message):
+        decode_rle(text, (2, 3), **options)
+
+
+def test_the_last_pixel_is_inside_with_any_start():
+    for text, options in (("5 2", {}), ("4 2", {"first": 0}), ("2 2 1 1", {"first": 0, "relative": True})):
+        assert decode_rle(text, (2, 3), **options)[-1, -1] == 1

@@ -7,6 +7,9 @@ import pytest
 import yaml
 from small_stores import CLASSES, SIZE, member, planes, write
 
+from cloudseg.config.label_presets import PRESETS
+from cloudseg.config.labels import CLOUDS, LabelsEntry
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.blended import Blended
 from cloudseg.ensemble.blending import blend_stores
 from cloudseg.ensemble.decide_blend import Stores
@@ -129,16 +132,43 @@ def test_a_surface_of_another_blend_is_noticed_by_the_scores(decided):
         links.require_scores(read_scores(folder / "scores.tsv", again), images, again, made_on(folder))
 
 
+def require_masks(folder, decision, entry=CLOUDS):
+    form = SubmissionForm(entry, SIZE)
+    content = read_content(folder / "s.csv", [form])
+    links.require_masks(folder / "s.csv", content, Blended(folder / "valid.zarr"), decision, form)
+
+
+@pytest.mark.parametrize("name", ["severstal", "airbus", "uw-madison", "siim-acr"])
+def test_masks_in_another_form_are_those_of_the_blend(decided, name):
+    folder, decision = decided
+    entry = LabelsEntry(**{**PRESETS[name]["labels"], "separator": "_"})
+    rows = [(f"{number}.jpg", name) for number in range(5) for name in CLASSES]
+    write_submission(folder / "valid.zarr", decision.rule, rows, folder / "s.csv", form=entry)
+    require_masks(folder, decision, entry)
+    native = folder / "native.csv"
+    write_submission(folder / "valid.zarr", decision.rule, rows, native)
+    ours, clouds = read_content(folder / "s.csv", [SubmissionForm(entry, SIZE)]), read_content(native)
+    assert ours.facts.filled == clouds.facts.filled
+    assert set(ours.masks.values()) - {""} == set(clouds.masks.values()) - {""}
+    lines = (folder / "s.csv").read_text().splitlines()
+    number = next(number for number in reversed(range(len(lines))) if " " in lines[number])
+    changed = ["1 2" if " " in cell else cell for cell in lines[number].split(",")]
+    lines[number] = ",".join(changed)
+    files.write_text(folder / "s.csv", "\n".join([*lines, ""]))
+    with pytest.raises(DamagedFileError, match="is not the mask"):
+        require_masks(folder, decision, entry)
+
+
 def test_masks_are_those_of_the_blend(decided):
     folder, decision = decided
     rows = [(f"{number}.jpg", name) for number in range(5) for name in CLASSES]
     write_submission(folder / "valid.zarr", decision.rule, rows, folder / "s.csv")
-    links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+    require_masks(folder, decision)
     lines = (folder / "s.csv").read_text().splitlines()
     lines[-1] = f"{lines[-1].split(',')[0]},1 2"
     files.write_text(folder / "s.csv", "\n".join([*lines, ""]))
     with pytest.raises(DamagedFileError, match=r"s\.csv: 4\.jpg_Flower is not the mask"):
-        links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+        require_masks(folder, decision)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +182,10 @@ def test_rows_that_are_there_are_looked_at_where_the_first_and_the_last_images_h
     monkeypatch.setattr(links, "SAMPLED", 1)
     rows = [("1.jpg", name) for name in CLASSES]
     write_submission(folder / "valid.zarr", decision.rule, rows, folder / "s.csv")
-    links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+    require_masks(folder, decision)
     files.write_text(folder / "s.csv", f"{files.read_text(folder / 's.csv')}{row}\n")
     with pytest.raises(DamagedFileError, match=rf"s\.csv: {row.partition(',')[0]} {reason}"):
-        links.require_masks(folder / "s.csv", read_content(folder / "s.csv"), Blended(folder / "valid.zarr"), decision)
+        require_masks(folder, decision)
 
 
 def test_a_file_is_as_its_job_recorded_it(tmp_path):

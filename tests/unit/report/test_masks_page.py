@@ -14,6 +14,8 @@ from browser import CHROMIUM, MISSING, browser, errors, overflow, show
 from made_ensemble import ODD, SIZE, make
 from PIL import Image
 
+from cloudseg.config.labels import CLOUDS
+from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.errors import DatasetError, StoreError
 from cloudseg.postprocess import decode_rle
 from cloudseg.report import layers
@@ -52,7 +54,7 @@ def written(made, member=None):
         OutOfFold(Photos(made / "raw", "train", made / "train.tsv", SIZE), valid, best, made / "truth.zarr"),
         Submitted(Photos(made / "raw", "test", made / "test.tsv", SIZE), test),
         scores=made.scores,
-        pixels=submitted_pixels(made / "submission.csv", test.blended.ids, made.classes),
+        pixels=submitted_pixels(made / "submission.csv", test.blended.ids, made.classes, SubmissionForm(CLOUDS, SIZE)),
         ensemble="all",
         member="" if member is None else f"m{member}",
         seed=1,

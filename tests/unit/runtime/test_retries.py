@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cloudseg import errors
-from cloudseg.dataset.contest import TableError
+from cloudseg.dataset.labels.tables import TableError
 from cloudseg.runtime.background import with_context
 from cloudseg.runtime.job_state import read_job
 from cloudseg.runtime.logs import logged

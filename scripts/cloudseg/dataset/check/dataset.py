@@ -13,14 +13,19 @@ import pandas as pd
 
 from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.config.image_tables import read_names
+from cloudseg.config.labels import Layout
 from cloudseg.config.names import nearest
 from cloudseg.config.size import OriginalSizes, Size, division_problem
 from cloudseg.dataset.check import rules
+from cloudseg.dataset.check.coco import check_coco
 from cloudseg.dataset.check.images import check_image
+from cloudseg.dataset.check.mask_files import check_mask_files
 from cloudseg.dataset.check.report import Finding, Report
 from cloudseg.dataset.check.tables import check_sample, check_table
-from cloudseg.dataset.contest import SPLITS, ContestFolder, Labels, Split
-from cloudseg.dataset.label_rows import LabelRows
+from cloudseg.dataset.contest import SPLITS, ContestFolder, Split
+from cloudseg.dataset.labels.interface import LabelIndex
+from cloudseg.dataset.labels.opening import labels_of
+from cloudseg.dataset.labels.rows import LabelRows
 from cloudseg.dataset.originals import sample_sizes
 from cloudseg.postprocess.arguments import in_order
 from cloudseg.runtime.job_progress import counted
@@ -40,6 +45,7 @@ def check_dataset(
     min_sizes: Mapping[str, Mapping[str, int]] | None = None,
     exclude: str | Path | None = None,
     sizes: Collection[str] = (),
+    layout: Layout | Mapping[str, object] | None = None,
 ) -> tuple[pd.DataFrame, Report]:
     """Check every image and every label of a data set in the contest's layout, or of one of its splits.
 
@@ -61,6 +67,7 @@ def check_dataset(
     exclude : the user's list of training images to leave out, as :func:`~cloudseg.config.image_tables.read_names`
         reads it. Neither they nor their labels are looked at, so they may be what the check would refuse.
     sizes : of the experiment sheet; one that divides the original size (``xN``) and fits not all images is an error.
+    layout : what the parts of the folder are called and in which form, or a job's param that says so.
 
     Returns
     -------
@@ -71,7 +78,7 @@ def check_dataset(
     report : Report of all errors and warnings. Nothing is raised for them here: print it, then call its
         ``raise_for_errors()``.
     """
-    folder = ContestFolder(Path(root))
+    folder = ContestFolder(Path(root), layout)
     report = Report(folder.root)
     classes = _check_classes(classes, report)
     if not folder.has_test:
@@ -80,20 +87,23 @@ def check_dataset(
     names = {split: _list_images(folder, split, report) for split in SPLITS if split in splits}
     listed = {} if exclude is None else read_names(exclude)
     for name in sorted((set(folder.list_images("train")) - listed.keys()) & set(folder.list_images("test"))):
-        report.findings.append(Finding(rules.SAME_NAME, f"train_images/{name}", f"also test_images/{name}"))
+        of_train, of_test = (f"{folder.images_name(split)}/{name}" for split in SPLITS)
+        report.findings.append(Finding(rules.SAME_NAME, of_train, f"also {of_test}"))
+    for split, of_split in names.items():
+        _check_ids(folder, split, of_split, report)
 
-    rows = None
+    index = None
     if "train" in names:
-        rows = check_table(folder.train_table, names["train"], classes, report, unite=True)
+        index = _check_labels_of(folder, names["train"], classes, report)
     if "test" in names:
         check_sample(folder, names["test"], classes, report)
     left_out = []
     if exclude is not None and "train" in names:
-        _check_list(exclude, listed, names["train"], report)
+        _check_list(exclude, listed, names["train"], folder, report)
         left_out = [name for name in names["train"] if name in listed]
         names["train"] = [name for name in names["train"] if name not in listed]
-        rows = None if rows is None else rows.without(listed)
-    labels = Labels(folder.train_table, LabelRows([], classes) if rows is None else rows)
+        index = None if index is None else index.without(listed)
+    labels = labels_of(folder, LabelRows([], classes) if index is None else index)
 
     files = ((split, name) for split in names for name in names[split])
     budget = MemoryBudget(memory)
@@ -108,14 +118,14 @@ def check_dataset(
         for label, area in image.parts.items():
             largest[label].extend([area] if area else [])
     images = _tabulate(facts, classes)
-    if rows is not None:
-        _check_labels(images, rows, classes, report)
-    _check_min_sizes(largest, min_sizes or {}, report)
+    if index is not None:
+        _check_labels(images, index, classes, folder, report)
+    _check_min_sizes(largest, min_sizes or {}, folder, report)
     elsewhere = _train_images_like(folder, names["test"], listed) if list(names) == ["test"] else {}
-    _check_pictures(images, size_of_submission, elsewhere, report)
+    _check_pictures(images, size_of_submission, elsewhere, folder, report)
     originals = _original_sizes(images)
     if list(names) == ["test"] and originals:  # which test images must be as large as
-        originals = dict(itertools.islice(sample_sizes(folder.root, listed, files=1).items(), 1)) | originals
+        originals = dict(itertools.islice(sample_sizes(folder, listed, files=1).items(), 1)) | originals
     for size in sorted(set(sizes)):
         if problem := division_problem(Size.parse(size), originals):
             report.findings.append(Finding(rules.UNFIT, "the sheet", problem))
@@ -137,12 +147,12 @@ def _check_classes(classes: Sequence[str], report: Report) -> list[str]:
 
 def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[str]:
     """List the images of a split; a folder without any is a finding, as are names and files that cannot be used."""
-    file = f"{split}_images"
+    file, no_such_file = folder.images_name(split), rules.of_layout(rules.NO_SUCH_FILE, folder.layout)
     if not folder.images(split).is_dir():
-        report.findings.append(Finding(rules.NO_SUCH_FILE, file, "no such folder"))
+        report.findings.append(Finding(no_such_file, file, "no such folder"))
         return []
     if not os.access(folder.images(split), os.R_OK | os.X_OK):
-        report.findings.append(Finding(rules.NO_SUCH_FILE, file, "this user may not read it"))
+        report.findings.append(Finding(no_such_file, file, "this user may not read it"))
         return []
     names = folder.list_images(split)
     if not names:
@@ -152,7 +162,30 @@ def _list_images(folder: ContestFolder, split: Split, report: Report) -> list[st
     return names
 
 
-def _check_list(exclude: str | Path, listed: Mapping[str, int], names: Sequence[str], report: Report) -> None:
+def _check_labels_of(
+    folder: ContestFolder, names: Sequence[str], classes: Sequence[str], report: Report
+) -> LabelIndex | None:
+    """Check where the labels of which images are; None where there are none that can be read."""
+    if folder.layout.labels.format == "masks":
+        return check_mask_files(folder, names, classes, report)
+    if folder.layout.labels.format == "coco":
+        return check_coco(folder, names, classes, report)
+    return check_table(folder, "train", names, classes, report)
+
+
+def _check_ids(folder: ContestFolder, split: Split, names: Sequence[str], report: Report) -> None:
+    """Report images of a split that tables which name images without a suffix cannot tell apart."""
+    entry = folder.layout.labels if split == "train" else folder.layout.submission
+    tells_suffixes = entry.suffix and entry.format != "masks"
+    first: dict[str, str] = {}
+    for name in () if tells_suffixes else names:
+        if name != (other := first.setdefault(Path(name).stem, name)):
+            report.findings.append(Finding(rules.SAME_ID, f"{folder.images_name(split)}/{name}", f"also {other}"))
+
+
+def _check_list(
+    exclude: str | Path, listed: Mapping[str, int], names: Sequence[str], folder: ContestFolder, report: Report
+) -> None:
     """Check that the images that a list leaves out are there, and that it leaves some."""
     known = set(names)
     for name, line in listed.items():
@@ -160,24 +193,29 @@ def _check_list(exclude: str | Path, listed: Mapping[str, int], names: Sequence[
             got = f"{name!r:.80}{nearest(name, names)}"
             report.findings.append(Finding(rules.NO_SUCH_EXCLUDED, f"{exclude} (dataset.exclude)", got, line))
     if known and known <= listed.keys():
-        report.findings.append(Finding(rules.NO_IMAGES, "train_images", f"{exclude} leaves all of them out"))
+        report.findings.append(
+            Finding(rules.NO_IMAGES, folder.images_name("train"), f"{exclude} leaves all of them out")
+        )
     report.seen.append(
         f"{number_of(len(known & listed.keys()), 'train image')} left out by {exclude} (dataset.exclude)"
     )
 
 
-def _check_labels(images: pd.DataFrame, rows: LabelRows, classes: Sequence[str], report: Report) -> None:
-    rule = rules.ONLY_MASKS if len(rows) and not rows.any_empty else rules.NO_ROWS
-    for name, missing in rows.lacking():
-        got = "no row" if missing == rows.classes else f"no row for {', '.join(missing)}"
-        report.findings.append(Finding(rule, f"train_images/{name}", got))
-    train = images[images["split"] == "train"]
+def _check_labels(
+    images: pd.DataFrame, index: LabelIndex, classes: Sequence[str], folder: ContestFolder, report: Report
+) -> None:
+    rule = rules.of_layout(rules.ONLY_MASKS if len(index) and not index.any_empty else rules.NO_ROWS, folder.layout)
+    for name, missing in index.lacking():
+        got = f"no {index.word}" + ("" if missing == index.classes else f" for {', '.join(missing)}")
+        report.findings.append(Finding(rule, f"{folder.images_name('train')}/{name}", got))
+    train, file = images[images["split"] == "train"], folder.layout.labels_name
     if len(train) and not (train[list(classes)] > 0).any(axis=None):
-        report.findings.append(Finding(rules.NO_LABELS, "train.csv", "no training image has a pixel of any class"))
+        no_labels = rules.of_layout(rules.NO_LABELS, folder.layout)
+        report.findings.append(Finding(no_labels, file, "no training image has a pixel of any class"))
         return
     for label in classes:
         if len(train) and not (train[label] > 0).any():
-            report.findings.append(Finding(rules.NEVER, "train.csv", label))
+            report.findings.append(Finding(rules.NEVER, file, label))
 
 
 def _train_images_like(folder: ContestFolder, names: Sequence[str], listed: Collection[str]) -> dict[str, str]:
@@ -185,7 +223,7 @@ def _train_images_like(folder: ContestFolder, names: Sequence[str], listed: Coll
     sizes = {_size(folder.images("test") / name) for name in names}
     files = [folder.images("train") / name for name in folder.list_images("train") if name not in listed]
     alike = [file for file in files if (size := _size(file)) and size in sizes]
-    return {sha256(file): f"train_images/{file.name}" for file in reversed(alike)}
+    return {sha256(file): f"{folder.images_name('train')}/{file.name}" for file in reversed(alike)}
 
 
 def _size(file: Path) -> int:
@@ -196,7 +234,10 @@ def _size(file: Path) -> int:
 
 
 def _check_min_sizes(
-    largest: Mapping[str, Sequence[int]], min_sizes: Mapping[str, Mapping[str, int]], report: Report
+    largest: Mapping[str, Sequence[int]],
+    min_sizes: Mapping[str, Mapping[str, int]],
+    folder: ContestFolder,
+    report: Report,
 ) -> None:
     """Report how many true masks each decision would remove per class, and the sizes at which it removes none.
 
@@ -210,15 +251,20 @@ def _check_min_sizes(
                 f"{label} {lost[label]} of {len(areas[label])} (below {sizes[label]})" for label in sizes if lost[label]
             )
             harmless = ", ".join(f"{label}: {min([size, *areas[label]])}" for label, size in sizes.items())
-            report.findings.append(Finding(rules.LOST, key, f"{counts}; min_size: {{{harmless}}} keeps all"))
+            lost_masks = rules.of_layout(rules.LOST, folder.layout)
+            report.findings.append(Finding(lost_masks, key, f"{counts}; min_size: {{{harmless}}} keeps all"))
 
 
 def _check_pictures(
-    images: pd.DataFrame, size_of_submission: tuple[int, int], elsewhere: Mapping[str, str], report: Report
+    images: pd.DataFrame,
+    size_of_submission: tuple[int, int],
+    elsewhere: Mapping[str, str],
+    folder: ContestFolder,
+    report: Report,
 ) -> None:
     first = dict(elsewhere)
     for image in images.itertuples():
-        file = f"{image.split}_images/{image.image}"
+        file = f"{folder.images_name(image.split)}/{image.image}"
         if image.digest in first:
             report.findings.append(Finding(rules.SAME_BYTES, file, f"the same as {first[image.digest]}"))
         first.setdefault(image.digest, file)
@@ -226,7 +272,7 @@ def _check_pictures(
     for (split, height, width), count in images.groupby(["split", "height", "width"]).size().items():
         if abs(height * wide - width * high) > 0.01 * width * high:
             got = f"{count} of {height}x{width}, the submission is {high}x{wide}"
-            report.findings.append(Finding(rules.STRETCHED, f"{split}_images", got))
+            report.findings.append(Finding(rules.STRETCHED, folder.images_name(split), got))
 
 
 def _original_sizes(images: pd.DataFrame) -> OriginalSizes:

@@ -1,6 +1,7 @@
 """Check one image: decode it and draw its labels."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from cloudseg.config.labels import Layout
 from cloudseg.dataset.check import rules
 from cloudseg.dataset.check.report import Finding
-from cloudseg.dataset.contest import ContestFolder, Labels, Split, digest_labels
+from cloudseg.dataset.contest import ContestFolder, Split
 from cloudseg.dataset.decoding import ImageError, TurnedError, decode_image, decoding_bytes
+from cloudseg.dataset.labels.interface import Encoding, Labels, digest_labels, texts_of
 from cloudseg.dataset.resizing import resize_mask
-from cloudseg.postprocess import decode_rle
 from cloudseg.runtime.memory import MemoryBudget
 
 
@@ -46,21 +48,23 @@ def check_image(
     Parameters
     ----------
     folder, split, name : where it is.
-    labels : the run-length texts of the training images.
+    labels : of the training images.
     budget : memory that all threads share.
     grid : (height, width) on which the parts of the masks are measured, or None.
     """
-    file = f"{split}_images/{name}"
+    file = f"{folder.images_name(split)}/{name}"
     path = folder.images(split) / name
     needed = decoding_bytes(path)
     if budget.whole is not None and needed > budget.whole:
         got = f"{needed / 1e9:.2f} GB to read it, and {budget.whole / 1e9:.2f} GB for images"
         return CheckedImage(None, [Finding(rules.TOO_LARGE, file, got)])
     with budget.take(needed):
-        return _check_image(path, file, split, labels, grid)
+        return _check_image(path, file, split, labels, grid, folder.layout)
 
 
-def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None) -> CheckedImage:
+def _check_image(
+    path: Path, file: str, split: Split, labels: Labels, grid: tuple[int, int] | None, layout: Layout
+) -> CheckedImage:
     """Decode an image and draw its labels."""
     name = path.name
     try:
@@ -93,19 +97,32 @@ def _check_image(path: Path, file: str, split: Split, labels: Labels, grid: tupl
     }
     parts: dict[str, int] = {}
     if split == "train":
-        facts["labels"] = digest_labels(labels.texts(name))
-        for label, rows in labels.read(name).items():
-            mask = np.zeros((height, width), np.uint8)
-            for row, text in rows:
-                try:
-                    mask |= decode_rle(text, (height, width))
-                except ValueError as error:
-                    got = f"{name}_{label} ({height}x{width}): {error}"
-                    findings.append(Finding(rules.BAD_TEXT, "train.csv", got, row.line))
+        encodings = labels.read(name)
+        facts["labels"] = digest_labels(texts_of(encodings))
+        for label, each in encodings.items():
+            mask, wrong = _drawn(each, label, name, (height, width), layout)
+            findings += [finding for finding in wrong if finding not in findings]
             facts[label] = int(mask.sum())
             if grid is not None:
                 parts[label] = _largest_part(resize_mask(mask, grid))
     return CheckedImage(facts, findings, parts)
+
+
+def _drawn(
+    encodings: Sequence[Encoding], label: str, name: str, shape: tuple[int, int], layout: Layout
+) -> tuple[np.ndarray, list[Finding]]:
+    """Draw the mask of a class, as far as its encodings are sound, and say what is wrong with the others."""
+    mask, findings = np.zeros(shape, np.uint8), []
+    for encoding in encodings:
+        try:
+            mask |= encoding.draw(shape)
+        except ValueError as error:
+            rule = rules.of_label_error(error, layout)
+            has_all_classes = rule in (rules.OTHER_SIZE, rules.BAD_MASK)
+            whose = name if has_all_classes else f"{name}_{label}"
+            got = f"{whose} ({shape[0]}x{shape[1]}): {error}"
+            findings.append(Finding(rule, encoding.file, got, encoding.line))
+    return mask, findings
 
 
 def _largest_part(mask: np.ndarray) -> int:

@@ -1,9 +1,11 @@
 """What a data set must be: every rule that the dataset check has, with what to do where it is broken."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cloudseg.config.classes import IMAGE_COLUMNS, MOST_CLASSES
-from cloudseg.dataset.contest import HEADER
+from cloudseg.config.labels import CLOUDS_LAYOUT, LabelsEntry, Layout
+from cloudseg.dataset.labels.interface import OtherSizeError
+from cloudseg.dataset.labels.tables import HEADER, Columns
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,71 @@ BAD_TEXT = CheckRule(
     "`start length` pairs of whole numbers, from 1 down the columns, ascending, inside the image",
     "correct or empty the cell (runs past the end: was the label made for an image of another size?)",
 )
+OTHER_SIZE = CheckRule(
+    "masks of another size than their image",
+    "as high and as wide as the image",
+    "save the mask again at the size of its image (are height and width swapped?)",
+)
+BAD_MASK = CheckRule(
+    "masks that cannot be used",
+    "PNG, TIFF, BMP or GIF files with one value per pixel, each of them known",
+    "save the mask again, or name the value in `values` or `ignore` of `labels`",
+)
+MASK_WITHOUT_IMAGE = CheckRule(
+    "masks without an image",
+    "a mask per image, named as `files` of `labels` says",
+    "correct `files`, rename or remove the mask, or put its image there",
+)
+TWO_FORMATS = CheckRule(
+    "masks in several files",
+    "one file per mask",
+    "remove all but one: it is not known which of them counts",
+)
+NO_MASK = CheckRule(
+    "files that are no masks",
+    "PNG, TIFF, BMP or GIF files: JPEG does not keep values as they are",
+    "convert them if they are masks",
+    error=False,
+    harmless=True,
+)
+BAD_COCO = CheckRule(
+    "files that are no COCO annotations",
+    "JSON in UTF-8 with the lists `images`, `annotations` and `categories`",
+    "export the file again",
+)
+BAD_ENTRY = CheckRule(
+    "entries that are not whole",
+    "`id` and `file_name` of an image, `id` and `name` of a category, `image_id` and `category_id` of an annotation",
+    "correct or remove the entry",
+)
+SAME_COCO_ID = CheckRule("ids that are there twice", "each image and category once", "remove one of them")
+NO_SUCH_ID = CheckRule(
+    "annotations of what is not there",
+    "an `image_id` of `images` and a `category_id` of `categories`",
+    "correct or remove the annotation, or add what it names",
+)
+NO_SUCH_CATEGORY = CheckRule(
+    "classes that are no category",
+    "each class of the config among the names of `categories`",
+    "correct `classes` in the config, or the category",
+)
+OTHER_CATEGORY = CheckRule(
+    "categories that are no class",
+    "classes of the config",
+    "nothing, if they are not wanted; else name them in `classes`",
+    error=False,
+    harmless=True,
+)
+BAD_ANNOTATION = CheckRule(
+    "annotations that are malformed",
+    "polygons of three corners or more inside the image, or run lengths of all its pixels",
+    "correct or remove the annotation (outside: were the outlines made for an image of another size?)",
+)
+SAME_ID = CheckRule(
+    "images that the labels cannot tell apart",
+    "names that differ in more than their suffix, since labels name images without it",
+    "rename one of them, or remove it",
+)
 NOT_IN_SAMPLE = CheckRule(
     "test images that the sample submission lacks",
     "one row per test image and class in sample_submission.csv",
@@ -186,3 +253,64 @@ IGNORED = CheckRule(
     error=False,
     harmless=True,
 )
+
+
+def of_label_error(error: ValueError, layout: Layout) -> CheckRule:
+    """Return the rule that labels break which cannot be read or drawn."""
+    if isinstance(error, OtherSizeError):
+        return OTHER_SIZE
+    if layout.labels.format == "masks":
+        return BAD_MASK
+    return BAD_ANNOTATION if layout.labels.format == "coco" else of_layout(BAD_TEXT, layout)
+
+
+def of_layout(rule: CheckRule, layout: Layout) -> CheckRule:
+    """Return a rule with the names and the form that a data set has where they are not those of the clouds' contest.
+
+    Examples
+    --------
+    >>> of_layout(NO_SUCH_IMAGE, Layout(labels={"class_column": "class"}, train_images="train")).expected
+    'the name of an image in train (train.csv) or test_images (sample_submission.csv)'
+    """
+    if layout == CLOUDS_LAYOUT:
+        return rule
+    known, names = layout.labels, ", ".join(layout.names[:-1])
+    images = f"in {layout.train_images} ({layout.labels_name}) or {layout.test_images} ({layout.sample_submission})"
+    expected = {
+        NO_SUCH_FILE: f"{names} and {layout.sample_submission} in the root",
+        NO_SUCH_IMAGE: f"the name of an image {images}",
+        NOT_IN_SAMPLE: f"rows of each test image in {layout.sample_submission}",
+        NO_ROWS: f"labels of each training image in {layout.labels_name}",
+        ONLY_MASKS: f"labels of each training image in {layout.labels_name}",
+        BAD_TEXT: runs_in_words(known),
+        LOST: f"a `min_size` that the masks of {layout.labels_name} outlive on the submission grid",
+    }
+    fixes = {NO_LABELS: f"is {layout.labels_name} whole, and do its classes stand in the config?"}
+    return replace(rule, expected=expected.get(rule, rule.expected), fix=fixes.get(rule, rule.fix))
+
+
+def of_table(rule: CheckRule, columns: Columns) -> CheckRule:
+    """Return a rule of rows with the columns that a table has."""
+    if columns.whole == tuple(HEADER):
+        return rule
+    if rule is BAD_TABLE:
+        return replace(rule, expected=f"CSV in UTF-8 with the columns {columns.words}")
+    return replace(rule, title="rows that have not the cells of the header", expected=columns.words)
+
+
+def runs_in_words(entry: LabelsEntry) -> str:
+    """Say how run lengths are written in a form.
+
+    Examples
+    --------
+    >>> runs_in_words(LabelsEntry()) == BAD_TEXT.expected
+    True
+    """
+    written = {
+        "text": "`start length` pairs of whole numbers",
+        "list": "a JSON list of starts and lengths, `[1, 3, 9, 2]`",
+        "pairs": "a JSON list of pairs, `[[1, 3], [9, 2]]`",
+    }
+    order = "down the columns" if entry.order == "columns" else "along the rows"
+    relative = ", each start from the end of the run before" if entry.starts == "relative" else ""
+    return f"{written[entry.runs]}, from {entry.first} {order}{relative}, ascending, inside the image"

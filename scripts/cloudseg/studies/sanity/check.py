@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.contest import ContestFolder, Root
 from cloudseg.ensemble.decision import Decision
 from cloudseg.studies.sanity import findings
 from cloudseg.studies.sanity.findings import Findings
@@ -83,7 +83,7 @@ def look_at_own(
     *,
     images: str | Path,
     truth: str | Path,
-    root: str | Path,
+    root: Root,
     grid: tuple[int, int],
     threads: int = 1,
 ) -> Sanity:
@@ -102,7 +102,7 @@ def data_set(
     *,
     images: str | Path,
     truth: str | Path,
-    root: str | Path,
+    root: Root,
 ) -> tuple[Form, Training]:
     """Return what a submission to a data set must be, and what its training masks are like.
 
@@ -116,5 +116,7 @@ def data_set(
     root : the folder in the contest's layout.
     """
     training = read_training(images, truth, classes, min_sizes)
-    rows = list(ContestFolder(Path(root)).submission_rows(classes))
-    return Form(rows, training.names, list(classes), grid, list(min_sizes)), training
+    folder = ContestFolder.of(root)
+    rows = list(folder.submission_rows(classes))
+    form = Form(rows, training.names, list(classes), grid, list(min_sizes), folder.layout.submission)
+    return form, training

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.texts import number_of
 
 MOST_EXAMPLES = 5

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from cloudseg.dataset.contest import HEADER
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.errors import DatasetError
 from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Findings

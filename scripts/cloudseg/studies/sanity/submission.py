@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cloudseg.config.labels import CLOUDS, LabelsEntry
 from cloudseg.config.names import nearest
-from cloudseg.dataset.contest import EMPTY_TEXTS, split_label
+from cloudseg.dataset.labels.submission import SubmissionForm
+from cloudseg.dataset.labels.tables import EMPTY_TEXTS, TableError, split_label
+from cloudseg.errors import DatasetError
 from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Findings, Kind
 from cloudseg.studies.sanity.measuring import NOTHING, Mask, measure_text
@@ -33,6 +36,7 @@ class Form:
     classes : names of the classes.
     grid : (height, width) of the masks.
     min_sizes : per class the smallest component that the config's decision keeps, in pixels.
+    entry : how it is written.
     """
 
     rows: Sequence[tuple[str, str]]
@@ -40,6 +44,7 @@ class Form:
     classes: Sequence[str]
     grid: tuple[int, int]
     min_sizes: Sequence[int]
+    entry: LabelsEntry = CLOUDS
 
 
 @dataclass
@@ -98,7 +103,7 @@ def read_submission(path: str | Path, form: Form, found: Findings, *, threads: i
     DatasetError : if there is no such file.
     """
     submission, names = Submission(form), _Names(form, found)
-    rows = names.known(read_rows(path, form.classes, found))
+    rows = names.known(read_rows(path, form.classes, found) if form.entry == CLOUDS else _rewritten(path, form, found))
     measured: list[tuple] = []
     with ThreadPoolExecutor(threads) as pool:
         for block in iter(lambda: list(itertools.islice(rows, BLOCK)), []):
@@ -114,6 +119,36 @@ def read_submission(path: str | Path, form: Form, found: Findings, *, threads: i
     submission.rows = pd.DataFrame(measured, columns=COLUMNS)
     names.finish()
     return submission
+
+
+def _rewritten(path: str | Path, form: Form, found: Findings) -> Iterator[TextRow]:
+    """Yield the rows of a file of another form as the clouds' contest would have them.
+
+    Rows of one image and class are united; where empty masks have no row, those that lack are empty.
+    """
+    written_as = SubmissionForm(form.entry, form.grid)
+    images = {image for image, _ in form.rows} | set(form.train_images)
+    rows: dict[str, TextRow] = {}
+    try:
+        for line, image, label, text in written_as.read(path, images, form.classes):
+            name = f"{image or 'an image that is not there'}_{label}"
+            try:
+                runs = written_as.runs_of(text)
+                runs = written_as.united(rows[name].text, runs) if name in rows and rows[name].text else runs
+            except ValueError as error:
+                found.add(kinds.NOT_RUNS, f"{name[:80]!r}: {error}", line)
+                runs = ""
+            if name in rows and form.entry.several != "split":
+                found.add(kinds.TWICE, f"{name[:80]!r}, first in line {rows[name].line}", line)
+            rows[name] = TextRow(rows[name].line if name in rows else line, name, runs)
+    except TableError as error:
+        found.add(kinds.OTHER_HEADER if error.line == 1 else kinds.BAD_ROW, error.reason, error.line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: expected a submission (a CSV file), got: {error}") from None
+    if form.entry.empty == "no row":
+        lacking = {f"{image}_{label}": TextRow(1, f"{image}_{label}", "") for image, label in form.rows}
+        rows = {name: rows.get(name, row) for name, row in lacking.items()} | rows
+    yield from rows.values()
 
 
 def _is_empty(text: str) -> bool:

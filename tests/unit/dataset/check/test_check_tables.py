@@ -9,7 +9,9 @@ import pytest
 from small_folder import CLASSES, SHAPE, Folder
 
 from cloudseg.dataset.check import check_dataset, rules
-from cloudseg.dataset.contest import ContestFolder, Labels, digest_labels
+from cloudseg.dataset.contest import ContestFolder
+from cloudseg.dataset.labels.interface import digest_labels
+from cloudseg.dataset.labels.rle import RleLabels
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import encode_rle
 
@@ -184,7 +186,7 @@ def test_whatever_happens_to_the_tables_is_a_finding_or_read_the_same_again(fold
         if not report.errors:
             whole += 1
             train = images[images["split"] == "train"]
-            labels = Labels.index(folder.root / "train.csv", set(train["image"]), CLASSES)
+            labels = RleLabels.index(folder.root / "train.csv", set(train["image"]), CLASSES)
             assert [digest_labels(labels.texts(name)) for name in train["image"]] == train["labels"].tolist()
             assert len(list(ContestFolder(folder.root).submission_rows(CLASSES))) == 4
     assert 20 < whole < 180

@@ -1,6 +1,6 @@
 import numpy as np
 
-from cloudseg.dataset.label_rows import LabelRows, Place
+from cloudseg.dataset.labels.rows import LabelRows, Place
 
 NAMES, CLASSES = [f"{number}.jpg" for number in (3, 1, 2, 0)], ["b", "a", "c"]
 

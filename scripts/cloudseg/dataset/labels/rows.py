@@ -1,6 +1,6 @@
 """Where the rows of images and classes are in a label table, as numbers: 31 bytes a row, where objects take 400."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -32,6 +32,8 @@ class LabelRows:
     >>> LabelRows(["a.jpg", "b.jpg"], ["Fish"], rows).of("b.jpg")
     {'Fish': [Place(line=2, start=27, stop=38, empty=False), Place(line=3, start=38, stop=50, empty=True)]}
     """
+
+    word = "row"
 
     def __init__(
         self, names: Iterable[str], classes: Sequence[str], found: Iterable[tuple[str, str, Place]] = ()
@@ -79,7 +81,7 @@ class LabelRows:
                 if len(places) > 1:
                     yield image, label, places
 
-    def lacking(self) -> Iterable[tuple[str, list[str]]]:
+    def lacking(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each image that lacks a row of a class, and these classes."""
         has = np.zeros((len(self._number_of), len(self.classes)), bool)
         has[self._rows["image"], self._rows["label"]] = True

@@ -1,0 +1,1 @@
+"""Labels in all the forms that they come in: a file per form, each of which reads the masks of an image by class."""
