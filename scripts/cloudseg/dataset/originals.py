@@ -24,6 +24,7 @@ def sample_sizes(folder: ContestFolder, left_out: Collection[str] = (), files: i
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> from PIL import Image
     >>> with TemporaryDirectory() as root:

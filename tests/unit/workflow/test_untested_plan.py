@@ -46,7 +46,7 @@ def test_nothing_of_test_images_is_planned_where_there_are_none(root):
     }
     assert (made.tested, made.ensemble("all").test_presence, made.ensemble("all").test_blend) == ([], [], [])
     assert made.wildcards["split"] == "valid"
-    assert OF_TEST | {"sanity", "shift"} == set(made.idle_rules)
+    assert OF_TEST | {"sanity", "shift", "bundle", "pack"} == set(made.idle_rules)
 
 
 @pytest.mark.parametrize("part", ["test_images", "sample_submission.csv"])
