@@ -27,6 +27,6 @@ rule pack:
         **ESTIMATES.of("pack", of_dataset("work")),
     params:
         results=str(RESULTS),
-        code=CODE["bundle"],
+        code=BUNDLE_CODE,
     script:
         "../scripts/pack.py"

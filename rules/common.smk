@@ -25,7 +25,7 @@ from cloudseg.runtime.processes import import_from
 from cloudseg.trackers.run import digest_of_finished
 from cloudseg.training.finished import keep_finished
 from cloudseg.workflow import notices
-from cloudseg.workflow.code import CODE
+from cloudseg.workflow.code import BUNDLE_CODE, CODE
 from cloudseg.workflow.costs import COSTS, Estimates, machine_megabytes
 from cloudseg.workflow.dry_run import BesideJobCounts
 from cloudseg.workflow.durations import Durations, hours

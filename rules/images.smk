@@ -40,7 +40,7 @@ rule segment_images:
         images=NEW_IMAGES.folder,
         contents=of_shard("contents"),
         bundle=NEW_IMAGES.digest,
-        code=CODE["bundle"],
+        code=BUNDLE_CODE,
     script:
         "../scripts/segment_images.py"
 
@@ -63,7 +63,7 @@ rule gather_masks:
         **ESTIMATES.of("gather_masks", NEW_IMAGES.whole_work),
     params:
         classes=NEW_IMAGES.classes,
-        code=CODE["bundle"],
+        code=BUNDLE_CODE,
     script:
         "../scripts/gather_masks.py"
 
@@ -85,7 +85,7 @@ rule coco:
         images=NEW_IMAGES.folder,
         classes=NEW_IMAGES.classes,
         size=NEW_IMAGES.size,
-        code=CODE["bundle"],
+        code=BUNDLE_CODE,
     script:
         "../scripts/mask_files.py"
 
