@@ -22,6 +22,7 @@ if workflow.main_snakefile == str(HOME / "Snakefile"):
 
 if PLAN.config.images is None:
 
+    include: "rules/describe.smk"
     include: "rules/dataset.smk"
     include: "rules/train.smk"
     include: "rules/predict.smk"

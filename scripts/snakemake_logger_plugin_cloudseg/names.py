@@ -12,6 +12,7 @@ NAMES = {
     "demo": "demo images",
     "fetch": "download of the images",
     "sample": "sample of the images",
+    "describe": "a look at a folder",
     "check": "check {split} images",
     "folds": "folds",
     "pixels": "pixels of {split} images at {size}",

@@ -64,6 +64,7 @@ COSTS = {
     "demo": Cost(400, mb_per_thread=170, mb_for_images=3500, seconds_per_image=0.2),
     "fetch": Cost(300, seconds_per_image=0.5),
     "sample": Cost(200, mb_per_image=0.002, mb_per_mask=0.002, seconds_per_image=0.01),
+    "describe": Cost(300, mb_for_images=3500, seconds=30),
     "check": Cost(
         200, mb_per_thread=40, mb_per_image=0.01, mb_per_mask=0.002, mb_for_images=3500, seconds_per_image=0.03
     ),

@@ -23,6 +23,7 @@ LEFT_OUT = {
     "probe_memory",
     "remove",
     "csv",
+    "look",
     "images",
     "bundle",
     "shard",
