@@ -11,6 +11,7 @@ import snakemake.cli
 import yaml
 from test_layers import FLOORS
 
+from cloudseg.config.label_presets import PRESETS
 from cloudseg.config.model import Config
 from cloudseg.workflow.plan import Plan
 
@@ -24,7 +25,8 @@ OWN = {
     *("config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"),
     *("groups.csv", "splits.tsv", "doubtful.txt"),
 }
-CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
+CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv", "annotations.json", "labels.csv"}
+CONTEST |= {preset[key] for preset in PRESETS.values() for key in ("train_table", "sample_submission") if key in preset}
 BESIDE = {
     "training.state",
     "split.json",
