@@ -11,6 +11,7 @@ import snakemake.cli
 import yaml
 from test_layers import FLOORS
 
+from cloudseg.config.label_presets import PRESETS
 from cloudseg.config.model import Config
 from cloudseg.workflow.plan import Plan
 
@@ -21,11 +22,21 @@ PAGES = [path for pattern in PATTERNS for path in sorted(REPO.glob(pattern))]
 NAMES = [path.relative_to(REPO).as_posix() for path in PAGES]
 # Files that a person makes, and what a job leaves beside the outputs that it declares
 OWN = {
-    *("config/mine.yaml", "config/mine.tsv", "config.yaml", "rows.txt", "report.html", "cpu.lock"),
+    *(
+        "own.yaml",
+        "own.tsv",
+        "config/mine.yaml",
+        "config/mine.tsv",
+        "config.yaml",
+        "rows.txt",
+        "report.html",
+        "cpu.lock",
+    ),
     *("groups.csv", "splits.tsv", "doubtful.txt"),
     *("bundle.json", "networks/", "onnx/000.onnx", "onnx/networks.json", "CLASS/IMAGE.png"),
 }
-CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv"}
+CONTEST = {"train_images/", "test_images/", "train.csv", "sample_submission.csv", "annotations.json", "labels.csv"}
+CONTEST |= {preset[key] for preset in PRESETS.values() for key in ("train_table", "sample_submission") if key in preset}
 BESIDE = {
     "training.state",
     "split.json",

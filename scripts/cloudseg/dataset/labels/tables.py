@@ -92,8 +92,7 @@ class Positions(NamedTuple):
 CONTEST = Columns()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Say where one row of a label table is; its run-length text stays in the file.
 
     Parameters
@@ -236,7 +235,8 @@ class RowNames:
 
     def of(self, row: Row) -> tuple[str | None, str]:
         """Return the file of the image, None if there is none, and the class, known or not."""
-        return self.of_cells(row.label, row.class_name)
+        image, label = self.said(row.label, row.class_name)
+        return self._name_of.get(image), label
 
     def of_cells(self, cell: str, class_name: str | None) -> tuple[str | None, str]:
         """Return the same for the cell that names the image, and that of the class, if it has one of its own."""
