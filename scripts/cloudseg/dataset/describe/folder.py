@@ -71,6 +71,8 @@ def describe_folder(root: str | Path) -> Iterator[str]:
         rows = f"rows of {found.sample_submission}" if found.sample_submission else "a row for each class of each"
         yield f"{number_of(tested, 'test image')} in {found.test_images}/, {rows}"
     yield f"labels: {_labels_in_words(found)}"
+    if not found.names_classes:
+        yield "the labels name no classes: call them what you like, in this order"
     facts = _class_facts(folder, found, chosen)
     for label, each in facts.items():
         yield f"  {label}: in {each.present:.0%} of {len(chosen)} images{_areas_in_words(each.areas)}"
@@ -156,10 +158,11 @@ def _config(root: str, found: Found, sizes: Counter[tuple[int, int]], facts: dic
     plain = yaml.safe_dump(config, sort_keys=False, width=110, allow_unicode=True, default_flow_style=None)
     yield from plain.splitlines()
     yield ""
-    yield "And its sheet, own.tsv, with tabs between the columns:"
+    # Terminals copy tabs as blanks
+    yield "And its sheet, by this command:"
     yield ""
-    yield "encoder\tdecoder\tsize\trecipe\tfolds"
-    yield f"{ENCODER}\tfpn\t{training_size(height, width)}\tflips\t5"
+    row = f"{ENCODER} fpn {training_size(height, width)} flips 5"
+    yield f"printf '%s\\t%s\\t%s\\t%s\\t%s\\n' encoder decoder size recipe folds {row} > own.tsv"
     yield ""
     yield "Then: snakemake -n --configfile own.yaml"
 

@@ -48,6 +48,12 @@ class Found:
     sample_submission: str | None
     classes: list[str]
 
+    @property
+    def names_classes(self) -> bool:
+        """Whether the labels say what the classes are called."""
+        form = self.labels if isinstance(self.labels, dict) else {}
+        return form.get("format") != "masks" or "{class}" in form.get("files", "")
+
     def dataset(self, root: str) -> dict:
         """Return the section `dataset` of a config; what is as in the clouds' contest is left out."""
         named = PRESETS.get(self.labels, {}) if isinstance(self.labels, str) else {}
