@@ -4,10 +4,11 @@ if __name__ == "__main__":
     with logged(snakemake):
         from cloudseg.dataset.contest import ContestFolder
         from cloudseg.dataset.images_table import read_images
+        from cloudseg.dataset.labels.order import counted_along_rows
         from cloudseg.ensemble.decision import Decision
         from cloudseg.report.label_page import write_label_page
         from cloudseg.storage.files import write_table
-        from cloudseg.studies.alignment import SAMPLE, counted_along_rows, look_at_images, look_at_predictions
+        from cloudseg.studies.alignment import SAMPLE, look_at_images, look_at_predictions
         from cloudseg.studies.label_faults import rank_labels
 
         files, classes = snakemake.input, snakemake.params.classes

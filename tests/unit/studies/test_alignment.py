@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from cloudseg.dataset.labels.order import counted_along_rows
 from cloudseg.postprocess import encode_rle
 from cloudseg.storage import stores
 from cloudseg.studies.alignment import (
     AS_IT_IS,
     TRANSPOSED,
-    counted_along_rows,
     look_at_images,
     look_at_predictions,
     ways,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from cloudseg.config.classes import EXCLUDED, IMAGE_COLUMNS, MOST_CLASSES
 from cloudseg.config.image_tables import read_names
-from cloudseg.config.labels import Layout
+from cloudseg.config.labels import CLOUDS_LAYOUT, Layout
 from cloudseg.config.names import nearest
 from cloudseg.config.size import OriginalSizes, Size, division_problem
 from cloudseg.dataset.check import rules
@@ -25,6 +25,7 @@ from cloudseg.dataset.check.tables import check_sample, check_table
 from cloudseg.dataset.contest import SPLITS, ContestFolder, Split
 from cloudseg.dataset.labels.interface import LabelIndex
 from cloudseg.dataset.labels.opening import labels_of
+from cloudseg.dataset.labels.order import counted_along_rows
 from cloudseg.dataset.labels.rows import LabelRows
 from cloudseg.dataset.originals import sample_sizes
 from cloudseg.postprocess.arguments import in_order
@@ -120,6 +121,7 @@ def check_dataset(
     images = _tabulate(facts, classes)
     if index is not None:
         _check_labels(images, index, classes, folder, report)
+        _check_order(images, classes, folder, report)
     _check_min_sizes(largest, min_sizes or {}, folder, report)
     elsewhere = _train_images_like(folder, names["test"], listed) if list(names) == ["test"] else {}
     _check_pictures(images, size_of_submission, elsewhere, folder, report)
@@ -216,6 +218,19 @@ def _check_labels(
     for label in classes:
         if len(train) and not (train[label] > 0).any():
             report.findings.append(Finding(rules.NEVER, file, label))
+
+
+def _check_order(images: pd.DataFrame, classes: Sequence[str], folder: ContestFolder, report: Report) -> None:
+    """Report run lengths of another form than the clouds' that by their shapes were counted in the other order."""
+    if folder.layout == CLOUDS_LAYOUT or report.errors:  # the labels study looks at the clouds' own
+        return
+    train = images[images["split"] == "train"]
+    sizes = dict(zip(train["image"], zip(train["height"], train["width"], strict=True), strict=True))
+    along, order = counted_along_rows(folder, sizes, classes), folder.layout.labels.order
+    if along is not None and along != (order == "rows"):
+        counted = "along the rows" if along else "down the columns"
+        got = f"by their shapes, pixels are counted {counted}, and `order` is {order}"
+        report.findings.append(Finding(rules.OTHER_ORDER, folder.layout.labels_name, got))
 
 
 def _train_images_like(folder: ContestFolder, names: Sequence[str], listed: Collection[str]) -> dict[str, str]:

@@ -174,6 +174,12 @@ SAME_ID = CheckRule(
     "names that differ in more than their suffix, since labels name images without it",
     "rename one of them, or remove it",
 )
+OTHER_ORDER = CheckRule(
+    "run lengths that seem to be counted in another order",
+    "pixels numbered as `order` of `labels` says: masks of shapes then go on in the next column or row",
+    "nothing, if masks look as they should on the page of images and labels; else set `order`, columns or rows",
+    error=False,
+)
 NOT_IN_SAMPLE = CheckRule(
     "test images that the sample submission lacks",
     "one row per test image and class in sample_submission.csv",

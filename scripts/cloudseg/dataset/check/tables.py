@@ -119,6 +119,8 @@ def _names_by_likeness(names: Sequence[str]) -> dict[str, str]:
 
 def _what_is_alike(image: str | None, alike: Mapping[str, str]) -> str:
     """Say which image of the folder an unknown name may mean, and how the two differ."""
+    if image is not None and image in alike.values():
+        return "; images are named without their suffix here (`suffix: false`)"
     plain = _plain((image or "").replace("\\", "/").rpartition("/")[2])
     name = alike.get(plain) or alike.get(Path(plain).stem)
     if image is None or name is None:

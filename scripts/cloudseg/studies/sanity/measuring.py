@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cloudseg.dataset.labels.order import continued
 from cloudseg.postprocess import component_areas, decode_rle
 from cloudseg.studies.sanity import findings as kinds
 from cloudseg.studies.sanity.findings import Kind
@@ -73,17 +74,6 @@ def measure_mask(mask: np.ndarray, min_size: int) -> Mask:
     areas = component_areas(mask)
     joined = continued(flat, mask.shape[0]) / area
     return Mask(area, len(areas), int(areas.min()), int((areas < min_size).sum()), joined)
-
-
-def continued(flat: np.ndarray, step: int) -> int:
-    """Return how many pixels of a flat mask have another one `step` pixels later.
-
-    Examples
-    --------
-    >>> continued(np.array([1, 1, 0, 1], np.uint8), 2)
-    1
-    """
-    return int(np.count_nonzero(flat[step:] & flat[:-step])) if 0 < step < flat.size else 0
 
 
 def column_height(texts: Sequence[str], pixels: int) -> int | None:
