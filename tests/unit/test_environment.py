@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -46,6 +47,16 @@ def test_conda_users_get_the_same_requirements():
     text = (ENVS / "requirements.txt").read_text().split("# tests and benchmarks")[0]
     lines = [line.split("  #")[0].strip() for line in text.splitlines()]
     assert pip == [line for line in lines if line and not line.startswith("#")]
+
+
+def test_predicting_asks_for_what_the_workflow_does():
+    """But for torch: a notebook has its own, and would download another one."""
+    asked = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["optional-dependencies"]["predict"]
+    wanted = {each.name: each.specifier for each in requirements("requirements.txt")}
+    mine = {each.name: each.specifier for each in map(Requirement, asked)}
+    assert {name: specifier for name, specifier in mine.items() if specifier != wanted[name]}.keys() == {"torch"}
+    (torch,) = wanted["torch"]
+    assert mine["torch"].contains(torch.version)
 
 
 def test_no_address_of_a_registry_is_written_down():
