@@ -24,25 +24,31 @@ def write_masks(root):
     (root / "train.csv").unlink()
 
 
-def test_masks_give_the_stores_that_their_run_lengths_give(workflow, small_images, finished_run):
+WANTED = ("dataset/truth.zarr", "dataset/train/64x96.zarr")
+
+
+def test_masks_give_the_stores_that_their_run_lengths_give(workflow, small_images):
     settle(workflow.folder, small_images)
+    workflow.run(*(f"results/tiny/{path}" for path in WANTED), "--cores", "1", "--configfile", "config.yaml")
     write_masks(workflow.folder / "images")
     dataset = CONFIG["dataset"] | {"labels": {"format": "masks", "files": "{image}_{class}"}, "submission": "severstal"}
     dataset["classes"] = [str(name) for name in CLASSES]
-    (workflow.folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"dataset": dataset}))
+    asked = CONFIG | {"name": "masks", "dataset": dataset}
+    (workflow.folder / "config.yaml").write_text(yaml.safe_dump(asked))
     # The sample is still the clouds', so the check of the test images says which columns it wanted
-    printed = workflow.run("results/tiny/dataset/test.tsv", "--cores", "1", "--configfile", "config.yaml", check=False)
+    words = ("--cores", "1", "--configfile", "config.yaml")
+    printed = workflow.run("results/masks/dataset/test.tsv", *words, check=False)
     assert "expected the columns ImageId,EncodedPixels,ClassId, got 'Image_Label,EncodedPixels'" in printed
     del dataset["submission"]
-    (workflow.folder / "config.yaml").write_text(yaml.safe_dump(CONFIG | {"dataset": dataset}))
-    wanted = ("results/tiny/dataset/truth.zarr", "results/tiny/dataset/train/64x96.zarr")
-    workflow.run(*wanted, "--cores", "1", "--configfile", "config.yaml")
-    for path in wanted:
-        ours, theirs = (stores.read(folder / path) for folder in (workflow.folder, finished_run.folder))
-        pairs = [(ours, theirs)] if "truth" in path else [(ours[name], theirs[name]) for name in ("image", "mask")]
-        for one, other in pairs:
-            np.testing.assert_array_equal(*(stores.read_images(each, slice(0, 12)) for each in (one, other)))
-    assert workflow.planned(*wanted, "--configfile", "config.yaml") == {}
+    (workflow.folder / "config.yaml").write_text(yaml.safe_dump(asked))
+    ours = [f"results/masks/{path}" for path in WANTED]
+    workflow.run(*ours, *words)
+    for path in WANTED:
+        both = [stores.read(workflow.folder / f"results/{name}/{path}") for name in ("masks", "tiny")]
+        for part in [None] if "truth" in path else ["image", "mask"]:
+            blocks = [stores.read_images(each if part is None else each[part], slice(0, 12)) for each in both]
+            np.testing.assert_array_equal(*blocks)
+    assert workflow.planned(*ours, "--configfile", "config.yaml") == {}
     mask = next((workflow.folder / "images/train_masks").iterdir())
     Image.fromarray(np.zeros((140, 210), np.uint8)).save(mask)
-    assert {"check", "truth", "pixels"} <= workflow.planned(*wanted, "--configfile", "config.yaml").keys()
+    assert {"check", "truth", "pixels"} <= workflow.planned(*ours, "--configfile", "config.yaml").keys()
