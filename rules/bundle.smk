@@ -26,7 +26,6 @@ rule pack:
     resources:
         **ESTIMATES.of("pack", of_dataset("work")),
     params:
-        results=str(RESULTS),
         code=BUNDLE_CODE,
     script:
         "../scripts/pack.py"

@@ -4,4 +4,5 @@ from cloudseg.runtime.logs import tell
 
 if __name__ == "__main__":
     with logged(snakemake):
-        tell(*pack(snakemake.input.provenance, snakemake.params.results, snakemake.output.bundle))
+        files = snakemake.input
+        tell(*pack(files.provenance, files.decision, files.checkpoints, files.pixels, snakemake.output.bundle))

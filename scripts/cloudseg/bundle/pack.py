@@ -1,5 +1,6 @@
 """Pack a finished ensemble into one file."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cloudseg
@@ -17,19 +18,25 @@ from cloudseg.bundle.bundle import member_key
 from cloudseg.bundle.card import model_card
 from cloudseg.config.size import Size
 from cloudseg.errors import DamagedFileError
-from cloudseg.provenance import here
-from cloudseg.provenance.find import Known
 from cloudseg.provenance.record import Provenance
 from cloudseg.storage import files, stores
+from cloudseg.texts import number_of
 
 
-def pack(provenance_file: str | Path, results: str | Path, out: str | Path) -> list[str]:
+def pack(
+    provenance_file: str | Path,
+    decision_file: str | Path,
+    checkpoints: Iterable[str | Path],
+    pixels: Iterable[str | Path],
+    out: str | Path,
+) -> list[str]:
     """Write the bundle of an ensemble: what makes masks of test images, as it made those of its submission.
 
     Parameters
     ----------
-    provenance_file : ``provenance.json`` of the ensemble, beside its ``decision.yaml``.
-    results : the folder of the config's results, with the checkpoints.
+    provenance_file, decision_file : ``provenance.json`` and ``decision.yaml`` of the ensemble.
+    checkpoints : of its runs, in their folders; of a search also those that it did not choose.
+    pixels : the stores of test images, by whose names the sizes are known that networks saw.
     out : the file to write.
 
     Returns
@@ -40,34 +47,44 @@ def pack(provenance_file: str | Path, results: str | Path, out: str | Path) -> l
     ------
     DamagedFileError : if a checkpoint, or the decision, is not the one that the submission was made with.
     """
-    path = Path(provenance_file)
-    known = Known(path, Provenance.read(path), Path(results))
-    provenance = known.provenance
+    provenance = Provenance.read(provenance_file)
     texts = {
-        PROVENANCE: files.read_text(path),
-        DECISION: files.read_text(path.with_name(DECISION)),
+        PROVENANCE: files.read_text(provenance_file),
+        DECISION: files.read_text(decision_file),
         CARD: model_card(provenance),
     }
     if digest_of(texts[DECISION]) != provenance.decision.sha256:
-        raise files.damaged(path.with_name(DECISION), "not the decision of the submission")
-    sizes = {training.run: _image_size(known, training.size) for training in provenance.trainings}
+        raise files.damaged(decision_file, "not the decision of the submission")
+    stores_of = {Path(path).stem: path for path in pixels}
+    size_of = {training.run: _image_size(stores_of[training.size]) for training in provenance.trainings}
+    file_of = {_key_of_file(path): Path(path) for path in checkpoints}
     # A checkpoint that is a member in two roles is packed once
     members = {member_key(member): member for member in provenance.predicted("test")}
-    entries, checkpoints = [], []
+    entries = []
     for (run, name), member in members.items():
-        checkpoint = here.checkpoint_file(known, run, name)
-        if files.sha256(checkpoint) != member.sha256:
-            raise DamagedFileError(f"{checkpoint}: not the checkpoint that predicted; run the workflow again")
-        height, width = sizes[run]
+        if files.sha256(file_of[run, name]) != member.sha256:
+            raise DamagedFileError(f"{file_of[run, name]}: not the checkpoint that predicted; run the workflow again")
+        height, width = size_of[run]
         entries.append(NetworkEntry(run=run, checkpoint=name, sha256=member.sha256, height=height, width=width))
-        checkpoints.append(checkpoint)
     digests = {name: digest_of(text) for name, text in texts.items()}
     contents = Contents(format=FORMAT, cloudseg=cloudseg.__version__, networks=tuple(entries), texts=digests)
-    write_archive(out, contents, texts, checkpoints)
+    write_archive(out, contents, texts, [file_of[key] for key in members])
     megabytes = Path(out).stat().st_size / 1e6
-    return [f"{out}: {len(entries)} networks of {provenance.ensemble}, {megabytes:.0f} MB"]
+    return [f"{out}: {number_of(len(entries), 'network')} of {provenance.ensemble}, {megabytes:.0f} MB"]
 
 
-def _image_size(known: Known, size: str) -> tuple[int, int]:
-    """Return height and width of the images that a network saw; their store knows what a part of the original is."""
-    return Size.parse(stores.read(here.pixels_file(known, "test", size)).attrs["size"]).pixels
+def _key_of_file(path: str | Path) -> tuple[str, str]:
+    """Return the run and the name of a checkpoint.
+
+    Examples
+    --------
+    >>> _key_of_file("results/demo/runs/resnet34/fpn/x4/quick/fold0/best.safetensors")
+    ('resnet34/fpn/x4/quick/fold0', 'best')
+    """
+    parts = Path(path).parts
+    return "/".join(parts[-6:-1]), Path(path).stem
+
+
+def _image_size(store: str | Path) -> tuple[int, int]:
+    """Return height and width of the images of a store, which knows what a part of the original is."""
+    return Size.parse(stores.read(store).attrs["size"]).pixels
