@@ -54,6 +54,13 @@ else:
 
     include: "rules/images.smk"
 
+    rule predictions:
+        """Predict the images under the name of their folder."""
+        default_target: True
+        input:
+            f"predictions/{NEW_IMAGES.name}/masks.csv",
+        localrule: True
+
 
 onstart:
     for folder in PLAN.sheet.folders:
@@ -82,7 +89,13 @@ onstart:
 if workflow.is_main_process and workflow.main_snakefile == str(HOME / "Snakefile"):
     try:
         refuse(
-            target_problems(typed_targets(), workflow, PLAN.ensembles, PLAN.idle_rules)
+            target_problems(
+                typed_targets(),
+                workflow,
+                PLAN.ensembles,
+                PLAN.idle_rules,
+                has_images=PLAN.config.images is not None,
+            )
         )
     except ValueError as error:
         raise WorkflowError(str(error)) from None

@@ -3,25 +3,15 @@
 
 try:
     NEW_IMAGES = PLAN.new_images(RESULTS)
-    NEW_IMAGES.shards
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+of_new_images = ask(lambda **_: NEW_IMAGES)
 of_shard = ask(NEW_IMAGES.shard)
-
-
-rule predictions:
-    """Predict the images under the name of their folder."""
-    default_target: True
-    input:
-        f"predictions/{NEW_IMAGES.name}/masks.csv",
-    localrule: True
 
 
 rule segment_images:
     """Predict the images of a shard, and make masks of them."""
-    input:
-        bundle=ancient(NEW_IMAGES.bundle),
     output:
         masks="predictions/{prediction}/shards/{shard}.csv",
     log:
@@ -37,9 +27,9 @@ rule segment_images:
         **ESTIMATES.of("segment_images", of_shard("work")),
         gpu=PLAN.gpus,
     params:
-        images=NEW_IMAGES.folder,
         contents=of_shard("contents"),
         bundle=NEW_IMAGES.digest,
+        own_bundle=NEW_IMAGES.own_bundle,
         code=BUNDLE_CODE,
     script:
         "../scripts/segment_images.py"
@@ -82,7 +72,7 @@ rule coco:
     resources:
         **ESTIMATES.of("coco", NEW_IMAGES.whole_work),
     params:
-        images=NEW_IMAGES.folder,
+        contents=of_new_images("contents"),
         classes=NEW_IMAGES.classes,
         size=NEW_IMAGES.size,
         code=BUNDLE_CODE,

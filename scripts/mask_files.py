@@ -9,7 +9,8 @@ WRITERS = {"coco": mask_files.write_coco, "png": mask_files.write_pngs, "overlay
 if __name__ == "__main__":
     with logged(snakemake):
         params, files = snakemake.params, snakemake.input
-        table = mask_files.MaskTable(files.masks, params.images, params.classes, tuple(params.size), snakemake.threads)
+        images = snakemake.config["images"]  # no param: their digest is
+        table = mask_files.MaskTable(files.masks, images, params.classes, tuple(params.size), snakemake.threads)
         [(kind, out)] = snakemake.output.items()
         remove(Path(out))
         WRITERS[kind](table, out)

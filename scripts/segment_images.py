@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from cloudseg import logged
 from cloudseg.bundle.shards import in_shard
 from cloudseg.config.job import JobConfig
@@ -14,8 +12,10 @@ if __name__ == "__main__":
             from cloudseg.bundle.command import write_masks
             from cloudseg.bundle.loaded import LoadedBundle
 
-            folder = snakemake.params.images
+            # Not params: the digests there say all that counts, however the folder and the file are called
+            folder = snakemake.config["images"]
+            bundle = snakemake.config.get("bundle") or snakemake.params.own_bundle
             names = [name for name in list_images(folder) if in_shard(name, snakemake.wildcards.shard)]
-            loaded = LoadedBundle(Bundle.read(snakemake.input.bundle), device)
-            summary = write_masks(loaded, Path(folder), names, snakemake.output.masks)
+            loaded = LoadedBundle(Bundle.read(bundle), device)
+            summary = write_masks(loaded, folder, names, snakemake.output.masks, readers=snakemake.threads)
             print(f"{snakemake.output.masks}: {len(names)} images, {summary.filled} of {summary.rows} rows with a mask")

@@ -13,7 +13,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         for line in _lines(_parser().parse_args(words)):
             print(line, flush=True)
-    except (UserError, FileNotFoundError) as error:
+    except (UserError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -30,9 +30,16 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("out", type=Path, help="the CSV to write")
     predict.add_argument("--sample", type=Path, help="a sample submission, whose rows are wanted, in their order")
     predict.add_argument("--device", choices=["auto", "cuda", "cpu"], default="auto")
-    predict.add_argument("--threads", type=int, help="of the CPU; by default as many as then, for the same bits")
+    predict.add_argument("--threads", type=_positive, help="of the CPU; by default as many as then, for the same bits")
     export.add_argument("folder", type=Path, help="where the files go")
     return parser
+
+
+def _positive(text: str) -> int:
+    """Return a whole number of at least 1; argparse says what else came."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def _lines(arguments: argparse.Namespace) -> Iterator[str]:

@@ -91,7 +91,7 @@ def test_networks_as_onnx_give_the_same_probabilities(packed, tmp_path):
     command = [sys.executable, "-m", "cloudseg", "export", packed.folder / BUNDLE, tmp_path / "onnx"]
     subprocess.run(command, check=True, cwd=packed.folder)
     described = json.loads((tmp_path / "onnx/networks.json").read_text())
-    assert [network["weights"] for network in described["networks"]] == [{"where": 0.25}] * 4
+    assert [network["blended"] for network in described["networks"]] == [{"where": {"weight": 0.25}}] * 4
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 96, 3), np.uint8)
     runs = packed.folder / "results/tiny/runs"
     for network in described["networks"]:
@@ -143,6 +143,48 @@ def test_nothing_is_trained_for_new_images(packed, new_images):
         assert not aside.exists()
     finally:
         (packed.folder / "aside").rename(aside)
+
+
+def test_without_a_target_the_folder_gives_the_name(packed, new_images):
+    packed.run(*WORDS, "--config", f"images={new_images}")
+    assert (packed.folder / "predictions/new-images/masks.csv").is_file()
+    coco = "predictions/new-images/coco.json"
+    packed.run(coco, *WORDS, "--config", f"images={new_images}")
+    # However the folder and the file are called
+    shutil.copy(packed.folder / BUNDLE, packed.folder / "copy.zip")
+    words = ("--config", f"images={new_images}/", "bundle=copy.zip")
+    assert packed.planned(coco, "--configfile", "config.yaml", *words) == {}
+    larger = next(new_images.iterdir())
+    cv2.imwrite(str(larger), np.zeros((70, 90, 3), np.uint8))
+    packed.run(coco, *WORDS, "--config", f"images={new_images}")
+    described = json.loads((packed.folder / coco).read_text())["images"]
+    assert [(each["height"], each["width"]) for each in described if each["file_name"] == larger.name] == [(70, 90)]
+
+
+def test_folders_of_the_user_are_left_alone(packed, new_images):
+    own = packed.folder / "predictions/mine/png"
+    shutil.copytree(new_images, own)
+    kept = sorted(path.name for path in own.iterdir())
+    printed = packed.run("predictions/mine/png", *WORDS, "--config", "images=predictions/mine/png", check=False)
+    assert "images: predictions/mine/png lies in predictions/" in printed
+    printed = packed.run("predictions/mine/png", *WORDS, "--config", f"images={new_images}", check=False)
+    assert "predictions/mine/png: not made by a job; move it" in printed
+    assert sorted(path.name for path in own.iterdir()) == kept
+    shutil.rmtree(own)
+
+
+def test_a_bundle_of_an_earlier_submission_is_refused(packed, new_images):
+    provenance = packed.folder / "results/tiny/ensembles/all/provenance.json"
+    before = provenance.read_bytes()
+    provenance.write_bytes(before.replace(b'"smoke": false', b'"smoke": false '))
+    printed = predicted(packed, new_images, check=False)
+    provenance.write_bytes(before)
+    assert "bundle.zip: packed before the submission that is there now; snakemake bundle" in printed
+
+
+def test_other_targets_are_said_to_be_for_another_call(packed, new_images):
+    printed = packed.run("submission.csv", *WORDS, "--config", f"images={new_images}", check=False)
+    assert "submission.csv: with images=FOLDER there is predictions/NAME/masks.csv" in printed
 
 
 @pytest.mark.parametrize(

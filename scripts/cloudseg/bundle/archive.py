@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from cloudseg.config.fields import Model
-from cloudseg.errors import DamagedFileError
+from cloudseg.errors import DamagedFileError, UserError
 from cloudseg.provenance.record import Checkpoint, Digest
 from cloudseg.storage.files import atomic
 
@@ -94,9 +94,9 @@ class Archive:
         """
         with self._opened() as archive:
             data = self._read(archive, name)
-        if hashlib.sha256(data).hexdigest() != self.contents.texts.get(name):
-            raise self.damaged(f"{name} is not the one that was packed")
-        return data.decode()
+            if hashlib.sha256(data).hexdigest() != self.contents.texts.get(name):
+                raise self.damaged(f"{name} is not the one that was packed")
+            return data.decode()
 
     def unpack(self, folder: str | Path) -> list[Path]:
         """Copy the checkpoints into a folder and return their files, in the order of the networks.
@@ -122,15 +122,32 @@ class Archive:
         """Return the error for a file that is not as it was packed."""
         return DamagedFileError(f"{self.path}: not a whole bundle ({reason}); pack it again with: snakemake bundle")
 
+    def damaged_by(self, error: Exception) -> DamagedFileError:
+        """Return the error for what another one says of a part, whose own advice is for files of jobs."""
+        said = " ".join(str(error).partition("; to have it made again")[0].split())
+        return self.damaged(f"{said:.200}")
+
     @contextlib.contextmanager
     def _opened(self) -> Iterator[zipfile.ZipFile]:
         try:
             with zipfile.ZipFile(self.path) as archive:
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise self.damaged("a part of it is compressed")  # and may be of any size
+                self._require_honest_sizes(archive.infolist())
                 yield archive
-        except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        except UserError:
+            raise
+        # zipfile's own, of an encrypted part, of an offset that is none, of a text in another encoding
+        except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError, OSError, ValueError) as error:
+            if isinstance(error, FileNotFoundError):
+                raise
             raise self.damaged(str(error)) from None
+
+    def _require_honest_sizes(self, entries: Sequence[zipfile.ZipInfo]) -> None:
+        """Refuse parts that take more room than the file has: compressed, overlapping, or there twice."""
+        stored = all(each.compress_type == zipfile.ZIP_STORED for each in entries)
+        whole = sum(each.file_size for each in entries) <= self.path.stat().st_size
+        once = len({each.filename for each in entries}) == len(entries)
+        if not (stored and whole and once):
+            raise self.damaged("its parts are compressed, overlap, or are there twice")
 
     def _read(self, archive: zipfile.ZipFile, name: str) -> bytes:
         if archive.getinfo(name).file_size > MOST_TEXT:

@@ -9,8 +9,10 @@ from typing import Self
 
 import torch
 
-from cloudseg.bundle.archive import DECISION, PROVENANCE, Archive
+from cloudseg.bundle.archive import DECISION, Archive
+from cloudseg.bundle.contents import member_key, read_provenance
 from cloudseg.ensemble.decision import Decision
+from cloudseg.errors import DamagedFileError
 from cloudseg.inference.ensemble import EnsembleSettings, Network, Share
 from cloudseg.provenance.record import Member, Provenance
 
@@ -40,12 +42,11 @@ class Bundle:
         DamagedFileError : if the file is no bundle, is cut short, or was packed by a later version of this code.
         """
         archive = Archive(path)
-        provenance = Provenance.parse_text(archive.text(PROVENANCE), f"{path}: {PROVENANCE}")
-        decision = Decision.parse(archive.text(DECISION), f"{path}: {DECISION}", provenance.images.classes)
-        packed = {network.key for network in archive.contents.networks}
-        for member in provenance.predicted("test"):
-            if member_key(member) not in packed:
-                raise archive.damaged(f"it lacks the network {'/'.join(member_key(member))}")
+        provenance = read_provenance(archive)
+        try:
+            decision = Decision.parse(archive.text(DECISION), DECISION, provenance.images.classes)
+        except DamagedFileError as error:
+            raise archive.damaged_by(error) from None
         return cls(archive, provenance, decision)
 
     @property
@@ -105,8 +106,3 @@ class Bundle:
             grey=provenance.black and provenance.black.grey,
             threads=threads,
         )
-
-
-def member_key(member: Member) -> tuple[str, str]:
-    """Return what tells the network of a member from others: its run, and the name of the checkpoint."""
-    return member.run, member.checkpoint

@@ -13,6 +13,7 @@ from cloudseg.dataset.contest import sample_rows
 from cloudseg.dataset.folder import list_images
 from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.submission import Summary, write_rows
+from cloudseg.errors import ConfigError
 from cloudseg.texts import in_words, number_of
 
 
@@ -39,6 +40,8 @@ def predict_folder(
     ------
     UserError : for a file that is no bundle, an image that cannot be used, and a sample that asks for other images.
     """
+    if Path(out).is_dir():
+        raise ConfigError(f"{out}: expected the CSV to write, got a folder")
     names = list_images(images)
     loaded = load(bundle, device, threads)
     classes, networks = loaded.classes, number_of(len(loaded.predictor.settings.networks), "network")
@@ -46,7 +49,7 @@ def predict_folder(
     form = SubmissionForm.of_config(loaded.bundle.provenance.config, loaded.size)
     rows = None if sample is None else sample_rows(sample, form.entry, images, names, classes)
     began = time.perf_counter()
-    summary = write_masks(loaded, images, names, out, rows, form)
+    summary = write_masks(loaded, images, names, out, rows, form, readers=os.cpu_count() or 1)
     yield f"{out}: {summary.rows} rows, {summary.filled} with a mask, in {in_words(time.perf_counter() - began)}"
 
 
@@ -57,6 +60,8 @@ def write_masks(
     out: str | Path,
     rows: Iterable[tuple[str, str]] | None = None,
     form: SubmissionForm | None = None,
+    *,
+    readers: int = 1,
 ) -> Summary:
     """Write the masks of images as a submission.
 
@@ -68,8 +73,9 @@ def write_masks(
     out : the file to write.
     rows : image and class of each row; None is each class of each image.
     form : how they are written; None is the form of the clouds' contest.
+    readers : threads that read and shrink images.
     """
-    texts = texts_of_images(loaded.predictor, images, names, len(os.sched_getaffinity(0)))
+    texts = texts_of_images(loaded.predictor, images, names, readers)
     wanted = product(names, loaded.classes) if rows is None else rows
     form = form or SubmissionForm(CLOUDS, loaded.size)
     return write_rows(texts, wanted, out, ids=names, classes=loaded.classes, form=form, source=images)

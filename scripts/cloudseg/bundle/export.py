@@ -1,7 +1,7 @@
 """Write the networks of a bundle as ONNX, for programs without torch (`pip install onnx onnxscript`)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -66,13 +66,16 @@ def export_onnx(bundle: str | Path, folder: str | Path) -> Iterator[str]:
     entries = []
     with read.unpacked(torch.device("cpu")) as settings:
         for number, network in enumerate(settings.networks):
-            exported = _exported(network)
+            exported = _exported(network, settings.classes)
             file = f"{number:03}.onnx"
             _write(exported, network.size, Path(folder, file))
             entry = read.archive.contents.networks[number]
             roles = {"where": settings.where, "whether": settings.whether or (), "heads": settings.heads}
-            weights = {
-                role: share.weight for role, shares in roles.items() for share in shares if share.network == number
+            blended = {
+                role: {"weight": share.weight} | ({} if share.levels is None else {"levels": list(share.levels)})
+                for role, shares in roles.items()
+                for share in shares
+                if share.network == number
             }
             entries.append(
                 {
@@ -80,7 +83,7 @@ def export_onnx(bundle: str | Path, folder: str | Path) -> Iterator[str]:
                     "run": entry.run,
                     "checkpoint": entry.checkpoint,
                     "size": list(network.size),
-                    "weights": weights,
+                    "blended": blended,
                     "views": record_of_views(network.recipe),
                     "outputs": exported.outputs,
                 }
@@ -91,14 +94,15 @@ def export_onnx(bundle: str | Path, folder: str | Path) -> Iterator[str]:
         "classes": read.classes,
         "mask_size": list(read.size),
         "sharpen": settings.sharpen,
+        "black": settings.grey,
         "decision": read.decision.plain(),
     }
     write_text(Path(folder, "networks.json"), json.dumps(plain, indent=1) + "\n")
 
 
-def _exported(network: Network) -> Exported:
+def _exported(network: Network, classes: Sequence[str]) -> Exported:
     recipe = network.recipe.model_copy(update={"precision": "float32"})
-    predictor = Predictor(network.checkpoint, recipe, network=network.network)
+    predictor = Predictor(network.checkpoint, recipe, classes=classes, network=network.network)
     normalise = recipe.normalise
     return Exported(predictor, Preprocessing(normalise.mean, normalise.std, predictor.header.channels)).eval()
 

@@ -6,11 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
-from cloudseg.dataset.decoding import ImageError, decode_image
+import numpy as np
+
+from cloudseg.dataset.decoding import ImageError, decode_image, decoding_bytes
 from cloudseg.ensemble.submission import proven_texts
 from cloudseg.errors import DatasetError
 from cloudseg.inference.ensemble import EnsemblePredictor, EnsembleSettings, Segmentation, Views
 from cloudseg.runtime.job_progress import counting
+from cloudseg.runtime.memory import OVERHEAD, MemoryBudget
+
+DECODED_BYTES = 3500 * 10**6
+"""What images that are decoded at the same time may take; a larger one is decoded alone."""
 
 
 def segment_images(
@@ -58,10 +64,11 @@ def texts_of_images(
 
 def _read_ahead(settings: EnsembleSettings, folder: Path, names: Sequence[str], threads: int) -> Iterator[Views]:
     """Yield the images as the networks see them; those of the next group are read while one is computed."""
-    waiting = iter(names)
+    waiting, budget = iter(names), MemoryBudget(OVERHEAD + DECODED_BYTES)
 
     def read(name: str) -> Views:
-        return Views.of(_load(folder / name), settings)
+        with budget.take(decoding_bytes(folder / name)):
+            return Views.of(_load(folder / name), settings)
 
     with ThreadPoolExecutor(threads) as pool:
         ahead = deque(pool.submit(read, name) for name in islice(waiting, settings.images_at_once + threads))
@@ -70,7 +77,7 @@ def _read_ahead(settings: EnsembleSettings, folder: Path, names: Sequence[str], 
             ahead.extend(pool.submit(read, name) for name in islice(waiting, 1))
 
 
-def _load(path: Path):
+def _load(path: Path) -> np.ndarray:
     try:
         return decode_image(path.read_bytes())[0]
     except (ImageError, OSError) as error:

@@ -66,8 +66,8 @@ def images_of(file: TextIO, shard: str | Path, classes: Sequence[str]) -> Iterat
     if next(reader, None) != HEADER:
         raise _damaged(shard, f"expected the columns {','.join(HEADER)}")
     while of_image := list(islice(reader, len(classes))):
-        name = of_image[0][0].removesuffix(f"_{classes[0]}")
-        labels = [row[0] for row in of_image]
+        labels = [row[0] if len(row) == 2 else "a row that is none" for row in of_image]
+        name = labels[0].removesuffix(f"_{classes[0]}")
         if labels != [f"{name}_{label}" for label in classes]:
             raise _damaged(shard, f"expected a row for each class of {name}, got {', '.join(labels)}")
         yield name, of_image

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cloudseg.bundle.bundle import Bundle
-from cloudseg.errors import DeviceError
+from cloudseg.errors import DamagedFileError, DeviceError
 from cloudseg.inference.ensemble import EnsemblePredictor, Views
 
 
@@ -44,8 +44,11 @@ class LoadedBundle:
 
     def __init__(self, bundle: Bundle, device: torch.device, threads: int | None = None) -> None:
         self.bundle = bundle
-        with bundle.unpacked(device, threads) as settings:
-            self.predictor = EnsemblePredictor(settings, device)
+        try:
+            with bundle.unpacked(device, threads) as settings:
+                self.predictor = EnsemblePredictor(settings, device)
+        except DamagedFileError as error:  # its networks lie in a temporary folder while they are read
+            raise bundle.archive.damaged_by(error) from None
 
     @property
     def classes(self) -> list[str]:
@@ -68,7 +71,7 @@ class LoadedBundle:
         ------
         TypeError : for any other array.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise TypeError(f"expected an image (H, W, 3) of uint8, RGB, got {image.shape} of {image.dtype}")
         said = self.predictor.segment([Views.of(image, self.predictor.settings)])
         masks = self.predictor.settings.rule.masks(said.probabilities[0], said.evidence)

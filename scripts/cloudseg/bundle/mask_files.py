@@ -154,9 +154,14 @@ def _coco_objects(image: ImageMasks) -> tuple[dict[str, Any], list[dict[str, Any
     height, width = image.image.shape[:2]
     objects = []
     for category, mask in enumerate(image.masks.values(), 1):
-        labels, components = cv2.connectedComponents(mask, connectivity=8)
+        labels, components, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        drawn = np.zeros(mask.shape, np.uint8, order="F")
         for label in range(1, labels):
-            encoded = coco.encode(np.asfortranarray(components == label, np.uint8))
+            left, top, wide, high, _ = boxes[label]
+            box = np.s_[top : top + high, left : left + wide]
+            drawn[box] = components[box] == label
+            encoded = coco.encode(drawn)
+            drawn[box] = 0
             objects.append(
                 {
                     "category_id": category,

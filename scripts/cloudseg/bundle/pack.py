@@ -14,8 +14,8 @@ from cloudseg.bundle.archive import (
     digest_of,
     write_archive,
 )
-from cloudseg.bundle.bundle import member_key
 from cloudseg.bundle.card import model_card
+from cloudseg.bundle.contents import member_key
 from cloudseg.config.size import Size
 from cloudseg.errors import DamagedFileError
 from cloudseg.provenance.record import Provenance

@@ -150,6 +150,7 @@ class EnsemblePredictor:
     def __init__(self, settings: EnsembleSettings, device: str | torch.device = "cpu") -> None:
         self.settings = settings
         self.device = torch.device(device)
+        self._halvings = 0
         devices.set_determinism(settings.threads, self.device)
         self._predictors = [
             Predictor(
@@ -164,7 +165,26 @@ class EnsemblePredictor:
         ]
 
     def segment(self, views: Sequence[Views]) -> Segmentation:
-        """Return what the ensemble says of at most ``images_at_once`` images."""
+        """Return what the ensemble says of at most ``images_at_once`` images.
+
+        Where the device has no memory for the batches of its networks, these are halved from then on, as in stores.
+        """
+        devices.set_determinism(self.settings.threads, self.device)  # another ensemble may have asked for others
+        while True:
+            try:
+                return self._segment(views)
+            except (RuntimeError, MemoryError) as error:
+                at_least = all(self._batch_of(each) == 1 for each in self.settings.networks)
+                if at_least or not devices.ran_out_of_memory(error):
+                    raise
+            self._halvings += 1
+            print(f"{self.device} has no memory for these batches: going on with half of them", flush=True)
+            torch.cuda.empty_cache()
+
+    def _batch_of(self, network: Network) -> int:
+        return max(1, network.batch >> self._halvings)
+
+    def _segment(self, views: Sequence[Views]) -> Segmentation:
         settings = self.settings
         planes, values = self._predicted(views)
         black = None if settings.grey is None else np.stack([each.black for each in views])
@@ -181,7 +201,7 @@ class EnsemblePredictor:
         for network, predictor in zip(self.settings.networks, self._predictors, strict=True):
             predictor.require_size(network.size, "images")
             images = np.stack([each.images[network.size] for each in views])
-            parts = [predictor.quantised(part) for part in _batches(images, network.batch)]
+            parts = [predictor.quantised(part) for part in _batches(images, self._batch_of(network))]
             joined = [None if some[0] is None else torch.cat(some).cpu().numpy() for some in zip(*parts, strict=True)]
             planes.append(joined[0])
             values.append(joined[1])

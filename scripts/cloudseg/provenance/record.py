@@ -20,9 +20,10 @@ from pydantic import (
     model_validator,
 )
 
-from cloudseg.config.fields import Model, Pattern
+from cloudseg.config.classes import MOST_CLASSES
+from cloudseg.config.fields import UNIQUE, Model, Pattern
 from cloudseg.config.fold_names import ALL, Fold, fold_name
-from cloudseg.config.model import ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
+from cloudseg.config.model import ClassName, ConfigName, EncoderName, EnsembleName, RecipeName, TrainingSize
 from cloudseg.config.recipe import Recipe
 from cloudseg.storage import files
 
@@ -75,8 +76,8 @@ class Csv(_Part):
 class Images(_Part):
     """The images and labels."""
 
-    classes: list[str]
-    submission_size: list[int]
+    classes: Annotated[list[ClassName], Field(min_length=1, max_length=MOST_CLASSES), *UNIQUE]
+    submission_size: Annotated[list[Annotated[int, Field(ge=1, le=2**16)]], Field(min_length=2, max_length=2)]
     """Height and width in pixels."""
     train: list[str]
     """Digests of the training images and labels, by which their stores are known; one, where all sizes are of the same.
@@ -171,8 +172,8 @@ class Prediction(_Part):
     """Digest of all that decides them besides the checkpoint, as the store has it."""
     device: str | None
     """``cpu`` or ``cuda``, with the two below found by that digest; null where no known settings have it."""
-    precision: str | None
-    batch: int | None
+    precision: Literal["torch.float32", "torch.bfloat16", "torch.float16"] | None
+    batch: Annotated[int, Field(ge=1)] | None
     made_with: Plain | None
     """Number of the code, versions, processor; null: not recorded then."""
 
@@ -185,7 +186,7 @@ class Member(_Part):
     checkpoint: Checkpoint
     sha256: str
     """Of the checkpoint, as it was when it predicted."""
-    weight: float | None
+    weight: Annotated[float, Field(ge=0)] | None
     """Among the stores that are blended for a test image, not normalised; null where a search chose it for none."""
     valid_weight: float | None
     """Likewise for an out-of-fold image; null where its fold does not count, or a search did not choose it for it."""
@@ -338,14 +339,14 @@ class Provenance(_Part):
     csv: Csv
     score: Score
     decision: DecisionFacts
-    sharpen: float | None
+    sharpen: Annotated[float, Field(gt=0)] | None
     """The power of p that is averaged: asked for, or found by a search."""
     allow_squeezed: bool
     blends: dict[str, BlendFacts]
     """By split."""
     members: list[Member]
     trainings: list[Training]
-    prediction_threads: int
+    prediction_threads: Annotated[int, Field(ge=1, le=1024)]
     images: Images
     config: Plain
     """As it was read, with all defaults; without the keys that only say where jobs run, and with folders by name."""

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from cloudseg.bundle.archive import PROVENANCE, Archive
+from cloudseg.bundle.contents import read_provenance
 from cloudseg.bundle.shards import cut_into_shards, in_shard
 from cloudseg.commands import command
 from cloudseg.config.model import Config
@@ -40,10 +41,20 @@ class NewImages:
     results: Path
 
     def __post_init__(self) -> None:
-        """Say at once what lacks: jobs that find it out come too late."""
+        """Say at once what is wrong: jobs that find it out come too late."""
         if not Path(self.bundle).is_file():
             hint = command("bundle") if self.config.bundle is None else "config key `bundle`"
             raise ConfigError(f"{self.bundle}: no such file, and images are predicted with a bundle; {hint}")
+        written = Path(self.bundle).with_name(PROVENANCE)
+        is_old = self.config.bundle is None and written.is_file()
+        if is_old and files.sha256(written) != self._archive.contents.texts.get(PROVENANCE):
+            raise ConfigError(f"{self.bundle}: packed before the submission that is there now; {command('bundle')}")
+        if Path(self.folder).resolve().is_relative_to(Path("predictions").resolve()):
+            raise ConfigError(f"images: {self.folder} lies in predictions/, which jobs write and remove; move it")
+        for folder in (path for name in ("png", "overlays") for path in Path("predictions").glob(f"*/{name}")):
+            if not (folder / ".snakemake_timestamp").is_file():  # Snakemake removes what is in its place
+                raise ConfigError(f"{folder}: not made by a job; move it, since a job would replace it")
+        self._provenance, self.shards  # noqa: B018 (each raises what is wrong with it)
 
     @property
     def folder(self) -> str:
@@ -53,7 +64,12 @@ class NewImages:
     @property
     def bundle(self) -> str:
         """What they are predicted with."""
-        return self.config.bundle or (self.results / "ensembles" / self.config.submission / "bundle.zip").as_posix()
+        return self.config.bundle or self.own_bundle
+
+    @property
+    def own_bundle(self) -> str:
+        """The bundle of the config's submission."""
+        return (self.results / "ensembles" / self.config.submission / "bundle.zip").as_posix()
 
     @property
     def name(self) -> str:
@@ -66,33 +82,41 @@ class NewImages:
         return cut_into_shards(list_images(self.folder), self.config.shard)
 
     def shard(self, shard: str, prediction: str = "") -> "Shard":
-        """Return one shard, whatever the prediction is called."""
+        """Return one shard, whatever the prediction is called; it may be of an earlier call."""
         return Shard(self, shard)
 
+    @property
+    def contents(self) -> str:
+        """A digest of what there is to know of all images, as of those of a shard."""
+        return files.digest([self.shard(name).contents for name in self.shards])
+
     @functools.cached_property
-    def _provenance(self) -> tuple[Archive, Provenance]:
-        archive = Archive(self.bundle)
-        return archive, Provenance.parse_text(archive.text(PROVENANCE), f"{self.bundle}: {PROVENANCE}")
+    def _archive(self) -> Archive:
+        return Archive(self.bundle)
+
+    @functools.cached_property
+    def _provenance(self) -> Provenance:
+        return read_provenance(self._archive)
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes of its masks."""
-        return self._provenance[1].images.classes
+        return self._provenance.images.classes
 
     @property
     def size(self) -> list[int]:
         """Height and width of its masks."""
-        return self._provenance[1].images.submission_size
+        return self._provenance.images.submission_size
 
     @functools.cached_property
     def digest(self) -> str:
         """A digest of the bundle: of what it says of its parts, which holds their digests."""
-        return self._provenance[0].digest
+        return self._archive.digest
 
     @property
     def threads(self) -> int:
         """The numerical threads of a job, as many as when the submission was made."""
-        return self._provenance[1].prediction_threads
+        return self._provenance.prediction_threads
 
     @property
     def whole_work(self) -> Work:
@@ -102,7 +126,7 @@ class NewImages:
 
     def work(self, images: int) -> Work:
         """Return what predicting so many images has to do."""
-        archive, provenance = self._provenance
+        archive, provenance = self._archive, self._provenance
         recipes = {each.run: each.own_recipe for each in provenance.trainings}
         seen = at_once = 0.0
         for network in archive.contents.networks:
@@ -135,7 +159,9 @@ class Shard:
 
     @functools.cached_property
     def names(self) -> list[str]:
-        """The names of its images; a job asks for no others."""
+        """The names of its images."""
+        if self.name in self.images.shards:
+            return self.images.shards[self.name]
         return [name for name in list_images(self.images.folder) if in_shard(name, self.name)]
 
     @property

@@ -98,7 +98,12 @@ def remove_call_logs(logs: Iterable[str]) -> None:
 
 
 def target_problems(
-    targets: Iterable[str], workflow: Any, ensembles: Iterable[str], idle: Mapping[str, str]
+    targets: Iterable[str],
+    workflow: Any,
+    ensembles: Iterable[str],
+    idle: Mapping[str, str],
+    *,
+    has_images: bool = False,
 ) -> list[str]:
     """List the targets that no rule can make, each with the nearest that there are, or with what it lacks.
 
@@ -110,6 +115,7 @@ def target_problems(
     workflow : of Snakemake, when all its rules are known.
     ensembles : the values of the wildcard `ensemble`.
     idle : rules that can make nothing here, and why.
+    has_images : whether the config names `images`, and so no rule but those that predict them is there.
     """
     ensembles = list(ensembles)
     rules = [rule for rule in workflow.rules if not rule.name.startswith("_")]
@@ -127,6 +133,9 @@ def target_problems(
         wrong = [name for name in named if name is not None and name not in ensembles]
         if wrong and len(wrong) == len(makers):
             lines.append(f"{target}: no ensemble {wrong[0]!r}{nearest(wrong[0], ensembles)}")
+        elif not makers and has_images:
+            known = ", ".join(f"predictions/NAME/{file}" for file in ("masks.csv", "coco.json", "png", "overlays"))
+            lines.append(f"{target}: with images=FOLDER there is {known} and nothing else; leave it out for the rest")
         elif not makers and path.startswith("predictions/"):
             lines.append(f"{target}: which images? Add --config images=FOLDER")
         elif not makers:

@@ -170,3 +170,25 @@ def test_a_strange_provenance_without_end_is_named(text):
     Path("mine/sent.provenance.json").write_text(f"{text}\n")
     with pytest.raises(DamagedFileError, match=r"sent\.provenance\.json"):
         beside(path, RESULTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("images", {"classes": ["Fish", "../Sugar"]}),
+        ("images", {"classes": ["/Fish", "Sugar"]}),
+        ("images", {"classes": ["Fish", "Fish"]}),
+        ("images", {"submission_size": [20]}),
+        ("images", {"submission_size": [0, 30]}),
+        ("prediction_threads", 0),
+        ("prediction_threads", 10**6),
+        ("sharpen", -1),
+    ],
+)
+def test_a_strangers_record_names_no_path_and_no_odd_size(tmp_path, key, value):
+    path = tmp_path / "submission.csv"
+    path.write_text("Image_Label,EncodedPixels\na.jpg_Fish,1 2\na.jpg_Sugar,\n")
+    plain = provenance(path).model_dump(mode="json")
+    plain[key] = plain[key] | value if isinstance(value, dict) else value
+    with pytest.raises(DamagedFileError, match="no provenance"):
+        Provenance.parse_text(json.dumps(plain), "provenance.json")

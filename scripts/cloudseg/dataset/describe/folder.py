@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
+from pydantic import ValidationError
 
 from cloudseg.config.model import Dataset
 from cloudseg.dataset.contest import ContestFolder
@@ -57,7 +58,12 @@ def describe_folder(root: str | Path) -> Iterator[str]:
     DatasetError : if there are no images, or no labels that fit them.
     """
     found = find_parts(root)
-    folder = ContestFolder(Path(root), Dataset.model_validate(found.dataset(str(root))).layout)
+    try:
+        folder = ContestFolder(Path(root), Dataset.model_validate(found.dataset(str(root))).layout)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise DatasetError(f"{root}: {key}: {first['msg']}, got {first['input']!r:.80}; rename it") from None
     chosen = found.images[:: max(1, len(found.images) // LOOKED_AT)][:LOOKED_AT]
     sizes = Counter(filter(None, (image_size(folder.images("train") / name) for name in chosen)))
     if not sizes:
@@ -121,7 +127,8 @@ def _class_facts(folder: ContestFolder, found: Found, chosen: Sequence[str]) -> 
             try:
                 mask = draw_mask(encodings, size)
             except ValueError as error:
-                raise DatasetError(f"{encodings[0].file}, {name}, class {label}: {error}") from None
+                where = f"{folder.root}/{encodings[0].file}, image {name}, class {label}"
+                raise DatasetError(f"{where}: {error}; mend or remove it, and look again") from None
             present[label] += bool(mask.any())
             _, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(mask), connectivity=8)
             areas[label] += (stats[1:, cv2.CC_STAT_AREA] / mask.size).tolist()

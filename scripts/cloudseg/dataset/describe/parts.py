@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -23,7 +22,8 @@ from cloudseg.errors import DatasetError
 DEPTH = 3  # folders below the one that is described
 LOOKED_AT = 200  # rows of a table, and images of a folder
 CLOUDS = "understanding-clouds"  # whose form is the default
-MASK_WORDS = ("mask", "label", "annotation", "groundtruth", "ground_truth", "segmentation")
+MASK_WORDS = {"mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth", "gt", "segmentation"}
+TEST_WORDS, TRAIN_WORDS = {"test", "tests"}, {"train", "training"}
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,16 @@ def find_parts(root: str | Path) -> Found:
     folders = dict(_folders_of_images(root))
     if not folders:
         raise DatasetError(f"{root}: no folder of images in it, down to {DEPTH} folders; expected JPEG or PNG files")
-    train, test = _split(folders)
-    names = folders[train]
-    for find in (_table, _coco, _masks):
-        found = find(root, train, names)
-        if found is not None:
-            labels, table, classes = found
-            sample = next((name for name in _files(root, ".csv") if "sample" in name.lower()), None)
-            return Found(train, test, names, labels, table, sample, classes)
+    candidates, test = _split(folders)
+    for train in candidates:
+        names = folders[train]
+        for find in (_table, _coco, _masks):
+            found = find(root, train, names)
+            if found is not None:
+                labels, table, classes = found
+                sample = next((name for name in _files(root, ".csv") if "sample" in name.lower()), None)
+                return Found(train, test, names, labels, table, sample, classes)
+    train, names = candidates[0], folders[candidates[0]]
     tables = ", ".join([*_files(root, ".csv"), *_files(root, ".json")][:5]) or "no CSV and no JSON"
     raise DatasetError(
         f"{root}: no labels found for the {len(names)} images of {train}/ ({names[0]} and so on); there are {tables}. "
@@ -113,14 +115,27 @@ def _folders_of_images(root: Path) -> Iterator[tuple[str, list[str]]]:
             yield within.as_posix(), images
 
 
-def _split(folders: dict[str, list[str]]) -> tuple[str, str | None]:
-    """Return the folder of the training images and that of the test images."""
-    images = [name for name in folders if not any(word in name.lower() for word in MASK_WORDS)] or [*folders]
-    tests = [name for name in images if "test" in name.lower()]
-    others = [name for name in images if name not in tests] or images
-    named = [name for name in others if "train" in name.lower()] or others
-    train = max(named, key=lambda name: (len(folders[name]), name))
-    return train, next((name for name in tests if name != train), None)
+def _split(folders: dict[str, list[str]]) -> tuple[list[str], str | None]:
+    """Return the folders that may hold the training images, the likeliest first, and that of the test images."""
+    tests = [name for name in folders if _words(name) & TEST_WORDS]
+    others = [name for name in folders if name not in tests] or [*folders]
+
+    def rank(name: str) -> tuple[bool, bool, int, str]:
+        last = _words(PurePath(name).name)
+        return bool(last & MASK_WORDS), not _words(name) & TRAIN_WORDS, -len(folders[name]), name
+
+    return sorted(others, key=rank), next((name for name in tests if name not in others), None)
+
+
+def _words(path: str) -> set[str]:
+    """Return the words of a path, in lower case.
+
+    Examples
+    --------
+    >>> sorted(_words("contest/train_v2 Images"))
+    ['contest', 'images', 'train', 'v']
+    """
+    return set(re.findall(r"[a-z]+", path.lower()))
 
 
 def _files(root: Path, suffix: str) -> list[str]:
@@ -213,47 +228,66 @@ def _masks(root: Path, train: str, names: Sequence[str]) -> Guess | None:
 
 
 def _patterns(root: Path, train: str, names: Sequence[str]) -> list[str]:
-    """Return the paths of masks with `{image}` in place of the name of an image, those that many images have."""
+    """Return the paths of masks with `{image}` in place of the name of an image; none where few images have any."""
     stems = {PurePath(name).stem for name in names}
-    count: Counter[str] = Counter()
+    images_of: dict[str, set[str]] = {}
     for path, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and "test" not in name.lower())
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not _words(name) & TEST_WORDS)
         within = PurePath(path).relative_to(root)
         for file in map(PurePath, files):
-            if file.suffix.lower() in MASK_SUFFIXES and not (within.as_posix() == train and file.stem in stems):
-                pattern = _pattern(within / file.stem, stems)
-                count.update([pattern] if pattern else [])
-    most = max(count.values(), default=0)
-    return sorted(pattern for pattern, times in count.items() if times > most / 10)
+            is_image = within.as_posix() == train and file.stem in stems
+            if file.suffix.lower() in MASK_SUFFIXES and not is_image and (found := _pattern(within / file.stem, stems)):
+                pattern, image = found
+                images_of.setdefault(pattern, set()).add(image)
+    if len(set().union(*images_of.values())) < len(stems) / 2:
+        return []
+    most = max(map(len, images_of.values()))
+    return sorted(pattern for pattern, images in images_of.items() if len(images) > most / 10)
 
 
-def _pattern(path: PurePath, stems: Collection[str]) -> str | None:
-    """Return the path of a mask with `{image}` for the image that its name, or a folder of it, names.
+def _pattern(path: PurePath, stems: Collection[str]) -> tuple[str, str] | None:
+    """Return the path of a mask with `{image}` for the image that its name, or a folder of it, names, and that image.
 
     Examples
     --------
     >>> _pattern(PurePath("masks/a1_mask"), {"a1"}), _pattern(PurePath("a1/Fish"), {"a1"})
-    ('masks/{image}_mask', '{image}/Fish')
+    (('masks/{image}_mask', 'a1'), ('{image}/Fish', 'a1'))
     """
     stem = _longest_known(path.name, stems)
     if stem is not None:
-        return (path.parent / path.name.replace(stem, "{image}", 1)).as_posix()
-    parts = ["{image}" if part in stems else part for part in path.parts]
-    return "/".join(parts) if parts.count("{image}") == 1 else None
+        return (path.parent / path.name.replace(stem, "{image}", 1)).as_posix(), stem
+    named = [part for part in path.parts if part in stems]
+    if len(named) != 1:
+        return None
+    return "/".join("{image}" if part in stems else part for part in path.parts), named[0]
 
 
 def _longest_known(stem: str, stems: Collection[str]) -> str | None:
-    """Return the longest name of an image that the name of a file holds.
+    """Return the longest name of an image that the name of a file holds, not as a part of a word or of a number.
 
     Examples
     --------
-    >>> _longest_known("10_mask", {"1", "10"}), _longest_known("mask", {"1", "10"})
+    >>> _longest_known("10_mask", {"1", "10"}), _longest_known("mask100", {"1", "10"})
     ('10', None)
     """
-    parts = (
-        stem[first : first + length] for length in range(len(stem), 0, -1) for first in range(len(stem) - length + 1)
-    )
-    return next((part for part in parts if part in stems), None)
+    for length in range(len(stem), 0, -1):
+        for first in range(len(stem) - length + 1):
+            last = first + length
+            if stem[first:last] in stems and not _goes_on(stem, first) and not _goes_on(stem, last):
+                return stem[first:last]
+    return None
+
+
+def _goes_on(text: str, place: int) -> bool:
+    """Return whether a word or a number goes on at a place of a text.
+
+    Examples
+    --------
+    >>> _goes_on("mask10", 4), _goes_on("mask10", 5), _goes_on("mask10", 6)
+    (False, True, False)
+    """
+    both = text[place - 1 : place + 1] if 0 < place < len(text) else ""
+    return both.isdigit() or both.isalpha()
 
 
 def _common_ends(texts: Sequence[str]) -> tuple[str, str]:

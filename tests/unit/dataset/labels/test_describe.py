@@ -116,6 +116,35 @@ def test_a_coco_file(tmp_path):
     assert_reads(tmp_path, dataset, masks, lambda label: label)
 
 
+@pytest.mark.parametrize(
+    ("images", "masks", "others"),
+    [
+        ("contest/images", "contest/masks", []),
+        ("labelled/images", "labelled/masks", []),
+        ("images", "masks", ["other/x.jpg", *(f"other/{number}.jpg" for number in range(20))]),
+        ("latest", "protest_masks", []),
+    ],
+)
+def test_words_within_other_words_mean_nothing(tmp_path, images, masks, others):
+    drawn = masks_of(NAMES, ["class"], seed=1)
+    write_images(tmp_path / images, [f"{name}.png" for name in NAMES], seed=1)
+    (tmp_path / masks).mkdir()
+    for (name, _), mask in drawn.items():
+        cv2.imwrite(str(tmp_path / masks / f"{name}.png"), 255 * mask)
+    for other in others:
+        write_images(tmp_path / "other", [other.removeprefix("other/")], seed=2)
+    _, dataset = described(tmp_path)
+    assert (dataset.layout.train_images, dataset.layout.labels.folder) == (images, masks)
+
+
+def test_a_class_that_no_config_can_name_is_said(tmp_path):
+    write_images(tmp_path / "images", ["a.jpg"], seed=1)
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "name": "sea/land"}]}
+    (tmp_path / "annotations.json").write_text(json.dumps(content | {"annotations": []}))
+    with pytest.raises(DatasetError, match=r"classes\.0: .* got 'sea/land'; rename it"):
+        list(describe_folder(tmp_path))
+
+
 def test_what_is_said_of_masks_is_measured(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
