@@ -1,8 +1,5 @@
-from pathlib import Path
-
 from cloudseg import logged
 from cloudseg.bundle import mask_files
-from cloudseg.storage.files import remove
 
 WRITERS = {"coco": mask_files.write_coco, "png": mask_files.write_pngs, "overlays": mask_files.write_overlays}
 
@@ -12,5 +9,4 @@ if __name__ == "__main__":
         images = snakemake.config["images"]  # no param: their digest is
         table = mask_files.MaskTable(files.masks, images, params.classes, tuple(params.size), snakemake.threads)
         [(kind, out)] = snakemake.output.items()
-        remove(Path(out))
         WRITERS[kind](table, out)

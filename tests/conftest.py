@@ -117,6 +117,7 @@ BUDGET = {
     "submissions and status": 2,
     "decisions": 2,
     "splits": 3,
+    "labels and bundles": 3,
 }
 PARTS = {
     "Slurm": ["test_slurm.py", "test_generic.py"],
@@ -127,6 +128,7 @@ PARTS = {
     "submissions and status": ["test_provenance.py", "test_sanity_rule.py", "test_status_call.py"],
     "decisions": ["test_decisions.py", "test_decide_blend.py"],
     "splits": ["test_split_rule.py"],
+    "labels and bundles": ["test_label_forms.py", "test_bundle.py"],
     "smoke and bad input": [
         *("test_own_data.py", "test_smoke.py", "test_bad_input.py", "test_contest_folder.py", "test_module.py"),
         *("test_real_data.py", "test_report_page.py"),

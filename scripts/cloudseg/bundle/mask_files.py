@@ -1,5 +1,6 @@
 """The masks of `masks.csv` in the forms that other programs read, each as large as its image."""
 
+import contextlib
 import csv
 import json
 import shutil
@@ -22,7 +23,7 @@ from cloudseg.postprocess import decode_rle
 from cloudseg.postprocess.arguments import in_order
 from cloudseg.report.pictures import jpeg, outlined
 from cloudseg.runtime.job_progress import counting
-from cloudseg.storage.files import atomic
+from cloudseg.storage.files import atomic, remove
 
 
 @dataclass(frozen=True)
@@ -98,27 +99,39 @@ class MaskTable:
 
 def write_pngs(table: MaskTable, out: str | Path) -> None:
     """Write each mask as a PNG of 0 and 255, `CLASS/IMAGE.png`, one without a pixel as well."""
-    for label in table.classes:
-        Path(out, label).mkdir(parents=True)
+    with _whole_folder(out) as folder:
+        for label in table.classes:
+            Path(folder, label).mkdir()
 
-    def write(image: ImageMasks) -> None:
-        for label, mask in image.masks.items():
-            cv2.imwrite(str(Path(out, label, f"{image.file.stem}.png")), 255 * mask)
+        def write(image: ImageMasks) -> None:
+            for label, mask in image.masks.items():
+                cv2.imwrite(str(Path(folder, label, f"{image.file.stem}.png")), 255 * mask)
 
-    for _ in table.each(write):
-        pass
+        for _ in table.each(write):
+            pass
 
 
 def write_overlays(table: MaskTable, out: str | Path) -> None:
     """Write each image with the outlines of its masks as a JPEG, `IMAGE.jpg`."""
-    Path(out).mkdir(parents=True)
+    with _whole_folder(out) as folder:
 
-    def write(image: ImageMasks) -> None:
-        drawn = outlined(image.image, np.stack(list(image.masks.values())))
-        Path(out, f"{image.file.stem}.jpg").write_bytes(jpeg(drawn))
+        def write(image: ImageMasks) -> None:
+            drawn = outlined(image.image, np.stack(list(image.masks.values())))
+            Path(folder, f"{image.file.stem}.jpg").write_bytes(jpeg(drawn))
 
-    for _ in table.each(write):
-        pass
+        for _ in table.each(write):
+            pass
+
+
+@contextlib.contextmanager
+def _whole_folder(out: str | Path) -> Iterator[Path]:
+    """Yield a folder that gets its name when the block ends: what a kill leaves is not taken for the user's own."""
+    part = Path(f"{out}.part")
+    remove(part)
+    part.mkdir(parents=True)
+    yield part
+    remove(out)
+    part.replace(out)
 
 
 def write_coco(table: MaskTable, out: str | Path) -> None:

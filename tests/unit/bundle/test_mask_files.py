@@ -38,7 +38,11 @@ def table(folder, threads=2):
 
 
 def test_pngs_are_the_masks(masks, tmp_path):
+    (tmp_path / "png.part").mkdir()  # a kill left it
+    (tmp_path / "png.part/half.png").touch()
     write_pngs(table(tmp_path), tmp_path / "png")
+    assert sorted(path.name for path in (tmp_path / "png").iterdir()) == CLASSES
+    assert not (tmp_path / "png.part").exists()
     for (name, label), mask in masks.items():
         read = cv2.imread(str(tmp_path / "png" / label / f"{name.rpartition('.')[0]}.png"), cv2.IMREAD_UNCHANGED)
         assert np.array_equal(read, 255 * mask)
@@ -86,6 +90,7 @@ def test_two_images_that_would_have_one_mask_are_refused(masks, tmp_path):
     (tmp_path / "images/e.jpg").rename(tmp_path / "images/d.jpg")
     with pytest.raises(DatasetError, match=r"d\.png and d\.jpg differ in their suffix alone"):
         write_pngs(table(tmp_path), tmp_path / "png")
+    assert not (tmp_path / "png").exists()
     with pytest.raises(DatasetError):
         write_coco(table(tmp_path), tmp_path / "coco.json")
     assert not (tmp_path / "coco.json").exists()
