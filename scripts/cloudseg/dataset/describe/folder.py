@@ -79,6 +79,8 @@ def describe_folder(root: str | Path) -> Iterator[str]:
     yield f"labels: {_labels_in_words(found)}"
     if not found.names_classes:
         yield "the labels name no classes: call them what you like, in this order"
+    if isinstance(found.labels, dict) and "ignore" in found.labels:
+        yield f"masks have {found.labels['ignore'][0]}, too: taken for what nobody labelled, which is no class"
     facts = _class_facts(folder, found, chosen)
     for label, each in facts.items():
         yield f"  {label}: in {each.present:.0%} of {len(chosen)} images{_areas_in_words(each.areas)}"

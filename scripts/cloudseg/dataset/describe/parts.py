@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.label_presets import PRESETS
 from cloudseg.config.labels import LabelsEntry
 from cloudseg.dataset.contest import SUFFIXES
@@ -20,6 +21,7 @@ from cloudseg.dataset.labels.tables import Columns, TableError, scan_table
 from cloudseg.errors import DatasetError
 
 DEPTH = 3  # folders below the one that is described
+IGNORED = 255  # beside small numbers, what nobody labelled
 LOOKED_AT = 200  # rows of a table, and images of a folder
 CLOUDS = "understanding-clouds"  # whose form is the default
 MASK_WORDS = {"mask", "masks", "label", "labels", "annotation", "annotations", "groundtruth", "gt", "segmentation"}
@@ -215,7 +217,14 @@ def _masks(root: Path, train: str, names: Sequence[str]) -> Guess | None:
     if len(within) == 1:
         values = _values(root, patterns, names)
         form |= {} if within[0] == "{image}" else {"files": within[0]}
-        if len(values) < 2:
+        if len(values) > MOST_CLASSES:
+            raise DatasetError(
+                f"{root / folder}: its masks have {len(values)} values, {', '.join(map(str, values[:9]))} and so on; "
+                f"expected one for each class, at most {MOST_CLASSES}: were they smoothed, or once saved as JPEG?"
+            )
+        if len(values) > 1 and values[-1] == IGNORED and values[-2] < MOST_CLASSES:
+            values, form["ignore"] = values[:-1], [IGNORED]
+        if len(values) < 2 and "ignore" not in form:
             return form, None, ["class"]
         classes = {f"class {value}": value for value in values}
         numbered = values == list(range(1, len(values) + 1))

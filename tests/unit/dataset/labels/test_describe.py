@@ -90,6 +90,27 @@ def test_masks_of_a_value_per_class(tmp_path, values, classes):
     assert_reads(tmp_path, dataset, masks, lambda label: label)
 
 
+def test_a_border_that_nobody_labelled_is_no_class(tmp_path):
+    write_images(tmp_path / "images", [f"{name}.jpg" for name in NAMES], seed=1)
+    (tmp_path / "masks").mkdir()
+    for name in NAMES:
+        cv2.imwrite(
+            str(tmp_path / f"masks/{name}.png"), np.repeat(np.uint8([[0, 1, 2, 255]]), 15, axis=1).repeat(40, axis=0)
+        )
+    lines, dataset = described(tmp_path)
+    assert list(dataset.classes) == ["class 1", "class 2"] and dataset.layout.labels.ignore == (255,)
+    assert "masks have 255, too: taken for what nobody labelled, which is no class" in lines
+
+
+def test_masks_that_were_smoothed_are_no_masks(tmp_path):
+    write_images(tmp_path / "images", [f"{name}.jpg" for name in NAMES], seed=1)
+    (tmp_path / "masks").mkdir()
+    for name in NAMES:
+        cv2.imwrite(str(tmp_path / f"masks/{name}.png"), np.arange(2400, dtype=np.uint8).reshape(SHAPE))
+    with pytest.raises(DatasetError, match=r"masks: its masks have 255 values, 1, 2, 3, .* were they smoothed"):
+        list(describe_folder(tmp_path))
+
+
 def test_a_coco_file(tmp_path):
     from pycocotools import mask as coco
 
