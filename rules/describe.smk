@@ -2,7 +2,7 @@
 
 
 rule describe:
-    """Say what is in a folder of images and labels (look=FOLDER), and print the config that fits it."""
+    """Say what is in a folder of images and labels (folder=FOLDER), and print the config that fits it."""
     log:
         "<logs>/describe.log",
     localrule: True
@@ -12,6 +12,6 @@ rule describe:
     resources:
         **ESTIMATES.of("describe", of_dataset("work")),
     params:
-        folder=PLAN.config.look or PLAN.config.dataset.root,
+        folder=PLAN.config.folder or PLAN.config.dataset.root,
     script:
         "../scripts/describe_folder.py"

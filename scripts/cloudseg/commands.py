@@ -8,7 +8,7 @@ from pathlib import Path
 
 _WORDS = "CLOUDSEG_COMMAND_WORDS"
 # What one rule alone is told, and a command for another one leaves out
-FOR_ONE_RULE = "remove=", "csv=", "train=", "look=", "images=", "bundle=", "shard="
+FOR_ONE_RULE = "remove=", "csv=", "train=", "folder=", "images=", "bundle=", "shard="
 
 
 def remember_words(configfiles: Iterable[Path], settings: Sequence[str]) -> None:

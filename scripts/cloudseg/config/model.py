@@ -295,7 +295,7 @@ class Config(JobConfig):
     """A submission to look at, ours or not, for the rules `sanity`, which without it takes the config's own, and
     `reproduce`. It is only read.
     """
-    look: Folder | None = None
+    folder: Folder | None = None
     """Folder of images and labels for rule `describe`, which without it looks at `dataset.root`."""
     images: Folder | None = None
     """Folder of images without labels. With it, nothing is trained, checked or blended: the targets are

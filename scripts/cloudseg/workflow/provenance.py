@@ -23,7 +23,7 @@ LEFT_OUT = {
     "probe_memory",
     "remove",
     "csv",
-    "look",
+    "folder",
     "images",
     "bundle",
     "shard",
