@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import product
 from pathlib import Path
 
 import cv2
@@ -24,16 +23,13 @@ import numpy as np
 import torch
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from cloudseg.bundle.folder import texts_of_images
+from cloudseg.bundle.folder import write_masks
 from cloudseg.bundle.gather import gather
 from cloudseg.bundle.shards import cut_into_shards
 from cloudseg.config.checkpoint_header import NetworkHeader
-from cloudseg.config.labels import CLOUDS
 from cloudseg.config.recipe import Recipe
 from cloudseg.dataset.folder import list_images
-from cloudseg.dataset.labels.submission import SubmissionForm
 from cloudseg.ensemble.masking import ImageRule
-from cloudseg.ensemble.submission import write_rows
 from cloudseg.inference.ensemble import EnsemblePredictor, EnsembleSettings, Network, Share
 from cloudseg.models.checkpoint_file import write_state
 from cloudseg.models.segmenter import Segmenter, model_of
@@ -73,7 +69,7 @@ def share_within_networks(size: tuple[int, int], count: int) -> float:
         networks = [("tu-tf_efficientnet_lite0", "fpn"), ("tu-tf_efficientnet_lite0", "unet")]
         predictor = EnsemblePredictor(ensemble(Path(folder), networks, size, ["identity", "horizontal"]))
         names = list_images(images)
-        predict(predictor, images, Path(folder, "warm.csv"), names[:8])
+        write_masks(predictor, images, names[:8], Path(folder, "warm.csv"))
         within, began = 0.0, 0.0
 
         def before(module, _):
@@ -86,7 +82,7 @@ def share_within_networks(size: tuple[int, int], count: int) -> float:
 
         hooks = [register_module_forward_pre_hook(before), register_module_forward_hook(behind)]
         started = time.perf_counter()
-        predict(predictor, images, Path(folder, "masks.csv"), names)
+        write_masks(predictor, images, names, Path(folder, "masks.csv"), readers=2)
         whole = time.perf_counter() - started
         for hook in hooks:
             hook.remove()
@@ -117,7 +113,7 @@ def tiny(count: int) -> dict[str, float]:
         shards = []
         for shard, names in cut_into_shards(list_images(images), SHARD).items():
             shards.append(Path(folder, f"{shard}.csv"))
-            predict(predictor, images, shards[-1], names)
+            write_masks(predictor, images, names, shards[-1], readers=2)
         gather(shards, Path(folder, "masks.csv"), classes=CLASSES)
         seconds = time.perf_counter() - started
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -160,12 +156,6 @@ def ensemble(folder: Path, networks: list[tuple[str, str]], size: tuple[int, int
         grey=None,
         threads=1,
     )
-
-
-def predict(predictor: EnsemblePredictor, images: Path, out: Path, names: list[str]) -> None:
-    texts = texts_of_images(predictor, images, names, threads=2)
-    form = SubmissionForm(CLOUDS, MASKS)
-    write_rows(texts, product(names, CLASSES), out, ids=names, classes=CLASSES, form=form, source=images)
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def test_a_bundle_of_an_earlier_submission_is_refused(packed, new_images):
     provenance.write_bytes(before.replace(b'"smoke": false', b'"smoke": false '))
     printed = predicted(packed, new_images, check=False)
     provenance.write_bytes(before)
-    assert "bundle.zip: packed before the submission that is there now; snakemake bundle" in printed
+    assert "bundle.zip: packed before the submission that is there now; type: snakemake bundle" in printed
 
 
 def test_other_targets_are_said_to_be_for_another_call(packed, new_images):

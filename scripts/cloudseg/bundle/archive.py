@@ -22,7 +22,6 @@ from cloudseg.storage.files import atomic
 FORMAT = 1
 """Raised when older code would make other masks of a bundle, or none."""
 CONTENTS, PROVENANCE, DECISION, CARD = "bundle.json", "provenance.json", "decision.yaml", "README.md"
-TEXTS = (PROVENANCE, DECISION, CARD)
 MOST_TEXT = 64 * 2**20
 """Bytes of a text in a bundle that are read into memory."""
 COPIED_BYTES = 2**20

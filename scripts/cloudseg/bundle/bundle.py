@@ -10,7 +10,7 @@ from typing import Self
 import torch
 
 from cloudseg.bundle.archive import DECISION, Archive
-from cloudseg.bundle.contents import member_key, read_provenance
+from cloudseg.bundle.provenance import member_key, read_provenance
 from cloudseg.ensemble.decision import Decision
 from cloudseg.errors import DamagedFileError
 from cloudseg.inference.ensemble import EnsembleSettings, Network, Share

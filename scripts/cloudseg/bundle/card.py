@@ -74,12 +74,11 @@ def _networks(provenance: Provenance) -> list[str]:
 
 
 def _kind(training: Training) -> tuple[str, ...]:
-    name = training.start
-    start = "none"
-    if name != "none.safetensors" and name != "none":
-        start = f"{name} ({training.start_sha256[:12]})"
-        packaged = PACKAGED.get(training.encoder)
-        start += f" of {packaged.requirement}, whose licence holds" if packaged and "imagenet" in name else ""
+    start = training.start
+    if start != "none":
+        packaged = PACKAGED.get(training.encoder) if start == "imagenet" else None
+        start += f" ({training.start_sha256[:12]})"
+        start += f" of {packaged.requirement}, whose licence holds" if packaged else ""
     return training.encoder, training.decoder, training.size, training.recipe_name, start
 
 

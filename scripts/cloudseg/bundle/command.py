@@ -2,17 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterator
 from pathlib import Path
 
-from cloudseg.bundle.folder import texts_of_images
-from cloudseg.bundle.loaded import LoadedBundle, load
-from cloudseg.config.labels import CLOUDS
+from cloudseg.bundle.folder import write_masks
+from cloudseg.bundle.loaded import load
 from cloudseg.dataset.contest import sample_rows
 from cloudseg.dataset.folder import list_images
 from cloudseg.dataset.labels.submission import SubmissionForm
-from cloudseg.ensemble.submission import Summary, write_rows
 from cloudseg.errors import ConfigError
 from cloudseg.texts import in_words, number_of
 
@@ -49,33 +46,5 @@ def predict_folder(
     form = SubmissionForm.of_config(loaded.bundle.provenance.config, loaded.size)
     rows = None if sample is None else sample_rows(sample, form.entry, images, names, classes)
     began = time.perf_counter()
-    summary = write_masks(loaded, images, names, out, rows, form, readers=os.cpu_count() or 1)
+    summary = write_masks(loaded.predictor, images, names, out, rows, form, readers=os.cpu_count() or 1)
     yield f"{out}: {summary.rows} rows, {summary.filled} with a mask, in {in_words(time.perf_counter() - began)}"
-
-
-def write_masks(
-    loaded: LoadedBundle,
-    images: str | Path,
-    names: Sequence[str],
-    out: str | Path,
-    rows: Iterable[tuple[str, str]] | None = None,
-    form: SubmissionForm | None = None,
-    *,
-    readers: int = 1,
-) -> Summary:
-    """Write the masks of images as a submission.
-
-    Parameters
-    ----------
-    loaded : the ensemble.
-    images : the folder.
-    names : of the images, sorted.
-    out : the file to write.
-    rows : image and class of each row; None is each class of each image.
-    form : how they are written; None is the form of the clouds' contest.
-    readers : threads that read and shrink images.
-    """
-    texts = texts_of_images(loaded.predictor, images, names, readers)
-    wanted = product(names, loaded.classes) if rows is None else rows
-    form = form or SubmissionForm(CLOUDS, loaded.size)
-    return write_rows(texts, wanted, out, ids=names, classes=loaded.classes, form=form, source=images)

@@ -1,22 +1,53 @@
 """Segment the images of a folder: read and shrunk on threads while networks compute, in groups that stay small."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
 
+from cloudseg.config.labels import CLOUDS
 from cloudseg.dataset.decoding import ImageError, decode_image, decoding_bytes
-from cloudseg.ensemble.submission import proven_texts
+from cloudseg.dataset.labels.submission import SubmissionForm
+from cloudseg.ensemble.submission import Summary, proven_texts, write_rows
 from cloudseg.errors import DatasetError
 from cloudseg.inference.ensemble import EnsemblePredictor, EnsembleSettings, Segmentation, Views
 from cloudseg.runtime.job_progress import counting
 from cloudseg.runtime.memory import OVERHEAD, MemoryBudget
 
 DECODED_BYTES = 3500 * 10**6
-"""What images that are decoded at the same time may take; a larger one is decoded alone."""
+"""What images that are decoded at the same time may take, as jobs ask for (`mb_for_images`); a larger one is alone."""
+
+
+def write_masks(
+    predictor: EnsemblePredictor,
+    images: str | Path,
+    names: Sequence[str],
+    out: str | Path,
+    rows: Iterable[tuple[str, str]] | None = None,
+    form: SubmissionForm | None = None,
+    *,
+    readers: int = 1,
+) -> Summary:
+    """Write the masks of images as a submission.
+
+    Parameters
+    ----------
+    predictor : the ensemble.
+    images : the folder.
+    names : of the images, sorted.
+    out : the file to write.
+    rows : image and class of each row; None is each class of each image.
+    form : how they are written; None is the form of the clouds' contest.
+    readers : threads that read and shrink images.
+    """
+    settings = predictor.settings
+    texts = texts_of_images(predictor, images, names, readers)
+    wanted = product(names, settings.classes) if rows is None else rows
+    form = form or SubmissionForm(CLOUDS, settings.size)
+    return write_rows(texts, wanted, out, ids=names, classes=settings.classes, form=form, source=images)
 
 
 def segment_images(

@@ -10,11 +10,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
-from cloudseg.config.labels import CLOUDS
+from cloudseg.dataset.labels.tables import HEADER
 from cloudseg.errors import DamagedFileError
 from cloudseg.storage.files import atomic
 
-HEADER = list(CLOUDS.header)
 MOST_OPEN = 256
 """Files that are read at the same time: systems allow a process about a thousand."""
 
@@ -27,7 +26,7 @@ def gather(shards: Sequence[str | Path], out: str | Path, *, classes: Sequence[s
     Parameters
     ----------
     shards : files with a row for each class of an image, sorted by image, as
-        :func:`~cloudseg.bundle.command.write_masks` writes them.
+        :func:`~cloudseg.bundle.folder.write_masks` writes them.
     out : the file to write.
     classes : names, in the order of the rows.
 

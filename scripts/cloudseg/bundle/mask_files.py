@@ -15,14 +15,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cloudseg.bundle.folder import DECODED_BYTES
 from cloudseg.bundle.gather import images_of
-from cloudseg.dataset.decoding import load_image
+from cloudseg.dataset.decoding import decoding_bytes, load_image
 from cloudseg.dataset.resizing import resize_mask
 from cloudseg.errors import DatasetError
 from cloudseg.postprocess import decode_rle
 from cloudseg.postprocess.arguments import in_order
 from cloudseg.report.pictures import jpeg, outlined
 from cloudseg.runtime.job_progress import counting
+from cloudseg.runtime.memory import OVERHEAD, MemoryBudget
 from cloudseg.storage.files import atomic, remove
 
 
@@ -81,6 +83,11 @@ class MaskTable:
         DatasetError : if two images would have masks of the same name.
         """
         file_of: dict[str, str] = {}
+        budget = MemoryBudget(OVERHEAD + DECODED_BYTES)
+
+        def within_budget(image: ImageMasks) -> Any:
+            with budget.take(decoding_bytes(image.file)):
+                return work(image)
 
         def images(file: Any) -> Iterator[ImageMasks]:
             for name, rows in images_of(file, self.path, self.classes):
@@ -92,7 +99,7 @@ class MaskTable:
 
         csv.field_size_limit(2**31 - 1)
         with Path(self.path).open(newline="", encoding="utf-8") as file, counting(0, "images") as done:
-            for made in in_order(work, images(file), self.threads):
+            for made in in_order(within_budget, images(file), self.threads):
                 done(1)
                 yield made
 

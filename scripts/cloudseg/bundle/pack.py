@@ -15,7 +15,7 @@ from cloudseg.bundle.archive import (
     write_archive,
 )
 from cloudseg.bundle.card import model_card
-from cloudseg.bundle.contents import member_key
+from cloudseg.bundle.provenance import member_key
 from cloudseg.config.size import Size
 from cloudseg.errors import DamagedFileError
 from cloudseg.provenance.record import Provenance

@@ -118,10 +118,20 @@ COSTS = {
     "provenance_page": Cost(250),
     "pack": Cost(450, seconds=10),
     "segment_images": Cost(
-        1200, mb_per_megapixel_at_once=460, mb_for_images=3500, seconds_per_image=0.01, seconds_per_megapixel=1.5
+        1200,
+        mb_per_image_megabyte=10,
+        mb_per_megapixel_at_once=460,
+        mb_for_images=3500,
+        seconds_per_image=0.01,
+        seconds_per_megapixel=1.5,
     ),
     "segment_images on a GPU": Cost(
-        2500, mb_for_images=3500, seconds=60, seconds_per_image=0.01, seconds_per_megapixel=0.04
+        2500,
+        mb_per_image_megabyte=10,
+        mb_for_images=3500,
+        seconds=60,
+        seconds_per_image=0.01,
+        seconds_per_megapixel=0.04,
     ),
     "gather_masks": Cost(200, seconds_per_mask=1e-5),
     "coco": MASK_FILES,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from cloudseg.bundle.archive import PROVENANCE, Archive
-from cloudseg.bundle.contents import read_provenance
+from cloudseg.bundle.provenance import read_provenance
 from cloudseg.bundle.shards import cut_into_shards, in_shard
 from cloudseg.commands import command
 from cloudseg.config.model import Config
@@ -18,8 +18,7 @@ from cloudseg.provenance.record import Provenance
 from cloudseg.storage import files
 from cloudseg.workflow.costs import Work
 
-PREDICTIONS = "predictions/{prediction}"
-"""The folder of what is predicted, in the working directory: its name is the user's."""
+SHARD_MEGABYTES = 34  # of a store, whose module brings zarr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +42,13 @@ class NewImages:
     def __post_init__(self) -> None:
         """Say at once what is wrong: jobs that find it out come too late."""
         if not Path(self.bundle).is_file():
-            hint = command("bundle") if self.config.bundle is None else "config key `bundle`"
+            hint = f"type: {command('bundle')}" if self.config.bundle is None else "see the config key `bundle`"
             raise ConfigError(f"{self.bundle}: no such file, and images are predicted with a bundle; {hint}")
         written = Path(self.bundle).with_name(PROVENANCE)
         is_old = self.config.bundle is None and written.is_file()
         if is_old and files.sha256(written) != self._archive.contents.texts.get(PROVENANCE):
-            raise ConfigError(f"{self.bundle}: packed before the submission that is there now; {command('bundle')}")
+            hint = f"type: {command('bundle')}"
+            raise ConfigError(f"{self.bundle}: packed before the submission that is there now; {hint}")
         if Path(self.folder).resolve().is_relative_to(Path("predictions").resolve()):
             raise ConfigError(f"images: {self.folder} lies in predictions/, which jobs write and remove; move it")
         for folder in (path for name in ("png", "overlays") for path in Path("predictions").glob(f"*/{name}")):
@@ -134,13 +134,17 @@ class NewImages:
             areas = [variant.scale**2 for variant in variants_of(recipe)]
             seen += sum(areas) * megapixels
             at_once = max(at_once, (recipe.micro_batch or recipe.batch) * max(areas) * megapixels)
-        height, width = provenance.images.submission_size
+        classes, (height, width) = len(provenance.images.classes), provenance.images.submission_size
+        image_megabytes = classes * height * width / 1e6
+        networks = len(archive.contents.networks)
         return Work(
             images=images,
-            masks=images * len(provenance.images.classes) * len(archive.contents.networks),
+            masks=images * classes * networks,
             megapixels=images * seen,
             megapixels_at_once=at_once,
-            megabytes=archive.path.stat().st_size / 1e6 + height * width / 1e6,
+            image_megabytes=image_megabytes,
+            # The networks, and what each says of the images of a shard of a store, or of one that is larger
+            megabytes=archive.path.stat().st_size / 1e6 + networks * max(SHARD_MEGABYTES, image_megabytes),
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cloudseg.bundle.archive import CARD, DECISION, FORMAT, PROVENANCE, Archive, Contents, NetworkEntry, write_archive
 from cloudseg.bundle.archive import digest_of as sha256
-from cloudseg.bundle.contents import read_provenance
+from cloudseg.bundle.provenance import read_provenance
 from cloudseg.errors import DamagedFileError
 
 TEXTS = {PROVENANCE: '{"schema_version": 1}\n', DECISION: "how: fixed\n", CARD: "# card\n"}

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -15,9 +14,11 @@ from cloudseg.config.classes import MOST_CLASSES
 from cloudseg.config.label_presets import PRESETS
 from cloudseg.config.labels import LabelsEntry
 from cloudseg.dataset.contest import SUFFIXES
+from cloudseg.dataset.labels.coco import image_name, load_coco
+from cloudseg.dataset.labels.interface import LabelError
 from cloudseg.dataset.labels.mask_files import MASK_SUFFIXES
 from cloudseg.dataset.labels.masks import decode_mask
-from cloudseg.dataset.labels.tables import Columns, TableError, scan_table
+from cloudseg.dataset.labels.tables import Columns, TableError, scan_table, split_label
 from cloudseg.errors import DatasetError
 
 DEPTH = 3  # folders below the one that is described
@@ -169,7 +170,7 @@ def _classes_of_table(path: Path, entry: LabelsEntry, names: Sequence[str]) -> l
         for row in scan_table(path, Columns.of_training(entry)):
             image, label = row.label, row.class_name
             if label is None and entry.separator:
-                image, label = _at_known_image(row.label, known, entry.separator)
+                image, label = split_label(row.label, known, (), entry.separator)
             rows += 1
             fitting += image in known
             if label is not None and image in known:
@@ -181,23 +182,15 @@ def _classes_of_table(path: Path, entry: LabelsEntry, names: Sequence[str]) -> l
     return list(classes) if rows and fitting >= rows / 2 else None
 
 
-def _at_known_image(cell: str, known: set[str], separator: str) -> tuple[str, str | None]:
-    """Split a cell that names an image and a class where a known image ends."""
-    for place in (place for place, letter in enumerate(cell) if letter == separator):
-        if cell[:place] in known:
-            return cell[:place], cell[place + 1 :]
-    return cell, None
-
-
 def _coco(root: Path, train: str, names: Sequence[str]) -> Guess | None:
     """Return the form of a COCO file that names images of the folder."""
     known = set(names)
     for file in _files(root, ".json"):
         try:
-            plain = json.loads((root / file).read_bytes())
-            images = {PurePath(str(image["file_name"])).name for image in plain["images"]}
-            classes = [str(category["name"]) for category in plain["categories"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            content = load_coco(root / file, file)
+            images = {image_name(str(image["file_name"])) for image in content["images"]}
+            classes = [str(category["name"]) for category in content["categories"]]
+        except (LabelError, KeyError, TypeError):
             continue
         if images & known and classes:
             form = {"format": "coco"} if file == "annotations.json" else {"format": "coco", "file": file}

@@ -1,6 +1,7 @@
 """A folder of any form is described as what it is, and the config that is printed reads it."""
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -197,6 +198,5 @@ def test_what_is_missing_is_said(tmp_path, files, said):
         path = tmp_path / file
         path.parent.mkdir(exist_ok=True)
         path.write_text("nothing\n")
-    with pytest.raises(DatasetError, match="") as raised:
+    with pytest.raises(DatasetError, match=re.escape(said)):
         list(describe_folder(tmp_path))
-    assert said in str(raised.value)
